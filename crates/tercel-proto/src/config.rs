@@ -1,0 +1,143 @@
+//! What a connection is told at its start. Plain values, no behaviour.
+
+use std::net::{SocketAddrV4, SocketAddrV6};
+use std::time::Duration;
+
+use tercel_wire::{ConnectionId, ResetToken};
+
+use crate::entropy::Entropy;
+
+/// The congestion controller of a path (RFC 9002 section 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum CongestionAlgorithm {
+    /// CUBIC (RFC 9438).
+    #[default]
+    Cubic,
+    /// NewReno (RFC 9002 section 7).
+    NewReno,
+}
+
+/// The settings of one connection. `Default` gives the values that suit most programs.
+#[derive(Debug, Clone)]
+pub struct TransportConfig {
+    /// How long the connection may hear nothing before it ends; zero for no limit. The smaller of
+    /// the two ends' values holds (RFC 9000 section 10.1). Default 30 s.
+    pub max_idle_timeout: Duration,
+    /// How long the handshake may take. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// How long after the last packet a PING keeps the connection alive. Default none.
+    pub keep_alive: Option<Duration>,
+    /// How many bidirectional streams the peer may have open at once. Default 100.
+    pub max_bidi_streams: u64,
+    /// How many unidirectional streams the peer may have open at once. Default 100.
+    pub max_uni_streams: u64,
+    /// The receive window of a stream at its start, in bytes. Default 256 KiB.
+    pub stream_receive_window: u64,
+    /// The size to which a stream's receive window may grow, in bytes. Default 8 MiB.
+    pub max_stream_receive_window: u64,
+    /// The receive window of the connection at its start, in bytes. Default 1 MiB.
+    pub receive_window: u64,
+    /// The size to which the connection's receive window may grow, in bytes. Default 16 MiB.
+    pub max_receive_window: u64,
+    /// The largest DATAGRAM frame to accept, in bytes; zero turns datagrams off (RFC 9221). Default
+    /// 0.
+    pub max_datagram_frame_size: u16,
+    /// How many bytes of datagrams may wait to be sent. Default 1 MiB.
+    pub datagram_send_buffer: usize,
+    /// The round-trip time assumed before one is measured (RFC 9002 section 6.2.2). Default 333 ms.
+    pub initial_rtt: Duration,
+    /// The congestion controller. Default CUBIC.
+    pub congestion: CongestionAlgorithm,
+    /// The initial congestion window in packets (RFC 9002 section 7.2). Default 10.
+    pub initial_window_packets: u32,
+    /// Whether slow start ends early when delay rises (HyStart++, RFC 9406). Default on.
+    pub hystart: bool,
+    /// Whether packets are spread over the round trip (RFC 9002 section 7.7). Default on.
+    pub pacing: bool,
+    /// Whether packets are marked ECT(0) while the path passes validation (RFC 9000 section 13.4).
+    /// Default on.
+    pub ecn: bool,
+    /// The datagram size to start with, in bytes of UDP payload: 1200 or more. Default 1200.
+    pub initial_mtu: u16,
+    /// The largest datagram size to probe for (RFC 8899); `initial_mtu` or less turns probing off.
+    /// Default 1472 (what fits Ethernet over IPv4; IPv6 paths settle at 1452).
+    pub max_mtu: u16,
+    /// The longest UDP payload to accept, as told to the peer. Default 65527.
+    pub max_udp_payload_size: u16,
+    /// The longest that an acknowledgement is held back (RFC 9000 section 13.2.1). Default 25 ms.
+    pub max_ack_delay: Duration,
+    /// How many ack-eliciting packets are answered at once by one ACK (section 13.2.2). Default 2.
+    pub ack_threshold: u32,
+    /// How many of the peer's connection IDs are kept, 2 or more. Default 8.
+    pub active_connection_id_limit: u64,
+    /// Whether the peer may migrate (server) (RFC 9000 section 9). Default yes.
+    pub migration: bool,
+    /// A server's preferred address (RFC 9000 section 9.6). Default none.
+    pub preferred_address: Option<PreferredAddress>,
+    /// Update the keys after this many bytes sent under one key; the AEAD's own limits hold as
+    /// well. Default 256 GiB.
+    pub key_update_bytes: u64,
+    /// How many bytes of CRYPTO data may wait out of order. Default 64 KiB.
+    pub crypto_buffer: usize,
+    /// How many bytes of packets may wait for keys. Default 64 KiB.
+    pub parked_bytes: usize,
+}
+
+/// The addresses of a server's preferred address (RFC 9000 section 9.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PreferredAddress {
+    /// Over IPv4, if any.
+    pub ipv4: Option<SocketAddrV4>,
+    /// Over IPv6, if any.
+    pub ipv6: Option<SocketAddrV6>,
+}
+
+impl Default for TransportConfig {
+    fn default() -> Self {
+        Self {
+            max_idle_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+            keep_alive: None,
+            max_bidi_streams: 100,
+            max_uni_streams: 100,
+            stream_receive_window: 256 << 10,
+            max_stream_receive_window: 8 << 20,
+            receive_window: 1 << 20,
+            max_receive_window: 16 << 20,
+            max_datagram_frame_size: 0,
+            datagram_send_buffer: 1 << 20,
+            initial_rtt: Duration::from_millis(333),
+            congestion: CongestionAlgorithm::default(),
+            initial_window_packets: 10,
+            hystart: true,
+            pacing: true,
+            ecn: true,
+            initial_mtu: 1200,
+            max_mtu: 1472,
+            max_udp_payload_size: 65527,
+            max_ack_delay: Duration::from_millis(25),
+            ack_threshold: 2,
+            active_connection_id_limit: 8,
+            migration: true,
+            preferred_address: None,
+            key_update_bytes: 256 << 30,
+            crypto_buffer: 64 << 10,
+            parked_bytes: 64 << 10,
+        }
+    }
+}
+
+/// Makes the connection IDs by which a driver finds a connection, and their reset tokens.
+pub trait ConnectionIdIssuer: Send {
+    /// A new connection ID and its stateless reset token. Must not repeat.
+    fn issue(&mut self, entropy: &mut Entropy) -> (ConnectionId, ResetToken);
+
+    /// The length of every connection ID made here, in bytes. With zero no further IDs are issued.
+    fn len(&self) -> usize;
+
+    /// Whether the connection IDs made here have no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,70 @@
+//! What a connection tells its driver.
+
+use bytes::Bytes;
+use tercel_wire::{ConnectionId, ResetToken};
+
+use crate::datagram::DatagramEvent;
+use crate::error::CloseReason;
+use crate::path::PathAddress;
+use crate::stream::StreamEvent;
+
+/// What happened, in order. See `shared grammar` in [`super::Connection`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Server: the ClientHello is here. Answer with `Connection::accept` or `Connection::refuse`.
+    ClientHello(ClientHello),
+    /// The handshake is complete at this end (RFC 9001 section 4.1.1): the peer is known and data
+    /// may flow.
+    Connected(Connected),
+    /// The handshake is confirmed (RFC 9001 section 4.1.2).
+    Confirmed,
+    /// The server refused early data; what was sent as such is sent again by the streams
+    /// themselves.
+    EarlyDataRejected,
+    /// Something happened on a stream.
+    Stream(StreamEvent),
+    /// Something happened to datagrams.
+    Datagram(DatagramEvent),
+    /// The peer now speaks from, or is spoken to at, another address.
+    PathChanged(PathAddress),
+    /// Client: a token for a later connection to the same server (RFC 9000 section 8.1.3).
+    NewToken(Bytes),
+    /// The connection is ending; no more data flows.
+    Closing(CloseReason),
+    /// The connection has ended and can be dropped. The last event.
+    Closed,
+}
+
+/// What a ClientHello asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientHello {
+    /// The server name (SNI), if any.
+    pub server_name: Option<String>,
+    /// The application protocols offered, most wanted first.
+    pub alpn: Vec<Vec<u8>>,
+}
+
+/// What the handshake settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connected {
+    /// The application protocol.
+    pub alpn: Vec<u8>,
+    /// Whether an earlier session was resumed.
+    pub resumed: bool,
+    /// Whether early data was sent and accepted.
+    pub early_data_accepted: bool,
+}
+
+/// A change in what datagrams belong to this connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteChange {
+    /// Datagrams to this connection ID are for this connection.
+    Add(ConnectionId),
+    /// They no longer are.
+    Remove(ConnectionId),
+    /// A datagram that ends with this token is a stateless reset of this connection.
+    AddResetToken(ResetToken),
+    /// It no longer is.
+    RemoveResetToken(ResetToken),
+}

@@ -1,0 +1,86 @@
+//! How a component puts frames into a packet, and what a packet remembers of them.
+//!
+//! Whoever can put a frame into a packet has three verbs: *write* (into a [`FrameSink`]), *acked*
+//! and *lost* (both with the [`SentFrame`] that was recorded when it was written). A component
+//! makes its frame from its own state at the moment of writing, so a loss only marks state as
+//! "to be said again"; no frame is ever stored as bytes.
+
+use smallvec::SmallVec;
+use tercel_wire::{Direction, Frame, StreamId, Writer};
+
+/// What a sent packet carried, as its owner needs to know it when the packet is acknowledged or
+/// lost. Frames whose loss needs no action (PADDING, PING, CONNECTION_CLOSE, PATH_RESPONSE, the
+/// *_BLOCKED frames) are not recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SentFrame {
+    /// ACK up to this packet number: once acknowledged, lower ranges need not be repeated.
+    Ack { largest: u64 },
+    /// CRYPTO.
+    Crypto { offset: u64, len: u32 },
+    /// STREAM.
+    Stream { id: StreamId, offset: u64, len: u32, fin: bool },
+    /// RESET_STREAM.
+    ResetStream { id: StreamId },
+    /// STOP_SENDING.
+    StopSending { id: StreamId },
+    /// MAX_DATA with this value.
+    MaxData(u64),
+    /// MAX_STREAM_DATA with this value.
+    MaxStreamData { id: StreamId, maximum: u64 },
+    /// MAX_STREAMS with this value.
+    MaxStreams { direction: Direction, maximum: u64 },
+    /// NEW_CONNECTION_ID with this sequence number.
+    NewConnectionId { sequence: u64 },
+    /// RETIRE_CONNECTION_ID with this sequence number.
+    RetireConnectionId { sequence: u64 },
+    /// NEW_TOKEN.
+    NewToken,
+    /// HANDSHAKE_DONE.
+    HandshakeDone,
+    /// PATH_CHALLENGE.
+    PathChallenge([u8; 8]),
+    /// DATAGRAM; the number is that of its owner.
+    Datagram { number: u64 },
+}
+
+/// The frames of one packet. Two fit without an allocation: most packets carry a STREAM frame and
+/// perhaps one more.
+pub type SentFrames = SmallVec<[SentFrame; 2]>;
+
+/// The payload of a packet being built.
+#[derive(Debug)]
+pub struct FrameSink<'a, 'b> {
+    writer: &'a mut Writer<'b>,
+    sent: &'a mut SentFrames,
+    ack_eliciting: bool,
+}
+
+impl<'a, 'b> FrameSink<'a, 'b> {
+    /// A sink that writes behind what `writer` holds and records in `sent`.
+    pub const fn new(writer: &'a mut Writer<'b>, sent: &'a mut SentFrames) -> Self {
+        Self { writer, sent, ack_eliciting: false }
+    }
+
+    /// How many bytes still fit.
+    pub const fn remaining(&self) -> usize {
+        self.writer.remaining()
+    }
+
+    /// Whether a frame other than ACK, PADDING and CONNECTION_CLOSE was written (RFC 9002 section
+    /// 2).
+    pub const fn ack_eliciting(&self) -> bool {
+        self.ack_eliciting
+    }
+
+    /// Writes `frame` if it fits whole, and records `record`; otherwise does nothing and returns
+    /// false.
+    pub fn push(&mut self, frame: &Frame<'_>, record: impl Into<Option<SentFrame>>) -> bool {
+        if frame.encoded_len() > self.remaining() {
+            return false;
+        }
+        frame.encode(self.writer);
+        self.ack_eliciting |= frame.is_ack_eliciting();
+        self.sent.extend(record.into());
+        true
+    }
+}

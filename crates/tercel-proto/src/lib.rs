@@ -1,0 +1,31 @@
+//! The sans-IO QUIC connection: every rule of RFC 9000, 9001, 9002 and 9221, and no clock, socket,
+//! thread, lock or global randomness. Time and entropy are passed in; datagrams go in and out as
+//! values.
+//!
+//! Start at [`connection::Connection`], which states the calling contract.
+#![forbid(unsafe_code)]
+
+pub mod cid;
+pub mod close;
+pub mod config;
+pub mod congestion;
+pub mod connection;
+pub mod datagram;
+pub mod entropy;
+pub mod error;
+pub mod frames;
+pub mod idle;
+pub mod keys;
+pub mod path;
+pub mod ranges;
+pub mod recovery;
+pub mod space;
+pub mod stateless;
+pub mod stats;
+pub mod stream;
+pub mod time;
+pub mod timer;
+pub mod tls;
+pub mod token;
+
+pub use tercel_wire as wire;

@@ -1,0 +1,53 @@
+//! Figures of a connection, for people and for tests.
+
+use std::time::Duration;
+
+/// What a connection has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ConnectionStats {
+    /// How long the handshake took until it was complete at this end.
+    pub handshake: Option<Duration>,
+    /// UDP datagrams sent.
+    pub datagrams_sent: u64,
+    /// UDP datagrams received.
+    pub datagrams_received: u64,
+    /// UDP payload bytes sent.
+    pub bytes_sent: u64,
+    /// UDP payload bytes received.
+    pub bytes_received: u64,
+    /// Packets sent.
+    pub packets_sent: u64,
+    /// Packets received and authenticated.
+    pub packets_received: u64,
+    /// Packets declared lost.
+    pub packets_lost: u64,
+    /// Of these, packets whose acknowledgement came after all.
+    pub packets_lost_spuriously: u64,
+    /// Received packets that were of no use (undecryptable, duplicate, too old).
+    pub packets_dropped: u64,
+    /// Times that the congestion window was cut.
+    pub congestion_events: u64,
+    /// Times that persistent congestion was found.
+    pub persistent_congestion: u64,
+    /// Probe timeouts fired.
+    pub probe_timeouts: u64,
+    /// The congestion window in bytes.
+    pub congestion_window: u64,
+    /// Bytes in flight.
+    pub bytes_in_flight: u64,
+    /// The smoothed round-trip time.
+    pub rtt: Duration,
+    /// The smallest round-trip time seen.
+    pub min_rtt: Duration,
+    /// The datagram size in use, bytes of UDP payload.
+    pub mtu: u16,
+    /// Times that a black hole was found and the datagram size fell back.
+    pub mtu_black_holes: u64,
+    /// Key updates, by either end.
+    pub key_updates: u64,
+    /// Whether the path passed ECN validation.
+    pub ecn_capable: bool,
+    /// Stream bytes sent again because they were lost.
+    pub stream_bytes_retransmitted: u64,
+}

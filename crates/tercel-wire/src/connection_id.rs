@@ -1,0 +1,92 @@
+//! Connection IDs (RFC 9000 section 5.1) and stateless reset tokens (section 10.3).
+
+use crate::DecodeError;
+
+/// A connection ID of 0 to 20 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId {
+    len: u8,
+    bytes: [u8; Self::MAX_LEN],
+}
+
+impl ConnectionId {
+    /// The longest connection ID of QUIC version 1, in bytes.
+    pub const MAX_LEN: usize = 20;
+
+    /// The connection ID without bytes.
+    pub const EMPTY: Self = Self { len: 0, bytes: [0; Self::MAX_LEN] };
+
+    /// A connection ID of these bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Malformed`] if there are more than 20.
+    pub fn new(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut id = Self::EMPTY;
+        id.bytes
+            .get_mut(..bytes.len())
+            .ok_or(DecodeError::Malformed("connection ID longer than 20 bytes"))?
+            .copy_from_slice(bytes);
+        id.len = bytes.len() as u8;
+        Ok(id)
+    }
+
+    /// Its bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// How many bytes it has.
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether it has no bytes.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl std::ops::Deref for ConnectionId {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl std::fmt::Debug for ConnectionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl std::fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_empty() {
+            return f.write_str("(empty)");
+        }
+        self.as_slice().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The 16 bytes by which an endpoint that lost its state can end a connection (RFC 9000 section
+/// 10.3). Compared in constant time, as section 10.3.1 asks.
+#[derive(Clone, Copy, Eq, Hash)]
+pub struct ResetToken(pub [u8; Self::LEN]);
+
+impl ResetToken {
+    /// The length of a token in bytes.
+    pub const LEN: usize = 16;
+}
+
+impl PartialEq for ResetToken {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.iter().zip(other.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    }
+}
+
+impl std::fmt::Debug for ResetToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A token is a secret until it is used.
+        f.write_str("ResetToken(..)")
+    }
+}
