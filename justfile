@@ -1,0 +1,34 @@
+# What there is to run. `just` lists it.
+
+default:
+    @just --list
+
+# Formatting, lints and docs, with every warning an error.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Every test of the workspace.
+test:
+    cargo test --workspace
+
+# The simulator at length: SEEDS seeds for each scenario.
+sim SEEDS="1000":
+    TERCEL_SEEDS={{SEEDS}} cargo test --release -p tercel-sim -- --nocapture
+
+# Every fuzz target for SECONDS seconds each (needs cargo-fuzz).
+fuzz SECONDS="60":
+    cd fuzz && for target in $(cargo fuzz list); do RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $target -- -max_total_time={{SECONDS}} || exit 1; done
+
+# Tercel beside its peers.
+bench *ARGS:
+    cd bench && cargo run --release -- {{ARGS}}
+
+# The documentation, opened in a browser.
+doc:
+    cargo doc --workspace --no-deps --open
+
+# Licences and advisories of the dependencies (needs cargo-deny).
+deny:
+    cargo deny check
