@@ -24,6 +24,7 @@ pub use frame::Frame;
 pub use packet::{EncryptionLevel, SpaceId};
 pub use stream_id::{Direction, Role, StreamId};
 
+pub use transport_parameters::TransportParameters;
 pub use varint::VarInt;
 pub use version::Version;
 

@@ -3,12 +3,19 @@
 //! A decrypted payload is a sequence of frames. [`Frame::decode`] reads one from its front; data
 //! stays where it is and is lent. [`Frame::encode`] writes one, in the shortest form.
 
-use crate::{
-    ApplicationErrorCode, ConnectionId, DecodeError, Direction, Reader, ResetToken, StreamId, TransportErrorCode, Writer,
-};
+mod ack;
+mod codec;
+pub mod table;
+
+pub use ack::{AckRanges, encode_ack};
+
+use crate::{ApplicationErrorCode, ConnectionId, Direction, ResetToken, StreamId, TransportErrorCode};
 
 /// One frame. Data and reasons are lent by the packet that carried them.
+///
+/// Fields have the names that RFC 9000 gives them; offsets, sizes and limits are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum Frame<'a> {
     /// This many PADDING bytes in a row.
     Padding(usize),
@@ -110,6 +117,7 @@ pub struct NewConnectionId {
 
 /// A CONNECTION_CLOSE frame (RFC 9000 section 19.19).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum ConnectionClose<'a> {
     /// Type 0x1c: QUIC itself ends the connection.
     Transport { error: TransportErrorCode, frame_type: u64, reason: &'a [u8] },
@@ -117,20 +125,3 @@ pub enum ConnectionClose<'a> {
     Application { error: ApplicationErrorCode, reason: &'a [u8] },
 }
 
-#[allow(unused_variables, clippy::todo, missing_docs)]
-impl<'a> Frame<'a> {
-    /// Reads one frame from the front of `reader`.
-    pub fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        todo!()
-    }
-    /// The shortest encoding's length.
-    pub fn encoded_len(&self) -> usize {
-        todo!()
-    }
-    pub fn encode(&self, writer: &mut Writer<'_>) {
-        todo!()
-    }
-    pub fn is_ack_eliciting(&self) -> bool {
-        todo!()
-    }
-}

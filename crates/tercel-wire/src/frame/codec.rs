@@ -1,0 +1,260 @@
+//! The encodings of frames (RFC 9000 section 19).
+
+use super::{AckFrame, ConnectionClose, Frame, NewConnectionId, StreamFrame};
+use crate::{
+    ConnectionId, DecodeError, Direction, Reader, ResetToken, StreamId, TransportErrorCode, VarInt, Writer,
+};
+
+/// A limit on streams beyond this could not be told as a stream ID (RFC 9000 section 19.11).
+const MAX_STREAMS: u64 = 1 << 60;
+
+/// Bits of the type of a STREAM frame (RFC 9000 section 19.8).
+const STREAM: u8 = 0x08;
+const OFF: u8 = 0x04;
+const LEN: u8 = 0x02;
+const FIN: u8 = 0x01;
+
+fn varint_len<const N: usize>(values: [u64; N]) -> usize {
+    values.into_iter().map(VarInt::encoded_len).sum()
+}
+
+fn prefixed_len(bytes: &[u8]) -> usize {
+    VarInt::encoded_len(bytes.len() as u64) + bytes.len()
+}
+
+fn stream_id(reader: &mut Reader<'_>) -> Result<StreamId, DecodeError> {
+    reader.varint().map(StreamId::from_wire)
+}
+
+fn error_code(reader: &mut Reader<'_>) -> Result<VarInt, DecodeError> {
+    reader.varint().map(VarInt::saturating)
+}
+
+fn stream_count(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
+    match reader.varint()? {
+        count @ ..=MAX_STREAMS => Ok(count),
+        _ => Err(DecodeError::Malformed("stream limit above 2^60")),
+    }
+}
+
+/// A direction by the last bit of a frame type.
+const fn direction(ty: u64) -> Direction {
+    if ty & 1 == 0 { Direction::Bidirectional } else { Direction::Unidirectional }
+}
+
+/// Data at an offset must end at or below 2^62 - 1 (RFC 9000 sections 19.6 and 19.8).
+fn check_end(offset: u64, data: &[u8]) -> Result<(), DecodeError> {
+    match offset + data.len() as u64 <= VarInt::MAX.into_inner() {
+        true => Ok(()),
+        false => Err(DecodeError::Malformed("data beyond offset 2^62 - 1")),
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// Reads one frame from the front of `reader`.
+    ///
+    /// # Errors
+    /// What is wrong with its encoding (FRAME_ENCODING_ERROR).
+    pub fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let before = reader.remaining();
+        let ty = reader.varint()?;
+        if before - reader.remaining() != VarInt::encoded_len(ty) {
+            // RFC 9000 section 12.4: the shortest encoding must be used.
+            return Err(DecodeError::Malformed("frame type not in its shortest encoding"));
+        }
+        Ok(match ty {
+            0x00 => {
+                let padding = reader.peek().iter().take_while(|byte| **byte == 0).count();
+                reader.bytes(padding)?;
+                Self::Padding(padding + 1)
+            }
+            0x01 => Self::Ping,
+            0x02 | 0x03 => Self::Ack(AckFrame::decode(reader, ty == 0x03)?),
+            0x04 => Self::ResetStream {
+                id: stream_id(reader)?,
+                error: error_code(reader)?,
+                final_size: reader.varint()?,
+            },
+            0x05 => Self::StopSending { id: stream_id(reader)?, error: error_code(reader)? },
+            0x06 => {
+                let (offset, data) = (reader.varint()?, reader.length_prefixed()?);
+                check_end(offset, data)?;
+                Self::Crypto { offset, data }
+            }
+            0x07 => match reader.length_prefixed()? {
+                [] => return Err(DecodeError::Malformed("empty token")),
+                token => Self::NewToken { token },
+            },
+            0x08..=0x0f => Self::Stream(StreamFrame::decode(reader, ty as u8)?),
+            0x10 => Self::MaxData(reader.varint()?),
+            0x11 => Self::MaxStreamData { id: stream_id(reader)?, maximum: reader.varint()? },
+            0x12 | 0x13 => Self::MaxStreams { direction: direction(ty), maximum: stream_count(reader)? },
+            0x14 => Self::DataBlocked(reader.varint()?),
+            0x15 => Self::StreamDataBlocked { id: stream_id(reader)?, limit: reader.varint()? },
+            0x16 | 0x17 => Self::StreamsBlocked { direction: direction(ty), limit: stream_count(reader)? },
+            0x18 => Self::NewConnectionId(NewConnectionId::decode(reader)?),
+            0x19 => Self::RetireConnectionId { sequence: reader.varint()? },
+            0x1a => Self::PathChallenge(reader.array()?),
+            0x1b => Self::PathResponse(reader.array()?),
+            0x1c => Self::ConnectionClose(ConnectionClose::Transport {
+                error: TransportErrorCode(reader.varint()?),
+                frame_type: reader.varint()?,
+                reason: reader.length_prefixed()?,
+            }),
+            0x1d => Self::ConnectionClose(ConnectionClose::Application {
+                error: error_code(reader)?,
+                reason: reader.length_prefixed()?,
+            }),
+            0x1e => Self::HandshakeDone,
+            0x30 => Self::Datagram { data: reader.rest() },
+            0x31 => Self::Datagram { data: reader.length_prefixed()? },
+            unknown => return Err(DecodeError::UnknownFrame(unknown)),
+        })
+    }
+
+    /// How many bytes [`encode`](Self::encode) writes.
+    pub fn encoded_len(&self) -> usize {
+        match self {
+            Self::Padding(len) => *len,
+            Self::Ping | Self::HandshakeDone => 1,
+            Self::Ack(ack) => ack.encoded_len(),
+            Self::ResetStream { id, error, final_size } => {
+                1 + varint_len([id.into_wire(), error.into_inner(), *final_size])
+            }
+            Self::StopSending { id, error } => 1 + varint_len([id.into_wire(), error.into_inner()]),
+            Self::Crypto { offset, data } => 1 + varint_len([*offset]) + prefixed_len(data),
+            Self::NewToken { token } => 1 + prefixed_len(token),
+            Self::Stream(frame) => {
+                StreamFrame::header_len(frame.id, frame.offset, frame.data.len()) + frame.data.len()
+            }
+            Self::MaxData(value) | Self::DataBlocked(value) => 1 + varint_len([*value]),
+            Self::MaxStreamData { id, maximum: value } | Self::StreamDataBlocked { id, limit: value } => {
+                1 + varint_len([id.into_wire(), *value])
+            }
+            Self::MaxStreams { maximum: value, .. } | Self::StreamsBlocked { limit: value, .. } => {
+                1 + varint_len([*value])
+            }
+            Self::NewConnectionId(frame) => {
+                1 + varint_len([frame.sequence, frame.retire_prior_to]) + 1 + frame.id.len() + ResetToken::LEN
+            }
+            Self::RetireConnectionId { sequence } => 1 + varint_len([*sequence]),
+            Self::PathChallenge(_) | Self::PathResponse(_) => 9,
+            Self::ConnectionClose(ConnectionClose::Transport { error, frame_type, reason }) => {
+                1 + varint_len([error.0, *frame_type]) + prefixed_len(reason)
+            }
+            Self::ConnectionClose(ConnectionClose::Application { error, reason }) => {
+                1 + varint_len([error.into_inner()]) + prefixed_len(reason)
+            }
+            Self::Datagram { data } => 1 + prefixed_len(data),
+        }
+    }
+
+    /// Writes the frame in its shortest encoding, lengths always given.
+    pub fn encode(&self, writer: &mut Writer<'_>) {
+        match self {
+            Self::Padding(len) => writer.zeros(*len),
+            Self::Ping => writer.u8(0x01),
+            Self::Ack(ack) => ack.encode(writer),
+            Self::ResetStream { id, error, final_size } => {
+                write(writer, 0x04, [id.into_wire(), error.into_inner(), *final_size]);
+            }
+            Self::StopSending { id, error } => write(writer, 0x05, [id.into_wire(), error.into_inner()]),
+            Self::Crypto { offset, data } => {
+                write(writer, 0x06, [*offset]);
+                writer.length_prefixed(data);
+            }
+            Self::NewToken { token } => {
+                writer.u8(0x07);
+                writer.length_prefixed(token);
+            }
+            Self::Stream(frame) => {
+                frame.encode_header(writer);
+                writer.bytes(frame.data);
+            }
+            Self::MaxData(value) => write(writer, 0x10, [*value]),
+            Self::MaxStreamData { id, maximum } => write(writer, 0x11, [id.into_wire(), *maximum]),
+            Self::MaxStreams { direction, maximum } => write(writer, 0x12 | *direction as u8, [*maximum]),
+            Self::DataBlocked(value) => write(writer, 0x14, [*value]),
+            Self::StreamDataBlocked { id, limit } => write(writer, 0x15, [id.into_wire(), *limit]),
+            Self::StreamsBlocked { direction, limit } => write(writer, 0x16 | *direction as u8, [*limit]),
+            Self::NewConnectionId(frame) => {
+                write(writer, 0x18, [frame.sequence, frame.retire_prior_to]);
+                writer.u8(frame.id.len() as u8);
+                writer.bytes(&frame.id);
+                writer.bytes(&frame.reset_token.0);
+            }
+            Self::RetireConnectionId { sequence } => write(writer, 0x19, [*sequence]),
+            Self::PathChallenge(data) => {
+                writer.u8(0x1a);
+                writer.bytes(data);
+            }
+            Self::PathResponse(data) => {
+                writer.u8(0x1b);
+                writer.bytes(data);
+            }
+            Self::ConnectionClose(ConnectionClose::Transport { error, frame_type, reason }) => {
+                write(writer, 0x1c, [error.0, *frame_type]);
+                writer.length_prefixed(reason);
+            }
+            Self::ConnectionClose(ConnectionClose::Application { error, reason }) => {
+                write(writer, 0x1d, [error.into_inner()]);
+                writer.length_prefixed(reason);
+            }
+            Self::HandshakeDone => writer.u8(0x1e),
+            Self::Datagram { data } => {
+                writer.u8(0x31);
+                writer.length_prefixed(data);
+            }
+        }
+    }
+}
+
+/// A type of one byte and its fields.
+fn write<const N: usize>(writer: &mut Writer<'_>, ty: u8, fields: [u64; N]) {
+    writer.u8(ty);
+    for field in fields {
+        writer.varint(field);
+    }
+}
+
+impl<'a> StreamFrame<'a> {
+    fn decode(reader: &mut Reader<'a>, ty: u8) -> Result<Self, DecodeError> {
+        let id = stream_id(reader)?;
+        let offset = if ty & OFF != 0 { reader.varint()? } else { 0 };
+        let data = if ty & LEN != 0 { reader.length_prefixed()? } else { reader.rest() };
+        check_end(offset, data)?;
+        Ok(Self { id, offset, fin: ty & FIN != 0, data })
+    }
+
+    /// How many bytes stand before `len` bytes of data at `offset`.
+    pub const fn header_len(id: StreamId, offset: u64, len: usize) -> usize {
+        let offset_len = if offset == 0 { 0 } else { VarInt::encoded_len(offset) };
+        1 + VarInt::encoded_len(id.into_wire()) + offset_len + VarInt::encoded_len(len as u64)
+    }
+
+    /// Writes everything before the data.
+    pub fn encode_header(&self, writer: &mut Writer<'_>) {
+        let offset = if self.offset == 0 { 0 } else { OFF };
+        writer.u8(STREAM | LEN | offset | u8::from(self.fin));
+        writer.varint(self.id.into_wire());
+        if self.offset != 0 {
+            writer.varint(self.offset);
+        }
+        writer.varint(self.data.len() as u64);
+    }
+}
+
+impl NewConnectionId {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let (sequence, retire_prior_to) = (reader.varint()?, reader.varint()?);
+        if retire_prior_to > sequence {
+            return Err(DecodeError::Malformed("retire_prior_to above the sequence number"));
+        }
+        let len = usize::from(reader.u8()?);
+        if !(1..=ConnectionId::MAX_LEN).contains(&len) {
+            return Err(DecodeError::Malformed("connection ID not of 1 to 20 bytes"));
+        }
+        let id = ConnectionId::new(reader.bytes(len)?)?;
+        Ok(Self { sequence, retire_prior_to, id, reset_token: ResetToken(reader.array()?) })
+    }
+}

@@ -1,0 +1,178 @@
+//! Received packets: cut from their datagram, freed of header protection, opened.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use super::header::{FIXED, KEY_PHASE, LONG, LONG_RESERVED, SAMPLE_OFFSET, SHORT_RESERVED, SPIN};
+use super::number;
+use super::protection::{HeaderKey, PacketKey};
+use super::retry::RetryPacket;
+use super::version_negotiation::VersionNegotiationPacket;
+use super::{EncryptionLevel, Header};
+use crate::{ConnectionId, DecodeError, Reader, Version};
+
+/// The first packet of a datagram, by what can be done with it.
+#[derive(Debug)]
+pub enum FirstPacket {
+    /// A packet with protection.
+    Protected(Protected),
+    /// A Retry packet; it fills its datagram.
+    Retry(RetryPacket),
+    /// A Version Negotiation packet; it fills its datagram.
+    VersionNegotiation(VersionNegotiationPacket),
+    /// A long header of a version that is not ours.
+    Unsupported(Version),
+}
+
+/// A packet as it came: header and payload protected.
+#[derive(Debug)]
+pub struct Protected {
+    header: Header,
+    packet: BytesMut,
+    number_at: usize,
+}
+
+/// A packet whose header is readable and whose payload is encrypted.
+#[derive(Debug)]
+pub struct Sealed {
+    header: Header,
+    packet: BytesMut,
+    header_len: usize,
+    number: u64,
+}
+
+/// A packet that proved authentic.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its header.
+    pub header: Header,
+    /// Its packet number.
+    pub number: u64,
+    /// Its frames.
+    pub payload: Bytes,
+    /// Whether reserved bits of the header were set, which is a PROTOCOL_VIOLATION (RFC 9000
+    /// section 17.2).
+    pub reserved_bits: bool,
+}
+
+impl Protected {
+    /// Cuts the first packet off `datagram`. Packets with a short header are taken to have a
+    /// destination connection ID of `local_cid_len` bytes.
+    ///
+    /// # Errors
+    /// The packet cannot be read, and neither can what follows it.
+    pub fn split_first(datagram: &mut BytesMut, local_cid_len: usize) -> Result<FirstPacket, DecodeError> {
+        let mut reader = Reader::new(datagram);
+        let first = reader.u8()?;
+        if first & LONG == 0 {
+            if first & FIXED == 0 {
+                return Err(DecodeError::Malformed("fixed bit is 0"));
+            }
+            let dcid = ConnectionId::new(reader.bytes(local_cid_len)?)?;
+            let header = Header::OneRtt { dcid, spin: false, key_phase: false };
+            return Ok(FirstPacket::Protected(Self { header, packet: datagram.split(), number_at: 1 + local_cid_len }));
+        }
+        let version = Version(reader.u32()?);
+        if version == Version::NEGOTIATION {
+            return VersionNegotiationPacket::decode(datagram).map(FirstPacket::VersionNegotiation);
+        }
+        if !version.is_supported() {
+            return Ok(FirstPacket::Unsupported(version));
+        }
+        if first & FIXED == 0 {
+            return Err(DecodeError::Malformed("fixed bit is 0"));
+        }
+        let mut id = || {
+            let len = usize::from(reader.u8()?);
+            ConnectionId::new(reader.bytes(len)?)
+        };
+        let (dcid, scid) = (id()?, id()?);
+        let header = match (first >> 4) & 0b11 {
+            0 => {
+                let token = reader.length_prefixed()?;
+                Header::Initial { version, dcid, scid, token: Bytes::copy_from_slice(token) }
+            }
+            1 => Header::ZeroRtt { version, dcid, scid },
+            2 => Header::Handshake { version, dcid, scid },
+            _ => return RetryPacket::decode(version, dcid, scid, datagram, reader).map(FirstPacket::Retry),
+        };
+        let length = usize::try_from(reader.varint()?).map_err(|_| DecodeError::UnexpectedEnd)?;
+        let number_at = datagram.len() - reader.remaining();
+        if length > reader.remaining() {
+            return Err(DecodeError::UnexpectedEnd);
+        }
+        let packet = datagram.split_to(number_at + length);
+        Ok(FirstPacket::Protected(Self { header, packet, number_at }))
+    }
+
+    /// What is readable of the header: everything but the packet number, spin bit and key phase.
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Where its keys come from.
+    pub const fn level(&self) -> EncryptionLevel {
+        self.header.level()
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        self.packet.len()
+    }
+
+    /// Whether it has no bytes, which cannot be.
+    pub fn is_empty(&self) -> bool {
+        self.packet.is_empty()
+    }
+
+    /// Removes header protection (RFC 9001 section 5.4).
+    ///
+    /// # Errors
+    /// The packet is too short to have been protected.
+    pub fn unprotect(mut self, key: &dyn HeaderKey, largest_received: Option<u64>) -> Result<Sealed, DecodeError> {
+        let sample_at = self.number_at + SAMPLE_OFFSET;
+        if self.packet.len() < sample_at + key.sample_len() {
+            return Err(DecodeError::UnexpectedEnd);
+        }
+        let (header, rest) = self.packet.split_at_mut(sample_at);
+        let (first, rest_of_header) = header.split_first_mut().ok_or(DecodeError::UnexpectedEnd)?;
+        let number = rest_of_header.get_mut(self.number_at - 1..).ok_or(DecodeError::UnexpectedEnd)?;
+        key.unprotect(&rest[..key.sample_len()], first, number);
+        let len = usize::from(*first & 0b11) + 1;
+        let truncated = number[..len].iter().fold(0, |value, byte| value << 8 | u32::from(*byte));
+        if let Header::OneRtt { spin, key_phase, .. } = &mut self.header {
+            (*spin, *key_phase) = (*first & SPIN != 0, *first & KEY_PHASE != 0);
+        }
+        Ok(Sealed {
+            header: self.header,
+            packet: self.packet,
+            header_len: self.number_at + len,
+            number: number::expand(truncated, len, largest_received),
+        })
+    }
+}
+
+impl Sealed {
+    /// The packet number.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The key phase bit of a 1-RTT packet; false for others.
+    pub const fn key_phase(&self) -> bool {
+        matches!(self.header, Header::OneRtt { key_phase: true, .. })
+    }
+
+    /// Decrypts the payload in place. `None` if the packet is not authentic.
+    pub fn open(mut self, key: &dyn PacketKey) -> Option<Opened> {
+        let (header, payload) = self.packet.split_at_mut_checked(self.header_len)?;
+        let len = key.open(self.number, header, payload)?;
+        let reserved = match self.header {
+            Header::OneRtt { .. } => SHORT_RESERVED,
+            _ => LONG_RESERVED,
+        };
+        let reserved_bits = self.packet.first().is_some_and(|first| first & reserved != 0);
+        self.packet.advance(self.header_len);
+        self.packet.truncate(len);
+        Some(Opened { header: self.header, number: self.number, payload: self.packet.freeze(), reserved_bits })
+    }
+}
