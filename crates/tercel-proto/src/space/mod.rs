@@ -1,1 +1,117 @@
-//! .
+//! Packet number spaces (RFC 9000 section 12.3).
+//!
+//! A space is a value that owns all that belongs to it: its keys, its numbers, what it received and
+//! must acknowledge, and its CRYPTO stream. To discard its keys is to drop it.
+
+mod ack_policy;
+mod crypto_stream;
+mod parked;
+mod received;
+
+pub use ack_policy::{AckPolicy, Urgency};
+pub use crypto_stream::CryptoStream;
+pub use parked::Parked;
+pub use received::Received;
+
+use tercel_wire::SpaceId;
+
+use crate::keys::{DirectionalKeys, LevelKeys, OneRttKeys};
+
+/// What every packet number space has.
+#[derive(Debug)]
+pub struct PacketNumberSpace {
+    /// The number of the next packet to send.
+    pub next_number: u64,
+    /// The largest number that the peer has acknowledged.
+    pub largest_acked: Option<u64>,
+    /// What was received.
+    pub received: Received,
+    /// When to acknowledge it.
+    pub acks: AckPolicy,
+    /// TLS messages, both ways.
+    pub crypto: CryptoStream,
+}
+
+impl PacketNumberSpace {
+    /// A fresh space. `crypto_buffer` is how many bytes of CRYPTO data may wait out of order.
+    pub fn new(id: SpaceId, ack_policy: AckPolicy, crypto_buffer: usize) -> Self {
+        let acks = match id {
+            SpaceId::Data => ack_policy,
+            SpaceId::Initial | SpaceId::Handshake => AckPolicy::immediate(),
+        };
+        Self {
+            next_number: 0,
+            largest_acked: None,
+            received: Received::default(),
+            acks,
+            crypto: CryptoStream::new(crypto_buffer),
+        }
+    }
+
+    /// Takes the next packet number.
+    pub const fn take_number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
+    }
+}
+
+/// The Initial or the Handshake space: one level, one set of keys.
+pub struct HandshakeSpace {
+    /// Its keys.
+    pub keys: LevelKeys,
+    /// All else.
+    pub numbers: PacketNumberSpace,
+}
+
+/// The application data space: early data and 1-RTT.
+pub struct DataSpace {
+    /// 0-RTT keys: to send (client) or to receive (server).
+    pub early: Option<DirectionalKeys>,
+    /// 1-RTT keys.
+    pub one_rtt: Option<OneRttKeys>,
+    /// All else.
+    pub numbers: PacketNumberSpace,
+}
+
+/// The packet number spaces of a connection; a discarded one is gone.
+pub struct Spaces {
+    /// The Initial space, until its keys are discarded.
+    pub initial: Option<HandshakeSpace>,
+    /// The Handshake space, from when its keys are known until they are discarded.
+    pub handshake: Option<HandshakeSpace>,
+    /// The application data space.
+    pub data: DataSpace,
+}
+
+impl Spaces {
+    /// The numbers of a space, if it exists.
+    pub const fn get_mut(&mut self, id: SpaceId) -> Option<&mut PacketNumberSpace> {
+        match id {
+            SpaceId::Initial => match &mut self.initial {
+                Some(space) => Some(&mut space.numbers),
+                None => None,
+            },
+            SpaceId::Handshake => match &mut self.handshake {
+                Some(space) => Some(&mut space.numbers),
+                None => None,
+            },
+            SpaceId::Data => Some(&mut self.data.numbers),
+        }
+    }
+
+    /// The numbers of a space, if it exists.
+    pub const fn get(&self, id: SpaceId) -> Option<&PacketNumberSpace> {
+        match id {
+            SpaceId::Initial => match &self.initial {
+                Some(space) => Some(&space.numbers),
+                None => None,
+            },
+            SpaceId::Handshake => match &self.handshake {
+                Some(space) => Some(&space.numbers),
+                None => None,
+            },
+            SpaceId::Data => Some(&self.data.numbers),
+        }
+    }
+}

@@ -1,1 +1,309 @@
-//! .
+//! TLS as the transport sees it (RFC 9001 section 4).
+//!
+//! CRYPTO bytes go in, in order; out come CRYPTO bytes, keys, the peer's transport parameters and
+//! the completion of the handshake. Messages are fed to TLS one at a time, which is what lets the
+//! [`Gate`] stand before the peer's Finished: while it is closed, the handshake cannot complete,
+//! nothing that follows from its completion exists, and so nothing of it can leak.
+
+mod rustls_session;
+mod verdict;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustls::pki_types::ServerName;
+use rustls::quic::Secrets;
+use tercel_wire::{EncryptionLevel, Role, TransportErrorCode, TransportParameters, Version};
+
+use crate::error::Violation;
+use crate::keys::{self, DirectionalKeys, LevelKeys};
+
+pub use rustls_session::RustlsSession;
+pub use verdict::Gate;
+
+/// TLS alerts (RFC 8446 section 6) that the transport itself raises.
+pub mod alert {
+    /// A message came where it cannot be.
+    pub const UNEXPECTED_MESSAGE: u8 = 10;
+    /// A message could not be read.
+    pub const DECODE_ERROR: u8 = 50;
+    /// Something failed that is no fault of the peer's.
+    pub const INTERNAL_ERROR: u8 = 80;
+    /// The peer sent no transport parameters.
+    pub const MISSING_EXTENSION: u8 = 109;
+    /// The two ends have no application protocol in common.
+    pub const NO_APPLICATION_PROTOCOL: u8 = 120;
+}
+
+/// The type of a handshake message (RFC 8446 section 4).
+mod message {
+    pub(super) const CLIENT_HELLO: u8 = 1;
+    pub(super) const ENCRYPTED_EXTENSIONS: u8 = 8;
+    pub(super) const CERTIFICATE_VERIFY: u8 = 15;
+    pub(super) const FINISHED: u8 = 20;
+}
+
+/// The longest handshake message, header excluded, in bytes.
+const MAX_MESSAGE: usize = 0xffff;
+
+/// What TLS can do. One implementation stands on rustls; the trait keeps the rest of this crate
+/// from knowing that.
+pub trait Session: Send {
+    /// Reads one whole handshake message.
+    ///
+    /// # Errors
+    /// What is wrong, as CRYPTO_ERROR with TLS's alert.
+    fn read(&mut self, message: &[u8]) -> Result<(), Violation>;
+    /// Appends what is to be sent at the current level to `out`, and gives new keys, which hold for
+    /// what is written after.
+    fn write(&mut self, out: &mut Vec<u8>) -> Option<KeyChange>;
+    /// The peer's transport parameters as bytes, once known. A client that offers early data knows
+    /// those of the last connection first.
+    fn peer_parameters(&self) -> Option<&[u8]>;
+    /// 0-RTT keys, if early data is offered (client) or may be accepted (server).
+    fn early_keys(&self) -> Option<DirectionalKeys>;
+    /// Whether the handshake is under way.
+    fn is_handshaking(&self) -> bool;
+    /// Whether the server accepted early data (known from when EncryptedExtensions were read).
+    fn early_data_accepted(&self) -> bool;
+    /// Whether an earlier session was resumed.
+    fn is_resumed(&self) -> bool;
+    /// The application protocol, once chosen.
+    fn alpn(&self) -> Option<&[u8]>;
+    /// The peer's certificates (DER, leaf first), once known.
+    fn peer_certificates(&self) -> Option<Vec<Bytes>>;
+    /// Keying material for the application (RFC 8446 section 7.5); false before the handshake is
+    /// complete.
+    fn export_keying_material(&self, out: &mut [u8], label: &[u8], context: &[u8]) -> bool;
+}
+
+/// Keys that TLS has derived.
+pub enum KeyChange {
+    /// Of the Handshake level.
+    Handshake(LevelKeys),
+    /// Of the 1-RTT level, and the secrets of later phases.
+    OneRtt(LevelKeys, Box<Secrets>),
+}
+
+/// What comes out of TLS, in order.
+pub enum Output {
+    /// Bytes for the CRYPTO stream of a level.
+    Crypto(EncryptionLevel, Vec<u8>),
+    /// 0-RTT keys for a server to receive with.
+    EarlyKeys(DirectionalKeys),
+    /// Handshake keys.
+    HandshakeKeys(LevelKeys),
+    /// 1-RTT keys. A server may send with them; it must not open packets before
+    /// [`Complete`](Self::Complete) (RFC 9001 section 5.7).
+    OneRttKeys(LevelKeys, Box<Secrets>),
+    /// The peer's transport parameters.
+    PeerParameters(TransportParameters),
+    /// The gate is closed, and the peer has proved that it owns its certificate: judge it.
+    CertificateReady,
+    /// The handshake is complete at this end (RFC 9001 section 4.1.1).
+    Complete,
+}
+
+/// The TLS handshake of a connection, and what follows it.
+pub struct Handshake {
+    role: Role,
+    session: Box<dyn Session>,
+    gate: Gate,
+    /// The level whose bytes TLS reads next, and what of the next message is there.
+    reading: EncryptionLevel,
+    partial: Vec<u8>,
+    writing: EncryptionLevel,
+    outputs: VecDeque<Output>,
+    parameters_told: bool,
+    complete: bool,
+}
+
+impl Handshake {
+    /// The client's TLS. Its ClientHello is the first output.
+    ///
+    /// # Errors
+    /// The configuration does not suit QUIC.
+    pub fn client(
+        config: Arc<rustls::ClientConfig>,
+        version: Version,
+        server_name: ServerName<'static>,
+        parameters: Vec<u8>,
+    ) -> Result<Self, rustls::Error> {
+        let connection = rustls::quic::ClientConnection::new(config, keys::tls_version(version), server_name, parameters)?;
+        let mut handshake = Self::new(Role::Client, Box::new(RustlsSession::new(connection.into())));
+        handshake.pump();
+        Ok(handshake)
+    }
+
+    /// The server's TLS; it waits for the ClientHello.
+    ///
+    /// # Errors
+    /// The configuration does not suit QUIC.
+    pub fn server(
+        config: Arc<rustls::ServerConfig>,
+        version: Version,
+        parameters: Vec<u8>,
+    ) -> Result<Self, rustls::Error> {
+        let connection = rustls::quic::ServerConnection::new(config, keys::tls_version(version), parameters)?;
+        Ok(Self::new(Role::Server, Box::new(RustlsSession::new(connection.into()))))
+    }
+
+    /// A handshake over any TLS.
+    pub fn new(role: Role, session: Box<dyn Session>) -> Self {
+        Self {
+            role,
+            session,
+            gate: Gate::Open,
+            reading: EncryptionLevel::Initial,
+            partial: Vec::new(),
+            writing: EncryptionLevel::Initial,
+            outputs: VecDeque::new(),
+            parameters_told: false,
+            complete: false,
+        }
+    }
+
+    /// Closes the gate: the peer's Finished will wait for [`open_gate`](Self::open_gate). To be
+    /// called before anything is fed.
+    pub const fn close_gate(&mut self) {
+        self.gate = Gate::Closed;
+    }
+
+    /// The peer's certificate was accepted: goes on with what waited.
+    ///
+    /// # Errors
+    /// As for [`feed`](Self::feed).
+    pub fn open_gate(&mut self) -> Result<(), Violation> {
+        self.gate = Gate::Open;
+        self.process()
+    }
+
+    /// Whether the handshake is complete at this end.
+    pub const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// What TLS knows.
+    pub fn session(&self) -> &dyn Session {
+        self.session.as_ref()
+    }
+
+    /// Bytes of the CRYPTO stream of `level`, in order.
+    ///
+    /// # Errors
+    /// CRYPTO_ERROR with the alert that TLS raises, or PROTOCOL_VIOLATION for bytes at a level that
+    /// is over (RFC 9001 section 4.1.3).
+    pub fn feed(&mut self, level: EncryptionLevel, bytes: &[u8]) -> Result<(), Violation> {
+        if level != self.reading {
+            return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "CRYPTO data at the wrong level"));
+        }
+        self.partial.extend_from_slice(bytes);
+        self.process()
+    }
+
+    /// The next output.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Feeds whole messages to TLS while there are any and the gate lets them pass.
+    fn process(&mut self) -> Result<(), Violation> {
+        while let Some((&[ty, a, b, c], body)) = self.partial.split_first_chunk() {
+            let len = u32::from_be_bytes([0, a, b, c]) as usize;
+            if len > MAX_MESSAGE {
+                return Err(tls_error(alert::DECODE_ERROR, "handshake message too long"));
+            }
+            if body.len() < len || (ty == message::FINISHED && !self.gate.lets_finished_pass()) {
+                break;
+            }
+            let rest = self.partial.split_off(4 + len);
+            let message = std::mem::replace(&mut self.partial, rest);
+            let level = self.reading;
+            self.session.read(&message)?;
+            self.after(ty)?;
+            if self.reading != level && !self.partial.is_empty() {
+                // A message must not straddle a change of keys (RFC 8446 section 5.1).
+                return Err(tls_error(alert::UNEXPECTED_MESSAGE, "handshake data behind a change of keys"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What may have become known by a message of this type.
+    fn after(&mut self, ty: u8) -> Result<(), Violation> {
+        if matches!((self.role, ty), (Role::Server, message::CLIENT_HELLO) | (Role::Client, message::ENCRYPTED_EXTENSIONS))
+        {
+            self.tell_parameters()?;
+        }
+        if ty == message::CERTIFICATE_VERIFY && self.gate.await_verdict() {
+            self.outputs.push_back(Output::CertificateReady);
+        }
+        self.pump();
+        if !self.complete && !self.session.is_handshaking() {
+            self.complete = true;
+            self.reading = EncryptionLevel::OneRtt;
+            if !self.parameters_told {
+                return Err(tls_error(alert::MISSING_EXTENSION, "no transport parameters"));
+            }
+            self.outputs.push_back(Output::Complete);
+        }
+        Ok(())
+    }
+
+    /// Tells the peer's parameters, once, as soon as TLS has read them.
+    fn tell_parameters(&mut self) -> Result<(), Violation> {
+        let Some(bytes) = self.session.peer_parameters().filter(|_| !self.parameters_told) else {
+            // A ClientHello that is answered with HelloRetryRequest tells nothing yet.
+            return Ok(());
+        };
+        let parameters = TransportParameters::decode(bytes, self.role.peer()).map_err(|error| Violation {
+            code: TransportErrorCode::TRANSPORT_PARAMETER_ERROR,
+            ..Violation::from(error)
+        })?;
+        if self.session.alpn().is_none() {
+            // RFC 9001 section 8.1.
+            return Err(tls_error(alert::NO_APPLICATION_PROTOCOL, "no application protocol in common"));
+        }
+        self.parameters_told = true;
+        self.outputs.push_back(Output::PeerParameters(parameters));
+        if self.role == Role::Server
+            && let Some(keys) = self.session.early_keys()
+        {
+            self.outputs.push_back(Output::EarlyKeys(keys));
+        }
+        Ok(())
+    }
+
+    /// Takes everything that TLS has to say.
+    fn pump(&mut self) {
+        loop {
+            let mut bytes = Vec::new();
+            let change = self.session.write(&mut bytes);
+            let silent = bytes.is_empty() && change.is_none();
+            if !bytes.is_empty() {
+                self.outputs.push_back(Output::Crypto(self.writing, bytes));
+            }
+            match change {
+                Some(KeyChange::Handshake(keys)) => {
+                    self.writing = EncryptionLevel::Handshake;
+                    self.reading = EncryptionLevel::Handshake;
+                    self.outputs.push_back(Output::HandshakeKeys(keys));
+                }
+                Some(KeyChange::OneRtt(keys, secrets)) => {
+                    self.writing = EncryptionLevel::OneRtt;
+                    self.outputs.push_back(Output::OneRttKeys(keys, secrets));
+                }
+                None => {}
+            }
+            if silent {
+                return;
+            }
+        }
+    }
+}
+
+/// CRYPTO_ERROR with an alert.
+pub(crate) const fn tls_error(alert: u8, reason: &'static str) -> Violation {
+    Violation::new(TransportErrorCode::crypto(alert), reason)
+}

@@ -1,0 +1,206 @@
+//! 1-RTT keys and their update (RFC 9001 section 6).
+//!
+//! Either end may go on to the next keys; the other follows as soon as it can open a packet with
+//! them. The key phase bit of a packet tells old from new. Three receive keys are at hand: the
+//! current one; the one before, for packets that were under way when the phase changed; and the
+//! next, made ahead so that an update takes no longer than another packet (section 9.5).
+
+use std::time::Duration;
+
+use rustls::quic::{PacketKeySet, Secrets};
+use tercel_wire::TransportErrorCode;
+use tercel_wire::packet::{Opened, Sealed};
+
+use super::{HeaderKey, LevelKeys, PacketKey};
+use crate::error::Violation;
+use crate::time::Time;
+
+/// The keys of the phase before, until what was under way has arrived.
+struct Previous {
+    remote: PacketKey,
+    /// When they are dropped, once the peer has answered with the new ones.
+    discard_at: Option<Time>,
+}
+
+/// 1-RTT keys.
+pub struct OneRttKeys {
+    local_header: HeaderKey,
+    remote_header: HeaderKey,
+    local: PacketKey,
+    remote: PacketKey,
+    next: PacketKeySet,
+    secrets: Secrets,
+    previous: Option<Previous>,
+    phase: bool,
+    /// The lowest packet number received in this phase.
+    first_received: Option<u64>,
+    /// The first packet number sent in this phase.
+    first_sent: Option<u64>,
+    /// Whether a packet sent in this phase was acknowledged.
+    acknowledged: bool,
+    sealed: u64,
+    sealed_bytes: u64,
+    forged: u64,
+    updates: u64,
+}
+
+impl OneRttKeys {
+    /// Keys of phase 0, and the secrets of the phases to come.
+    pub fn new(keys: LevelKeys, mut secrets: Secrets) -> Self {
+        Self {
+            local_header: keys.local.header,
+            remote_header: keys.remote.header,
+            local: keys.local.packet,
+            remote: keys.remote.packet,
+            next: secrets.next_packet_keys(),
+            secrets,
+            previous: None,
+            phase: false,
+            first_received: None,
+            first_sent: None,
+            acknowledged: false,
+            sealed: 0,
+            sealed_bytes: 0,
+            forged: 0,
+            updates: 0,
+        }
+    }
+
+    /// The header key for received packets; it never changes.
+    pub const fn remote_header(&self) -> &HeaderKey {
+        &self.remote_header
+    }
+
+    /// The keys to seal with.
+    pub const fn local(&self) -> (&HeaderKey, &PacketKey) {
+        (&self.local_header, &self.local)
+    }
+
+    /// The key phase bit of packets to send.
+    pub const fn phase(&self) -> bool {
+        self.phase
+    }
+
+    /// How many updates there were.
+    pub const fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// Packet `number` of `len` bytes was sealed.
+    pub fn on_sealed(&mut self, number: u64, len: usize) {
+        self.first_sent.get_or_insert(number);
+        self.sealed += 1;
+        self.sealed_bytes += len as u64;
+    }
+
+    /// The peer acknowledged packets up to `largest`.
+    pub fn on_acked(&mut self, largest: u64) {
+        self.acknowledged |= self.first_sent.is_some_and(|first| first <= largest);
+    }
+
+    /// Whether an update may begin: the last one was answered and is over (sections 6.1 and 6.5).
+    pub const fn may_update(&self) -> bool {
+        self.acknowledged && self.previous.is_none()
+    }
+
+    /// Whether the keys have protected so much that they should be updated: `bytes`, or half of
+    /// what the AEAD permits.
+    pub fn should_update(&self, bytes: u64) -> bool {
+        self.sealed_bytes >= bytes || self.sealed >= self.local.confidentiality_limit() / 2
+    }
+
+    /// Checks the limits of the AEAD (section 6.6).
+    ///
+    /// # Errors
+    /// AEAD_LIMIT_REACHED: nothing more may be sealed, or too many packets were forged.
+    pub fn check_limits(&self) -> Result<(), Violation> {
+        if self.sealed >= self.local.confidentiality_limit() || self.forged > self.remote.integrity_limit() {
+            return Err(Violation::new(TransportErrorCode::AEAD_LIMIT_REACHED, "the keys are used up"));
+        }
+        Ok(())
+    }
+
+    /// Goes on to the next keys.
+    pub fn update(&mut self) {
+        let next = std::mem::replace(&mut self.next, self.secrets.next_packet_keys());
+        let remote = std::mem::replace(&mut self.remote, PacketKey(next.remote));
+        self.local = PacketKey(next.local);
+        self.previous = Some(Previous { remote, discard_at: None });
+        self.phase = !self.phase;
+        (self.first_received, self.first_sent, self.acknowledged) = (None, None, false);
+        (self.sealed, self.sealed_bytes) = (0, 0);
+        self.updates += 1;
+    }
+
+    /// Opens a packet with the key of its phase; follows the peer's update if it begins one.
+    ///
+    /// # Errors
+    /// KEY_UPDATE_ERROR: the peer went back to old keys, or began an update before it could know
+    /// that the last one was over (section 6.4 and 6.2).
+    pub fn open(&mut self, now: Time, pto: Duration, sealed: Sealed) -> Result<Option<Opened>, Violation> {
+        let number = sealed.number();
+        if sealed.key_phase() == self.phase {
+            let opened = sealed.open(&self.remote);
+            self.note(opened.is_some());
+            if opened.is_some() {
+                self.on_current(now, pto, number);
+            }
+            return Ok(opened);
+        }
+        if let Some(previous) = &self.previous
+            && self.first_received.is_none_or(|first| number < first)
+        {
+            let opened = sealed.open(&previous.remote);
+            self.note(opened.is_some());
+            return Ok(opened);
+        }
+        let opened = sealed.open(&PacketKeyRef(self.next.remote.as_ref()));
+        self.note(opened.is_some());
+        if opened.is_some() {
+            if self.updates > 0 && self.first_sent.is_none() {
+                return Err(Violation::new(TransportErrorCode::KEY_UPDATE_ERROR, "key update before the last was over"));
+            }
+            self.update();
+            self.on_current(now, pto, number);
+        }
+        Ok(opened)
+    }
+
+    fn note(&mut self, authentic: bool) {
+        self.forged += u64::from(!authentic);
+    }
+
+    fn on_current(&mut self, now: Time, pto: Duration, number: u64) {
+        if self.first_received.is_none_or(|first| number < first) {
+            self.first_received = Some(number);
+        }
+        if let Some(previous) = &mut self.previous {
+            previous.discard_at.get_or_insert(now + 3 * pto);
+        }
+    }
+
+    /// When [`timeout`](Self::timeout) is due.
+    pub fn next_timeout(&self) -> Option<Time> {
+        self.previous.as_ref()?.discard_at
+    }
+
+    /// Drops the old keys once their time has come (section 6.5).
+    pub fn timeout(&mut self, now: Time) {
+        self.previous.take_if(|previous| previous.discard_at.is_some_and(|at| at <= now));
+    }
+}
+
+/// A borrowed packet key.
+struct PacketKeyRef<'a>(&'a dyn rustls::quic::PacketKey);
+
+impl tercel_wire::packet::protection::PacketKey for PacketKeyRef<'_> {
+    fn tag_len(&self) -> usize {
+        self.0.tag_len()
+    }
+
+    fn seal(&self, _: u64, _: &[u8], _: &mut [u8], _: &mut [u8]) {}
+
+    fn open(&self, packet_number: u64, header: &[u8], payload: &mut [u8]) -> Option<usize> {
+        self.0.decrypt_in_place(packet_number, header, payload).ok().map(<[u8]>::len)
+    }
+}
