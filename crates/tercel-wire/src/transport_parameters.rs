@@ -204,10 +204,7 @@ impl TransportParameters {
     fn decode_other(&mut self, id: u64, value: &[u8], sender: Role) -> Result<(), DecodeError> {
         let servers_only = matches!(
             id,
-            ORIGINAL_DESTINATION_CONNECTION_ID
-                | STATELESS_RESET_TOKEN
-                | PREFERRED_ADDRESS
-                | RETRY_SOURCE_CONNECTION_ID
+            ORIGINAL_DESTINATION_CONNECTION_ID | STATELESS_RESET_TOKEN | PREFERRED_ADDRESS | RETRY_SOURCE_CONNECTION_ID
         );
         if servers_only && sender == Role::Client {
             return Err(DecodeError::Malformed("a client sent a server's transport parameter"));

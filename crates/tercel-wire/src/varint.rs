@@ -20,11 +20,7 @@ impl VarInt {
     /// # Errors
     /// [`DecodeError::Malformed`] if `value` is 2^62 or more.
     pub const fn new(value: u64) -> Result<Self, DecodeError> {
-        if value <= Self::MAX.0 {
-            Ok(Self(value))
-        } else {
-            Err(DecodeError::Malformed("integer exceeds 2^62 - 1"))
-        }
+        if value <= Self::MAX.0 { Ok(Self(value)) } else { Err(DecodeError::Malformed("integer exceeds 2^62 - 1")) }
     }
 
     /// The nearest value in range.

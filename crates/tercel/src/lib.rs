@@ -1,1 +1,40 @@
-//! .
+//! Tercel: QUIC with MsQuic's object model, in safe Rust.
+//!
+//! A [`Registration`] owns worker threads. A [`Configuration`] holds settings, application protocols
+//! and a credential. A [`Listener`] takes connections in, [`Registration::connect`] makes them; a
+//! [`Connection`] carries [`Stream`]s. What happens is told by events, delivered by the worker that
+//! owns the connection to the handler the application gave: one at a time, in order, never
+//! recursively. The handles may be used from any thread and from within handlers.
+#![forbid(unsafe_code)]
+
+mod binding;
+mod cell;
+pub mod configuration;
+pub mod connection;
+pub mod datapath;
+pub mod event;
+pub mod listener;
+mod operation;
+pub mod registration;
+pub mod status;
+pub mod stream;
+pub mod worker;
+
+pub use configuration::Configuration;
+pub use connection::Connection;
+pub use event::{
+    ConnectionEvent, ConnectionHandler, ListenerEvent, ListenerHandler, NewConnection, NewStream, Receive, StreamEvent,
+    StreamHandler,
+};
+pub use listener::Listener;
+pub use registration::{Connect, Listen, Registration, RegistrationConfig, RetryPolicy, SocketChoice};
+pub use status::Error;
+pub use stream::Stream;
+pub use worker::{Park, Worker};
+
+pub use bytes::Bytes;
+pub use tercel_proto::datagram::DatagramSendState;
+pub use tercel_proto::error::CloseReason;
+pub use tercel_proto::stats::ConnectionStats;
+pub use tercel_proto::time::Time;
+pub use tercel_wire::{ApplicationErrorCode, Direction, Role, StreamId, TransportErrorCode, VarInt};

@@ -158,7 +158,10 @@ impl OneRttKeys {
         self.note(opened.is_some());
         if opened.is_some() {
             if self.updates > 0 && self.first_sent.is_none() {
-                return Err(Violation::new(TransportErrorCode::KEY_UPDATE_ERROR, "key update before the last was over"));
+                return Err(Violation::new(
+                    TransportErrorCode::KEY_UPDATE_ERROR,
+                    "key update before the last was over",
+                ));
             }
             self.update();
             self.on_current(now, pto, number);

@@ -101,7 +101,10 @@ impl CryptoStream {
         let receive = &mut self.receive;
         let end = offset + data.len() as u64;
         if end > receive.next + receive.limit as u64 {
-            return Err(Violation::new(TransportErrorCode::CRYPTO_BUFFER_EXCEEDED, "too much CRYPTO data out of order"));
+            return Err(Violation::new(
+                TransportErrorCode::CRYPTO_BUFFER_EXCEEDED,
+                "too much CRYPTO data out of order",
+            ));
         }
         if end <= receive.next {
             return Ok(());

@@ -130,7 +130,8 @@ impl Handshake {
         server_name: ServerName<'static>,
         parameters: Vec<u8>,
     ) -> Result<Self, rustls::Error> {
-        let connection = rustls::quic::ClientConnection::new(config, keys::tls_version(version), server_name, parameters)?;
+        let connection =
+            rustls::quic::ClientConnection::new(config, keys::tls_version(version), server_name, parameters)?;
         let mut handshake = Self::new(Role::Client, Box::new(RustlsSession::new(connection.into())));
         handshake.pump();
         Ok(handshake)
@@ -232,8 +233,10 @@ impl Handshake {
 
     /// What may have become known by a message of this type.
     fn after(&mut self, ty: u8) -> Result<(), Violation> {
-        if matches!((self.role, ty), (Role::Server, message::CLIENT_HELLO) | (Role::Client, message::ENCRYPTED_EXTENSIONS))
-        {
+        if matches!(
+            (self.role, ty),
+            (Role::Server, message::CLIENT_HELLO) | (Role::Client, message::ENCRYPTED_EXTENSIONS)
+        ) {
             self.tell_parameters()?;
         }
         if ty == message::CERTIFICATE_VERIFY && self.gate.await_verdict() {

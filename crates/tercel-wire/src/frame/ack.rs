@@ -28,10 +28,7 @@ impl<'a> AckFrame<'a> {
 
     /// The acknowledged packet numbers, from the largest range down.
     pub const fn iter(&self) -> AckRanges<'a> {
-        AckRanges {
-            next: Some((self.largest, self.first_range)),
-            rest: Reader::new(self.ranges),
-        }
+        AckRanges { next: Some((self.largest, self.first_range)), rest: Reader::new(self.ranges) }
     }
 
     pub(super) fn encoded_len(&self) -> usize {

@@ -1,9 +1,7 @@
 //! The encodings of frames (RFC 9000 section 19).
 
 use super::{AckFrame, ConnectionClose, Frame, NewConnectionId, StreamFrame};
-use crate::{
-    ConnectionId, DecodeError, Direction, Reader, ResetToken, StreamId, TransportErrorCode, VarInt, Writer,
-};
+use crate::{ConnectionId, DecodeError, Direction, Reader, ResetToken, StreamId, TransportErrorCode, VarInt, Writer};
 
 /// A limit on streams beyond this could not be told as a stream ID (RFC 9000 section 19.11).
 const MAX_STREAMS: u64 = 1 << 60;
@@ -70,11 +68,9 @@ impl<'a> Frame<'a> {
             }
             0x01 => Self::Ping,
             0x02 | 0x03 => Self::Ack(AckFrame::decode(reader, ty == 0x03)?),
-            0x04 => Self::ResetStream {
-                id: stream_id(reader)?,
-                error: error_code(reader)?,
-                final_size: reader.varint()?,
-            },
+            0x04 => {
+                Self::ResetStream { id: stream_id(reader)?, error: error_code(reader)?, final_size: reader.varint()? }
+            }
             0x05 => Self::StopSending { id: stream_id(reader)?, error: error_code(reader)? },
             0x06 => {
                 let (offset, data) = (reader.varint()?, reader.length_prefixed()?);
@@ -124,9 +120,7 @@ impl<'a> Frame<'a> {
             Self::StopSending { id, error } => 1 + varint_len([id.into_wire(), error.into_inner()]),
             Self::Crypto { offset, data } => 1 + varint_len([*offset]) + prefixed_len(data),
             Self::NewToken { token } => 1 + prefixed_len(token),
-            Self::Stream(frame) => {
-                StreamFrame::header_len(frame.id, frame.offset, frame.data.len()) + frame.data.len()
-            }
+            Self::Stream(frame) => StreamFrame::header_len(frame.id, frame.offset, frame.data.len()) + frame.data.len(),
             Self::MaxData(value) | Self::DataBlocked(value) => 1 + varint_len([*value]),
             Self::MaxStreamData { id, maximum: value } | Self::StreamDataBlocked { id, limit: value } => {
                 1 + varint_len([id.into_wire(), *value])

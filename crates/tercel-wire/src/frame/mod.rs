@@ -124,4 +124,3 @@ pub enum ConnectionClose<'a> {
     /// Type 0x1d: the application ends the connection.
     Application { error: ApplicationErrorCode, reason: &'a [u8] },
 }
-

@@ -46,9 +46,6 @@ impl Frame<'_> {
     /// Whether the frame probes a path without moving to it ("P" in the column "Spec"; RFC 9000
     /// section 9.1).
     pub const fn is_probing(&self) -> bool {
-        matches!(
-            self,
-            Self::Padding(_) | Self::NewConnectionId(_) | Self::PathChallenge(_) | Self::PathResponse(_)
-        )
+        matches!(self, Self::Padding(_) | Self::NewConnectionId(_) | Self::PathChallenge(_) | Self::PathResponse(_))
     }
 }

@@ -39,4 +39,3 @@ pub fn encode(dcid: &[u8], scid: &[u8], versions: &[Version], unused: u8) -> Vec
     packet.extend(versions.iter().flat_map(|version| version.0.to_be_bytes()));
     packet
 }
-

@@ -1,0 +1,83 @@
+//! The network as workers see it. [`udp`] is the real one; the simulator brings its own.
+
+pub mod clock;
+
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use tercel_proto::connection::Transmit;
+use tercel_proto::path::{Ecn, PathAddress};
+
+/// Names a socket within its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SocketId(pub u32);
+
+/// What a socket is to be bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bind {
+    /// The address; port 0 for any.
+    pub address: SocketAddr,
+    /// If other workers' sockets are bound to the same address, so that arriving datagrams are
+    /// spread over them: which of them this is.
+    pub shared: Option<Share>,
+}
+
+/// A socket's part in an address that several workers share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// The first; fails if another program has the address.
+    First,
+    /// One that joins the first.
+    Joins,
+}
+
+/// Opens sockets and wakes workers. One for all workers of a registration.
+pub trait Datapath: Send + Sync + 'static {
+    /// Opens a socket that `worker` will know as `id`. Called on the application's thread.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn open(&self, worker: usize, id: SocketId, bind: Bind) -> io::Result<Box<dyn Socket>>;
+
+    /// Makes the worker's next (or present) park end, so that [`crate::Worker::turn`] is called soon.
+    fn wake(&self, worker: usize);
+}
+
+/// Datagrams received together: from one sender, with one mark, laid end to end.
+#[derive(Debug)]
+pub struct Received {
+    /// Between which addresses they came.
+    pub path: PathAddress,
+    /// Their mark.
+    pub ecn: Ecn,
+    /// Their bytes.
+    pub data: BytesMut,
+    /// The size of each but the last, which may be smaller.
+    pub segment_size: usize,
+}
+
+/// A UDP socket of one worker. Nothing here blocks.
+pub trait Socket: Send {
+    /// The address that it is bound to.
+    fn local_address(&self) -> SocketAddr;
+
+    /// How many datagrams of equal size one [`send`](Self::send) takes.
+    fn max_segments(&self) -> usize {
+        1
+    }
+
+    /// Sends `contents`, cut into datagrams as `transmit` says. What the network loses is no error.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`]: nothing was sent, and [`crate::Worker::writable`] will be
+    /// called when there is room. Other errors: nothing was or will be sent.
+    fn send(&mut self, transmit: &Transmit, contents: &[u8]) -> io::Result<()>;
+
+    /// Receives what is there, at most about one read's worth.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`]: nothing is there, and [`crate::Worker::readable`] will be
+    /// called when there is. Other errors are passing and tell of nothing received.
+    fn receive(&mut self) -> io::Result<Received>;
+}

@@ -1,0 +1,300 @@
+//! What the application is told, and the traits of those who are told.
+//!
+//! Per connection the events follow a grammar:
+//! `Connected? (streams, datagrams ...)* (ShutdownInitiatedByPeer | ShutdownInitiatedByTransport)?
+//! (every stream's ShutdownComplete)* ShutdownComplete`, and nothing follows.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use tercel_proto::datagram::DatagramSendState;
+use tercel_proto::error::CloseReason;
+use tercel_wire::{ApplicationErrorCode, Direction, StreamId, TransportErrorCode};
+
+use crate::configuration::Configuration;
+use crate::connection::Connection;
+use crate::listener::Listener;
+use crate::status::Error;
+use crate::stream::Stream;
+
+/// Hears the events of one connection. Runs on the worker that owns it, so it should not block.
+/// Calls on `connection` and its streams from within take effect at once and never call back
+/// before `event` has returned. Closures `FnMut(&Connection, ConnectionEvent<'_>)` are handlers.
+pub trait ConnectionHandler: Send + 'static {
+    /// Something happened.
+    fn event(&mut self, connection: &Connection, event: ConnectionEvent<'_>);
+}
+
+impl<F: FnMut(&Connection, ConnectionEvent<'_>) + Send + 'static> ConnectionHandler for F {
+    fn event(&mut self, connection: &Connection, event: ConnectionEvent<'_>) {
+        self(connection, event);
+    }
+}
+
+/// Hears the events of one stream, under the rules of [`ConnectionHandler`]: never in parallel with
+/// any other handler of the same connection.
+pub trait StreamHandler: Send + 'static {
+    /// Something happened.
+    fn event(&mut self, stream: &Stream, event: StreamEvent<'_>);
+}
+
+impl<F: FnMut(&Stream, StreamEvent<'_>) + Send + 'static> StreamHandler for F {
+    fn event(&mut self, stream: &Stream, event: StreamEvent<'_>) {
+        self(stream, event);
+    }
+}
+
+/// Hears the events of one listener. Several workers may call it at the same time, each for a
+/// connection of its own.
+pub trait ListenerHandler: Send + Sync + 'static {
+    /// Something happened.
+    fn event(&self, listener: &Listener, event: ListenerEvent);
+}
+
+impl<F: Fn(&Listener, ListenerEvent) + Send + Sync + 'static> ListenerHandler for F {
+    fn event(&self, listener: &Listener, event: ListenerEvent) {
+        self(listener, event);
+    }
+}
+
+/// What happened to a listener.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ListenerEvent {
+    /// A client wants a connection and has named a protocol that this listener serves. Answer now
+    /// or later, from any thread.
+    NewConnection(NewConnection),
+    /// The listener has stopped; the last event.
+    StopComplete,
+}
+
+/// What happened to a connection.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectionEvent<'a> {
+    /// The handshake is complete: the peer is known and data may flow.
+    Connected {
+        /// The application protocol agreed on.
+        alpn: &'a [u8],
+        /// Whether an earlier session was resumed.
+        resumed: bool,
+        /// Whether early data was sent and accepted.
+        early_data_accepted: bool,
+    },
+    /// The handshake is confirmed (RFC 9001 section 4.1.2).
+    HandshakeConfirmed,
+    /// Client: the server refused early data. What was sent is sent again without further ado; an
+    /// application that must know learns it here.
+    EarlyDataRejected,
+    /// The peer opened a stream. Dropping the [`NewStream`] refuses it.
+    PeerStreamStarted(NewStream),
+    /// The peer permits more streams than before.
+    StreamsAvailable {
+        /// Bidirectional streams that can be opened now.
+        bidirectional: u64,
+        /// Unidirectional streams that can be opened now.
+        unidirectional: u64,
+    },
+    /// A datagram came in.
+    DatagramReceived(Bytes),
+    /// What can be sent as a datagram has changed.
+    DatagramStateChanged {
+        /// The largest datagram in bytes; `None` if none can be sent.
+        max_size: Option<usize>,
+    },
+    /// What became of a datagram. Every accepted one gets exactly one final state (`Acknowledged`,
+    /// `Canceled`, or `Lost` when the connection ends without word of it).
+    DatagramSendStateChanged {
+        /// The context that was given with it.
+        context: u64,
+        /// Its state now.
+        state: DatagramSendState,
+    },
+    /// The peer now speaks from another address.
+    PeerAddressChanged(SocketAddr),
+    /// Client: a token for a later connection to the same server ([`crate::Connect::token`]).
+    NewToken(&'a Bytes),
+    /// The peer's application ended the connection.
+    ShutdownInitiatedByPeer {
+        /// Its error code.
+        code: ApplicationErrorCode,
+        /// Its words.
+        reason: &'a Bytes,
+    },
+    /// The transport ended the connection: a timeout, a breach of the protocol, or the peer's
+    /// transport.
+    ShutdownInitiatedByTransport {
+        /// Why.
+        reason: &'a CloseReason,
+    },
+    /// The connection has ended; the last event.
+    ShutdownComplete {
+        /// Whether the handshake had been completed.
+        handshake_completed: bool,
+        /// Why the connection ended.
+        reason: &'a CloseReason,
+    },
+}
+
+/// What happened to a stream.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StreamEvent<'a> {
+    /// A stream that this end opened has an ID now, or never will.
+    Started(Result<StreamId, Error>),
+    /// Data came in, in order. All of it counts as consumed when the handler returns, unless
+    /// [`Receive::defer`] was called.
+    Receive(Receive<'a>),
+    /// The peer has sent everything, and it was delivered.
+    PeerSendShutdown,
+    /// The peer reset its sending part; no more data comes.
+    PeerSendAborted(ApplicationErrorCode),
+    /// The peer wants no more data; the sending part is reset with the same code.
+    PeerReceiveAborted(ApplicationErrorCode),
+    /// A send is done with: the peer has acknowledged it, or it was canceled. Exactly one for every
+    /// accepted send.
+    SendComplete {
+        /// The context that was given with the send.
+        context: u64,
+        /// Whether it was canceled: the peer may or may not have it.
+        canceled: bool,
+    },
+    /// The sending part is done.
+    SendShutdownComplete {
+        /// Whether the peer has acknowledged everything, the end included.
+        graceful: bool,
+    },
+    /// How many bytes to have under way (sent and not completed) to keep the path busy.
+    IdealSendBufferSize(u64),
+    /// The stream has ended; its last event.
+    ShutdownComplete,
+}
+
+/// Received data of a stream, in order.
+#[derive(Debug)]
+pub struct Receive<'a> {
+    pub(crate) chunks: &'a mut Vec<Bytes>,
+    pub(crate) offset: u64,
+    pub(crate) len: usize,
+    pub(crate) fin: bool,
+    pub(crate) deferred: &'a mut bool,
+}
+
+impl Receive<'_> {
+    /// The data, in pieces that are not copied.
+    pub fn chunks(&self) -> &[Bytes] {
+        self.chunks
+    }
+
+    /// Takes the pieces out.
+    pub fn take(&mut self) -> std::vec::Drain<'_, Bytes> {
+        self.chunks.drain(..)
+    }
+
+    /// How many bytes came in all, taken out or not.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no bytes came (the end of the stream alone did).
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Where in the stream the first byte stands.
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether the stream ends after this.
+    pub const fn fin(&self) -> bool {
+        self.fin
+    }
+
+    /// Withholds the peer's credit for these bytes until [`Stream::consumed`] gives it, from any
+    /// thread. Further data is delivered meanwhile, up to the receive window.
+    pub fn defer(&mut self) {
+        *self.deferred = true;
+    }
+}
+
+/// A stream that the peer opened and that waits for an answer. Until then its data waits within the
+/// receive window. Dropping it refuses the stream: it is reset and stopped with code 0.
+#[derive(Debug)]
+#[must_use = "dropping it refuses the stream"]
+pub struct NewStream {
+    stream: Option<Stream>,
+}
+
+#[allow(unused_variables, clippy::todo)]
+impl NewStream {
+    /// Takes the stream; `handler` hears its events from now on.
+    pub fn accept(self, handler: impl StreamHandler) -> Stream {
+        todo!()
+    }
+
+    /// Refuses the stream: resets and stops it with `code`.
+    pub fn refuse(self, code: ApplicationErrorCode) {
+        todo!()
+    }
+
+    /// Its ID.
+    pub fn id(&self) -> StreamId {
+        todo!()
+    }
+
+    /// Whether it carries data both ways.
+    pub fn direction(&self) -> Direction {
+        self.id().direction()
+    }
+}
+
+/// A connection that a client wants and that waits for an answer. Dropping it refuses with
+/// CONNECTION_REFUSED. It is `Send`: the answer may come later and from any thread.
+#[derive(Debug)]
+#[must_use = "dropping it refuses the connection"]
+pub struct NewConnection {
+    connection: Option<Connection>,
+    server_name: Option<String>,
+    offered: Vec<Vec<u8>>,
+    remote: SocketAddr,
+    local: SocketAddr,
+}
+
+#[allow(unused_variables, clippy::todo)]
+impl NewConnection {
+    /// Takes the connection on, with the certificate, protocols and settings of `configuration`;
+    /// `handler` hears its events.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] if the configuration has no credential for a server; [`Error::Closed`] if the
+    /// client left meanwhile.
+    pub fn accept(self, configuration: &Configuration, handler: impl ConnectionHandler) -> Result<Connection, Error> {
+        todo!()
+    }
+
+    /// Refuses with a transport error code, such as CONNECTION_REFUSED.
+    pub fn refuse(self, code: TransportErrorCode) {
+        todo!()
+    }
+
+    /// The server name (SNI) that the client asked for.
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// The application protocols that the client offered, most wanted first.
+    pub fn alpn(&self) -> impl Iterator<Item = &[u8]> {
+        self.offered.iter().map(Vec::as_slice)
+    }
+
+    /// Where the client is.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// The address that it came to.
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+}
