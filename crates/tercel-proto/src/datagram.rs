@@ -5,6 +5,7 @@ use bytes::Bytes;
 /// What happened to datagrams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(missing_docs)]
 pub enum DatagramEvent {
     /// One came in.
     Received(Bytes),

@@ -104,6 +104,7 @@ impl std::error::Error for ApiMisuse {}
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(missing_docs)]
 pub enum CloseReason {
     /// This application closed it.
     LocalApplication { code: ApplicationErrorCode },

@@ -12,6 +12,7 @@ use tercel_wire::{Direction, Frame, StreamId, Writer};
 /// lost. Frames whose loss needs no action (PADDING, PING, CONNECTION_CLOSE, PATH_RESPONSE, the
 /// *_BLOCKED frames) are not recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum SentFrame {
     /// ACK up to this packet number: once acknowledged, lower ranges need not be repeated.
     Ack { largest: u64 },

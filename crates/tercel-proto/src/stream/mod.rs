@@ -19,6 +19,7 @@ pub enum Read {
 /// What happened on a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(missing_docs)]
 pub enum StreamEvent {
     /// The peer opened it.
     Opened(StreamId),
