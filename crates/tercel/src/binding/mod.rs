@@ -1,1 +1,5 @@
 //! .
+#[expect(dead_code)]
+mod cid_layout;
+#[expect(dead_code)]
+mod routes;

@@ -1,6 +1,8 @@
 //! The network as workers see it. [`udp`] is the real one; the simulator brings its own.
 
+pub mod buffers;
 pub mod clock;
+pub mod udp;
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,6 +10,8 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 use tercel_proto::connection::Transmit;
 use tercel_proto::path::{Ecn, PathAddress};
+
+use self::buffers::Buffers;
 
 /// Names a socket within its worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +22,7 @@ pub struct SocketId(pub u32);
 pub struct Bind {
     /// The address; port 0 for any.
     pub address: SocketAddr,
-    /// If other workers' sockets are bound to the same address, so that arriving datagrams are
+    /// If several workers' sockets are bound to the same address, so that arriving datagrams are
     /// spread over them: which of them this is.
     pub shared: Option<Share>,
 }
@@ -74,10 +78,11 @@ pub trait Socket: Send {
     /// called when there is room. Other errors: nothing was or will be sent.
     fn send(&mut self, transmit: &Transmit, contents: &[u8]) -> io::Result<()>;
 
-    /// Receives what is there, at most about one read's worth.
+    /// Receives what is there, at most one read's worth, into one of the worker's `buffers` (or any
+    /// other memory).
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`]: nothing is there, and [`crate::Worker::readable`] will be
     /// called when there is. Other errors are passing and tell of nothing received.
-    fn receive(&mut self) -> io::Result<Received>;
+    fn receive(&mut self, buffers: &mut Buffers) -> io::Result<Received>;
 }

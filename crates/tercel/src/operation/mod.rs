@@ -1,1 +1,3 @@
 //! .
+#[expect(dead_code)]
+mod queue;

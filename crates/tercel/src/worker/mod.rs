@@ -1,5 +1,11 @@
 //! A worker: connections, their sockets and their timers, driven by calls to [`Worker::turn`].
 
+#[expect(dead_code)]
+mod mailbox;
+#[expect(dead_code)]
+mod ready;
+#[expect(dead_code)]
+mod timer_wheel;
 use tercel_proto::time::Time;
 
 use crate::datapath::SocketId;

@@ -1,0 +1,227 @@
+//! Real UDP: `quinn-udp` for GSO, GRO, ECN and packet-info, `mio` to wait.
+
+use std::io::{self, IoSliceMut};
+use std::net::{SocketAddr, UdpSocket};
+
+use mio::{Interest, Poll, Registry, Token, Waker};
+use quinn_udp::{EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
+use tercel_proto::connection::Transmit;
+use tercel_proto::path::{Ecn, PathAddress};
+
+use super::buffers::Buffers;
+use super::{Bind, Datapath, Received, Share, Socket, SocketId};
+
+/// The token by which a worker's own waker speaks up.
+pub(crate) const WAKE: Token = Token(usize::MAX);
+
+/// What the system is asked to hold for a socket, in each direction. It may give less.
+const SYSTEM_BUFFER: usize = 4 << 20;
+
+/// The sockets of the operating system. Each worker waits at a `mio::Poll` of its own.
+pub struct UdpDatapath {
+    workers: Vec<(Registry, Waker)>,
+}
+
+impl UdpDatapath {
+    /// A datapath for this many workers, and what each waits at.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn new(workers: usize) -> io::Result<(Self, Vec<Poll>)> {
+        let polls = (0..workers).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
+        let workers = polls
+            .iter()
+            .map(|poll| Ok((poll.registry().try_clone()?, Waker::new(poll.registry(), WAKE)?)))
+            .collect::<io::Result<Vec<_>>>()?;
+        Ok((Self { workers }, polls))
+    }
+}
+
+impl Datapath for UdpDatapath {
+    fn open(&self, worker: usize, id: SocketId, bind: Bind) -> io::Result<Box<dyn Socket>> {
+        let (registry, _) = self.workers.get(worker).ok_or(io::ErrorKind::NotFound)?;
+        let socket = bound(bind)?;
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        let address = socket.local_addr()?;
+        let mut io = mio::net::UdpSocket::from_std(socket);
+        registry.register(&mut io, Token(id.0 as usize), Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Box::new(OsSocket { io, state, address }))
+    }
+
+    fn wake(&self, worker: usize) {
+        if let Some((_, waker)) = self.workers.get(worker) {
+            // It can only fail if the poll is gone, and then nobody sleeps there.
+            let _ = waker.wake();
+        }
+    }
+}
+
+fn bound(bind: Bind) -> io::Result<UdpSocket> {
+    let domain = socket2::Domain::for_address(bind.address);
+    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
+    if bind.address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // The first socket is bound without SO_REUSEPORT, so that an address that another program has is
+    // found out; those that join it find the option set afterwards.
+    #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
+    if bind.shared == Some(Share::Joins) {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&bind.address.into())?;
+    #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
+    if bind.shared == Some(Share::First) {
+        socket.set_reuse_port(true)?;
+    }
+    // As much as the system gives; the default serves as well, only with more losses.
+    let _ = socket.set_recv_buffer_size(SYSTEM_BUFFER);
+    let _ = socket.set_send_buffer_size(SYSTEM_BUFFER);
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+struct OsSocket {
+    io: mio::net::UdpSocket,
+    state: UdpSocketState,
+    address: SocketAddr,
+}
+
+impl OsSocket {
+    fn send_one(&self, transmit: &Transmit, contents: &[u8], segment_size: Option<usize>) -> io::Result<()> {
+        let outgoing = quinn_udp::Transmit {
+            destination: transmit.path.remote,
+            ecn: match transmit.ecn {
+                Ecn::NotEct => None,
+                Ecn::Ect0 => Some(EcnCodepoint::Ect0),
+                Ecn::Ect1 => Some(EcnCodepoint::Ect1),
+                Ecn::Ce => Some(EcnCodepoint::Ce),
+            },
+            contents,
+            segment_size,
+            src_ip: transmit.path.local,
+        };
+        self.state.try_send(UdpSockRef::from(&self.io), &outgoing)
+    }
+}
+
+impl Socket for OsSocket {
+    fn local_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn max_segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    fn send(&mut self, transmit: &Transmit, contents: &[u8]) -> io::Result<()> {
+        let size = transmit.segment_size.filter(|size| *size > 0 && *size < contents.len());
+        match size {
+            // The system has turned out not to segment after the datagrams were made.
+            Some(size) if contents.len().div_ceil(size) > self.state.max_gso_segments() => {
+                for (index, datagram) in contents.chunks(size).enumerate() {
+                    match self.send_one(transmit, datagram, None) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock && index > 0 => break,
+                        result => result?,
+                    }
+                }
+                Ok(())
+            }
+            size => self.send_one(transmit, contents, size),
+        }
+    }
+
+    fn receive(&mut self, buffers: &mut Buffers) -> io::Result<Received> {
+        let mut meta = [RecvMeta::default()];
+        let buffer = buffers.whole();
+        self.state.recv(UdpSockRef::from(&self.io), &mut [IoSliceMut::new(buffer)], &mut meta)?;
+        let [meta] = meta;
+        Ok(Received {
+            path: PathAddress { remote: meta.addr, local: meta.dst_ip },
+            ecn: match meta.ecn {
+                None => Ecn::NotEct,
+                Some(EcnCodepoint::Ect0) => Ecn::Ect0,
+                Some(EcnCodepoint::Ect1) => Ecn::Ect1,
+                Some(EcnCodepoint::Ce) => Ecn::Ce,
+            },
+            data: buffers.split(meta.len),
+            segment_size: meta.stride.max(1),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+
+    const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+    fn open(datapath: &UdpDatapath, worker: usize, address: SocketAddr, shared: Option<Share>) -> Box<dyn Socket> {
+        datapath.open(worker, SocketId(worker as u32), Bind { address, shared }).unwrap()
+    }
+
+    fn receive(poll: &mut Poll, socket: &mut dyn Socket, buffers: &mut Buffers) -> Received {
+        loop {
+            match socket.receive(buffers) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll.poll(&mut mio::Events::with_capacity(8), Some(Duration::from_secs(5))).unwrap();
+                }
+                received => return received.unwrap(),
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_arrives_whole_with_its_mark() {
+        let (datapath, mut polls) = UdpDatapath::new(2).unwrap();
+        let mut sender = open(&datapath, 0, ANY, None);
+        let mut receiver = open(&datapath, 1, ANY, None);
+        let contents: Vec<u8> = (0..10 * 1200 + 300).map(|at| (at / 1200) as u8).collect();
+        let segments = sender.max_segments().min(11);
+        let contents = &contents[..contents.len().min(segments * 1200)];
+        let transmit = Transmit {
+            path: PathAddress { remote: receiver.local_address(), local: None },
+            ecn: Ecn::Ect0,
+            len: contents.len(),
+            segment_size: Some(1200),
+        };
+        sender.send(&transmit, contents).unwrap();
+        let mut buffers = Buffers::new();
+        let mut got = Vec::new();
+        while got.len() < contents.len() {
+            let received = receive(&mut polls[1], receiver.as_mut(), &mut buffers);
+            assert_eq!(received.path.remote, sender.local_address());
+            assert_eq!(received.path.local, Some(ANY.ip()));
+            assert_eq!(received.ecn, Ecn::Ect0);
+            assert!(received.segment_size == 1200 || received.data.len() < 1200);
+            got.extend_from_slice(&received.data);
+        }
+        assert_eq!(got, contents);
+        let nothing = receiver.receive(&mut buffers).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn an_address_is_shared_by_workers_but_not_with_others() {
+        let (datapath, _polls) = UdpDatapath::new(3).unwrap();
+        let first = open(&datapath, 0, ANY, Some(Share::First));
+        let address = first.local_address();
+        let second = open(&datapath, 1, address, Some(Share::Joins));
+        assert_eq!(second.local_address(), address);
+        for shared in [None, Some(Share::First)] {
+            let refused = datapath.open(2, SocketId(2), Bind { address, shared }).err().unwrap();
+            assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    #[test]
+    fn a_wake_ends_the_wait() {
+        let (datapath, mut polls) = UdpDatapath::new(1).unwrap();
+        datapath.wake(0);
+        let mut events = mio::Events::with_capacity(8);
+        polls[0].poll(&mut events, Some(Duration::from_secs(5))).unwrap();
+        assert_eq!(events.iter().next().map(mio::event::Event::token), Some(WAKE));
+    }
+}

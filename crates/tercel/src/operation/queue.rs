@@ -1,0 +1,110 @@
+//! The operation queue of a connection: other threads put, the worker takes.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A queue that keeps the order of what each thread puts, and that knows whether the worker has been
+/// told of it: whoever puts the first operation since the worker last took must tell, and no other.
+pub(crate) struct Queue<O> {
+    state: Mutex<State<O>>,
+}
+
+struct State<O> {
+    operations: VecDeque<O>,
+    announced: bool,
+    ended: bool,
+}
+
+impl<O> Queue<O> {
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::new(State { operations: VecDeque::new(), announced: false, ended: false }) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<O>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an operation; `Ok(true)` if the worker must be told. Gives it back if the queue has
+    /// ended.
+    pub(crate) fn put(&self, operation: O) -> Result<bool, O> {
+        let mut state = self.state();
+        if state.ended {
+            return Err(operation);
+        }
+        state.operations.push_back(operation);
+        Ok(!std::mem::replace(&mut state.announced, true))
+    }
+
+    /// Takes everything, by exchange with `into`, which must be empty.
+    pub(crate) fn take(&self, into: &mut VecDeque<O>) {
+        debug_assert!(into.is_empty());
+        let mut state = self.state();
+        state.announced = false;
+        std::mem::swap(&mut state.operations, into);
+    }
+
+    /// Takes everything that is left and accepts no more.
+    pub(crate) fn end(&self) -> VecDeque<O> {
+        let mut state = self.state();
+        state.ended = true;
+        std::mem::take(&mut state.operations)
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state().ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Threads put numbered operations while a worker takes them whenever told: none is lost, none
+    /// comes twice, and each thread's order is kept.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "threads are what is tested")]
+    fn nothing_is_lost_between_threads() {
+        const THREADS: usize = 4;
+        const EACH: usize = 20_000;
+        let queue = Arc::new(Queue::new());
+        let (told, tell) = mpsc::channel();
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (queue, told) = (queue.clone(), told.clone());
+                std::thread::spawn(move || {
+                    for number in 0..EACH {
+                        if queue.put((thread, number)).unwrap() {
+                            told.send(()).unwrap();
+                        }
+                    }
+                })
+            })
+            .collect();
+        drop(told);
+        let mut next = [0; THREADS];
+        let mut taken = VecDeque::new();
+        while tell.recv().is_ok() {
+            queue.take(&mut taken);
+            for (thread, number) in taken.drain(..) {
+                assert_eq!(number, next[thread]);
+                next[thread] += 1;
+            }
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(next, [EACH; THREADS]);
+    }
+
+    #[test]
+    fn an_ended_queue_gives_back() {
+        let queue = Queue::new();
+        assert_eq!(queue.put(1), Ok(true));
+        assert_eq!(queue.put(2), Ok(false));
+        assert_eq!(queue.end(), [1, 2]);
+        assert_eq!(queue.put(3), Err(3));
+        assert!(queue.has_ended());
+    }
+}
