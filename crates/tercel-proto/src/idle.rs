@@ -1,1 +1,161 @@
-//! .
+//! The timeouts of silence: idle (RFC 9000 section 10.1), handshake, and keep-alive.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// What a deadline that has passed asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expired {
+    /// Nothing was heard for the idle timeout: the connection is over.
+    Idle,
+    /// The handshake took too long: the connection is over.
+    Handshake,
+    /// A PING is due to keep the connection alive.
+    KeepAlive,
+}
+
+/// Watches for silence.
+#[derive(Debug)]
+pub struct Idle {
+    /// Zero for never.
+    timeout: Duration,
+    keep_alive: Option<Duration>,
+    handshake_deadline: Option<Time>,
+    /// When the idle timeout ends the connection, unless something is heard.
+    deadline: Option<Time>,
+    keep_alive_at: Option<Time>,
+    /// Whether an ack-eliciting packet was sent since the last one was received.
+    sent_since_receipt: bool,
+}
+
+impl Idle {
+    /// Begins to watch. `pto` is three times the probe timeout's least: see
+    /// [`on_received`](Self::on_received).
+    pub fn new(now: Time, timeout: Duration, handshake_timeout: Duration, keep_alive: Option<Duration>) -> Self {
+        Self {
+            timeout,
+            keep_alive,
+            handshake_deadline: Some(now + handshake_timeout),
+            deadline: (!timeout.is_zero()).then(|| now + timeout.max(handshake_timeout)),
+            keep_alive_at: None,
+            sent_since_receipt: false,
+        }
+    }
+
+    /// The peer's max_idle_timeout: the smaller one holds; zero is none (section 10.1).
+    pub fn set_peer_timeout(&mut self, peer: Duration) {
+        self.timeout = match (self.timeout.is_zero(), peer.is_zero()) {
+            (_, true) => self.timeout,
+            (true, false) => peer,
+            (false, false) => self.timeout.min(peer),
+        };
+    }
+
+    /// The handshake is complete.
+    pub fn on_handshake_complete(&mut self, now: Time, pto: Duration) {
+        self.handshake_deadline = None;
+        self.restart(now, pto);
+    }
+
+    /// A packet was received and processed.
+    pub fn on_received(&mut self, now: Time, pto: Duration) {
+        self.sent_since_receipt = false;
+        self.restart(now, pto);
+    }
+
+    /// An ack-eliciting packet was sent: the first since the last receipt restarts the timer.
+    pub fn on_ack_eliciting_sent(&mut self, now: Time, pto: Duration) {
+        if !self.sent_since_receipt {
+            self.sent_since_receipt = true;
+            self.restart(now, pto);
+        }
+    }
+
+    fn restart(&mut self, now: Time, pto: Duration) {
+        // Section 10.1: at least three times the probe timeout.
+        self.deadline = (!self.timeout.is_zero()).then(|| now + self.timeout.max(3 * pto));
+        if self.handshake_deadline.is_none() {
+            self.keep_alive_at = self.keep_alive.map(|after| now + after);
+        }
+    }
+
+    /// When [`timeout`](Self::timeout) is due.
+    pub fn next_timeout(&self) -> Option<Time> {
+        [self.deadline, self.handshake_deadline, self.keep_alive_at].into_iter().flatten().min()
+    }
+
+    /// What has expired by now.
+    pub fn timeout(&mut self, now: Time) -> Option<Expired> {
+        let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        if due(self.handshake_deadline) {
+            return Some(Expired::Handshake);
+        }
+        if due(self.deadline) {
+            return Some(Expired::Idle);
+        }
+        if due(self.keep_alive_at) {
+            self.keep_alive_at = self.keep_alive.map(|after| now + after);
+            return Some(Expired::KeepAlive);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+    const PTO: Duration = Duration::from_millis(100);
+
+    fn idle(timeout: Duration, keep_alive: Option<Duration>) -> Idle {
+        let mut idle = Idle::new(Time::ZERO, timeout, 10 * S, keep_alive);
+        idle.on_handshake_complete(Time::ZERO, PTO);
+        idle
+    }
+
+    #[test]
+    fn the_smaller_timeout_holds_and_zero_is_none() {
+        for (ours, theirs, both) in [(30, 10, Some(10)), (10, 30, Some(10)), (0, 7, Some(7)), (7, 0, Some(7)), (0, 0, None)] {
+            let mut idle = idle(ours * S, None);
+            idle.set_peer_timeout(theirs * S);
+            idle.on_received(Time::ZERO, PTO);
+            assert_eq!(idle.next_timeout(), both.map(|both| Time::ZERO + both * S));
+        }
+    }
+
+    #[test]
+    fn only_the_first_packet_since_the_last_receipt_restarts_it() {
+        let mut idle = idle(10 * S, None);
+        idle.on_ack_eliciting_sent(Time::ZERO + S, PTO);
+        idle.on_ack_eliciting_sent(Time::ZERO + 2 * S, PTO);
+        assert_eq!(idle.next_timeout(), Some(Time::ZERO + 11 * S));
+        idle.on_received(Time::ZERO + 3 * S, PTO);
+        assert_eq!(idle.next_timeout(), Some(Time::ZERO + 13 * S));
+        assert_eq!(idle.timeout(Time::ZERO + 13 * S), Some(Expired::Idle));
+    }
+
+    #[test]
+    fn it_is_never_shorter_than_three_probe_timeouts() {
+        let mut idle = idle(S, None);
+        idle.on_received(Time::ZERO, 2 * S);
+        assert_eq!(idle.next_timeout(), Some(Time::ZERO + 6 * S));
+    }
+
+    #[test]
+    fn a_handshake_that_takes_too_long_ends() {
+        let mut idle = Idle::new(Time::ZERO, 30 * S, 10 * S, None);
+        idle.on_received(Time::ZERO + 9 * S, PTO);
+        assert_eq!(idle.timeout(Time::ZERO + 9 * S), None);
+        assert_eq!(idle.timeout(Time::ZERO + 10 * S), Some(Expired::Handshake));
+    }
+
+    #[test]
+    fn keep_alive_comes_again() {
+        let mut idle = idle(10 * S, Some(3 * S));
+        assert_eq!(idle.timeout(Time::ZERO + 3 * S), Some(Expired::KeepAlive));
+        assert_eq!(idle.timeout(Time::ZERO + 3 * S), None);
+        assert_eq!(idle.next_timeout(), Some(Time::ZERO + 6 * S));
+    }
+}

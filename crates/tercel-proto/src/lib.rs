@@ -24,7 +24,6 @@ pub mod stateless;
 pub mod stats;
 pub mod stream;
 pub mod time;
-pub mod timer;
 pub mod tls;
 pub mod token;
 

@@ -1,1 +1,211 @@
-//! .
+//! Address validation tokens (RFC 9000 section 8.1): of Retry, for now, and of NEW_TOKEN, for later.
+//!
+//! A token is sealed, so that only who made it can read it, and bound to the client's address, so
+//! that nobody else can use it: address and port for a Retry, the address alone for a later
+//! connection, which will come from another port.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use tercel_wire::{ConnectionId, Reader};
+
+use crate::entropy::Entropy;
+
+/// How long the token of a Retry is good for: as long as a handshake may take.
+pub const RETRY_LIFETIME: Duration = Duration::from_secs(15);
+
+/// How long the token of a NEW_TOKEN frame is good for.
+pub const NEW_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// What a token says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Token {
+    /// The client was sent a Retry.
+    Retry {
+        /// The destination connection ID of its first Initial packet.
+        original_dcid: ConnectionId,
+        /// The source connection ID of the Retry.
+        retry_scid: ConnectionId,
+    },
+    /// The client was connected before.
+    New,
+}
+
+/// Why a token is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenError {
+    /// It is not one of ours. RFC 9000 section 8.1.3: as if there were none.
+    Unknown,
+    /// It is of a Retry, and of another address or too old: the connection must be refused with
+    /// INVALID_TOKEN (section 8.1.2).
+    InvalidRetry,
+    /// It is of NEW_TOKEN, and of another address or too old: as if there were none.
+    Stale,
+}
+
+/// Seals and opens tokens. The key before the current one can still open.
+pub struct TokenKey {
+    current: LessSafeKey,
+    previous: Option<LessSafeKey>,
+}
+
+impl TokenKey {
+    /// A key of these bytes; `None` only if the crypto library cannot make keys.
+    pub fn new(secret: &[u8; 32]) -> Option<Self> {
+        Some(Self { current: key(secret)?, previous: None })
+    }
+
+    /// Goes on to another key. What the last one sealed can still be opened.
+    pub fn rotate(&mut self, secret: &[u8; 32]) -> bool {
+        let Some(next) = key(secret) else { return false };
+        self.previous = Some(std::mem::replace(&mut self.current, next));
+        true
+    }
+
+    /// A token for a client. `unix_time` is the time since 1970.
+    pub fn seal(&self, token: &Token, client: SocketAddr, unix_time: Duration, entropy: &mut Entropy) -> Vec<u8> {
+        let mut plain = Vec::with_capacity(64);
+        plain.extend_from_slice(&unix_time.as_secs().to_be_bytes());
+        match token {
+            Token::Retry { original_dcid, retry_scid } => {
+                plain.push(0);
+                plain.extend_from_slice(&client.port().to_be_bytes());
+                for id in [original_dcid, retry_scid] {
+                    plain.push(id.len() as u8);
+                    plain.extend_from_slice(id);
+                }
+            }
+            Token::New => plain.push(1),
+        }
+        let nonce: [u8; NONCE_LEN] = entropy.array();
+        let aad = Aad::from(address(client.ip()));
+        // Sealing fails only for absurd lengths; an empty token is no token.
+        match self.current.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut plain) {
+            Ok(()) => [&nonce[..], &plain].concat(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// What a token that `client` shows says.
+    ///
+    /// # Errors
+    /// Why it does not count.
+    pub fn open(&self, token: &[u8], client: SocketAddr, unix_time: Duration) -> Result<Token, TokenError> {
+        let (nonce, sealed) = token.split_first_chunk::<NONCE_LEN>().ok_or(TokenError::Unknown)?;
+        let plain = [Some(&self.current), self.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .find_map(|key| {
+                let mut sealed = sealed.to_vec();
+                let aad = Aad::from(address(client.ip()));
+                let nonce = Nonce::assume_unique_for_key(*nonce);
+                key.open_in_place(nonce, aad, &mut sealed).ok().map(|plain| plain.to_vec())
+            })
+            .ok_or(TokenError::Unknown)?;
+        decode(&plain, client, unix_time)
+    }
+}
+
+fn key(secret: &[u8; 32]) -> Option<LessSafeKey> {
+    UnboundKey::new(&AES_256_GCM, secret).ok().map(LessSafeKey::new)
+}
+
+/// IPv4 addresses in one form, however they came.
+fn address(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(ip) => Ipv4Addr::to_ipv6_mapped(&ip).octets(),
+        IpAddr::V6(ip) => Ipv6Addr::octets(&ip),
+    }
+}
+
+fn decode(plain: &[u8], client: SocketAddr, unix_time: Duration) -> Result<Token, TokenError> {
+    let unknown = |_| TokenError::Unknown;
+    let mut reader = Reader::new(plain);
+    let made = Duration::from_secs(u64::from_be_bytes(reader.array().map_err(unknown)?));
+    let age = unix_time.saturating_sub(made);
+    match reader.u8().map_err(unknown)? {
+        0 => {
+            let port = reader.u16().map_err(unknown)?;
+            let mut id = || -> Result<ConnectionId, tercel_wire::DecodeError> {
+                let len = reader.u8()?;
+                ConnectionId::new(reader.bytes(len.into())?)
+            };
+            let (original_dcid, retry_scid) = (id().map_err(unknown)?, id().map_err(unknown)?);
+            match port == client.port() && age <= RETRY_LIFETIME {
+                true => Ok(Token::Retry { original_dcid, retry_scid }),
+                false => Err(TokenError::InvalidRetry),
+            }
+        }
+        _ if age <= NEW_TOKEN_LIFETIME => Ok(Token::New),
+        _ => Err(TokenError::Stale),
+    }
+}
+
+impl std::fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+    fn retry() -> Token {
+        Token::Retry {
+            original_dcid: ConnectionId::new(&[1; 20]).unwrap(),
+            retry_scid: ConnectionId::new(&[2; 8]).unwrap(),
+        }
+    }
+
+    #[test]
+    fn who_may_use_a_token_and_when() {
+        let key = TokenKey::new(&[3; 32]).unwrap();
+        let mut entropy = Entropy::from_seed([0; 32]);
+        let client: SocketAddr = "192.0.2.1:1000".parse().unwrap();
+        let port: SocketAddr = "192.0.2.1:1001".parse().unwrap();
+        let other: SocketAddr = "192.0.2.2:1000".parse().unwrap();
+        let mapped: SocketAddr = "[::ffff:192.0.2.1]:1000".parse().unwrap();
+        let cases = [
+            (retry(), client, 15, Ok(retry())),
+            (retry(), mapped, 0, Ok(retry())),
+            (retry(), client, 16, Err(TokenError::InvalidRetry)),
+            (retry(), port, 0, Err(TokenError::InvalidRetry)),
+            (retry(), other, 0, Err(TokenError::Unknown)),
+            (Token::New, port, 24 * 3600, Ok(Token::New)),
+            (Token::New, port, 24 * 3600 + 1, Err(TokenError::Stale)),
+            (Token::New, other, 0, Err(TokenError::Unknown)),
+        ];
+        for (token, shown_by, age, result) in cases {
+            let sealed = key.seal(&token, client, NOW, &mut entropy);
+            assert_eq!(key.open(&sealed, shown_by, NOW + Duration::from_secs(age)), result, "{token:?} {shown_by} {age}");
+        }
+    }
+
+    #[test]
+    fn what_was_changed_or_made_up_is_unknown() {
+        let key = TokenKey::new(&[3; 32]).unwrap();
+        let client: SocketAddr = "192.0.2.1:1000".parse().unwrap();
+        let sealed = key.seal(&retry(), client, NOW, &mut Entropy::from_seed([0; 32]));
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 0x40;
+            assert_eq!(key.open(&changed, client, NOW), Err(TokenError::Unknown));
+            assert_eq!(key.open(&sealed[..at], client, NOW), Err(TokenError::Unknown));
+        }
+    }
+
+    #[test]
+    fn one_rotation_is_survived() {
+        let mut key = TokenKey::new(&[3; 32]).unwrap();
+        let client: SocketAddr = "[2001:db8::1]:1000".parse().unwrap();
+        let sealed = key.seal(&Token::New, client, NOW, &mut Entropy::from_seed([0; 32]));
+        assert!(key.rotate(&[4; 32]));
+        assert_eq!(key.open(&sealed, client, NOW), Ok(Token::New));
+        assert!(key.rotate(&[5; 32]));
+        assert_eq!(key.open(&sealed, client, NOW), Err(TokenError::Unknown));
+    }
+}

@@ -1,6 +1,24 @@
 //! Paths (RFC 9000 sections 8, 9, 13.4, 14).
+//!
+//! One path is active. Beside it there may be the one before, to fall back to if the active one
+//! proves not to work, and one that is being probed. Datagrams that come in enter by
+//! [`Paths::on_datagram`]; the wiring in `connection/migration` decides what a new address means.
 
+mod amplification;
+mod ecn;
+pub mod mtu;
+mod validation;
+
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+
+pub use amplification::AntiAmplification;
+pub use ecn::EcnValidation;
+pub use mtu::Mtu;
+pub use validation::Validation;
+
+use crate::config::TransportConfig;
+use crate::time::Time;
 
 /// Between which addresses datagrams go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -9,6 +27,17 @@ pub struct PathAddress {
     pub remote: SocketAddr,
     /// This end's address, where it is known.
     pub local: Option<IpAddr>,
+}
+
+impl PathAddress {
+    /// Whether both mean the same path, as far as is known.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let local = match (self.local, other.local) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        self.remote == other.remote && local
+    }
 }
 
 /// An ECN codepoint (RFC 3168).
@@ -23,4 +52,160 @@ pub enum Ecn {
     Ect0,
     /// Congestion experienced.
     Ce,
+}
+
+/// What is known of a path.
+#[derive(Debug, Clone)]
+pub struct Path {
+    /// Tells it from other paths of the connection.
+    pub id: u32,
+    /// Its addresses.
+    pub address: PathAddress,
+    /// How much may be sent to it.
+    pub amplification: AntiAmplification,
+    /// Whether the peer is known to be there.
+    pub validation: Validation,
+    /// Its datagram size.
+    pub mtu: Mtu,
+    /// Its ECN state.
+    pub ecn: EcnValidation,
+}
+
+impl Path {
+    /// A path to an address that nothing is known of.
+    pub fn new(id: u32, address: PathAddress, config: &TransportConfig, amplification: AntiAmplification) -> Self {
+        Self {
+            id,
+            address,
+            amplification,
+            validation: Validation::Idle,
+            mtu: Mtu::new(config.initial_mtu, config.max_mtu),
+            ecn: EcnValidation::new(config.ecn),
+        }
+    }
+}
+
+/// A PATH_RESPONSE that is owed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Response {
+    /// Where the challenge came from, and the response goes to.
+    pub address: PathAddress,
+    /// The data of the challenge.
+    pub data: [u8; 8],
+    /// How large a datagram may be that carries it to an address that is not validated.
+    pub budget: usize,
+}
+
+/// So many responses may be owed at once; a peer that challenges faster loses the oldest.
+const MAX_RESPONSES: usize = 4;
+
+/// The paths of a connection.
+#[derive(Debug)]
+pub struct Paths {
+    /// The one in use.
+    pub active: Path,
+    /// The one before, if it was validated, while the active one is not.
+    pub previous: Option<Path>,
+    /// One that is probed before it is used.
+    pub candidate: Option<Path>,
+    responses: VecDeque<Response>,
+    next_id: u32,
+}
+
+impl Paths {
+    /// The path of the handshake.
+    pub fn new(active: Path) -> Self {
+        let next_id = active.id + 1;
+        Self { active, previous: None, candidate: None, responses: VecDeque::new(), next_id }
+    }
+
+    /// An ID for another path.
+    pub const fn take_id(&mut self) -> u32 {
+        let id = self.next_id;
+        self.next_id += 1;
+        id
+    }
+
+    /// A datagram of `len` bytes came from `address`: credits the account of its path.
+    pub fn on_datagram(&mut self, address: &PathAddress, len: usize) {
+        if let Some(path) = self.find_mut(address) {
+            path.amplification.on_received(len);
+        }
+    }
+
+    /// The path with this address, if it is known.
+    pub fn find_mut(&mut self, address: &PathAddress) -> Option<&mut Path> {
+        let candidates = [Some(&mut self.active), self.previous.as_mut(), self.candidate.as_mut()];
+        candidates.into_iter().flatten().find(|path| path.address.is_same(address))
+    }
+
+    /// A PATH_CHALLENGE came in a datagram of `len` bytes from `address`: a response is owed there.
+    pub fn on_challenge(&mut self, address: PathAddress, len: usize, data: [u8; 8]) {
+        if self.responses.len() == MAX_RESPONSES {
+            self.responses.pop_front();
+        }
+        self.responses.push_back(Response { address, data, budget: 3 * len });
+    }
+
+    /// The next response that goes somewhere else than the active path.
+    pub fn take_response_elsewhere(&mut self) -> Option<Response> {
+        let active = self.active.address;
+        let at = self.responses.iter().position(|response| !response.address.is_same(&active))?;
+        self.responses.remove(at)
+    }
+
+    /// The next response for the active path, without taking it.
+    pub fn peek_response(&self) -> Option<[u8; 8]> {
+        self.responses.iter().find(|response| response.address.is_same(&self.active.address)).map(|owed| owed.data)
+    }
+
+    /// The response for the active path with this data was written.
+    pub fn response_written(&mut self, data: [u8; 8]) {
+        let active = self.active.address;
+        if let Some(at) =
+            self.responses.iter().position(|owed| owed.data == data && owed.address.is_same(&active))
+        {
+            self.responses.remove(at);
+        }
+    }
+
+    /// Whether a response is owed.
+    pub fn owes_response(&self) -> bool {
+        !self.responses.is_empty()
+    }
+
+    /// When a challenge or the end of a validation is due.
+    pub fn next_timeout(&self) -> Option<Time> {
+        let paths = [Some(&self.active), self.previous.as_ref(), self.candidate.as_ref()];
+        let validations = paths.into_iter().flatten().filter_map(|path| path.validation.next_timeout());
+        validations.chain(self.active.mtu.next_timeout()).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whoever sends as much as is allowed never sends more than three times what came.
+        #[test]
+        fn amplification_is_bounded(steps in proptest::collection::vec((any::<bool>(), 1usize..3000), 0..200)) {
+            let mut account = AntiAmplification::limited();
+            let (mut received, mut sent) = (0u64, 0u64);
+            for (receive, len) in steps {
+                if receive {
+                    account.on_received(len);
+                    received += len as u64;
+                } else {
+                    let len = account.allowance().min(len as u64);
+                    account.on_sent(len as usize);
+                    sent += len;
+                }
+                prop_assert!(sent <= 3 * received);
+                prop_assert_eq!(account.allowance(), 3 * received - sent);
+            }
+        }
+    }
 }

@@ -1,1 +1,5 @@
-//! .
+//! Answers that need no connection: pure functions from bytes to bytes.
+
+pub mod reset;
+pub mod retry;
+pub mod version_negotiation;

@@ -1,0 +1,153 @@
+//! ECN validation (RFC 9000 section 13.4.2): does the path carry our marks, and does the peer count
+//! them?
+//!
+//! The first packets are marked; once the peer has counted some of them rightly the path is
+//! capable. Counts that cannot be right, or marked packets that all vanish, end it for good.
+
+use tercel_wire::frame::EcnCounts;
+
+use super::Ecn;
+
+/// So many packets are marked before the path has proved itself (section A.4 suggests ten).
+const TESTING_PACKETS: u64 = 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Testing,
+    Unknown,
+    Capable,
+    Failed,
+}
+
+/// The ECN state of a path.
+#[derive(Debug, Clone)]
+pub struct EcnValidation {
+    state: State,
+    sent: u64,
+    lost: u64,
+    /// The counts of the peer at the last ACK frame that advanced.
+    counts: EcnCounts,
+}
+
+impl EcnValidation {
+    /// Begins to test, or does not.
+    pub const fn new(enabled: bool) -> Self {
+        let state = if enabled { State::Testing } else { State::Failed };
+        Self { state, sent: 0, lost: 0, counts: EcnCounts { ect0: 0, ect1: 0, ce: 0 } }
+    }
+
+    /// The mark for the next packets.
+    pub const fn mark(&self) -> Ecn {
+        match self.state {
+            State::Testing | State::Capable => Ecn::Ect0,
+            State::Unknown | State::Failed => Ecn::NotEct,
+        }
+    }
+
+    /// Whether the path has proved itself.
+    pub const fn is_capable(&self) -> bool {
+        matches!(self.state, State::Capable)
+    }
+
+    /// A marked packet was sent.
+    pub const fn on_sent(&mut self) {
+        self.sent += 1;
+        if matches!(self.state, State::Testing) && self.sent >= TESTING_PACKETS {
+            self.state = State::Unknown;
+        }
+    }
+
+    /// A marked packet was lost.
+    pub const fn on_lost(&mut self) {
+        self.lost += 1;
+        // All of the test vanished: something drops marked packets (section 13.4.2).
+        if matches!(self.state, State::Unknown) && self.lost >= self.sent {
+            self.state = State::Failed;
+        }
+    }
+
+    /// An ACK frame that raised the largest acknowledged number came with these counts, and newly
+    /// acknowledged `marked` marked packets. Returns whether CE was reported.
+    pub fn on_ack(&mut self, counts: Option<EcnCounts>, marked: u64) -> bool {
+        if self.state == State::Failed {
+            return false;
+        }
+        let Some(counts) = counts else {
+            if marked > 0 {
+                self.state = State::Failed;
+            }
+            return false;
+        };
+        let ect0 = counts.ect0.checked_sub(self.counts.ect0);
+        let ce = counts.ce.checked_sub(self.counts.ce);
+        let (Some(ect0), Some(ce)) = (ect0, ce) else {
+            self.state = State::Failed;
+            return false;
+        };
+        // Section 13.4.2.1: every newly acknowledged mark is counted, none is counted that was not
+        // sent, and we never send ECT(1).
+        let plausible = ect0 + ce >= marked && counts.ect0 + counts.ce <= self.sent && counts.ect1 == 0;
+        self.counts = counts;
+        if !plausible {
+            self.state = State::Failed;
+            return false;
+        }
+        if marked > 0 {
+            self.state = State::Capable;
+        }
+        ce > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tested() -> EcnValidation {
+        let mut ecn = EcnValidation::new(true);
+        (0..10).for_each(|_| ecn.on_sent());
+        assert_eq!(ecn.mark(), Ecn::NotEct);
+        ecn
+    }
+
+    fn counts(ect0: u64, ect1: u64, ce: u64) -> Option<EcnCounts> {
+        Some(EcnCounts { ect0, ect1, ce })
+    }
+
+    #[test]
+    fn right_counts_prove_the_path() {
+        let mut ecn = tested();
+        assert!(!ecn.on_ack(counts(4, 0, 0), 4));
+        assert!(ecn.is_capable());
+        assert!(ecn.on_ack(counts(5, 0, 1), 2));
+        assert!(!ecn.on_ack(counts(6, 0, 1), 1));
+        assert_eq!(ecn.mark(), Ecn::Ect0);
+    }
+
+    #[test]
+    fn impossible_counts_end_it() {
+        for (counts, marked, why) in [
+            (None, 1, "no counts: bleached, or not counted"),
+            (counts(3, 0, 0), 4, "fewer than acknowledged"),
+            (counts(0, 4, 0), 4, "changed to ECT(1)"),
+            (counts(11, 0, 0), 4, "more than sent"),
+        ] {
+            let mut ecn = tested();
+            assert!(!ecn.on_ack(counts, marked));
+            assert_eq!(ecn.mark(), Ecn::NotEct, "{why}");
+            assert!(!ecn.on_ack(super::tests::counts(4, 0, 0), 4) && !ecn.is_capable(), "{why}: for good");
+        }
+        let mut ecn = tested();
+        ecn.on_ack(counts(4, 0, 1), 4);
+        ecn.on_ack(counts(5, 0, 0), 1);
+        assert_eq!(ecn.mark(), Ecn::NotEct, "CE went back");
+    }
+
+    #[test]
+    fn a_path_that_drops_marked_packets_is_found() {
+        let mut ecn = tested();
+        (0..10).for_each(|_| ecn.on_lost());
+        ecn.on_ack(counts(1, 0, 0), 1);
+        assert!(!ecn.is_capable());
+    }
+}
