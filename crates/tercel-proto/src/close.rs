@@ -108,7 +108,13 @@ pub struct Closing {
 impl Closing {
     /// Begins to close.
     pub const fn new(now: Time, pto: Duration, packets: ClosePackets) -> Self {
-        Self { packets, until: Time::from_nanos(now.as_nanos() + 3 * pto.as_nanos() as u64), pending: true, received: 0, answer_at: 1 }
+        Self {
+            packets,
+            until: Time::from_nanos(now.as_nanos() + 3 * pto.as_nanos() as u64),
+            pending: true,
+            received: 0,
+            answer_at: 1,
+        }
     }
 
     /// A datagram came in from the peer: the first, second, fourth, eighth and so on are answered.
@@ -138,7 +144,12 @@ mod tests {
     use super::*;
 
     /// One line of the table: what must be sent, in words of the RFC.
-    fn expected(role: Role, keys: KeysHeld, state: HandshakeState, kind: CloseKind) -> Vec<(EncryptionLevel, CloseFrame)> {
+    fn expected(
+        role: Role,
+        keys: KeysHeld,
+        state: HandshakeState,
+        kind: CloseKind,
+    ) -> Vec<(EncryptionLevel, CloseFrame)> {
         let application = kind == CloseKind::Application;
         // "A CONNECTION_CLOSE of type 0x1d MUST be replaced by a CONNECTION_CLOSE of type 0x1c when
         // sending the frame in Initial or Handshake packets."
@@ -196,7 +207,11 @@ mod tests {
                             one_rtt: bits & 8 != 0,
                         };
                         let packets = close_packets(role, keys, state, kind);
-                        assert_eq!(packets.to_vec(), expected(role, keys, state, kind), "{role:?} {keys:?} {state:?} {kind:?}");
+                        assert_eq!(
+                            packets.to_vec(),
+                            expected(role, keys, state, kind),
+                            "{role:?} {keys:?} {state:?} {kind:?}"
+                        );
                         for (level, frame) in packets {
                             let readable_by_all = matches!(level, Initial | Handshake);
                             assert!(!(readable_by_all && frame == CloseFrame::Application));

@@ -117,7 +117,9 @@ mod tests {
 
     #[test]
     fn the_smaller_timeout_holds_and_zero_is_none() {
-        for (ours, theirs, both) in [(30, 10, Some(10)), (10, 30, Some(10)), (0, 7, Some(7)), (7, 0, Some(7)), (0, 0, None)] {
+        for (ours, theirs, both) in
+            [(30, 10, Some(10)), (10, 30, Some(10)), (0, 7, Some(7)), (7, 0, Some(7)), (0, 0, None)]
+        {
             let mut idle = idle(ours * S, None);
             idle.set_peer_timeout(theirs * S);
             idle.on_received(Time::ZERO, PTO);

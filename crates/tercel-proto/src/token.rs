@@ -181,7 +181,11 @@ mod tests {
         ];
         for (token, shown_by, age, result) in cases {
             let sealed = key.seal(&token, client, NOW, &mut entropy);
-            assert_eq!(key.open(&sealed, shown_by, NOW + Duration::from_secs(age)), result, "{token:?} {shown_by} {age}");
+            assert_eq!(
+                key.open(&sealed, shown_by, NOW + Duration::from_secs(age)),
+                result,
+                "{token:?} {shown_by} {age}"
+            );
         }
     }
 

@@ -104,8 +104,7 @@ impl LocalIds {
     pub fn write(&mut self, sink: &mut FrameSink<'_, '_>) {
         while let Some(sequence) = self.to_tell.last().copied() {
             if let Some((id, reset_token)) = self.active.get(&sequence) {
-                let frame =
-                    NewConnectionId { sequence, retire_prior_to: 0, id: *id, reset_token: *reset_token };
+                let frame = NewConnectionId { sequence, retire_prior_to: 0, id: *id, reset_token: *reset_token };
                 if !sink.push(&Frame::NewConnectionId(frame), SentFrame::NewConnectionId { sequence }) {
                     return;
                 }

@@ -114,7 +114,10 @@ impl PeerIds {
             retired.into_keys().for_each(|sequence| self.retire(sequence));
         }
         if self.known.len() as u64 > self.limit {
-            return Err(Violation::new(TransportErrorCode::CONNECTION_ID_LIMIT_ERROR, "more connection IDs than allowed"));
+            return Err(Violation::new(
+                TransportErrorCode::CONNECTION_ID_LIMIT_ERROR,
+                "more connection IDs than allowed",
+            ));
         }
         self.check_retiring()
     }
@@ -137,8 +140,7 @@ impl PeerIds {
     /// Goes on to a connection ID that was not used before, as a new path asks for (RFC 9000 section
     /// 9.5), and retires the one in use. False if there is none.
     pub fn rotate(&mut self) -> bool {
-        let Some((next, token)) =
-            self.known.range(self.current + 1..).next().map(|(next, (_, token))| (*next, *token))
+        let Some((next, token)) = self.known.range(self.current + 1..).next().map(|(next, (_, token))| (*next, *token))
         else {
             // A peer without connection IDs has nothing to rotate.
             return self.current().is_empty();

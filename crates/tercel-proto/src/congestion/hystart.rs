@@ -1,78 +1,96 @@
-//! HyStart++ (RFC 9406): slow start ends when the delay rises, before packets are lost.
+//! HyStart++ (RFC 9406): leaves slow start when the delay rises, before the queue overflows.
 //!
-//! Each round trip is a round. If the smallest round-trip time of this round is noticeably above
-//! that of the last, slow start turns conservative (a quarter of its growth) for up to five rounds,
-//! and then ends; if the delay falls again, the alarm was false and slow start goes on.
+//! The smallest round-trip time of each round is compared with that of the round before. If it rose
+//! by more than an eighth, growth slows to a quarter ("conservative slow start"). If the delay falls
+//! back, the rise was chance and slow start goes on; if not, it ends after five rounds.
 
 use std::time::Duration;
 
-const MIN_RTT_THRESH: Duration = Duration::from_millis(4);
-const MAX_RTT_THRESH: Duration = Duration::from_millis(16);
-const MIN_RTT_DIVISOR: u32 = 8;
-const N_RTT_SAMPLE: u32 = 8;
+/// Bounds of the rise that matters (MIN_RTT_THRESH and MAX_RTT_THRESH).
+const MIN_RISE: Duration = Duration::from_millis(4);
+const MAX_RISE: Duration = Duration::from_millis(16);
+
+/// The rise that matters is this part of the round-trip time (MIN_RTT_DIVISOR).
+const RISE_DIVISOR: u32 = 8;
+
+/// So many samples make a round's smallest one worth a comparison (N_RTT_SAMPLE).
+const SAMPLES: u32 = 8;
+
+/// Growth in conservative slow start is this part of that in slow start (CSS_GROWTH_DIVISOR).
 const CSS_GROWTH_DIVISOR: u64 = 4;
+
+/// So many rounds conservative slow start lasts (CSS_ROUNDS).
 const CSS_ROUNDS: u32 = 5;
 
-/// What an acknowledgement does to the window in slow start.
+/// An unpaced sender grows by so many datagrams at most for one ACK (L).
+const UNPACED_LIMIT: u64 = 8;
+
+/// What to do with the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Growth {
+pub(super) enum Verdict {
+    /// Slow start goes on, with so many bytes more.
     Grow(u64),
     LeaveSlowStart,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Stage {
-    #[default]
-    SlowStart,
-    /// Conservative slow start.
-    Conservative { baseline: Duration, rounds: u32 },
+#[derive(Debug)]
+pub(super) struct HyStart {
+    paced: bool,
+    /// The smallest round-trip time of the last round and of this one.
+    last_min: Option<Duration>,
+    current_min: Option<Duration>,
+    samples: u32,
+    conservative: Option<Conservative>,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct HyStart {
-    stage: Stage,
-    /// The round ends when this packet is acknowledged.
-    window_end: Option<u64>,
-    last_round_min: Option<Duration>,
-    current_round_min: Option<Duration>,
-    samples: u32,
+#[derive(Debug)]
+struct Conservative {
+    /// The round-trip time that raised suspicion.
+    baseline: Duration,
+    rounds: u32,
 }
 
 impl HyStart {
-    pub(super) fn on_rtt(&mut self, sample: Duration) {
-        self.current_round_min = Some(self.current_round_min.map_or(sample, |min| min.min(sample)));
-        self.samples += 1;
-        let (Some(current), true) = (self.current_round_min, self.samples >= N_RTT_SAMPLE) else { return };
-        match self.stage {
-            Stage::SlowStart => {
-                let Some(last) = self.last_round_min else { return };
-                let threshold = (last / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH);
-                if current >= last + threshold {
-                    self.stage = Stage::Conservative { baseline: current, rounds: 0 };
-                }
+    pub(super) const fn new(paced: bool) -> Self {
+        Self { paced, last_min: None, current_min: None, samples: 0, conservative: None }
+    }
+
+    /// Packets of `bytes` were acknowledged; `sample` is the round-trip time that was measured by
+    /// it. `round_ended`: everything in flight when the round began is settled (section 4.2).
+    pub(super) fn on_acked(&mut self, bytes: u64, mtu: u64, sample: Option<Duration>, round_ended: bool) -> Verdict {
+        if let Some(sample) = sample {
+            self.current_min = Some(self.current_min.map_or(sample, |min| min.min(sample)));
+            self.samples = self.samples.saturating_add(1);
+        }
+        self.compare();
+        let growth = if self.paced { bytes } else { bytes.min(UNPACED_LIMIT * mtu) };
+        let verdict = match &self.conservative {
+            None => Verdict::Grow(growth),
+            Some(_) => Verdict::Grow(growth / CSS_GROWTH_DIVISOR),
+        };
+        if round_ended && self.end_round() { Verdict::LeaveSlowStart } else { verdict }
+    }
+
+    /// Enters or leaves conservative slow start as the delay tells.
+    fn compare(&mut self) {
+        let (Some(current), true) = (self.current_min, self.samples >= SAMPLES) else { return };
+        match (&self.conservative, self.last_min) {
+            (Some(conservative), _) if current < conservative.baseline => self.conservative = None,
+            (None, Some(last)) if current >= last + (last / RISE_DIVISOR).clamp(MIN_RISE, MAX_RISE) => {
+                self.conservative = Some(Conservative { baseline: current, rounds: 0 });
             }
-            Stage::Conservative { baseline, .. } if current < baseline => self.stage = Stage::SlowStart,
-            Stage::Conservative { .. } => {}
+            _ => {}
         }
     }
 
-    /// `bytes` up to packet `number` were acknowledged; `last_sent` is the newest packet sent.
-    pub(super) fn on_acked(&mut self, bytes: u64, number: u64, last_sent: u64) -> Growth {
-        if self.window_end.is_none_or(|end| number >= end) {
-            self.window_end = Some(last_sent);
-            self.last_round_min = self.current_round_min.take();
-            self.samples = 0;
-            if let Stage::Conservative { rounds, .. } = &mut self.stage {
-                *rounds += 1;
-                if *rounds >= CSS_ROUNDS {
-                    return Growth::LeaveSlowStart;
-                }
-            }
-        }
-        match self.stage {
-            Stage::SlowStart => Growth::Grow(bytes),
-            Stage::Conservative { .. } => Growth::Grow(bytes / CSS_GROWTH_DIVISOR),
-        }
+    /// Begins the next round. Returns whether slow start is over.
+    fn end_round(&mut self) -> bool {
+        self.last_min = self.current_min.take();
+        self.samples = 0;
+        let Some(conservative) = &mut self.conservative else { return false };
+        // The round in which it began counts as one.
+        conservative.rounds += 1;
+        conservative.rounds >= CSS_ROUNDS
     }
 }
 
@@ -80,46 +98,72 @@ impl HyStart {
 mod tests {
     use super::*;
 
-    /// One round of packets `from..from + 10` with this round-trip time; gives the last growth.
-    fn round(hystart: &mut HyStart, from: u64, rtt: u64) -> Growth {
-        let mut growth = Growth::Grow(0);
-        for number in from..from + 10 {
-            hystart.on_rtt(Duration::from_millis(rtt));
-            growth = hystart.on_acked(1000, number, from + 10);
+    const MTU: u64 = 1200;
+
+    /// A round of ten ACKs with this round-trip time in milliseconds; the verdict on its last.
+    fn round(hystart: &mut HyStart, millis: u64) -> Verdict {
+        let sample = Some(Duration::from_millis(millis));
+        for _ in 0..9 {
+            hystart.on_acked(2 * MTU, MTU, sample, false);
         }
-        growth
+        hystart.on_acked(2 * MTU, MTU, sample, true)
     }
+
+    const FULL: Verdict = Verdict::Grow(2 * MTU);
+    const QUARTER: Verdict = Verdict::Grow(MTU / 2);
 
     #[test]
     fn a_steady_delay_changes_nothing() {
-        let mut hystart = HyStart::default();
-        assert!((0..20).all(|at| round(&mut hystart, at * 10, 50) == Growth::Grow(1000)));
+        let mut hystart = HyStart::new(true);
+        for _ in 0..20 {
+            assert_eq!(round(&mut hystart, 40), FULL);
+        }
     }
 
     #[test]
-    fn a_rising_delay_slows_growth_and_then_ends_it() {
-        let mut hystart = HyStart::default();
-        round(&mut hystart, 0, 50);
-        round(&mut hystart, 10, 50);
-        assert_eq!(round(&mut hystart, 20, 60), Growth::Grow(250));
-        let mut left = None;
-        for at in 3..10 {
-            for number in at * 10..at * 10 + 10 {
-                hystart.on_rtt(Duration::from_millis(70));
-                if hystart.on_acked(1000, number, at * 10 + 10) == Growth::LeaveSlowStart {
-                    left.get_or_insert(at);
-                }
+    fn the_rise_that_matters_is_an_eighth_within_bounds() {
+        for (before, small, large) in [(8, 11, 12), (40, 44, 45), (80, 89, 90), (400, 415, 416)] {
+            for (after, expected) in [(small, FULL), (large, QUARTER)] {
+                let mut hystart = HyStart::new(true);
+                round(&mut hystart, before);
+                assert_eq!(round(&mut hystart, after), expected, "{before} ms to {after} ms");
             }
         }
-        assert_eq!(left, Some(7));
     }
 
     #[test]
-    fn a_false_alarm_is_taken_back() {
-        let mut hystart = HyStart::default();
-        round(&mut hystart, 0, 50);
-        round(&mut hystart, 10, 50);
-        round(&mut hystart, 20, 60);
-        assert_eq!(round(&mut hystart, 30, 50), Growth::Grow(1000));
+    fn five_rounds_of_higher_delay_end_slow_start() {
+        let mut hystart = HyStart::new(true);
+        round(&mut hystart, 40);
+        for _ in 0..4 {
+            assert_eq!(round(&mut hystart, 60), QUARTER);
+        }
+        assert_eq!(round(&mut hystart, 60), Verdict::LeaveSlowStart);
+    }
+
+    #[test]
+    fn slow_start_resumes_when_the_delay_falls_back() {
+        let mut hystart = HyStart::new(true);
+        round(&mut hystart, 40);
+        assert_eq!(round(&mut hystart, 60), QUARTER);
+        assert_eq!(round(&mut hystart, 59), FULL);
+        assert!(hystart.conservative.is_none());
+    }
+
+    #[test]
+    fn too_few_samples_say_nothing() {
+        let mut hystart = HyStart::new(true);
+        round(&mut hystart, 40);
+        for _ in 0..7 {
+            assert_eq!(hystart.on_acked(2 * MTU, MTU, Some(Duration::from_millis(90)), false), FULL);
+        }
+        assert_eq!(hystart.on_acked(2 * MTU, MTU, None, false), FULL);
+        assert_eq!(hystart.on_acked(2 * MTU, MTU, Some(Duration::from_millis(90)), false), QUARTER);
+    }
+
+    #[test]
+    fn an_unpaced_sender_grows_in_small_steps() {
+        let mut hystart = HyStart::new(false);
+        assert_eq!(hystart.on_acked(100 * MTU, MTU, None, false), Verdict::Grow(8 * MTU));
     }
 }

@@ -1,25 +1,25 @@
-//! NewReno (RFC 9002 section 7.3): one datagram more each round trip, half as much after a loss.
+//! NewReno (RFC 9002 section 7.3): one datagram more each round trip, half the window at a loss.
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct NewReno {
-    /// Bytes acknowledged that have not made the window grow yet.
-    credit: u64,
+    /// Bytes acknowledged since the window last grew.
+    acked: u64,
 }
 
 impl NewReno {
-    /// By how many bytes the window grows.
-    pub(super) const fn on_acked(&mut self, bytes: u64, window: u64, mtu: u64) -> u64 {
-        self.credit += bytes;
-        if self.credit < window {
-            return 0;
+    /// The window after `bytes` were acknowledged in congestion avoidance.
+    pub(super) const fn grow(&mut self, bytes: u64, window: u64, mtu: u64) -> u64 {
+        self.acked = self.acked.saturating_add(bytes);
+        if self.acked < window {
+            return window;
         }
-        self.credit -= window;
-        mtu
+        self.acked -= window;
+        window + mtu
     }
 
     /// The window after a loss.
-    pub(super) const fn on_loss(&mut self, window: u64) -> u64 {
-        self.credit = 0;
+    pub(super) const fn cut(&mut self, window: u64) -> u64 {
+        self.acked = 0;
         window / 2
     }
 }

@@ -1,116 +1,106 @@
-//! Pacing (RFC 9002 section 7.7): a window is spread over its round trip, in bursts large enough
-//! for the system to take them in one call.
+//! The pacer (RFC 9002 section 7.7): spreads packets over the round trip, in whole bursts.
 //!
-//! A bucket of bytes fills at 5/4 of window/RTT (twice that in slow start, so that pacing does not
-//! hold back growth) up to one burst. Sending may go on while anything is in the bucket, and may
-//! overdraw it by one batch; it then waits until the bucket would again hold half a burst. So a
-//! timer that is late, or coarse, costs no throughput.
+//! A bucket fills at a quarter more than the window each round trip (twice the window in slow start,
+//! which has to double it) and empties with what is sent. Once empty it stays shut until a burst is
+//! together: about a millisecond's worth, so that datagrams can leave the system in one call and
+//! timers, which are hardly finer than that, never bound the rate. It holds two such bursts, so that
+//! a timer that fires late loses nothing; where the round trip is as short as that, the window alone
+//! governs.
 
 use std::time::Duration;
 
+use super::Controller;
+use crate::recovery::Rtt;
 use crate::time::Time;
 
-/// A burst is what is sent in this time, but at least and at most so many datagrams.
-const BURST_TIME: Duration = Duration::from_millis(2);
-const MIN_BURST: u64 = 10;
-const MAX_BURST: u64 = 256;
+/// What is released at once is what the rate gives in this time.
+const BURST: Duration = Duration::from_millis(1);
 
-/// Spreads a window over its round trip.
+/// How many bursts the bucket holds, to make up for late timers.
+const BURSTS_HELD: u64 = 2;
+
+/// The bucket holds so many datagrams at least: the burst that section 7.7 permits.
+const MIN_CAPACITY_PACKETS: u64 = 10;
+
+/// The pacer of a path.
 #[derive(Debug)]
 pub struct Pacer {
     enabled: bool,
-    /// Bytes in the bucket; below zero when overdrawn.
-    tokens: i64,
-    filled_at: Option<Time>,
+    /// Bytes that may be sent at once.
+    tokens: u64,
+    /// When tokens were last added; `None` before the first packet that is paced.
+    filled: Option<Time>,
+    /// Waiting for a whole burst.
+    shut: bool,
+}
+
+/// Bytes over time: `bytes` each `per`.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    bytes: u128,
+    per: u128,
+}
+
+impl Rate {
+    fn new(rtt: &Rtt, controller: &Controller) -> Self {
+        let window = u128::from(controller.window());
+        let bytes = if controller.in_slow_start() { window * 2 } else { window * 5 / 4 };
+        Self { bytes: bytes.max(1), per: rtt.smoothed.as_nanos().max(1) }
+    }
+
+    /// How many bytes in this time.
+    fn bytes_in(self, time: Duration) -> u64 {
+        u64::try_from(time.as_nanos() * self.bytes / self.per).unwrap_or(u64::MAX)
+    }
+
+    /// How long so many bytes take, rounded up.
+    fn time_for(self, bytes: u64) -> Duration {
+        let nanos = (u128::from(bytes) * self.per).div_ceil(self.bytes);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
 }
 
 impl Pacer {
-    /// A pacer with a full bucket.
+    /// A pacer with a full bucket; one that is not `enabled` never waits.
     pub const fn new(enabled: bool) -> Self {
-        Self { enabled, tokens: 0, filled_at: None }
+        Self { enabled, tokens: 0, filled: None, shut: false }
     }
 
-    /// `size` bytes were sent.
-    pub const fn on_sent(&mut self, size: u16) {
-        if self.enabled {
-            self.tokens -= size as i64;
-        }
+    /// A packet that counts as in flight was sent.
+    pub(crate) fn on_sent(&mut self, size: u16) {
+        self.tokens = self.tokens.saturating_sub(u64::from(size));
     }
 
-    /// `None` if something may be sent, or else when to ask again.
-    pub fn check(&mut self, now: Time, rtt: Duration, window: u64, mtu: u16, slow_start: bool) -> Option<Time> {
-        if !self.enabled {
-            return None;
+    /// How many bytes may be sent at once, at least a datagram; or when to ask again.
+    ///
+    /// # Errors
+    /// The time at which the next burst is due, later than `now`.
+    pub(crate) fn release(&mut self, now: Time, rtt: &Rtt, controller: &Controller) -> Result<u64, Time> {
+        // Until there is a round-trip time there is no rate; the initial window is a burst that is
+        // permitted.
+        if !self.enabled || !rtt.is_sampled() {
+            return Ok(u64::MAX);
         }
-        let mtu = u64::from(mtu);
-        // Bytes a second.
-        let gain = if slow_start { 250 } else { 125 };
-        let rate = (u128::from(window) * gain * 10_000_000 / rtt.as_nanos().max(1)).max(u128::from(mtu));
-        let rate = u64::try_from(rate).unwrap_or(u64::MAX);
-        let burst = (u128::from(rate) * BURST_TIME.as_nanos() / 1_000_000_000) as u64;
-        let burst = i64::try_from(burst.clamp(MIN_BURST * mtu, MAX_BURST * mtu)).unwrap_or(i64::MAX);
-        self.tokens = match self.filled_at {
-            None => burst,
-            Some(at) => {
-                let earned = u128::from(rate) * now.since(at).as_nanos() / 1_000_000_000;
-                self.tokens.saturating_add(i64::try_from(earned).unwrap_or(i64::MAX)).min(burst)
-            }
+        let mtu = u64::from(controller.mtu());
+        let rate = Rate::new(rtt, controller);
+        let burst = rate.bytes_in(BURST).max(mtu);
+        let capacity = burst.saturating_mul(BURSTS_HELD).max(MIN_CAPACITY_PACKETS * mtu);
+        self.fill(now, rate, capacity);
+        let wanted = if self.shut { burst } else { mtu };
+        self.shut = self.tokens < wanted;
+        if self.shut { Err(now + rate.time_for(burst - self.tokens)) } else { Ok(self.tokens) }
+    }
+
+    fn fill(&mut self, now: Time, rate: Rate, capacity: u64) {
+        let Some(filled) = self.filled else {
+            (self.tokens, self.filled) = (capacity, Some(now));
+            return;
         };
-        self.filled_at = Some(now);
-        if self.tokens > 0 {
-            return None;
+        let earned = rate.bytes_in(now.since(filled));
+        // Too short a time to earn a byte is not lost, but waits for the next.
+        if earned > 0 {
+            self.filled = Some(now);
         }
-        let missing = (burst / 2 - self.tokens).unsigned_abs();
-        let wait = u128::from(missing) * 1_000_000_000 / u128::from(rate);
-        Some(now + Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX).max(1)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Sends as much as it may for a second of virtual time, with timers that are up to
-    /// `lateness` late.
-    fn sent_in_a_second(window: u64, rtt: Duration, lateness: Duration) -> u64 {
-        let (mut pacer, mut now, mut sent) = (Pacer::new(true), Time::ZERO, 0);
-        while now < Time::ZERO + Duration::from_secs(1) {
-            match pacer.check(now, rtt, window, 1200, false) {
-                None => {
-                    pacer.on_sent(1200);
-                    sent += 1200;
-                }
-                Some(until) => {
-                    assert!(until > now);
-                    now = until + lateness;
-                }
-            }
-        }
-        sent
-    }
-
-    #[test]
-    fn a_window_takes_four_fifths_of_a_round_trip() {
-        for (window, rtt) in [(120_000, 100), (1_200_000, 50), (12_000, 20)] {
-            let expected = window * 1000 / rtt * 5 / 4;
-            let sent = sent_in_a_second(window, Duration::from_millis(rtt), Duration::ZERO);
-            assert!(sent >= expected && sent <= expected + expected / 4 + 20 * 1200, "{sent} for {expected}");
-        }
-    }
-
-    #[test]
-    fn late_timers_cost_little() {
-        let rtt = Duration::from_millis(20);
-        let sent = sent_in_a_second(400_000, rtt, Duration::from_micros(500));
-        assert!(sent >= 400_000 * 50, "{sent}");
-    }
-
-    #[test]
-    fn nothing_waits_when_pacing_is_off() {
-        let mut pacer = Pacer::new(false);
-        for _ in 0..1000 {
-            assert_eq!(pacer.check(Time::ZERO, Duration::from_millis(1), 2400, 1200, false), None);
-            pacer.on_sent(1200);
-        }
+        self.tokens = self.tokens.saturating_add(earned).min(capacity);
     }
 }

@@ -162,9 +162,7 @@ impl Paths {
     /// The response for the active path with this data was written.
     pub fn response_written(&mut self, data: [u8; 8]) {
         let active = self.active.address;
-        if let Some(at) =
-            self.responses.iter().position(|owed| owed.data == data && owed.address.is_same(&active))
-        {
+        if let Some(at) = self.responses.iter().position(|owed| owed.data == data && owed.address.is_same(&active)) {
             self.responses.remove(at);
         }
     }

@@ -1,14 +1,18 @@
 //! Loss recovery (RFC 9002).
 //!
-//! Data enters as packets sent and ACK frames received; it leaves as packets acknowledged or lost
-//! (each with the frames it carried, for their owners), as a time to be called at, and as an
-//! [`Allowance`]: what may be sent now. The controller of the active path lives here too, since
-//! every fact that it is fed is found here.
+//! Data enters as packets sent and ACK frames received. It leaves as packets acknowledged or lost,
+//! whose frames go back to their owners, as a time to be called at, and as an [`Allowance`]: what
+//! may be sent now. The congestion controller and the pacer of the active path live here as well,
+//! since all that they are told is found here.
+//!
+//! A packet is lost when a later one was acknowledged and it is three numbers, or 9/8 of a round
+//! trip, behind it. When no acknowledgement comes at all, the probe timeout asks for one.
 
 mod allowance;
 mod pto;
 mod rtt;
 mod sent;
+mod spurious;
 
 pub use allowance::Allowance;
 pub use pto::Progress;
@@ -18,130 +22,162 @@ pub use sent::SentPacket;
 use std::time::Duration;
 
 use tercel_wire::frame::AckFrame;
-use tercel_wire::{Role, SpaceId, TransportErrorCode};
+use tercel_wire::{EncryptionLevel, Role, SpaceId, TransportErrorCode};
 
-use self::pto::Pto;
+use self::pto::{PROBES, Pto};
 use self::sent::SentWindow;
-use crate::config::{CongestionAlgorithm, TransportConfig};
-use crate::congestion::{Acked, Controller, Pacer};
+use self::spurious::LostNotes;
+use crate::config::TransportConfig;
+use crate::congestion::{AckedBytes, Controller, Pacer, Settings};
 use crate::error::Violation;
+use crate::frames::SentFrame;
 use crate::time::Time;
 
-/// A packet this far behind the largest acknowledged is lost (section 6.1.1).
-const PACKET_THRESHOLD: u64 = 3;
-
-/// Timers are no finer than this (kGranularity).
+/// No timer is finer than this (kGranularity, RFC 9002 section 6.1.2).
 pub const GRANULARITY: Duration = Duration::from_millis(1);
 
-/// What an ACK frame or a timeout did. The buffers are reused from call to call.
+/// How many probe timeouts in a row make persistent congestion (kPersistentCongestionThreshold, RFC
+/// 9002 section 7.6.1).
+const PERSISTENT_CONGESTION_THRESHOLD: u32 = 3;
+
+/// For how many probe timeouts a lost packet may still turn out to be merely late.
+const SPURIOUS_LOSS_PTOS: u32 = 3;
+
+/// What an ACK frame or a timeout brought to light. The buffers are meant to be used again: every
+/// call clears them first.
 #[derive(Debug, Default)]
 pub struct AckOutcome {
-    /// Packets newly acknowledged.
+    /// Packets newly acknowledged: their frames were *acked*.
     pub acked: Vec<SentPacket>,
-    /// Packets newly declared lost.
+    /// Packets newly lost, or taken back: their frames were *lost*.
     pub lost: Vec<SentPacket>,
-    /// When the largest newly acknowledged packet was sent.
+    /// Frames of packets still under way that are to be said again in a probe, with their space: to
+    /// their owners they were *lost* as well. No packet's outcome will name them again.
+    pub repeat: Vec<(SpaceId, SentFrame)>,
+    /// When the packet of the ACK frame's largest number was sent, if it is newly acknowledged and
+    /// no larger one was before. Only such an ACK frame's ECN counts are worth a look (RFC 9000
+    /// section 13.4.2.1).
     pub largest_acked_sent: Option<Time>,
+    /// Whether there is a new round-trip time sample.
+    pub rtt_updated: bool,
+    /// Whether persistent congestion was found (RFC 9002 section 7.6).
+    pub persistent_congestion: bool,
 }
 
 impl AckOutcome {
     fn clear(&mut self) {
         self.acked.clear();
         self.lost.clear();
+        self.repeat.clear();
         self.largest_acked_sent = None;
+        self.rtt_updated = false;
+        self.persistent_congestion = false;
     }
 }
 
-/// Figures of recovery.
+/// Figures of recovery since the start of the connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RecoveryStats {
     /// Packets declared lost.
-    pub lost: u64,
-    /// Of these, acknowledged after all.
-    pub spurious: u64,
-    /// Times that the window was cut.
+    pub packets_lost: u64,
+    /// Of these, packets whose acknowledgement came after all.
+    pub packets_lost_spuriously: u64,
+    /// Times that the congestion window was cut.
     pub congestion_events: u64,
     /// Times that persistent congestion was found.
     pub persistent_congestion: u64,
-    /// Probe timeouts.
+    /// Probe timeouts fired.
     pub probe_timeouts: u64,
 }
 
-/// Loss recovery of a connection: all packet number spaces, and the active path.
+/// What recovery keeps for a packet number space.
+#[derive(Debug, Default)]
+struct Space {
+    sent: SentWindow,
+    notes: LostNotes,
+}
+
+/// What a timer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Deadline {
+    /// A packet of this space is lost by then.
+    Loss(SpaceId),
+    /// This space probes.
+    Probe(SpaceId),
+}
+
+/// Loss recovery of a connection: all packet number spaces, and the congestion of the active path.
 #[derive(Debug)]
 pub struct Recovery {
-    config: RecoveryConfig,
-    windows: [Option<SentWindow>; 3],
-    rtt: Rtt,
+    settings: Settings,
+    /// By [`SpaceId`]; `None` once discarded.
+    spaces: [Option<Space>; 3],
     pto: Pto,
+    /// What is assumed of the active path: the setting, or what a Retry showed.
+    initial_rtt: Duration,
+    rtt: Rtt,
+    /// When the first round-trip time sample of the active path was taken.
+    first_sample: Option<Time>,
     controller: Controller,
     pacer: Pacer,
-    /// The path whose packets the controller and the round-trip time are about.
+    /// The active path. Packets of other paths are recovered, but neither measured nor counted.
     path: u32,
-    mtu: u16,
     bytes_in_flight: u64,
-    app_limited: bool,
-    /// When the first round-trip time sample was taken.
-    first_sample: Option<Time>,
     stats: RecoveryStats,
 }
 
-#[derive(Debug, Clone)]
-struct RecoveryConfig {
-    initial_rtt: Duration,
-    algorithm: CongestionAlgorithm,
-    initial_window_packets: u32,
-    hystart: bool,
-    pacing: bool,
-}
-
 impl Recovery {
-    /// Recovery at the start of a connection.
+    /// Recovery at the start of a connection, on path 0.
     pub fn new(role: Role, config: &TransportConfig) -> Self {
-        let config = RecoveryConfig {
-            initial_rtt: config.initial_rtt,
-            algorithm: config.congestion,
-            initial_window_packets: config.initial_window_packets,
-            hystart: config.hystart,
-            pacing: config.pacing,
-        };
-        let mtu = 1200;
+        let settings = Settings::from(config);
         Self {
-            windows: [Some(SentWindow::default()), Some(SentWindow::default()), Some(SentWindow::default())],
-            rtt: Rtt::new(config.initial_rtt),
+            settings,
+            spaces: [Some(Space::default()), Some(Space::default()), Some(Space::default())],
             pto: Pto::new(role),
-            controller: config.controller(mtu),
-            pacer: Pacer::new(config.pacing),
-            config,
-            path: 0,
-            mtu,
-            bytes_in_flight: 0,
-            app_limited: false,
+            initial_rtt: config.initial_rtt,
+            rtt: Rtt::new(config.initial_rtt),
             first_sample: None,
+            controller: Controller::new(settings, config.initial_mtu),
+            pacer: Pacer::new(config.pacing),
+            path: 0,
+            bytes_in_flight: 0,
             stats: RecoveryStats::default(),
         }
     }
 
-    /// A packet was sent.
-    pub fn on_packet_sent(&mut self, space: SpaceId, packet: SentPacket) {
-        let Some(window) = &mut self.windows[space as usize] else { return };
-        if packet.in_flight {
-            if packet.path == self.path {
-                self.bytes_in_flight += u64::from(packet.size);
-                self.controller.on_packet_sent(packet.number, space);
-            }
-            if packet.ack_eliciting {
-                self.pto.on_ack_eliciting_sent(space, packet.time);
-            }
-            self.pacer.on_sent(packet.size);
+    /// Takes other settings, as a server may once it has seen the ClientHello. What was measured
+    /// already is kept.
+    pub fn configure(&mut self, config: &TransportConfig) {
+        self.settings = Settings::from(config);
+        self.initial_rtt = config.initial_rtt;
+        if !self.rtt.is_sampled() {
+            self.rtt = Rtt::new(config.initial_rtt);
         }
-        window.push(packet);
+        self.controller = Controller::new(self.settings, self.controller.mtu());
+        self.pacer = Pacer::new(config.pacing);
     }
 
-    /// An ACK frame came in. `delay` is its ACK Delay in time; zero for Initial packets.
+    /// A packet was sent. Numbers go up within a space; those left out count as skipped on purpose,
+    /// and a peer that acknowledges one is caught (RFC 9000 section 21.4).
+    pub fn on_packet_sent(&mut self, packet: SentPacket) {
+        let id = packet.level.space();
+        let Some(space) = &mut self.spaces[id as usize] else { return };
+        if packet.ack_eliciting {
+            self.pto.on_ack_eliciting_sent(id, packet.time);
+        }
+        if packet.in_flight && packet.path == self.path {
+            self.bytes_in_flight += u64::from(packet.size);
+            self.controller.on_sent(self.bytes_in_flight);
+            self.pacer.on_sent(packet.size);
+        }
+        space.sent.push(packet);
+    }
+
+    /// An ACK frame came in. `delay` is its ACK Delay field as a time; it is of no account in the
+    /// Initial space.
     ///
     /// # Errors
-    /// PROTOCOL_VIOLATION: it acknowledges a packet that was never sent (RFC 9000 section 13.1).
+    /// PROTOCOL_VIOLATION if it acknowledges a packet that was never sent (RFC 9000 section 13.1).
     pub fn on_ack(
         &mut self,
         now: Time,
@@ -151,284 +187,296 @@ impl Recovery {
         outcome: &mut AckOutcome,
     ) -> Result<(), Violation> {
         outcome.clear();
-        let Some(window) = &mut self.windows[space as usize] else { return Ok(()) };
-        if ack.largest >= window.next_number() {
-            return Err(Violation::new(
-                TransportErrorCode::PROTOCOL_VIOLATION,
-                "acknowledgement of a packet that was never sent",
-            ));
-        }
-        let mut spurious = 0;
-        for range in ack.iter() {
-            if *range.end() < window.base() && window.forgotten_below() > *range.end() {
-                break;
+        let Some(raised) = self.take_acked(space, ack, outcome)? else { return Ok(()) };
+        let Some(newest) = outcome.acked.iter().max_by_key(|packet| packet.number) else { return Ok(()) };
+        let (newest_time, on_path) = (newest.time, newest.path == self.path);
+        if newest.number == ack.largest {
+            outcome.largest_acked_sent = Some(newest_time).filter(|_| raised);
+            // Section 5.1: the newest packet gives the sample, if something made the peer answer.
+            if on_path && outcome.acked.iter().any(|packet| packet.ack_eliciting) {
+                self.sample_rtt(now, space, now.since(newest_time), delay);
+                outcome.rtt_updated = true;
             }
-            spurious += window.acknowledge(range, &mut outcome.acked);
         }
-        window.on_largest_acked(ack.largest);
-        self.on_spurious(spurious);
-        if outcome.acked.is_empty() {
-            return Ok(());
+        for (other, state) in SpaceId::ALL.into_iter().zip(&mut self.spaces) {
+            if let Some(state) = state
+                && other != space
+            {
+                state.sent.break_run(newest_time);
+            }
         }
-        self.sample_rtt(now, ack.largest, delay, outcome);
+        self.pto.on_ack(now, space);
         self.detect_losses(now, space, outcome);
         self.credit_acked(now, outcome);
-        if self.pto.resets_on_ack(space) {
-            self.pto.reset();
-        }
         Ok(())
     }
 
-    /// Takes a round-trip time sample if the largest acknowledged packet is new and something
-    /// ack-eliciting is (section 5.1).
-    fn sample_rtt(&mut self, now: Time, largest: u64, delay: Duration, outcome: &mut AckOutcome) {
-        let Some(packet) = outcome.acked.iter().find(|packet| packet.number == largest) else { return };
-        outcome.largest_acked_sent = Some(packet.time);
-        let eliciting = outcome.acked.iter().any(|packet| packet.ack_eliciting);
-        if eliciting && packet.path == self.path {
-            let delay = if self.pto.confirmed() { delay.min(self.pto.max_ack_delay()) } else { delay };
-            self.first_sample.get_or_insert(now);
-            self.rtt.update(now.since(packet.time), delay);
-            self.controller.on_rtt(self.rtt.latest);
+    /// Moves the packets that `ack` names to the outcome. Returns whether its largest number is a
+    /// new one, or `None` if the space is gone.
+    fn take_acked(
+        &mut self,
+        space: SpaceId,
+        ack: &AckFrame<'_>,
+        outcome: &mut AckOutcome,
+    ) -> Result<Option<bool>, Violation> {
+        let never_sent =
+            Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "acknowledgement of a packet that was never sent");
+        let Some(Space { sent, notes }) = &mut self.spaces[space as usize] else { return Ok(None) };
+        if ack.largest >= sent.next_number() {
+            return Err(never_sent);
         }
-    }
-
-    fn credit_acked(&mut self, now: Time, outcome: &AckOutcome) {
-        let before = self.bytes_in_flight;
-        let mut bytes = 0;
-        let mut newest: Option<&SentPacket> = None;
-        for packet in outcome.acked.iter().filter(|packet| packet.in_flight && packet.path == self.path) {
-            // A packet that was declared lost left the flight then.
-            if !packet.was_lost {
-                self.bytes_in_flight = self.bytes_in_flight.saturating_sub(u64::from(packet.size));
+        let oldest = notes.lowest().unwrap_or(u64::MAX).min(sent.base());
+        for range in ack.iter().take_while(|range| *range.end() >= oldest) {
+            if sent.was_skipped(&range) {
+                return Err(never_sent);
             }
-            bytes += u64::from(packet.size);
-            newest = newest.filter(|known| known.time > packet.time).or(Some(packet));
+            sent.acknowledge(&range, &mut outcome.acked);
+            notes.acknowledge(&range, |epoch| {
+                self.stats.packets_lost_spuriously += 1;
+                self.controller.on_spurious_loss(epoch);
+            });
         }
-        let Some(newest) = newest else { return };
-        self.controller.on_acked(Acked {
-            now,
-            bytes,
-            largest_sent: newest.time,
-            largest_number: newest.number,
-            app_limited: self.app_limited,
-            in_flight_before: before,
-            rtt: &self.rtt,
-        });
+        Ok(Some(sent.raise_largest_acked(ack.largest)))
     }
 
-    fn on_spurious(&mut self, count: u64) {
-        self.stats.spurious += count;
-        if count > 0 {
-            self.controller.on_spurious_loss();
-        }
+    fn sample_rtt(&mut self, now: Time, space: SpaceId, sample: Duration, delay: Duration) {
+        // Section 5.3: Initial packets are acknowledged at once, and a peer is held to its
+        // max_ack_delay from when the handshake is confirmed.
+        let delay = match space {
+            SpaceId::Initial => Duration::ZERO,
+            _ if self.pto.is_confirmed() => delay.min(self.pto.max_ack_delay()),
+            _ => delay,
+        };
+        self.first_sample.get_or_insert(now);
+        self.rtt.update(sample, delay);
     }
 
-    /// Section 6.1: packets that are so far or so long behind the largest acknowledged that they are
-    /// lost.
+    /// Section 6.1: finds what is lost in a space by now, and what that says of congestion.
     fn detect_losses(&mut self, now: Time, space: SpaceId, outcome: &mut AckOutcome) {
-        // Loss delay of 9/8 of the round-trip time (section 6.1.2).
-        let delay = (self.rtt.latest.max(self.rtt.smoothed) * 9 / 8).max(GRANULARITY);
-        let Some(window) = &mut self.windows[space as usize] else { return };
-        window.detect_losses(now, delay, PACKET_THRESHOLD, &mut outcome.lost);
-        // Records of losses are kept for a while, to recognise the spurious ones.
-        window.forget_lost_before(now - 3 * delay);
-        self.on_lost(now, space, outcome);
-    }
+        let Some(Space { sent, notes }) = &mut self.spaces[space as usize] else { return };
+        let (path, first_sample) = (self.path, self.first_sample);
+        let counts = |packet: &SentPacket| {
+            // Section 7.6.2: only what was sent with a round-trip time known.
+            let timed = first_sample.is_some_and(|first| packet.time > first);
+            packet.ack_eliciting && !packet.mtu_probe && packet.path == path && timed
+        };
+        sent.detect_losses(now, self.rtt.loss_delay(), counts, &mut outcome.lost);
+        let longest_run = sent.take_longest_run();
 
-    fn on_lost(&mut self, now: Time, space: SpaceId, outcome: &AckOutcome) {
-        let mut newest: Option<Time> = None;
-        for packet in &outcome.lost {
-            self.stats.lost += 1;
-            if !packet.in_flight || packet.path != self.path {
-                continue;
-            }
+        let mut blamed: Option<Time> = None;
+        let mut blame = 0;
+        for packet in outcome.lost.iter().filter(|packet| packet.in_flight && packet.path == path) {
             self.bytes_in_flight = self.bytes_in_flight.saturating_sub(u64::from(packet.size));
-            // A lost probe of the datagram size says nothing about congestion (RFC 9000 section
-            // 14.4).
             if !packet.mtu_probe {
-                newest = newest.max(Some(packet.time));
+                blamed = blamed.max(Some(packet.time));
+                blame += 1;
             }
         }
-        let Some(newest) = newest else { return };
-        if self.controller.on_loss(now, newest, self.bytes_in_flight) {
-            self.stats.congestion_events += 1;
+        if let Some(newest) = blamed {
+            self.stats.congestion_events += u64::from(self.controller.on_loss(now, newest, blame));
         }
-        if self.is_persistent_congestion(space, outcome) {
+        self.stats.packets_lost += outcome.lost.len() as u64;
+        let epoch = self.controller.epoch();
+        let remembered = SPURIOUS_LOSS_PTOS * (self.rtt.pto_base() + self.pto.max_ack_delay());
+        notes.expire(now - remembered, |epoch| self.controller.on_true_loss(epoch));
+        for packet in &outcome.lost {
+            let blamed = packet.in_flight && packet.path == path && !packet.mtu_probe;
+            notes.push(packet.number, now, blamed.then_some(epoch), |epoch| self.controller.on_true_loss(epoch));
+        }
+
+        let congestion_period = PERSISTENT_CONGESTION_THRESHOLD * (self.rtt.pto_base() + self.pto.max_ack_delay());
+        if longest_run > congestion_period {
+            sent.forget_run();
+            outcome.persistent_congestion = true;
             self.stats.persistent_congestion += 1;
             self.controller.on_persistent_congestion();
-            self.rtt.on_persistent_congestion();
+            self.rtt.forget_min();
         }
     }
 
-    /// Section 7.6: ack-eliciting packets lost over so long a time, with none acknowledged that was
-    /// sent in between, that the path must be taken as broken down.
-    fn is_persistent_congestion(&self, space: SpaceId, outcome: &AckOutcome) -> bool {
-        let Some(first_sample) = self.first_sample else { return false };
-        let Some(window) = &self.windows[space as usize] else { return false };
-        let duration = (self.rtt.smoothed + (4 * self.rtt.var).max(GRANULARITY) + self.pto.max_ack_delay()) * 3;
-        let mut run: Option<(Time, u64)> = None;
-        for packet in outcome.lost.iter().filter(|packet| packet.path == self.path && packet.time > first_sample) {
-            let unbroken = |last: u64| {
-                (last + 1..packet.number).all(|number| window.is_lost_or_silent(number, &outcome.lost))
-            };
-            run = match run {
-                Some((start, last)) if unbroken(last) => {
-                    if packet.ack_eliciting && packet.time.since(start) > duration {
-                        return true;
-                    }
-                    Some((start, packet.number))
-                }
-                _ if packet.ack_eliciting => Some((packet.time, packet.number)),
-                _ => None,
-            };
+    /// Takes acknowledged packets out of flight and lets the window grow.
+    fn credit_acked(&mut self, now: Time, outcome: &AckOutcome) {
+        let mut acked: Option<AckedBytes> = None;
+        for packet in outcome.acked.iter().filter(|packet| packet.in_flight && packet.path == self.path) {
+            let size = u64::from(packet.size);
+            self.bytes_in_flight = self.bytes_in_flight.saturating_sub(size);
+            let acked = acked.get_or_insert(AckedBytes { bytes: 0, newest: packet.time });
+            acked.newest = acked.newest.max(packet.time);
+            // What was sent before the window was cut earns nothing (section 7.3.2).
+            if !self.controller.in_recovery(packet.time) {
+                acked.bytes += size;
+            }
         }
-        false
+        if let Some(acked) = acked {
+            let sample = outcome.rtt_updated.then_some(self.rtt.latest);
+            self.controller.on_acked(now, acked, self.bytes_in_flight, sample, self.rtt.smoothed);
+        }
     }
 
-    /// The peer reports congestion by ECN on a packet sent at `sent` (section 7.1).
+    /// The peer says by ECN that a packet met congestion; `sent` is when the largest acknowledged
+    /// packet was sent (RFC 9002 section 7.1 and section B.7).
     pub fn on_ecn_ce(&mut self, now: Time, sent: Time) {
-        if self.controller.on_loss(now, sent, self.bytes_in_flight) {
-            self.stats.congestion_events += 1;
-        }
+        self.stats.congestion_events += u64::from(self.controller.on_ecn_ce(now, sent));
     }
 
     /// When [`timeout`](Self::timeout) is due (section A.8).
     pub fn next_timeout(&self) -> Option<Time> {
-        let loss = self.windows.iter().flatten().filter_map(SentWindow::loss_time).min();
-        loss.or_else(|| self.pto.next_timeout(&self.rtt, |space| self.has_ack_eliciting(space)))
+        self.next_deadline().map(|(at, _)| at)
     }
 
-    fn has_ack_eliciting(&self, space: SpaceId) -> bool {
-        self.windows[space as usize].as_ref().is_some_and(|window| window.ack_eliciting_in_flight() > 0)
+    fn next_deadline(&self) -> Option<(Time, Deadline)> {
+        let spaces = SpaceId::ALL.into_iter().zip(&self.spaces);
+        let loss = spaces.filter_map(|(id, space)| Some((space.as_ref()?.sent.loss_time()?, Deadline::Loss(id)))).min();
+        loss.or_else(|| {
+            let (at, space) = self.pto.next(&self.rtt, self.under_way())?;
+            Some((at, Deadline::Probe(space)))
+        })
     }
 
-    /// The time of [`next_timeout`](Self::next_timeout) may have come: finds losses by time, or
-    /// grants probes.
+    /// Which spaces have ack-eliciting packets under way.
+    fn under_way(&self) -> [bool; 3] {
+        self.spaces.each_ref().map(|space| space.as_ref().is_some_and(|space| space.sent.has_ack_eliciting()))
+    }
+
+    /// The time of [`next_timeout`](Self::next_timeout) may have come: finds the packets that are
+    /// lost by now, or grants probes and takes back what they should carry (section A.9).
     pub fn timeout(&mut self, now: Time, outcome: &mut AckOutcome) {
         outcome.clear();
-        if self.next_timeout().is_none_or(|at| now < at) {
-            return;
+        match self.next_deadline() {
+            Some((at, Deadline::Loss(space))) if at <= now => self.detect_losses(now, space, outcome),
+            Some((at, Deadline::Probe(space))) if at <= now => {
+                self.stats.probe_timeouts += 1;
+                self.pto.fire(now, space);
+                // Section 6.2.4: the probes carry the oldest data, and that of other spaces with it.
+                for (id, space) in SpaceId::ALL.into_iter().zip(&mut self.spaces) {
+                    let Some(space) = space else { continue };
+                    space.sent.take_oldest_frames(usize::from(PROBES), |frame| outcome.repeat.push((id, frame)));
+                }
+            }
+            _ => {}
         }
-        let due = SpaceId::ALL.into_iter().filter_map(|space| {
-            let at = self.windows[space as usize].as_ref()?.loss_time()?;
-            Some((at, space))
-        });
-        if let Some((_, space)) = due.min() {
-            self.detect_losses(now, space, outcome);
-            return;
-        }
-        let eliciting = SpaceId::ALL.map(|space| self.has_ack_eliciting(space));
-        self.pto.fire(now, &self.rtt, |space| eliciting[space as usize]);
-        self.stats.probe_timeouts += 1;
     }
 
-    /// What may be sent now.
+    /// What may be sent now on the active path.
     pub fn allowance(&mut self, now: Time) -> Allowance {
-        if let Some(space) = self.pto.probe() {
+        if let Some(space) = self.pto.owed() {
             return Allowance::Probe { space };
         }
-        let window = self.controller.window();
-        let Some(room) = window.checked_sub(self.bytes_in_flight).filter(|room| *room >= u64::from(self.mtu)) else {
+        let (window, mtu) = (self.controller.window(), u64::from(self.controller.mtu()));
+        let room = window.saturating_sub(self.bytes_in_flight);
+        if room < mtu {
             return Allowance::Blocked { until: None };
-        };
-        match self.pacer.check(now, self.rtt.smoothed, window, self.mtu, self.controller.in_slow_start()) {
-            Some(until) => Allowance::Blocked { until: Some(until) },
-            None => Allowance::Send { bytes: room },
+        }
+        match self.pacer.release(now, &self.rtt, &self.controller) {
+            Ok(burst) => Allowance::Send { bytes: room.min(burst) },
+            Err(until) => Allowance::Blocked { until: Some(until) },
         }
     }
 
-    /// A probe packet left for `space`.
-    pub fn on_probe_sent(&mut self, space: SpaceId) {
-        self.pto.on_probe_sent(space);
-    }
-
-    /// Whether a probe is owed in `space`.
+    /// Whether `space` owes a probe. One less is owed with every ack-eliciting packet that is sent in
+    /// it, and none once something is acknowledged.
     pub fn owes_probe(&self, space: SpaceId) -> bool {
-        self.pto.probe() == Some(space)
+        self.pto.owes(space)
     }
 
-    /// Whether the last round of sending ended for lack of data rather than of window.
-    pub const fn set_app_limited(&mut self, limited: bool) {
-        self.app_limited = limited;
-    }
-
-    /// How far the handshake has come.
+    /// How far the handshake has come; tell every change.
     pub const fn set_progress(&mut self, now: Time, progress: Progress) {
         self.pto.set_progress(now, progress);
     }
 
-    /// The peer's `max_ack_delay`.
+    /// The peer's `max_ack_delay`. Default 25 ms.
     pub const fn set_peer_max_ack_delay(&mut self, delay: Duration) {
         self.pto.set_max_ack_delay(delay);
     }
 
-    /// The keys of a space were discarded: its packets are forgotten (section 6.4).
+    /// Whether sending last ended for lack of data or of the peer's credit. When it did, the window
+    /// grows only as far as it was used (section 7.8). Default true.
+    pub const fn set_app_limited(&mut self, limited: bool) {
+        self.controller.set_app_limited(limited);
+    }
+
+    /// The keys of a space are discarded: its packets are forgotten (section 6.4).
     pub fn discard_space(&mut self, space: SpaceId) {
-        if let Some(mut window) = self.windows[space as usize].take() {
-            for packet in window.drain() {
-                self.leave_flight(&packet);
-            }
+        if let Some(gone) = self.spaces[space as usize].take() {
+            self.bytes_in_flight = self.bytes_in_flight.saturating_sub(in_flight_on(&gone.sent, self.path));
             self.pto.discard_space(space);
         }
     }
 
-    /// Takes back every packet of `space` that `chosen` says yes to, as if lost but without blame:
-    /// after a Retry, or when early data was rejected.
-    pub fn withdraw(&mut self, space: SpaceId, chosen: impl Fn(&SentPacket) -> bool, outcome: &mut AckOutcome) {
+    /// Client: a Retry came. Recovery begins anew (section 6.3); the packets under way, early data
+    /// too, are taken back as lost.
+    pub fn retry_received(&mut self, now: Time, outcome: &mut AckOutcome) {
         outcome.clear();
-        let Some(window) = &mut self.windows[space as usize] else { return };
-        window.withdraw(chosen, &mut outcome.lost);
-        for at in 0..outcome.lost.len() {
-            let (in_flight, path, size) =
-                (outcome.lost[at].in_flight, outcome.lost[at].path, outcome.lost[at].size);
-            if in_flight && path == self.path {
-                self.bytes_in_flight = self.bytes_in_flight.saturating_sub(u64::from(size));
-            }
+        for space in self.spaces.iter_mut().flatten() {
+            space.sent.withdraw(|_| true, &mut outcome.lost);
         }
+        // The answer took a round trip, and it is clear which packet it answers if there was one only.
+        let mut initials = outcome.lost.iter().filter(|packet| packet.level == EncryptionLevel::Initial);
+        if let (Some(first), 0) = (initials.next(), self.pto.count()) {
+            let sample = now.since(first.time);
+            self.initial_rtt = sample.clamp(GRANULARITY, self.initial_rtt.max(GRANULARITY));
+        }
+        self.bytes_in_flight = 0;
+        self.begin_path(self.controller.mtu());
     }
 
-    fn leave_flight(&mut self, packet: &SentPacket) {
-        if packet.in_flight && packet.path == self.path && !packet.was_lost {
+    /// Client: the server rejected early data; its packets are taken back as lost (RFC 9001 section
+    /// 4.6.2).
+    pub fn lose_early_data(&mut self, outcome: &mut AckOutcome) {
+        outcome.clear();
+        let Some(space) = &mut self.spaces[SpaceId::Data as usize] else { return };
+        space.sent.withdraw(|packet| packet.level == EncryptionLevel::ZeroRtt, &mut outcome.lost);
+        for packet in outcome.lost.iter().filter(|packet| packet.in_flight && packet.path == self.path) {
             self.bytes_in_flight = self.bytes_in_flight.saturating_sub(u64::from(packet.size));
         }
     }
 
-    /// The connection moved to another path (RFC 9000 section 9.4): what was measured is forgotten,
-    /// unless only the port changed.
+    /// Another path is the active one now (RFC 9000 section 9.4); its datagrams have `mtu` bytes.
+    /// What was measured is forgotten, unless `keep` says that only the peer's port changed: then
+    /// the packets under way count as sent on the new path.
     pub fn path_changed(&mut self, path: u32, mtu: u16, keep: bool) {
-        self.path = path;
-        self.mtu = mtu;
+        let old = std::mem::replace(&mut self.path, path);
         if keep {
-            self.windows.iter_mut().flatten().for_each(|window| window.adopt(path));
-            return;
+            for space in self.spaces.iter_mut().flatten() {
+                space.sent.relabel(old, path);
+            }
+            self.controller.set_mtu(mtu);
         }
-        self.bytes_in_flight = 0;
-        self.rtt = Rtt::new(self.config.initial_rtt);
-        self.first_sample = None;
-        self.controller = self.config.controller(mtu);
-        self.pacer = Pacer::new(self.config.pacing);
-        self.pto.reset();
+        self.bytes_in_flight = self.spaces.iter().flatten().map(|space| in_flight_on(&space.sent, path)).sum();
+        if !keep {
+            self.initial_rtt = self.settings.initial_rtt;
+            self.begin_path(mtu);
+        }
     }
 
-    /// The datagram size changed.
+    fn begin_path(&mut self, mtu: u16) {
+        self.rtt = Rtt::new(self.initial_rtt);
+        self.first_sample = None;
+        self.controller = Controller::new(self.settings, mtu);
+        self.pacer = Pacer::new(self.settings.pacing);
+        self.pto.restart();
+        for space in self.spaces.iter_mut().flatten() {
+            space.sent.forget_run();
+            space.notes = LostNotes::default();
+        }
+    }
+
+    /// The datagram size of the active path changed.
     pub fn mtu_changed(&mut self, mtu: u16) {
-        self.mtu = mtu;
         self.controller.set_mtu(mtu);
     }
 
-    /// The round-trip time.
+    /// The round-trip time of the active path.
     pub const fn rtt(&self) -> &Rtt {
         &self.rtt
     }
 
-    /// The probe timeout without backoff (section 6.2.1), with the peer's delay if `space` is that
-    /// of application data.
+    /// The probe timeout of a space without backoff (section 6.2.1).
     pub fn pto(&self, space: SpaceId) -> Duration {
         self.pto.duration(&self.rtt, space)
     }
 
-    /// How many probe timeouts there were without an answer.
+    /// How many probe timeouts fired since the last acknowledgement.
     pub const fn pto_count(&self) -> u32 {
         self.pto.count()
     }
@@ -438,21 +486,25 @@ impl Recovery {
         self.bytes_in_flight
     }
 
-    /// The congestion window in bytes.
-    pub fn window(&self) -> u64 {
+    /// The congestion window of the active path, in bytes.
+    pub const fn window(&self) -> u64 {
         self.controller.window()
     }
 
-    /// Figures.
+    /// Whether any ack-eliciting packet is under way, on whatever path.
+    pub fn has_ack_eliciting_in_flight(&self) -> bool {
+        self.under_way() != [false; 3]
+    }
+
+    /// Figures since the start of the connection.
     pub const fn stats(&self) -> RecoveryStats {
         self.stats
     }
 }
 
-impl RecoveryConfig {
-    fn controller(&self, mtu: u16) -> Controller {
-        Controller::new(self.algorithm, self.hystart, self.initial_window_packets, mtu)
-    }
+fn in_flight_on(sent: &SentWindow, path: u32) -> u64 {
+    let counted = sent.packets().filter(|packet| packet.in_flight && packet.path == path);
+    counted.map(|packet| u64::from(packet.size)).sum()
 }
 
 #[cfg(test)]

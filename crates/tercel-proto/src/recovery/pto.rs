@@ -1,59 +1,63 @@
 //! The probe timeout (RFC 9002 section 6.2).
 //!
-//! When nothing has been acknowledged for about as long as an acknowledgement takes, up to two
-//! packets are sent that make the peer answer. Each timeout without an answer doubles the next. A
-//! client probes even with nothing in flight until it knows that the server has validated its
-//! address, because the server may be unable to send (section 6.2.2.1).
+//! When nothing was acknowledged for about as long as an acknowledgement takes, up to two datagrams
+//! are sent that make the peer answer; each timeout without an answer doubles the next. No packet is
+//! declared lost by it. A client probes even with nothing under way until it knows that the server
+//! has validated its address, because the server may be forbidden to send (section 6.2.2.1).
 
 use std::time::Duration;
 
 use tercel_wire::{Role, SpaceId};
 
-use super::{GRANULARITY, Rtt};
+use super::Rtt;
 use crate::time::Time;
 
 /// The longest that backoff makes a probe timeout.
 const MAX_PTO: Duration = Duration::from_secs(60);
 
-/// So many packets may be sent when the timeout fires (section 6.2.4).
-const PROBES: u8 = 2;
+/// How many datagrams may be sent when the timeout fires (section 6.2.4).
+pub(super) const PROBES: u8 = 2;
 
 /// What the probe timeout must know of the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
     /// Handshake keys exist.
     pub has_handshake_keys: bool,
-    /// The handshake is confirmed.
+    /// The handshake is confirmed (RFC 9001 section 4.1.2).
     pub confirmed: bool,
-    /// Client: the server is known to have validated our address.
+    /// Client: the server is known to have validated our address. An acknowledgement in the
+    /// Handshake space is noticed here, without this.
     pub peer_validated: bool,
     /// Server: the anti-amplification limit is reached, so that nothing can be sent.
     pub blocked: bool,
 }
 
+/// The probe timer of all spaces.
 #[derive(Debug)]
 pub(super) struct Pto {
     role: Role,
-    count: u32,
     progress: Progress,
     max_ack_delay: Duration,
-    /// When the last ack-eliciting packet of each space was sent.
-    last_sent: [Option<Time>; 3],
-    /// When a client without anything in flight began to wait.
-    idle_since: Time,
-    probes: [u8; 3],
+    /// How many timeouts there were since the last answer.
+    count: u32,
+    /// When the last ack-eliciting packet of each space was sent, or the last timeout fired.
+    since: [Time; 3],
+    /// The same over all spaces, for a client with nothing under way; `None` before its first packet.
+    idle_since: Option<Time>,
+    /// How many probes each space owes.
+    owed: [u8; 3],
 }
 
 impl Pto {
     pub(super) const fn new(role: Role) -> Self {
         Self {
             role,
-            count: 0,
             progress: Progress { has_handshake_keys: false, confirmed: false, peer_validated: false, blocked: false },
             max_ack_delay: Duration::from_millis(25),
-            last_sent: [None; 3],
-            idle_since: Time::ZERO,
-            probes: [0; 3],
+            count: 0,
+            since: [Time::ZERO; 3],
+            idle_since: None,
+            owed: [0; 3],
         }
     }
 
@@ -61,7 +65,7 @@ impl Pto {
         self.count
     }
 
-    pub(super) const fn confirmed(&self) -> bool {
+    pub(super) const fn is_confirmed(&self) -> bool {
         self.progress.confirmed
     }
 
@@ -74,87 +78,99 @@ impl Pto {
     }
 
     pub(super) const fn set_progress(&mut self, now: Time, progress: Progress) {
-        if self.progress.blocked && !progress.blocked {
-            self.idle_since = now;
+        // What was noticed here is not unlearnt.
+        let peer_validated = progress.peer_validated || self.progress.peer_validated;
+        // A client's wait in the Handshake space begins with its keys.
+        if progress.has_handshake_keys && !self.progress.has_handshake_keys {
+            self.idle_since = Some(now);
         }
-        self.progress = progress;
+        self.progress = Progress { peer_validated, ..progress };
     }
 
-    pub(super) const fn on_ack_eliciting_sent(&mut self, space: SpaceId, time: Time) {
-        self.last_sent[space as usize] = Some(time);
-        self.idle_since = time;
+    pub(super) fn on_ack_eliciting_sent(&mut self, space: SpaceId, now: Time) {
+        let space = space as usize;
+        self.since[space] = now;
+        self.idle_since = Some(now);
+        self.owed[space] = self.owed[space].saturating_sub(1);
     }
 
-    /// Section 6.2.1: a client does not reset the backoff on acknowledgements of Initial packets
-    /// until the server is known to have validated its address.
-    pub(super) const fn resets_on_ack(&self, _space: SpaceId) -> bool {
-        matches!(self.role, Role::Server) || self.progress.peer_validated
+    /// Something was acknowledged.
+    pub(super) fn on_ack(&mut self, now: Time, space: SpaceId) {
+        self.progress.peer_validated |= space == SpaceId::Handshake;
+        self.idle_since = Some(now);
+        // A server that cannot send answers a client's Initial packets with acknowledgements only,
+        // so these do not end the client's backoff (section 6.2.1).
+        if !self.may_be_deadlocked() {
+            self.count = 0;
+            self.owed = [0; 3];
+        }
     }
 
-    pub(super) const fn reset(&mut self) {
+    /// Begins anew, without backoff.
+    pub(super) const fn restart(&mut self) {
         self.count = 0;
-        self.probes = [0; 3];
+        self.owed = [0; 3];
     }
 
+    /// A space is gone (section 6.4).
     pub(super) const fn discard_space(&mut self, space: SpaceId) {
-        self.last_sent[space as usize] = None;
         self.count = 0;
-        self.probes[space as usize] = 0;
+        self.owed[space as usize] = 0;
     }
 
+    /// The timeout without backoff (section 6.2.1).
     pub(super) fn duration(&self, rtt: &Rtt, space: SpaceId) -> Duration {
-        let base = rtt.smoothed + (4 * rtt.var).max(GRANULARITY);
-        if space == SpaceId::Data { base + self.max_ack_delay } else { base }
+        match space {
+            // The peer acknowledges handshake packets at once.
+            SpaceId::Initial | SpaceId::Handshake => rtt.pto_base(),
+            SpaceId::Data => rtt.pto_base() + self.max_ack_delay,
+        }
     }
 
     fn backed_off(&self, rtt: &Rtt, space: SpaceId) -> Duration {
-        self.duration(rtt, space).saturating_mul(1 << self.count.min(16)).min(MAX_PTO)
+        let duration = self.duration(rtt, space);
+        duration.saturating_mul(1 << self.count.min(20)).min(MAX_PTO.max(duration))
     }
 
-    /// Whether a client must probe with nothing in flight.
-    const fn must_break_deadlock(&self) -> bool {
-        matches!(self.role, Role::Client) && !self.progress.peer_validated && !self.progress.confirmed
-    }
-
-    /// The earliest timeout and its space (section A.8, GetPtoTimeAndSpace).
-    fn earliest(&self, rtt: &Rtt, eliciting: impl Fn(SpaceId) -> bool) -> Option<(Time, SpaceId)> {
+    /// When the timer fires, and for which space (section A.8). `under_way` tells whether a space
+    /// has ack-eliciting packets in flight.
+    pub(super) fn next(&self, rtt: &Rtt, under_way: [bool; 3]) -> Option<(Time, SpaceId)> {
         if self.progress.blocked {
             return None;
         }
-        let armed = SpaceId::ALL.into_iter().filter_map(|space| {
-            // Section 6.2.1: not for application data before the handshake is confirmed.
-            let ready = space != SpaceId::Data || self.progress.confirmed;
-            let sent = self.last_sent[space as usize].filter(|_| ready && eliciting(space))?;
-            Some((sent + self.backed_off(rtt, space), space))
-        });
+        // Before the handshake is confirmed the peer may be unable to read, or we to read its
+        // answer: application data is not probed for (section 6.2.1).
+        let armed = SpaceId::ALL
+            .into_iter()
+            .filter(|space| under_way[*space as usize] && (*space != SpaceId::Data || self.progress.confirmed))
+            .map(|space| (self.since[space as usize] + self.backed_off(rtt, space), space));
         armed.min().or_else(|| {
             let space = if self.progress.has_handshake_keys { SpaceId::Handshake } else { SpaceId::Initial };
-            self.must_break_deadlock().then(|| (self.idle_since + self.backed_off(rtt, space), space))
+            let since = self.idle_since.filter(|_| self.may_be_deadlocked())?;
+            Some((since + self.backed_off(rtt, space), space))
         })
     }
 
-    pub(super) fn next_timeout(&self, rtt: &Rtt, eliciting: impl Fn(SpaceId) -> bool) -> Option<Time> {
-        self.earliest(rtt, eliciting).map(|(at, _)| at)
+    /// Whether only a client's next datagram may allow the server to go on.
+    fn may_be_deadlocked(&self) -> bool {
+        self.role == Role::Client && !self.progress.peer_validated && !self.progress.confirmed
     }
 
-    pub(super) fn fire(&mut self, now: Time, rtt: &Rtt, eliciting: impl Fn(SpaceId) -> bool) {
-        let Some((_, space)) = self.earliest(rtt, eliciting) else { return };
+    /// The timer fired.
+    pub(super) const fn fire(&mut self, now: Time, space: SpaceId) {
         self.count = self.count.saturating_add(1);
-        self.probes[space as usize] = PROBES;
-        // The next timeout counts from now, whether or not a probe can leave.
-        self.idle_since = now;
-        if let Some(sent) = &mut self.last_sent[space as usize] {
-            *sent = now;
-        }
+        self.owed[space as usize] = PROBES;
+        // The next timeout counts from here, whether or not a probe can leave.
+        self.since[space as usize] = now;
+        self.idle_since = Some(now);
     }
 
-    /// The space that owes a probe.
-    pub(super) fn probe(&self) -> Option<SpaceId> {
-        SpaceId::ALL.into_iter().find(|space| self.probes[*space as usize] > 0)
+    pub(super) const fn owes(&self, space: SpaceId) -> bool {
+        self.owed[space as usize] > 0
     }
 
-    pub(super) const fn on_probe_sent(&mut self, space: SpaceId) {
-        let probes = &mut self.probes[space as usize];
-        *probes = probes.saturating_sub(1);
+    /// The first space that owes a probe.
+    pub(super) fn owed(&self) -> Option<SpaceId> {
+        SpaceId::ALL.into_iter().find(|space| self.owed[*space as usize] > 0)
     }
 }

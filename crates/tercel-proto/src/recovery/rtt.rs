@@ -1,23 +1,29 @@
 //! The round-trip time (RFC 9002 section 5).
+//!
+//! A sample comes in whenever the largest acknowledged packet is new; the smoothed time and its
+//! variation go out to the loss timers, the pacer and the congestion controller.
 
 use std::time::Duration;
 
-/// The estimate of the round-trip time.
+use super::GRANULARITY;
+
+/// The estimate of a path's round-trip time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rtt {
     /// The latest sample; zero before the first.
     pub latest: Duration,
-    /// The smoothed round-trip time.
+    /// The smoothed round-trip time; before the first sample the initial one.
     pub smoothed: Duration,
-    /// Its mean deviation.
+    /// The mean variation of the samples.
     pub var: Duration,
-    /// The smallest sample.
+    /// The smallest sample since the path was taken or persistent congestion was found; zero before
+    /// the first.
     pub min: Duration,
     sampled: bool,
 }
 
 impl Rtt {
-    /// An estimate without a sample (section 6.2.2).
+    /// An estimate without a sample (section 6.2.2): `initial` is assumed.
     pub fn new(initial: Duration) -> Self {
         Self { latest: Duration::ZERO, smoothed: initial, var: initial / 2, min: Duration::ZERO, sampled: false }
     }
@@ -27,21 +33,35 @@ impl Rtt {
         self.sampled
     }
 
-    /// Takes a sample (section 5.3). `delay` is the peer's delay in acknowledging, capped already.
-    pub fn update(&mut self, latest: Duration, delay: Duration) {
-        self.latest = latest;
+    /// Takes a sample (section 5.3). `ack_delay` is how long the peer held the acknowledgement
+    /// back, already limited to what it may.
+    pub(super) fn update(&mut self, latest: Duration, ack_delay: Duration) {
         if !self.sampled {
             *self = Self { latest, smoothed: latest, var: latest / 2, min: latest, sampled: true };
             return;
         }
+        self.latest = latest;
+        // The smallest time is that of the path itself, so the peer's word is not subtracted.
         self.min = self.min.min(latest);
-        let adjusted = if latest >= self.min + delay { latest - delay } else { latest };
+        let adjusted = latest.checked_sub(ack_delay).filter(|adjusted| *adjusted >= self.min).unwrap_or(latest);
         self.var = (3 * self.var + self.smoothed.abs_diff(adjusted)) / 4;
         self.smoothed = (7 * self.smoothed + adjusted) / 8;
     }
 
-    /// The path may have changed: the smallest sample is that of now (section 5.2).
-    pub const fn on_persistent_congestion(&mut self) {
+    /// Persistent congestion may mean that the route changed: the newest sample becomes the
+    /// smallest (section 5.2).
+    pub(super) const fn forget_min(&mut self) {
         self.min = self.latest;
+    }
+
+    /// The probe timeout without backoff and without the peer's delay (section 6.2.1).
+    pub(super) fn pto_base(&self) -> Duration {
+        self.smoothed + (4 * self.var).max(GRANULARITY)
+    }
+
+    /// How much later than its successors a packet may arrive before it counts as lost (section
+    /// 6.1.2).
+    pub(super) fn loss_delay(&self) -> Duration {
+        (self.smoothed.max(self.latest) * 9 / 8).max(GRANULARITY)
     }
 }

@@ -1,40 +1,52 @@
-//! The packets of a space that are under way, found by number.
+//! The packets of one space that are under way, found by number.
 //!
-//! Numbers are consecutive, so the packets lie in a ring where the place follows from the number.
-//! A packet leaves the ring from the front once it is settled. Lost packets stay a while as a note,
-//! so that a late acknowledgement is recognised as proof of a spurious loss.
+//! Numbers are nearly consecutive, so the packets lie in a ring where the place follows from the
+//! number. Everything more than the packet threshold below the largest acknowledged number is
+//! settled by then and has left the ring at its front; so an ACK frame, however far its ranges
+//! reach down, costs no more than the packets that it newly acknowledges.
+//!
+//! Slots leave the front in order of number, which is also when runs of losses are measured, for
+//! persistent congestion (RFC 9002 section 7.6).
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::frames::SentFrames;
+use tercel_wire::EncryptionLevel;
+
+use crate::frames::{SentFrame, SentFrames};
 use crate::time::Time;
 
-/// A packet that was sent.
+/// A packet this far below the largest acknowledged number is lost (kPacketThreshold, RFC 9002
+/// section 6.1.1).
+const PACKET_THRESHOLD: u64 = 3;
+
+/// How many skipped packet numbers are remembered.
+const MAX_SKIPPED: usize = 8;
+
+/// A packet that was sent, and what it carried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentPacket {
-    /// Its number.
+    /// The packet number.
     pub number: u64,
     /// When it was sent.
     pub time: Time,
-    /// Its size in bytes.
+    /// The size in bytes, with header and AEAD tag.
     pub size: u16,
+    /// The encryption level, which also names the packet number space.
+    pub level: EncryptionLevel,
+    /// The path that it was sent on.
+    pub path: u32,
     /// Whether the peer must acknowledge it.
     pub ack_eliciting: bool,
-    /// Whether it counts as in flight.
+    /// Whether it counts as in flight: it is ack-eliciting or holds PADDING (RFC 9002 section 2).
     pub in_flight: bool,
     /// Whether it was marked ECT(0).
     pub ecn_marked: bool,
-    /// The path that it was sent on.
-    pub path: u32,
-    /// Whether it probes for a larger datagram size.
+    /// Whether it probes for a larger datagram size, so that its loss is no sign of congestion (RFC
+    /// 9000 section 14.4).
     pub mtu_probe: bool,
-    /// Whether it was sent as early data.
-    pub early: bool,
-    /// Whether it was declared lost before it was acknowledged.
-    pub was_lost: bool,
-    /// What it carried.
+    /// What it carried that its owners want to hear of.
     pub frames: SentFrames,
 }
 
@@ -42,172 +54,211 @@ pub struct SentPacket {
 enum Slot {
     /// Under way.
     Sent(SentPacket),
-    /// Declared lost at this time.
-    Lost(Time),
-    /// Acknowledged, withdrawn, or never used.
-    Settled,
+    Acked,
+    /// Lost; with the time of sending if it counts for persistent congestion.
+    Lost(Option<Time>),
+    /// Never sent, or taken back without a verdict.
+    Void,
 }
 
 /// The packets of a space that are under way.
 #[derive(Debug, Default)]
 pub(super) struct SentWindow {
+    /// The number of the first slot.
     base: u64,
     slots: VecDeque<Slot>,
+    skipped: VecDeque<u64>,
     largest_acked: Option<u64>,
     loss_time: Option<Time>,
     ack_eliciting: usize,
-    /// How many notes of lost packets the ring holds.
-    lost_notes: usize,
-    forgotten_below: u64,
+    /// When the first packet of the current run of losses was sent.
+    run_start: Option<Time>,
+    longest_run: Duration,
 }
 
 impl SentWindow {
-    /// The lowest number in the ring.
-    pub(super) const fn base(&self) -> u64 {
-        self.base
-    }
-
-    /// Numbers below are settled for good.
-    pub(super) const fn forgotten_below(&self) -> u64 {
-        self.forgotten_below
-    }
-
     /// The lowest number never sent.
     pub(super) fn next_number(&self) -> u64 {
         self.base + self.slots.len() as u64
     }
 
+    /// All packets below are settled.
+    pub(super) const fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// When the oldest packet below the largest acknowledged is lost, if nothing comes before.
     pub(super) const fn loss_time(&self) -> Option<Time> {
         self.loss_time
     }
 
-    pub(super) const fn ack_eliciting_in_flight(&self) -> usize {
-        self.ack_eliciting
+    pub(super) const fn has_ack_eliciting(&self) -> bool {
+        self.ack_eliciting > 0
     }
 
-    pub(super) fn push(&mut self, packet: SentPacket) {
-        if self.slots.is_empty() {
-            self.base = packet.number.max(self.base);
-        }
-        // Numbers that were skipped were never sent, and need no slot that could be acknowledged.
-        while self.next_number() < packet.number {
-            self.slots.push_back(Slot::Settled);
-        }
-        self.ack_eliciting += usize::from(packet.ack_eliciting && packet.in_flight);
-        self.slots.push_back(Slot::Sent(packet));
-    }
-
-    /// Takes the packets of `range` out as acknowledged; returns how many of them had been declared
-    /// lost.
-    pub(super) fn acknowledge(&mut self, range: RangeInclusive<u64>, acked: &mut Vec<SentPacket>) -> u64 {
-        let mut spurious = 0;
-        let start = range.start().saturating_sub(self.base);
-        let Some(end) = (range.end() + 1).checked_sub(self.base) else { return 0 };
-        let (start, end) = (start as usize, (end as usize).min(self.slots.len()));
-        if start >= end {
-            return 0;
-        }
-        for slot in self.slots.range_mut(start..end) {
-            match std::mem::replace(slot, Slot::Settled) {
-                Slot::Sent(packet) => {
-                    self.ack_eliciting -= usize::from(packet.ack_eliciting && packet.in_flight);
-                    acked.push(packet);
-                }
-                Slot::Lost(_) => {
-                    self.lost_notes -= 1;
-                    spurious += 1;
-                }
-                Slot::Settled => {}
-            }
-        }
-        self.trim();
-        spurious
-    }
-
-    pub(super) fn on_largest_acked(&mut self, largest: u64) {
-        self.largest_acked = self.largest_acked.max(Some(largest));
-    }
-
-    /// Takes out what is lost, and notes when the next packet will be, if no acknowledgement comes.
-    pub(super) fn detect_losses(&mut self, now: Time, delay: Duration, threshold: u64, lost: &mut Vec<SentPacket>) {
-        self.loss_time = None;
-        let Some(largest) = self.largest_acked else { return };
-        let end = ((largest + 1).saturating_sub(self.base) as usize).min(self.slots.len());
-        for slot in self.slots.range_mut(..end) {
-            let Slot::Sent(packet) = slot else { continue };
-            let lost_at = packet.time + delay;
-            if packet.number + threshold > largest && lost_at > now {
-                self.loss_time = Some(lost_at);
-                break;
-            }
-            if let Slot::Sent(mut packet) = std::mem::replace(slot, Slot::Lost(now)) {
-                self.lost_notes += 1;
-                self.ack_eliciting -= usize::from(packet.ack_eliciting && packet.in_flight);
-                packet.was_lost = true;
-                lost.push(packet);
-            }
-        }
-    }
-
-    /// Forgets losses that were noted before `time`.
-    pub(super) fn forget_lost_before(&mut self, time: Time) {
-        if self.lost_notes == 0 {
-            return;
-        }
-        for slot in &mut self.slots {
-            match slot {
-                Slot::Lost(at) if *at < time => {
-                    *slot = Slot::Settled;
-                    self.lost_notes -= 1;
-                }
-                Slot::Lost(_) => break,
-                _ => {}
-            }
-        }
-        self.trim();
-    }
-
-    /// Whether packet `number` is lost, or was never sent.
-    pub(super) fn is_lost_or_silent(&self, number: u64, lost: &[SentPacket]) -> bool {
-        let slot = number.checked_sub(self.base).and_then(|at| self.slots.get(at as usize));
-        matches!(slot, Some(Slot::Lost(_))) || lost.iter().any(|packet| packet.number == number)
-    }
-
-    /// Takes out every packet that `chosen` says yes to.
-    pub(super) fn withdraw(&mut self, chosen: impl Fn(&SentPacket) -> bool, withdrawn: &mut Vec<SentPacket>) {
-        for slot in &mut self.slots {
-            if matches!(slot, Slot::Sent(packet) if chosen(packet))
-                && let Slot::Sent(packet) = std::mem::replace(slot, Slot::Settled)
-            {
-                self.ack_eliciting -= usize::from(packet.ack_eliciting && packet.in_flight);
-                withdrawn.push(packet);
-            }
-        }
-        self.trim();
-    }
-
-    /// Counts the packets under way for another path.
-    pub(super) fn adopt(&mut self, path: u32) {
-        for slot in &mut self.slots {
-            if let Slot::Sent(packet) = slot {
-                packet.path = path;
-            }
-        }
-    }
-
-    /// Every packet under way.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = SentPacket> + '_ {
-        self.slots.drain(..).filter_map(|slot| match slot {
+    /// The packets under way.
+    pub(super) fn packets(&self) -> impl Iterator<Item = &SentPacket> {
+        self.slots.iter().filter_map(|slot| match slot {
             Slot::Sent(packet) => Some(packet),
             _ => None,
         })
     }
 
+    fn packets_mut(&mut self) -> impl Iterator<Item = &mut SentPacket> {
+        self.slots.iter_mut().filter_map(|slot| match slot {
+            Slot::Sent(packet) => Some(packet),
+            _ => None,
+        })
+    }
+
+    /// Adds a packet. Its number must be above all before it; numbers in between count as skipped.
+    pub(super) fn push(&mut self, packet: SentPacket) {
+        if packet.number < self.next_number() {
+            debug_assert!(false, "packet numbers go up");
+            return;
+        }
+        for number in self.next_number()..packet.number {
+            self.slots.push_back(Slot::Void);
+            if self.skipped.len() == MAX_SKIPPED {
+                self.skipped.pop_front();
+            }
+            self.skipped.push_back(number);
+        }
+        self.ack_eliciting += usize::from(packet.ack_eliciting);
+        self.slots.push_back(Slot::Sent(packet));
+    }
+
+    /// Whether the range holds a number that was skipped: proof that the peer acknowledges what it
+    /// never received (RFC 9000 section 21.4).
+    pub(super) fn was_skipped(&self, range: &RangeInclusive<u64>) -> bool {
+        self.skipped.iter().any(|number| range.contains(number))
+    }
+
+    /// Takes the packets of `range` out as acknowledged.
+    pub(super) fn acknowledge(&mut self, range: &RangeInclusive<u64>, acked: &mut Vec<SentPacket>) {
+        let (first, end) = ((*range.start()).max(self.base), range.end().saturating_add(1).min(self.next_number()));
+        if first >= end {
+            return;
+        }
+        for slot in self.slots.range_mut((first - self.base) as usize..(end - self.base) as usize) {
+            if matches!(slot, Slot::Sent(_))
+                && let Slot::Sent(packet) = std::mem::replace(slot, Slot::Acked)
+            {
+                self.ack_eliciting -= usize::from(packet.ack_eliciting);
+                acked.push(packet);
+            }
+        }
+    }
+
+    /// Notes the largest number of an ACK frame. Returns whether it is a new one.
+    pub(super) fn raise_largest_acked(&mut self, largest: u64) -> bool {
+        let raised = self.largest_acked.is_none_or(|known| known < largest);
+        if raised {
+            self.largest_acked = Some(largest);
+        }
+        raised
+    }
+
+    /// Takes out what is lost by now (RFC 9002 section 6.1) and notes when the next packet will be.
+    /// `counts` tells whether a lost packet counts for persistent congestion.
+    pub(super) fn detect_losses(
+        &mut self,
+        now: Time,
+        delay: Duration,
+        counts: impl Fn(&SentPacket) -> bool,
+        lost: &mut Vec<SentPacket>,
+    ) {
+        self.loss_time = None;
+        let Some(largest) = self.largest_acked else { return };
+        let below = (largest.saturating_sub(self.base) as usize).min(self.slots.len());
+        for slot in self.slots.range_mut(..below) {
+            let Slot::Sent(packet) = slot else { continue };
+            let lost_at = packet.time + delay;
+            if packet.number + PACKET_THRESHOLD > largest && lost_at > now {
+                // Packets are sent in order of number, so none behind this one can be lost.
+                self.loss_time = Some(lost_at);
+                break;
+            }
+            let record = Slot::Lost(counts(packet).then_some(packet.time));
+            if let Slot::Sent(packet) = std::mem::replace(slot, record) {
+                self.ack_eliciting -= usize::from(packet.ack_eliciting);
+                lost.push(packet);
+            }
+        }
+        self.trim();
+    }
+
+    /// Drops the settled slots at the front.
     fn trim(&mut self) {
-        while matches!(self.slots.front(), Some(Slot::Settled)) {
+        while let Some(slot) = self.slots.front() {
+            match slot {
+                Slot::Sent(_) => break,
+                Slot::Acked => self.run_start = None,
+                Slot::Lost(Some(time)) => {
+                    let start = *self.run_start.get_or_insert(*time);
+                    self.longest_run = self.longest_run.max(time.since(start));
+                }
+                Slot::Lost(None) | Slot::Void => {}
+            }
             self.slots.pop_front();
             self.base += 1;
         }
-        self.forgotten_below = self.base;
     }
+
+    /// The longest time between two lost packets without an acknowledged one in between, among the
+    /// runs that ended or grew since the last call.
+    pub(super) const fn take_longest_run(&mut self) -> Duration {
+        std::mem::replace(&mut self.longest_run, Duration::ZERO)
+    }
+
+    /// A packet sent at `time` was acknowledged in another space: a run that began before is none.
+    pub(super) fn break_run(&mut self, time: Time) {
+        self.run_start = self.run_start.filter(|start| *start > time);
+    }
+
+    /// What was lost so far counts for no run to come.
+    pub(super) const fn forget_run(&mut self) {
+        self.run_start = None;
+        self.longest_run = Duration::ZERO;
+    }
+
+    /// Takes the repeatable frames out of the oldest `count` ack-eliciting packets that still hold
+    /// some. The packets stay under way; each frame is in one packet at a time.
+    pub(super) fn take_oldest_frames(&mut self, count: usize, mut take: impl FnMut(SentFrame)) {
+        let holders = self.packets_mut().filter(|packet| packet.frames.iter().any(is_repeatable));
+        for packet in holders.take(count) {
+            packet.frames.retain(|frame| {
+                let repeatable = is_repeatable(frame);
+                if repeatable {
+                    take(*frame);
+                }
+                !repeatable
+            });
+        }
+    }
+
+    /// Takes out every packet that `chosen` names, without a verdict.
+    pub(super) fn withdraw(&mut self, chosen: impl Fn(&SentPacket) -> bool, withdrawn: &mut Vec<SentPacket>) {
+        for slot in &mut self.slots {
+            if matches!(slot, Slot::Sent(packet) if chosen(packet))
+                && let Slot::Sent(packet) = std::mem::replace(slot, Slot::Void)
+            {
+                self.ack_eliciting -= usize::from(packet.ack_eliciting);
+                withdrawn.push(packet);
+            }
+        }
+        self.loss_time = self.loss_time.filter(|_| self.packets().next().is_some());
+        self.trim();
+    }
+
+    /// Packets of path `from` count as packets of path `to` from now on.
+    pub(super) fn relabel(&mut self, from: u32, to: u32) {
+        self.packets_mut().filter(|packet| packet.path == from).for_each(|packet| packet.path = to);
+    }
+}
+
+/// Whether a probe may carry the frame again. Acknowledgements are made fresh, a DATAGRAM is sent
+/// once, and a PATH_CHALLENGE has a timer of its own.
+const fn is_repeatable(frame: &SentFrame) -> bool {
+    !matches!(frame, SentFrame::Ack { .. } | SentFrame::Datagram { .. } | SentFrame::PathChallenge(_))
 }
