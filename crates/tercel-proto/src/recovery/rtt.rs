@@ -35,7 +35,7 @@ impl Rtt {
 
     /// Takes a sample (section 5.3). `ack_delay` is how long the peer held the acknowledgement
     /// back, already limited to what it may.
-    pub(super) fn update(&mut self, latest: Duration, ack_delay: Duration) {
+    pub(crate) fn update(&mut self, latest: Duration, ack_delay: Duration) {
         if !self.sampled {
             *self = Self { latest, smoothed: latest, var: latest / 2, min: latest, sampled: true };
             return;

@@ -73,6 +73,8 @@ pub(super) struct SentWindow {
     ack_eliciting: usize,
     /// When the first packet of the current run of losses was sent.
     run_start: Option<Time>,
+    /// When the newest packet of another space that was acknowledged was sent.
+    acked_elsewhere: Option<Time>,
     longest_run: Duration,
 }
 
@@ -194,11 +196,11 @@ impl SentWindow {
             match slot {
                 Slot::Sent(_) => break,
                 Slot::Acked => self.run_start = None,
-                Slot::Lost(Some(time)) => {
+                Slot::Lost(Some(time)) if self.acked_elsewhere < Some(*time) => {
                     let start = *self.run_start.get_or_insert(*time);
                     self.longest_run = self.longest_run.max(time.since(start));
                 }
-                Slot::Lost(None) | Slot::Void => {}
+                Slot::Lost(_) | Slot::Void => {}
             }
             self.slots.pop_front();
             self.base += 1;
@@ -211,8 +213,9 @@ impl SentWindow {
         std::mem::replace(&mut self.longest_run, Duration::ZERO)
     }
 
-    /// A packet sent at `time` was acknowledged in another space: a run that began before is none.
+    /// A packet sent at `time` was acknowledged in another space: no run reaches across it.
     pub(super) fn break_run(&mut self, time: Time) {
+        self.acked_elsewhere = self.acked_elsewhere.max(Some(time));
         self.run_start = self.run_start.filter(|start| *start > time);
     }
 
