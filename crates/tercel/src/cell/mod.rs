@@ -1,1 +1,210 @@
-//! .
+//! A connection inside its worker: the protocol, the application's handlers, and what stands between
+//! them. Calls enter by [`apply`], events leave by [`deliver`], and [`drain`] gives a connection its
+//! turn.
+
+mod apply;
+mod deliver;
+mod drain;
+mod handle;
+mod monitor;
+mod streams;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tercel_proto::config::TransportConfig;
+use tercel_proto::connection as proto;
+use tercel_proto::connection::{Datagram, RouteChange};
+use tercel_proto::datagram::DatagramSendState;
+use tercel_proto::time::Time;
+use tercel_wire::{Direction, Role, StreamId};
+
+use self::monitor::Monitor;
+use self::streams::{Entry, Listening, Note, StreamKey, StreamTable};
+use crate::binding::Binding;
+use crate::connection::Connection;
+use crate::datapath::SocketId;
+use crate::event::ConnectionHandler;
+use crate::stream::Stream;
+
+pub(crate) use self::drain::Outcome;
+pub(crate) use self::handle::{ConnectionShared, StreamShared};
+
+/// The largest UDP payload over IPv4: no batch for the network is longer.
+const MAX_BATCH: usize = 65_507;
+
+/// How far a connection has come, as the application sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// Up to the end of the handshake.
+    Handshaking,
+    /// Data may flow.
+    Connected,
+    /// Over; streams and datagrams are being wound up.
+    Closing,
+    /// The application has heard the last event.
+    Complete,
+}
+
+/// Something to tell because of a call, ahead of what the transport has to tell.
+enum Happening {
+    Stream(StreamKey, Note),
+    Datagram { context: u64, state: DatagramSendState },
+    /// Everything is wound up, and the protocol's own end needs not be awaited.
+    Complete,
+}
+
+/// A connection inside its worker.
+pub(crate) struct Core {
+    proto: proto::Connection,
+    shared: Arc<ConnectionShared>,
+    /// The worker's own handle, lent to the handler.
+    handle: Option<Connection>,
+    handler: Option<Box<dyn ConnectionHandler>>,
+    slot: u32,
+    role: Role,
+    phase: Phase,
+    handshake_completed: bool,
+    streams: StreamTable,
+    happened: VecDeque<Happening>,
+    /// Datagrams on their way, by number: the application's context, and whether it left.
+    datagrams: BTreeMap<u64, (u64, bool)>,
+    /// How much should be under way, and whether it has to be computed anew.
+    ideal: u64,
+    ideal_stale: bool,
+    /// Room for what a read gives, used again and again.
+    chunks: Vec<Bytes>,
+    inbox: Vec<Datagram>,
+    operations_wait: bool,
+    socket: SocketId,
+    binding: Arc<Binding>,
+    /// How many datagrams a batch may have.
+    batch: usize,
+    routes: Vec<RouteChange>,
+    deadline: Option<Time>,
+    now: Time,
+    looked: Time,
+    /// The protocol has nothing more to do: it can be dropped.
+    gone: bool,
+    monitor: Monitor,
+}
+
+/// What a [`Core`] begins with.
+pub(crate) struct CoreStart {
+    pub(crate) proto: proto::Connection,
+    pub(crate) shared: Arc<ConnectionShared>,
+    pub(crate) handler: Option<Box<dyn ConnectionHandler>>,
+    pub(crate) slot: u32,
+    pub(crate) role: Role,
+    pub(crate) socket: SocketId,
+    pub(crate) binding: Arc<Binding>,
+    pub(crate) transport: Arc<TransportConfig>,
+    pub(crate) now: Time,
+}
+
+impl Core {
+    pub(crate) fn new(start: CoreStart) -> Box<Self> {
+        start.shared.set_slot(start.slot);
+        Box::new(Self {
+            handle: Some(Connection { shared: start.shared.clone() }),
+            proto: start.proto,
+            shared: start.shared,
+            handler: start.handler,
+            slot: start.slot,
+            role: start.role,
+            phase: Phase::Handshaking,
+            handshake_completed: false,
+            streams: StreamTable::default(),
+            happened: VecDeque::new(),
+            datagrams: BTreeMap::new(),
+            ideal: 0,
+            ideal_stale: true,
+            chunks: Vec::new(),
+            inbox: Vec::new(),
+            operations_wait: false,
+            socket: start.socket,
+            binding: start.binding,
+            batch: batch_of(&start.transport),
+            routes: Vec::new(),
+            deadline: None,
+            now: start.now,
+            looked: start.now,
+            gone: false,
+            monitor: Monitor::default(),
+        })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<ConnectionShared> {
+        &self.shared
+    }
+
+    /// A datagram for it came in.
+    pub(crate) fn arrive(&mut self, mut datagram: Datagram) {
+        if self.role == Role::Client {
+            // A client has one socket per connection in use and lets the system choose its address.
+            datagram.path.local = None;
+        }
+        self.inbox.push(datagram);
+    }
+
+    /// Its queue holds operations.
+    pub(crate) fn operations_wait(&mut self) {
+        self.operations_wait = true;
+    }
+
+    /// A stateless reset of it came in.
+    pub(crate) fn stateless_reset(&mut self, now: Time) {
+        self.proto.stateless_reset(now);
+    }
+
+    /// Whether this is a server's connection whose handshake is not complete.
+    pub(crate) fn is_half_open(&self) -> bool {
+        self.role == Role::Server && self.phase == Phase::Handshaking
+    }
+
+    /// What still leads to it.
+    pub(crate) fn routes(&self) -> &[RouteChange] {
+        &self.routes
+    }
+
+    fn is_closing(&self) -> bool {
+        self.phase >= Phase::Closing
+    }
+
+    fn remote(&self) -> SocketAddr {
+        self.proto.remote_address()
+    }
+
+    /// Adds a stream that the peer opened, and makes the handle by which the application answers.
+    fn add_peer_stream(&mut self, id: StreamId) -> Stream {
+        let shared = StreamShared::new(self.shared.clone(), id.direction(), false);
+        shared.set_id(id);
+        self.streams.insert(Entry::new(shared.clone(), Some(id), Listening::Unanswered(Vec::new())));
+        Stream { shared }
+    }
+
+    /// Tells a stream's handler, in its turn.
+    fn note(&mut self, key: StreamKey, note: Note) {
+        self.happened.push_back(Happening::Stream(key, note));
+    }
+
+    /// Refreshes what handles may look at: not more often than every 100 ms unless `surely`.
+    fn publish(&mut self, surely: bool) {
+        if surely || self.now.since(self.looked) >= Duration::from_millis(100) {
+            self.looked = self.now;
+            self.shared.facts().stats = self.proto.stats();
+        }
+    }
+}
+
+fn batch_of(transport: &TransportConfig) -> usize {
+    MAX_BATCH / usize::from(transport.max_mtu.max(transport.initial_mtu).max(1200))
+}
+
+/// The place of a direction in a pair.
+const fn index(direction: Direction) -> usize {
+    direction as usize
+}

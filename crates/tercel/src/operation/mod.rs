@@ -1,3 +1,80 @@
-//! .
-#[expect(dead_code)]
+//! Operations: what handles ask of the worker that owns their connection.
+
 mod queue;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tercel_proto::config::TransportConfig;
+use tercel_wire::{ApplicationErrorCode, TransportErrorCode};
+
+pub(crate) use self::queue::Queue;
+use crate::binding::Binding;
+use crate::cell::StreamShared;
+use crate::connection::Inspect;
+use crate::datapath::SocketId;
+use crate::event::{ConnectionHandler, StreamHandler};
+
+/// A look at a connection from its own worker.
+pub(crate) type Look = Box<dyn FnOnce(&Inspect<'_>) + Send>;
+
+/// One call of the application.
+pub(crate) enum Operation {
+    /// On the connection.
+    Connection(ConnectionOperation),
+    /// On one of its streams.
+    Stream(Arc<StreamShared>, StreamOperation),
+}
+
+/// A call on a connection.
+pub(crate) enum ConnectionOperation {
+    Accept { tls: Arc<rustls::ServerConfig>, transport: Arc<TransportConfig>, handler: Box<dyn ConnectionHandler> },
+    Refuse { code: TransportErrorCode },
+    SendDatagram { data: Bytes, context: u64 },
+    Close { code: ApplicationErrorCode, reason: Bytes },
+    CloseSilently,
+    Ping,
+    UpdateKeys,
+    Rebind { binding: Arc<Binding>, socket: SocketId, address: SocketAddr },
+    Inspect(Look),
+    /// The last handle is gone.
+    Dropped,
+}
+
+/// A call on a stream.
+pub(crate) enum StreamOperation {
+    Open(Box<dyn StreamHandler>),
+    Accept(Box<dyn StreamHandler>),
+    /// Without a context nobody hears of its completion.
+    Send { data: Bytes, fin: bool, context: Option<u64> },
+    Reset(ApplicationErrorCode),
+    StopSending(ApplicationErrorCode),
+    Consumed(u64),
+    SetReceiveEnabled(bool),
+    SetPriority(i32),
+    /// The last handle is gone.
+    Dropped,
+}
+
+/// Whom to tell that an operation that was accepted could not be done after all.
+pub(crate) enum Promise {
+    None,
+    Send { stream: Arc<StreamShared>, context: u64 },
+    Datagram { context: u64 },
+}
+
+impl Operation {
+    /// What was promised by accepting it.
+    pub(crate) fn promise(&self) -> Promise {
+        match self {
+            Self::Stream(stream, StreamOperation::Send { context: Some(context), .. }) => {
+                Promise::Send { stream: stream.clone(), context: *context }
+            }
+            Self::Connection(ConnectionOperation::SendDatagram { context, .. }) => {
+                Promise::Datagram { context: *context }
+            }
+            _ => Promise::None,
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! What each operation does. Nothing here calls a handler: what there is to tell is noted and told
+//! by [`super::deliver`].
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use tercel_proto::connection::ServerAccept;
+use tercel_proto::datagram::DatagramSendState;
+use tercel_proto::error::ApiMisuse;
+use tercel_wire::{ApplicationErrorCode, StreamId, TransportErrorCode};
+
+use super::streams::{Entry, Listening, Note, Pending, ReceivePart, SendPart, StreamKey};
+use super::{Core, Happening, StreamShared, index};
+use crate::connection::Inspect;
+use crate::operation::{ConnectionOperation, Operation, Promise, StreamOperation};
+use crate::status::Error;
+
+impl Core {
+    /// A call from the connection's own handler.
+    pub(crate) fn call(&mut self, operation: Operation) -> Result<(), Error> {
+        if self.is_closing() {
+            return Err(self.shared.closed());
+        }
+        self.apply(operation)
+    }
+
+    /// An operation from the queue: it was accepted, so a failure now is told by an event.
+    pub(super) fn apply_queued(&mut self, operation: Operation) {
+        let promise = operation.promise();
+        if self.apply(operation).is_err() {
+            match promise {
+                Promise::None => {}
+                Promise::Send { stream, context } => {
+                    self.note(stream.key(), Note::SendComplete { context, canceled: true });
+                }
+                Promise::Datagram { context } => {
+                    let state = DatagramSendState::Canceled;
+                    self.happened.push_back(Happening::Datagram { context, state });
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, operation: Operation) -> Result<(), Error> {
+        match operation {
+            Operation::Connection(operation) => self.apply_to_connection(operation),
+            Operation::Stream(stream, StreamOperation::Open(handler)) => {
+                self.monitor.stream_opened();
+                let key = self.streams.insert(Entry::new(stream, None, Listening::Handler(Some(handler))));
+                self.start(key);
+                Ok(())
+            }
+            Operation::Stream(stream, operation) => self.apply_to_stream(&stream, operation),
+        }
+    }
+
+    fn apply_to_connection(&mut self, operation: ConnectionOperation) -> Result<(), Error> {
+        match operation {
+            ConnectionOperation::Accept { tls, transport, handler } => {
+                self.handler = Some(handler);
+                self.batch = super::batch_of(&transport);
+                let new_token = self.shared.registration.new_token(self.now, self.remote());
+                self.proto.accept(self.now, ServerAccept { tls, transport: Some(transport), new_token })?;
+            }
+            ConnectionOperation::Refuse { code } => self.proto.refuse(self.now, code)?,
+            ConnectionOperation::SendDatagram { data, context } => {
+                let number = self.proto.send_datagram(data)?;
+                self.datagrams.insert(number, (context, false));
+            }
+            ConnectionOperation::Close { code, reason } => self.close(code, reason),
+            ConnectionOperation::CloseSilently => self.proto.close_silently(),
+            ConnectionOperation::Ping => self.proto.ping(),
+            ConnectionOperation::UpdateKeys => self.proto.update_keys()?,
+            ConnectionOperation::Rebind { binding, socket, address } => {
+                self.binding = binding;
+                self.socket = socket;
+                self.shared.facts().local = address;
+                self.proto.local_address_changed(self.now);
+            }
+            ConnectionOperation::Inspect(look) => look(&Inspect { proto: &self.proto }),
+            ConnectionOperation::Dropped if self.handler.is_none() => {
+                // A client that was never answered.
+                let refused = self.proto.refuse(self.now, TransportErrorCode::CONNECTION_REFUSED);
+                if refused.is_err() {
+                    self.close(ApplicationErrorCode::default(), Bytes::new());
+                }
+            }
+            ConnectionOperation::Dropped => self.close(ApplicationErrorCode::default(), Bytes::new()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self, code: ApplicationErrorCode, reason: Bytes) {
+        self.proto.close(self.now, code, reason);
+    }
+
+    fn apply_to_stream(&mut self, stream: &Arc<StreamShared>, operation: StreamOperation) -> Result<(), Error> {
+        let key = stream.key();
+        let unknown = Error::Misuse(ApiMisuse::UnknownStream);
+        let Some(entry) = self.streams.get(key) else { return Err(unknown) };
+        match operation {
+            StreamOperation::Open(_) => {}
+            StreamOperation::Accept(handler) => {
+                self.monitor.stream_opened();
+                let before = std::mem::replace(&mut entry.listening, Listening::Handler(Some(handler)));
+                if let Listening::Unanswered(notes) = before {
+                    self.happened.extend(notes.into_iter().map(|note| Happening::Stream(key, note)));
+                }
+            }
+            StreamOperation::Send { data, fin, context } => self.send(key, data, fin, context)?,
+            StreamOperation::Reset(code) => self.reset(key, code)?,
+            StreamOperation::StopSending(code) => self.stop(key, code)?,
+            StreamOperation::Consumed(len) => {
+                let len = len.min(entry.deferred);
+                entry.deferred -= len;
+                if let (Some(id), true) = (entry.id, len > 0) {
+                    self.proto.consumed(self.now, id, len);
+                }
+            }
+            StreamOperation::SetReceiveEnabled(enabled) => {
+                entry.receive_enabled = enabled;
+                if enabled && entry.readable {
+                    self.note(key, Note::Pump);
+                }
+            }
+            StreamOperation::SetPriority(priority) => match entry.id {
+                Some(id) => self.proto.set_priority(id, priority)?,
+                None => entry.waiting.priority = Some(priority),
+            },
+            StreamOperation::Dropped => {
+                if matches!(entry.listening, Listening::Unanswered(_)) {
+                    entry.listening = Listening::Nobody;
+                }
+                let (send, receive) = (entry.send, entry.receive);
+                if send == SendPart::Open {
+                    self.reset(key, ApplicationErrorCode::default())?;
+                }
+                if receive == ReceivePart::Open {
+                    self.stop(key, ApplicationErrorCode::default())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, key: StreamKey, data: Bytes, fin: bool, context: Option<u64>) -> Result<(), Error> {
+        let Some(entry) = self.streams.get(key) else { return Ok(()) };
+        if entry.send != SendPart::Open {
+            return Err(ApiMisuse::SendClosed.into());
+        }
+        let len = data.len() as u64;
+        match entry.id {
+            Some(id) => self.proto.send(id, data, fin)?,
+            None => entry.waiting.data.push_back((data, fin)),
+        }
+        entry.given += len;
+        if fin {
+            entry.send = SendPart::Finished;
+            entry.shared.send_closed.store(true, Ordering::Relaxed);
+        }
+        if let Some(context) = context {
+            entry.sends.push_back(Pending { end: entry.given, fin, context });
+            // An empty send may be done with at once.
+            if let Some(note) = entry.complete(false) {
+                self.note(key, note);
+            }
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self, key: StreamKey, code: ApplicationErrorCode) -> Result<(), Error> {
+        let Some(entry) = self.streams.get(key) else { return Ok(()) };
+        match entry.send {
+            SendPart::Open | SendPart::Finished => {}
+            SendPart::Aborted | SendPart::Done => return Err(ApiMisuse::SendClosed.into()),
+        }
+        match entry.id {
+            Some(id) => self.proto.reset(id, code)?,
+            None => entry.waiting.reset = Some(code),
+        }
+        self.abort_sends(key);
+        Ok(())
+    }
+
+    /// Nothing more is sent: every send that waits is canceled.
+    pub(super) fn abort_sends(&mut self, key: StreamKey) {
+        let Some(entry) = self.streams.get(key) else { return };
+        entry.send = SendPart::Aborted;
+        entry.shared.send_closed.store(true, Ordering::Relaxed);
+        entry.waiting.data.clear();
+        for send in std::mem::take(&mut entry.sends) {
+            self.note(key, Note::SendComplete { context: send.context, canceled: true });
+        }
+    }
+
+    fn stop(&mut self, key: StreamKey, code: ApplicationErrorCode) -> Result<(), Error> {
+        let Some(entry) = self.streams.get(key) else { return Ok(()) };
+        if entry.receive == ReceivePart::Done {
+            return Err(ApiMisuse::ReceiveClosed.into());
+        }
+        match entry.id {
+            Some(id) => self.proto.stop_sending(id, code)?,
+            None => entry.waiting.stop = Some(code),
+        }
+        entry.receive = ReceivePart::Done;
+        entry.readable = false;
+        entry.shared.receive_closed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Starts a stream, or lets it wait its turn for the peer's permission.
+    fn start(&mut self, key: StreamKey) {
+        let Some(direction) = self.streams.get(key).map(|entry| entry.shared.direction) else { return };
+        if self.is_closing() {
+            self.never_starts(key);
+        } else if !self.streams.opening[index(direction)].is_empty() || !self.try_start(key) {
+            self.streams.opening[index(direction)].push_back(key);
+        }
+    }
+
+    /// Starts what waits for the peer's permission, as far as it goes.
+    pub(super) fn start_waiting(&mut self) {
+        for direction in 0..self.streams.opening.len() {
+            while let Some(key) = self.streams.opening[direction].front().copied() {
+                if !self.try_start(key) {
+                    break;
+                }
+                self.streams.opening[direction].pop_front();
+            }
+        }
+    }
+
+    /// `false` if the stream has to wait.
+    fn try_start(&mut self, key: StreamKey) -> bool {
+        let Some(entry) = self.streams.get(key) else { return true };
+        match self.proto.open_stream(entry.shared.direction) {
+            Ok(id) => {
+                self.streams.started(key, id);
+                self.note(key, Note::Started(Ok(id)));
+                self.release(key, id);
+                true
+            }
+            Err(ApiMisuse::StreamLimit | ApiMisuse::TooEarly) => false,
+            Err(_) => {
+                self.never_starts(key);
+                true
+            }
+        }
+    }
+
+    /// Does what has waited for the ID.
+    fn release(&mut self, key: StreamKey, id: StreamId) {
+        let Some(entry) = self.streams.get(key) else { return };
+        let waiting = std::mem::take(&mut entry.waiting);
+        if let Some(priority) = waiting.priority {
+            let _ = self.proto.set_priority(id, priority);
+        }
+        for (data, fin) in waiting.data {
+            if self.proto.send(id, data, fin).is_err() {
+                self.abort_sends(key);
+                break;
+            }
+        }
+        if let Some(code) = waiting.reset {
+            let _ = self.proto.reset(id, code);
+        }
+        if let Some(code) = waiting.stop {
+            let _ = self.proto.stop_sending(id, code);
+        }
+    }
+
+    fn never_starts(&mut self, key: StreamKey) {
+        self.note(key, Note::Started(Err(self.shared.closed())));
+        self.wind_up(key);
+    }
+
+    /// The stream is over: cancels what waits and tells its last events.
+    pub(super) fn wind_up(&mut self, key: StreamKey) {
+        let Some(entry) = self.streams.get(key).filter(|entry| !entry.over) else { return };
+        entry.over = true;
+        entry.receive = ReceivePart::Done;
+        entry.readable = false;
+        entry.shared.receive_closed.store(true, Ordering::Relaxed);
+        if entry.send != SendPart::Done {
+            self.abort_sends(key);
+            self.send_shut_down(key, false);
+        }
+        self.note(key, Note::ShutdownComplete);
+    }
+
+    /// The sending part is done.
+    pub(super) fn send_shut_down(&mut self, key: StreamKey, graceful: bool) {
+        if let Some(entry) = self.streams.get(key).filter(|entry| entry.send != SendPart::Done) {
+            entry.send = SendPart::Done;
+            entry.shared.send_closed.store(true, Ordering::Relaxed);
+            self.note(key, Note::SendShutdownComplete { graceful });
+        }
+    }
+}

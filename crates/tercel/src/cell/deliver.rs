@@ -1,0 +1,430 @@
+//! Events, from what the transport tells and from what calls have caused, to the application's
+//! handlers. While a handler runs the connection is lent to [`current`]; so everything here hands
+//! the connection through by value.
+
+use tercel_proto::connection::{Connected, Event, Read, RouteChange};
+use tercel_proto::datagram::{DatagramEvent, DatagramSendState};
+use tercel_proto::error::CloseReason;
+use tercel_proto::stream::StreamEvent as TransportStreamEvent;
+use tercel_wire::Direction;
+
+use super::streams::{Listening, Note, ReceivePart, SendPart, StreamKey};
+use super::{Core, Happening, Phase, StreamId};
+use crate::connection::Connection;
+use crate::event::{ConnectionEvent, ListenerEvent, NewConnection, NewStream, Receive, StreamEvent};
+use crate::worker::{Floor, current};
+
+/// How many bytes one [`Receive`] gathers before the handler is called, about.
+const GATHER: usize = 1 << 20;
+
+/// The least that should be under way on a stream.
+const MIN_IDEAL: u64 = 128 << 10;
+
+/// Routes and events, until there are none. Tells whether a handler may have been called.
+pub(super) fn deliver(mut core: Box<Core>, floor: &mut Floor) -> (Box<Core>, bool) {
+    let mut any = false;
+    loop {
+        while let Some(change) = core.proto.poll_route() {
+            core.reroute(change, floor);
+        }
+        core = if let Some(happening) = core.happened.pop_front() {
+            happened(core, happening)
+        } else if let Some(event) = core.proto.poll_event() {
+            transport_event(core, event, floor)
+        } else {
+            return (core, any);
+        };
+        any = true;
+    }
+}
+
+/// Ends the connection for the application whatever the protocol would still do.
+pub(super) fn finish(mut core: Box<Core>, reason: CloseReason) -> Box<Core> {
+    core = begin_closing(core, reason);
+    while let Some(happening) = core.happened.pop_front() {
+        core = happened(core, happening);
+    }
+    complete(core)
+}
+
+impl Core {
+    fn reroute(&mut self, change: RouteChange, floor: &mut Floor) {
+        floor.routes.apply(self.slot, change);
+        let removed = match change {
+            RouteChange::Remove(id) => RouteChange::Add(id),
+            RouteChange::RemoveResetToken(token) => RouteChange::AddResetToken(token),
+            added => return self.routes.push(added),
+        };
+        if let Some(at) = self.routes.iter().position(|route| *route == removed) {
+            self.routes.swap_remove(at);
+        }
+    }
+}
+
+fn happened(core: Box<Core>, happening: Happening) -> Box<Core> {
+    match happening {
+        Happening::Stream(key, note) => stream_note(core, key, note),
+        Happening::Datagram { context, state } => {
+            tell(core, ConnectionEvent::DatagramSendStateChanged { context, state })
+        }
+        Happening::Complete => complete(core),
+    }
+}
+
+fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<Core> {
+    if core.is_closing() {
+        // The application has heard that it is over; only the protocol's own end matters now.
+        return if matches!(event, Event::Closed) { gone(core) } else { core };
+    }
+    match event {
+        Event::ClientHello(hello) => client_hello(core, hello.server_name, hello.alpn, floor),
+        Event::Connected(connected) => connected_event(core, &connected),
+        Event::Confirmed => tell(core, ConnectionEvent::HandshakeConfirmed),
+        Event::EarlyDataRejected => tell(core, ConnectionEvent::EarlyDataRejected),
+        Event::Stream(event) => stream_event(core, event),
+        Event::Datagram(event) => datagram_event(core, event),
+        Event::PathChanged(path) => {
+            core.shared.facts().remote = path.remote;
+            tell(core, ConnectionEvent::PeerAddressChanged(path.remote))
+        }
+        Event::NewToken(token) => tell(core, ConnectionEvent::NewToken(&token)),
+        Event::Closing(reason) => begin_closing(core, reason),
+        Event::Closed => gone(core),
+        _ => core,
+    }
+}
+
+fn client_hello(core: Box<Core>, server_name: Option<String>, alpn: Vec<Vec<u8>>, floor: &Floor) -> Box<Core> {
+    let listener = floor.listener_for(core.socket, &alpn);
+    let connection = Connection { shared: core.shared.clone() };
+    let local = connection.local_address();
+    let new = NewConnection::new(connection, server_name, alpn, core.remote(), local);
+    let Some(listener) = listener else {
+        let mut core = core;
+        let _ = core.proto.refuse(core.now, tercel_wire::TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL));
+        drop(new);
+        return core;
+    };
+    let (core, result) = current::lend(core, || listener.tell(ListenerEvent::NewConnection(new)));
+    if result.is_err() {
+        tracing::error!("a listener's handler panicked");
+    }
+    core
+}
+
+/// The TLS alert for want of a common application protocol (RFC 7301 section 3.2).
+const NO_APPLICATION_PROTOCOL: u8 = 120;
+
+fn connected_event(mut core: Box<Core>, connected: &Connected) -> Box<Core> {
+    // A close that was called before now must not be followed by Connected.
+    core.take_operations();
+    if core.proto.close_reason().is_some() {
+        return core;
+    }
+    core.phase = Phase::Connected;
+    core.handshake_completed = true;
+    core.shared.facts().alpn = Some(bytes::Bytes::copy_from_slice(&connected.alpn));
+    core.publish(true);
+    core.start_waiting();
+    tell(
+        core,
+        ConnectionEvent::Connected {
+            alpn: &connected.alpn,
+            resumed: connected.resumed,
+            early_data_accepted: connected.early_data_accepted,
+        },
+    )
+}
+
+fn datagram_event(mut core: Box<Core>, event: DatagramEvent) -> Box<Core> {
+    match event {
+        DatagramEvent::Received(data) => tell(core, ConnectionEvent::DatagramReceived(data)),
+        DatagramEvent::MaxSizeChanged(max_size) => {
+            core.shared.facts().max_datagram = max_size;
+            tell(core, ConnectionEvent::DatagramStateChanged { max_size })
+        }
+        DatagramEvent::SendState { number, state } => {
+            let context = match state {
+                DatagramSendState::Sent => core.datagrams.get_mut(&number).map(|(context, sent)| {
+                    *sent = true;
+                    *context
+                }),
+                _ => core.datagrams.remove(&number).map(|(context, _)| context),
+            };
+            match context {
+                Some(context) => tell(core, ConnectionEvent::DatagramSendStateChanged { context, state }),
+                None => core,
+            }
+        }
+        _ => core,
+    }
+}
+
+fn stream_event(mut core: Box<Core>, event: TransportStreamEvent) -> Box<Core> {
+    match event {
+        TransportStreamEvent::Opened(id) => {
+            let stream = core.add_peer_stream(id);
+            tell(core, ConnectionEvent::PeerStreamStarted(NewStream::new(stream, id)))
+        }
+        TransportStreamEvent::Readable(id) => match core.streams.by_id(id) {
+            Some(entry) => {
+                entry.readable = true;
+                let key = entry.key();
+                stream_note(core, key, Note::Pump)
+            }
+            None => core,
+        },
+        TransportStreamEvent::Acked { id, offset, fin } => {
+            core.acked(id, offset, fin);
+            core
+        }
+        TransportStreamEvent::Stopped { id, code } => {
+            if let Some(key) = core.streams.by_id(id).map(|entry| entry.key()) {
+                core.note(key, Note::PeerReceiveAborted(code));
+                core.abort_sends(key);
+            }
+            core
+        }
+        TransportStreamEvent::ResetAcked(id) => {
+            if let Some(key) = core.streams.by_id(id).map(|entry| entry.key()) {
+                core.send_shut_down(key, false);
+            }
+            core
+        }
+        TransportStreamEvent::Closed(id) => {
+            if let Some(key) = core.streams.by_id(id).map(|entry| entry.key()) {
+                core.wind_up(key);
+            }
+            core
+        }
+        TransportStreamEvent::Available(_) => {
+            core.start_waiting();
+            let [bidirectional, unidirectional] = Direction::ALL.map(|direction| core.proto.streams_available(direction));
+            tell(core, ConnectionEvent::StreamsAvailable { bidirectional, unidirectional })
+        }
+        _ => core,
+    }
+}
+
+impl Core {
+    fn acked(&mut self, id: StreamId, offset: u64, fin: bool) {
+        if std::mem::take(&mut self.ideal_stale) {
+            self.ideal = (2 * self.proto.stats().congestion_window).next_power_of_two().max(MIN_IDEAL);
+        }
+        let ideal = self.ideal;
+        let Some(entry) = self.streams.by_id(id) else { return };
+        let key = entry.key();
+        entry.acked = entry.acked.max(offset);
+        while let Some(note) = entry.complete(fin) {
+            self.happened.push_back(Happening::Stream(key, note));
+        }
+        if fin {
+            self.send_shut_down(key, true);
+        } else if entry.send == SendPart::Open && ideal > entry.ideal {
+            entry.ideal = ideal;
+            self.note(key, Note::IdealSendBufferSize(ideal));
+        }
+    }
+}
+
+fn stream_note(mut core: Box<Core>, key: StreamKey, note: Note) -> Box<Core> {
+    let Some(entry) = core.streams.get(key) else { return core };
+    let last = matches!(note, Note::ShutdownComplete);
+    match &mut entry.listening {
+        Listening::Unanswered(notes) if !last => {
+            notes.push(note);
+            return core;
+        }
+        Listening::Handler(_) => {
+            core.monitor.stream(last);
+            core = match note {
+                Note::Pump => pump(core, key),
+                Note::Started(result) => tell_stream(core, key, StreamEvent::Started(result)),
+                Note::PeerReceiveAborted(code) => tell_stream(core, key, StreamEvent::PeerReceiveAborted(code)),
+                Note::SendComplete { context, canceled } => {
+                    tell_stream(core, key, StreamEvent::SendComplete { context, canceled })
+                }
+                Note::SendShutdownComplete { graceful } => {
+                    tell_stream(core, key, StreamEvent::SendShutdownComplete { graceful })
+                }
+                Note::IdealSendBufferSize(bytes) => tell_stream(core, key, StreamEvent::IdealSendBufferSize(bytes)),
+                Note::ShutdownComplete => tell_stream(core, key, StreamEvent::ShutdownComplete),
+            };
+        }
+        Listening::Unanswered(_) | Listening::Nobody => {}
+    }
+    if last {
+        drop(core.streams.remove(key));
+    }
+    core
+}
+
+/// Delivers what can be read.
+fn pump(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
+    loop {
+        let mut chunks = std::mem::take(&mut core.chunks);
+        let Some(read) = core.gather(key, &mut chunks) else {
+            core.chunks = chunks;
+            return core;
+        };
+        if read.len > 0 || read.fin {
+            let mut deferred = false;
+            let receive = Receive {
+                chunks: &mut chunks,
+                offset: read.offset,
+                len: read.len,
+                fin: read.fin,
+                deferred: &mut deferred,
+            };
+            core = tell_stream(core, key, StreamEvent::Receive(receive));
+            if !deferred {
+                core.consume(key, read.len as u64);
+            }
+        }
+        chunks.clear();
+        core.chunks = chunks;
+        if read.fin {
+            core = tell_stream(core, key, StreamEvent::PeerSendShutdown);
+        }
+        if let Some(code) = read.reset {
+            core = tell_stream(core, key, StreamEvent::PeerSendAborted(code));
+        }
+    }
+}
+
+/// What was read for one [`Receive`].
+struct Gathered {
+    offset: u64,
+    len: usize,
+    fin: bool,
+    reset: Option<tercel_wire::ApplicationErrorCode>,
+}
+
+impl Core {
+    fn gather(&mut self, key: StreamKey, chunks: &mut Vec<bytes::Bytes>) -> Option<Gathered> {
+        let entry = self.streams.get(key).filter(|entry| entry.readable && entry.receive_enabled)?;
+        let id = entry.id?;
+        let mut read = Gathered { offset: entry.delivered, len: 0, fin: false, reset: None };
+        while read.len < GATHER {
+            match self.proto.read(id, GATHER) {
+                Ok(Read::Data(data)) => {
+                    read.len += data.len();
+                    chunks.push(data);
+                    continue;
+                }
+                Ok(Read::Finished) => read.fin = true,
+                Ok(Read::Reset(code)) => read.reset = Some(code),
+                Ok(Read::Blocked) | Err(_) => {}
+            }
+            entry.readable = false;
+            break;
+        }
+        if read.fin || read.reset.is_some() {
+            entry.receive = ReceivePart::Done;
+            entry.shared.receive_closed.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        entry.delivered += read.len as u64;
+        entry.deferred += read.len as u64;
+        (read.len > 0 || read.fin || read.reset.is_some()).then_some(read)
+    }
+
+    fn consume(&mut self, key: StreamKey, len: u64) {
+        let Some(entry) = self.streams.get(key) else { return };
+        let len = len.min(entry.deferred);
+        entry.deferred -= len;
+        if let (Some(id), true) = (entry.id, len > 0) {
+            self.proto.consumed(self.now, id, len);
+        }
+    }
+}
+
+fn begin_closing(mut core: Box<Core>, reason: CloseReason) -> Box<Core> {
+    if core.is_closing() {
+        return core;
+    }
+    core.phase = Phase::Closing;
+    core.shared.facts().close_reason = Some(reason.clone());
+    core.publish(true);
+    for operation in core.shared.queue.end() {
+        core.apply_queued(operation);
+    }
+    for key in core.streams.keys() {
+        core.wind_up(key);
+    }
+    for (_, (context, sent)) in std::mem::take(&mut core.datagrams) {
+        let state = if sent { DatagramSendState::Lost } else { DatagramSendState::Canceled };
+        core.happened.push_back(Happening::Datagram { context, state });
+    }
+    match &reason {
+        // The end of our own close is the end of the protocol: the peer may not have heard of it yet.
+        CloseReason::LocalApplication { .. } | CloseReason::Silent => core,
+        CloseReason::PeerApplication { code, reason } => {
+            core.happened.push_back(Happening::Complete);
+            tell(core, ConnectionEvent::ShutdownInitiatedByPeer { code: *code, reason })
+        }
+        reason => {
+            core.happened.push_back(Happening::Complete);
+            tell(core, ConnectionEvent::ShutdownInitiatedByTransport { reason })
+        }
+    }
+}
+
+/// The application hears the last event.
+fn complete(mut core: Box<Core>) -> Box<Core> {
+    if core.phase == Phase::Complete {
+        return core;
+    }
+    core.phase = Phase::Complete;
+    core.publish(true);
+    let reason = core.shared.facts().close_reason.clone().unwrap_or(CloseReason::Silent);
+    let handshake_completed = core.handshake_completed;
+    core = tell(core, ConnectionEvent::ShutdownComplete { handshake_completed, reason: &reason });
+    core.handler = None;
+    core
+}
+
+/// The protocol has ended.
+fn gone(mut core: Box<Core>) -> Box<Core> {
+    let reason = core.proto.close_reason().cloned().unwrap_or(CloseReason::Silent);
+    core = finish(core, reason);
+    core.gone = true;
+    core
+}
+
+fn tell(mut core: Box<Core>, event: ConnectionEvent<'_>) -> Box<Core> {
+    let (Some(mut handler), Some(handle)) = (core.handler.take(), core.handle.take()) else { return core };
+    core.monitor.connection(&event);
+    let (mut core, result) = current::lend(core, || handler.event(&handle, event));
+    core.handle = Some(handle);
+    match result {
+        Ok(()) => core.handler = Some(handler),
+        Err(current::Panicked) => core.panicked(),
+    }
+    core
+}
+
+fn tell_stream(mut core: Box<Core>, key: StreamKey, event: StreamEvent<'_>) -> Box<Core> {
+    let Some(entry) = core.streams.get(key) else { return core };
+    let Listening::Handler(listener) = &mut entry.listening else { return core };
+    let (Some(mut handler), Some(handle)) = (listener.take(), entry.handle.take()) else { return core };
+    let (mut core, result) = current::lend(core, || handler.event(&handle, event));
+    if let Some(entry) = core.streams.get(key) {
+        entry.handle = Some(handle);
+        if result.is_ok() {
+            entry.listening = Listening::Handler(Some(handler));
+        }
+    }
+    if result.is_err() {
+        core.panicked();
+    }
+    core
+}
+
+impl Core {
+    /// A handler panicked: what it leaves behind cannot be trusted, and the worker has other
+    /// connections to serve.
+    fn panicked(&mut self) {
+        tracing::error!("a handler panicked; its connection is closed");
+        self.close(tercel_wire::ApplicationErrorCode::default(), bytes::Bytes::new());
+    }
+}

@@ -1,0 +1,97 @@
+//! A connection's turn: its operations, its datagrams, its timer; then events and what is to be
+//! sent, until there is no more or its budget is used up.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use tercel_proto::error::CloseReason;
+use tercel_proto::time::Time;
+use tercel_wire::ApplicationErrorCode;
+
+use super::deliver::{deliver, finish};
+use super::Core;
+use crate::worker::{Floor, Sent};
+
+/// How many batches a connection may send in one turn.
+const BATCHES: usize = 8;
+
+/// What became of a connection in its turn.
+pub(crate) enum Outcome {
+    /// It has nothing to do until its deadline, or until something comes for it.
+    Waits(Box<Core>),
+    /// It has used up its budget and wants another turn.
+    Again(Box<Core>),
+    /// Its socket takes no more for now.
+    Blocked(Box<Core>),
+    /// It has ended.
+    Gone(Box<Core>),
+}
+
+/// Gives `core` its turn.
+pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcome {
+    core.now = now;
+    core.ideal_stale = true;
+    if std::mem::take(&mut core.operations_wait) {
+        core.take_operations();
+    }
+    let mut inbox = std::mem::take(&mut core.inbox);
+    for datagram in inbox.drain(..) {
+        core.proto.receive(now, datagram);
+    }
+    core.inbox = inbox;
+    if core.deadline.is_some_and(|deadline| deadline <= now) {
+        core.proto.timeout(now);
+    }
+    let mut outcome: fn(Box<Core>) -> Outcome = Outcome::Again;
+    for _ in 0..BATCHES {
+        (core, _) = deliver(core, floor);
+        match floor.transmit(core.socket, |buffer| core.proto.poll_transmit(now, core.batch, buffer)) {
+            Sent::Batch => continue,
+            Sent::Blocked => outcome = Outcome::Blocked,
+            Sent::Nothing => {
+                // Sending may have caused events, and these something to send.
+                let any;
+                (core, any) = deliver(core, floor);
+                if any {
+                    continue;
+                }
+                outcome = Outcome::Waits;
+            }
+        }
+        break;
+    }
+    core.deadline = core.proto.poll_timeout();
+    core.publish(false);
+    if core.gone { Outcome::Gone(core) } else { outcome(core) }
+}
+
+/// Ends `core` at once, with a word to the peer if it can be sent at once.
+pub(crate) fn end(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Box<Core> {
+    core.now = now;
+    let code = ApplicationErrorCode::default();
+    core.close(code, Bytes::new());
+    (core, _) = deliver(core, floor);
+    floor.transmit(core.socket, |buffer| core.proto.poll_transmit(now, core.batch, buffer));
+    finish(core, CloseReason::LocalApplication { code })
+}
+
+impl Core {
+    /// Does what other threads have asked for.
+    pub(super) fn take_operations(&mut self) {
+        let mut operations = VecDeque::new();
+        self.shared.queue.take(&mut operations);
+        for operation in operations {
+            self.apply_queued(operation);
+        }
+    }
+
+    /// When it must have a turn whatever happens.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// The socket that it speaks from.
+    pub(crate) fn socket(&self) -> crate::datapath::SocketId {
+        self.socket
+    }
+}

@@ -1,0 +1,176 @@
+//! What the handles of a connection or stream share with the worker that owns it: the operation
+//! queue, the count of handles, and a few facts to look at from anywhere.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tercel_proto::error::CloseReason;
+use tercel_proto::stats::ConnectionStats;
+use tercel_wire::{Direction, StreamId};
+
+use super::streams::StreamKey;
+use crate::operation::{Operation, Queue};
+use crate::registration::RegistrationShared;
+use crate::status::Error;
+use crate::worker::{Letter, Mailbox, current};
+
+/// What handles may look at.
+pub(crate) struct Facts {
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) alpn: Option<Bytes>,
+    pub(crate) max_datagram: Option<usize>,
+    pub(crate) close_reason: Option<CloseReason>,
+    pub(crate) stats: ConnectionStats,
+}
+
+/// Counts the handles that the application holds, beside the worker's own.
+pub(crate) struct Handles {
+    count: AtomicUsize,
+    detached: AtomicBool,
+}
+
+impl Handles {
+    /// The worker's own and one for the application.
+    fn new() -> Self {
+        Self { count: AtomicUsize::new(2), detached: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn add(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the application's last handle goes with this one and that means something.
+    pub(crate) fn remove(&self) -> bool {
+        self.count.fetch_sub(1, Ordering::AcqRel) == 2 && !self.detached.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn detach(&self) {
+        self.detached.store(true, Ordering::Release);
+    }
+}
+
+/// The shared part of a connection.
+pub(crate) struct ConnectionShared {
+    pub(crate) registration: Arc<RegistrationShared>,
+    pub(crate) worker: usize,
+    pub(crate) queue: Queue<Operation>,
+    pub(crate) handles: Handles,
+    slot: AtomicU64,
+    facts: Mutex<Facts>,
+}
+
+impl ConnectionShared {
+    pub(crate) fn new(
+        registration: Arc<RegistrationShared>,
+        worker: usize,
+        remote: SocketAddr,
+        local: SocketAddr,
+    ) -> Arc<Self> {
+        let facts = Facts {
+            remote,
+            local,
+            alpn: None,
+            max_datagram: None,
+            close_reason: None,
+            stats: ConnectionStats::default(),
+        };
+        Arc::new(Self {
+            registration,
+            worker,
+            queue: Queue::new(),
+            handles: Handles::new(),
+            slot: AtomicU64::new(u64::MAX),
+            facts: Mutex::new(facts),
+        })
+    }
+
+    /// Has the operation done: at once if this is the connection's own callback, else by its worker.
+    pub(crate) fn submit(self: &Arc<Self>, operation: Operation) -> Result<(), Error> {
+        match current::with(self, operation, |core, operation| core.call(operation)) {
+            Ok(result) => result,
+            Err(operation) => self.enqueue(operation),
+        }
+    }
+
+    fn enqueue(self: &Arc<Self>, operation: Operation) -> Result<(), Error> {
+        match self.queue.put(operation) {
+            Ok(false) => Ok(()),
+            // A worker that is gone has ended the queue, or is about to.
+            Ok(true) => self.mailbox().send(Letter::Run(self.clone())).map_err(|_| Error::Closed),
+            Err(_) => Err(self.closed()),
+        }
+    }
+
+    fn mailbox(&self) -> &Mailbox<Letter> {
+        &self.registration.mailboxes[self.worker]
+    }
+
+    /// The error of a call that comes too late.
+    pub(crate) fn closed(&self) -> Error {
+        self.facts().close_reason.clone().map_or(Error::Closed, Error::ConnectionClosed)
+    }
+
+    pub(crate) fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where its worker keeps it.
+    pub(crate) fn slot(&self) -> Option<u32> {
+        u32::try_from(self.slot.load(Ordering::Relaxed)).ok()
+    }
+
+    pub(crate) fn set_slot(&self, slot: u32) {
+        self.slot.store(slot.into(), Ordering::Relaxed);
+    }
+}
+
+/// The shared part of a stream.
+pub(crate) struct StreamShared {
+    pub(crate) connection: Arc<ConnectionShared>,
+    pub(crate) direction: Direction,
+    /// Whether this end opened it.
+    pub(crate) local: bool,
+    pub(crate) handles: Handles,
+    /// Whether the application may not send any more, or never could.
+    pub(crate) send_closed: AtomicBool,
+    /// Whether the application wants no more data, or there never is any.
+    pub(crate) receive_closed: AtomicBool,
+    key: AtomicU64,
+    id: AtomicU64,
+}
+
+impl StreamShared {
+    pub(crate) fn new(connection: Arc<ConnectionShared>, direction: Direction, local: bool) -> Arc<Self> {
+        let one_way = direction == Direction::Unidirectional;
+        Arc::new(Self {
+            connection,
+            direction,
+            local,
+            handles: Handles::new(),
+            send_closed: AtomicBool::new(one_way && !local),
+            receive_closed: AtomicBool::new(one_way && local),
+            key: AtomicU64::new(u64::MAX),
+            id: AtomicU64::new(u64::MAX),
+        })
+    }
+
+    pub(crate) fn id(&self) -> Option<StreamId> {
+        Some(self.id.load(Ordering::Acquire)).filter(|id| *id != u64::MAX).map(StreamId::from_wire)
+    }
+
+    pub(crate) fn set_id(&self, id: StreamId) {
+        self.id.store(id.into_wire(), Ordering::Release);
+    }
+
+    /// Where its connection keeps it.
+    pub(crate) fn key(&self) -> StreamKey {
+        StreamKey(self.key.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_key(&self, key: StreamKey) {
+        self.key.store(key.0, Ordering::Relaxed);
+    }
+}

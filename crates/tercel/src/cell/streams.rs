@@ -1,0 +1,200 @@
+//! The streams of a connection as the application sees them: who hears their events, which sends
+//! wait for completion, and what waits for the stream to start.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tercel_wire::{ApplicationErrorCode, Direction, StreamId};
+
+use super::handle::StreamShared;
+use crate::event::StreamHandler;
+use crate::status::Error;
+use crate::stream::Stream;
+
+/// Names a stream within its connection, and never another one later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StreamKey(pub(super) u64);
+
+/// Something to tell a stream's handler.
+#[derive(Debug)]
+pub(super) enum Note {
+    Started(Result<StreamId, Error>),
+    /// There may be data to deliver.
+    Pump,
+    PeerReceiveAborted(ApplicationErrorCode),
+    SendComplete { context: u64, canceled: bool },
+    SendShutdownComplete { graceful: bool },
+    IdealSendBufferSize(u64),
+    ShutdownComplete,
+}
+
+/// A send that waits for completion: done when everything before `end` (and the end of the stream,
+/// with `fin`) is acknowledged.
+pub(super) struct Pending {
+    pub(super) end: u64,
+    pub(super) fin: bool,
+    pub(super) context: u64,
+}
+
+/// The sending part, as the application sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SendPart {
+    Open,
+    Finished,
+    Aborted,
+    Done,
+}
+
+/// The receiving part, as the application sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReceivePart {
+    Open,
+    Done,
+}
+
+/// Who hears a stream.
+pub(super) enum Listening {
+    /// The application has not answered the peer's stream; what there is to tell waits.
+    Unanswered(Vec<Note>),
+    /// Its handler, or nobody while that very handler runs.
+    Handler(Option<Box<dyn StreamHandler>>),
+    /// Nobody: the application refused the stream.
+    Nobody,
+}
+
+/// What waits until the stream has an ID.
+#[derive(Default)]
+pub(super) struct Waiting {
+    pub(super) data: VecDeque<(Bytes, bool)>,
+    pub(super) priority: Option<i32>,
+    pub(super) reset: Option<ApplicationErrorCode>,
+    pub(super) stop: Option<ApplicationErrorCode>,
+}
+
+/// One stream.
+pub(super) struct Entry {
+    pub(super) shared: Arc<StreamShared>,
+    /// The worker's own handle, lent to the handler.
+    pub(super) handle: Option<Stream>,
+    pub(super) listening: Listening,
+    pub(super) id: Option<StreamId>,
+    pub(super) waiting: Waiting,
+    pub(super) send: SendPart,
+    /// How many bytes the application has given to send.
+    pub(super) given: u64,
+    pub(super) acked: u64,
+    pub(super) sends: VecDeque<Pending>,
+    pub(super) ideal: u64,
+    pub(super) receive: ReceivePart,
+    pub(super) receive_enabled: bool,
+    pub(super) readable: bool,
+    /// How many bytes were delivered, and how many of these are not consumed yet.
+    pub(super) delivered: u64,
+    pub(super) deferred: u64,
+    /// Its last event is on its way.
+    pub(super) over: bool,
+    key: StreamKey,
+}
+
+impl Entry {
+    pub(super) fn new(shared: Arc<StreamShared>, id: Option<StreamId>, listening: Listening) -> Self {
+        let one_way = shared.direction == Direction::Unidirectional;
+        Self {
+            handle: Some(Stream { shared: shared.clone() }),
+            listening,
+            id,
+            waiting: Waiting::default(),
+            send: if one_way && !shared.local { SendPart::Done } else { SendPart::Open },
+            given: 0,
+            acked: 0,
+            sends: VecDeque::new(),
+            ideal: 0,
+            receive: if one_way && shared.local { ReceivePart::Done } else { ReceivePart::Open },
+            receive_enabled: true,
+            readable: false,
+            delivered: 0,
+            deferred: 0,
+            over: false,
+            key: StreamKey(u64::MAX),
+            shared,
+        }
+    }
+
+    pub(super) fn key(&self) -> StreamKey {
+        self.key
+    }
+
+    /// The next send that is done with, if any.
+    pub(super) fn complete(&mut self, fin_acked: bool) -> Option<Note> {
+        let done = self.sends.front().is_some_and(|send| send.end <= self.acked && (!send.fin || fin_acked));
+        if !done {
+            return None;
+        }
+        self.sends.pop_front().map(|send| Note::SendComplete { context: send.context, canceled: false })
+    }
+}
+
+/// The streams of a connection.
+#[derive(Default)]
+pub(super) struct StreamTable {
+    slots: Vec<Option<Box<Entry>>>,
+    free: Vec<u32>,
+    by_id: BTreeMap<StreamId, u32>,
+    serial: u32,
+    /// Opened here and waiting for the peer's permission, per direction, first come first served.
+    pub(super) opening: [VecDeque<StreamKey>; 2],
+}
+
+impl StreamTable {
+    pub(super) fn insert(&mut self, mut entry: Entry) -> StreamKey {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        let key = StreamKey(u64::from(self.serial) << 32 | u64::from(slot));
+        self.serial = self.serial.wrapping_add(1);
+        entry.key = key;
+        entry.shared.set_key(key);
+        if let Some(id) = entry.id {
+            self.by_id.insert(id, slot);
+        }
+        self.slots[slot as usize] = Some(Box::new(entry));
+        key
+    }
+
+    pub(super) fn get(&mut self, key: StreamKey) -> Option<&mut Entry> {
+        let slot = (key.0 & u64::from(u32::MAX)) as usize;
+        self.slots.get_mut(slot)?.as_deref_mut().filter(|entry| entry.key == key)
+    }
+
+    pub(super) fn by_id(&mut self, id: StreamId) -> Option<&mut Entry> {
+        let slot = *self.by_id.get(&id)?;
+        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    /// The stream has an ID now.
+    pub(super) fn started(&mut self, key: StreamKey, id: StreamId) {
+        self.by_id.insert(id, (key.0 & u64::from(u32::MAX)) as u32);
+        if let Some(entry) = self.get(key) {
+            entry.id = Some(id);
+            entry.shared.set_id(id);
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: StreamKey) -> Option<Box<Entry>> {
+        self.get(key)?;
+        let slot = (key.0 & u64::from(u32::MAX)) as u32;
+        let entry = self.slots.get_mut(slot as usize)?.take()?;
+        self.free.push(slot);
+        if let Some(id) = entry.id {
+            self.by_id.remove(&id);
+        }
+        Some(entry)
+    }
+
+    /// The keys of all streams.
+    pub(super) fn keys(&self) -> Vec<StreamKey> {
+        self.slots.iter().flatten().map(|entry| entry.key).collect()
+    }
+}
