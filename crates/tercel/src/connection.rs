@@ -1,133 +1,168 @@
 //! The handle of a connection.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tercel_proto::error::CloseReason;
 use tercel_proto::stats::ConnectionStats;
 use tercel_wire::{ApplicationErrorCode, Direction};
 
+use crate::cell::{ConnectionShared, StreamShared};
 use crate::event::StreamHandler;
+use crate::operation::{ConnectionOperation, Operation, StreamOperation};
 use crate::status::Error;
 use crate::stream::Stream;
 
 /// A connection. Cheap to clone, usable from any thread: calls are queued, in the order made, for
 /// the worker that owns the connection; from a handler of the same connection they take effect at
 /// once. Dropping the last handle closes the connection with code 0.
-#[derive(Clone)]
-pub struct Connection {}
+pub struct Connection {
+    pub(crate) shared: Arc<ConnectionShared>,
+}
 
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Connection")
+impl Clone for Connection {
+    fn clone(&self) -> Self {
+        self.shared.handles.add();
+        Self { shared: self.shared.clone() }
     }
 }
 
-#[allow(unused_variables, clippy::todo)]
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.shared.handles.remove() {
+            // Nothing is left to close if it has ended.
+            let _ = self.submit(ConnectionOperation::Dropped);
+        }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("remote", &self.remote_address()).finish_non_exhaustive()
+    }
+}
+
 impl Connection {
+    pub(crate) fn submit(&self, operation: ConnectionOperation) -> Result<(), Error> {
+        self.shared.submit(Operation::Connection(operation))
+    }
+
     /// Opens a stream. If the peer's limit permits none for now it waits; what is sent meanwhile is
     /// kept. [`crate::StreamEvent::Started`] tells the ID.
     ///
     /// # Errors
-    /// [`Error::Closed`] if the connection is closing.
+    /// [`Error::ConnectionClosed`] if the connection is over.
     pub fn open_stream(&self, direction: Direction, handler: impl StreamHandler) -> Result<Stream, Error> {
-        todo!()
+        let stream = Stream { shared: StreamShared::new(self.shared.clone(), direction, true) };
+        stream.submit(StreamOperation::Open(Box::new(handler)))?;
+        Ok(stream)
     }
 
     /// Sends a datagram (RFC 9221). `context` comes back with
     /// [`crate::ConnectionEvent::DatagramSendStateChanged`].
     ///
     /// # Errors
-    /// [`Error::Closed`] if the connection is closing.
+    /// [`Error::ConnectionClosed`] if the connection is over; from its own handlers also
+    /// [`Error::Misuse`] if datagrams are off or it is too large, which is otherwise told as
+    /// `Canceled`.
     pub fn send_datagram(&self, data: Bytes, context: u64) -> Result<(), Error> {
-        todo!()
+        self.submit(ConnectionOperation::SendDatagram { data, context })
     }
 
     /// The largest datagram that can be sent now, in bytes; `None` if none can be.
     pub fn max_datagram_size(&self) -> Option<usize> {
-        todo!()
+        self.shared.facts().max_datagram
     }
 
     /// Closes the connection; `reason` is for people. The first close wins; a later one does
     /// nothing.
     pub fn close(&self, code: ApplicationErrorCode, reason: Bytes) {
-        todo!()
+        // Already over is as closed as can be.
+        let _ = self.submit(ConnectionOperation::Close { code, reason });
     }
 
     /// Ends the connection without a word to the peer.
     pub fn close_silently(&self) {
-        todo!()
+        let _ = self.submit(ConnectionOperation::CloseSilently);
     }
 
     /// Leaves the connection to its handler: dropping the last handle no longer closes it.
     pub fn detach(self) {
-        todo!()
+        self.shared.handles.detach();
     }
 
     /// Sends a PING.
     ///
     /// # Errors
-    /// [`Error::Closed`] if the connection is closing.
+    /// [`Error::ConnectionClosed`] if the connection is over.
     pub fn ping(&self) -> Result<(), Error> {
-        todo!()
+        self.submit(ConnectionOperation::Ping)
     }
 
-    /// Updates the keys (RFC 9001 section 6); asked before the handshake is confirmed it does
-    /// nothing.
+    /// Updates the keys (RFC 9001 section 6). Asked before the handshake is confirmed it does
+    /// nothing, and is an error only from the connection's own handlers.
     ///
     /// # Errors
-    /// [`Error::Closed`] if the connection is closing.
+    /// [`Error::ConnectionClosed`] if the connection is over.
     pub fn update_keys(&self) -> Result<(), Error> {
-        todo!()
+        self.submit(ConnectionOperation::UpdateKeys)
     }
 
     /// Client: moves the connection to a new socket bound to `local` (port 0 for any port).
     ///
     /// # Errors
-    /// [`Error::Io`] if the socket cannot be opened, [`Error::Closed`] if the connection is closing.
+    /// [`Error::Io`] if the socket cannot be opened, [`Error::ConnectionClosed`] if the connection is
+    /// over.
     pub fn rebind(&self, local: SocketAddr) -> Result<(), Error> {
-        todo!()
+        let bindings = &self.shared.registration.bindings;
+        let worker = self.shared.worker;
+        let binding = bindings.own(worker, local)?;
+        let socket = binding.socket_of(worker).ok_or(Error::Closed)?;
+        let address = binding.address;
+        self.submit(ConnectionOperation::Rebind { binding, socket, address })
     }
 
     /// Runs `look` on the worker that owns the connection, in order with the other calls. It is
-    /// dropped without being run if the connection ends first.
+    /// dropped without being run if the connection ends first. It must not block; calls that it makes
+    /// on this connection are queued.
     ///
     /// # Errors
-    /// [`Error::Closed`] if the connection is closed.
+    /// [`Error::ConnectionClosed`] if the connection is over.
     pub fn inspect(&self, look: impl FnOnce(&Inspect<'_>) + Send + 'static) -> Result<(), Error> {
-        todo!()
+        self.submit(ConnectionOperation::Inspect(Box::new(look)))
     }
 
-    /// What the connection has done so far: exact from its own handlers, and otherwise at most
-    /// about 100 ms old. After the last event it is final.
+    /// What the connection has done so far, at most about 100 ms old while it is active. After the
+    /// last event it is final. For exact figures see [`inspect`](Self::inspect).
     pub fn stats(&self) -> ConnectionStats {
-        todo!()
+        self.shared.facts().stats
     }
 
     /// The peer's address.
     pub fn remote_address(&self) -> SocketAddr {
-        todo!()
+        self.shared.facts().remote
     }
 
     /// The address that this end is bound to (possibly a wildcard).
     pub fn local_address(&self) -> SocketAddr {
-        todo!()
+        self.shared.facts().local
     }
 
     /// The application protocol, once the handshake is complete.
     pub fn alpn(&self) -> Option<Bytes> {
-        todo!()
+        self.shared.facts().alpn.clone()
     }
 
     /// Why the connection is ending or has ended, once it is.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        todo!()
+        self.shared.facts().close_reason.clone()
     }
 }
 
 /// A look at a connection from its own worker.
 pub struct Inspect<'a> {
-    proto: &'a tercel_proto::connection::Connection,
+    pub(crate) proto: &'a tercel_proto::connection::Connection,
 }
 
 impl Inspect<'_> {

@@ -14,6 +14,7 @@ use tercel_wire::{ApplicationErrorCode, Direction, StreamId, TransportErrorCode}
 use crate::configuration::Configuration;
 use crate::connection::Connection;
 use crate::listener::Listener;
+use crate::operation::{ConnectionOperation, StreamOperation};
 use crate::status::Error;
 use crate::stream::Stream;
 
@@ -103,7 +104,7 @@ pub enum ConnectionEvent<'a> {
         max_size: Option<usize>,
     },
     /// What became of a datagram. Every accepted one gets exactly one final state (`Acknowledged`,
-    /// `Canceled`, or `Lost` when the connection ends without word of it).
+    /// `Lost` or `Canceled`), after `Sent` if it left at all.
     DatagramSendStateChanged {
         /// The context that was given with it.
         context: u64,
@@ -223,29 +224,40 @@ impl Receive<'_> {
 #[derive(Debug)]
 #[must_use = "dropping it refuses the stream"]
 pub struct NewStream {
-    stream: Option<Stream>,
+    stream: Stream,
+    id: StreamId,
 }
 
-#[allow(unused_variables, clippy::todo)]
 impl NewStream {
+    pub(crate) const fn new(stream: Stream, id: StreamId) -> Self {
+        Self { stream, id }
+    }
+
     /// Takes the stream; `handler` hears its events from now on.
-    pub fn accept(self, handler: impl StreamHandler) -> Stream {
-        todo!()
+    ///
+    /// # Errors
+    /// [`Error::Closed`] or [`Error::ConnectionClosed`] if the connection has ended meanwhile. The
+    /// handler is dropped and hears nothing.
+    pub fn accept(self, handler: impl StreamHandler) -> Result<Stream, Error> {
+        self.stream.submit(StreamOperation::Accept(Box::new(handler)))?;
+        Ok(self.stream)
     }
 
     /// Refuses the stream: resets and stops it with `code`.
     pub fn refuse(self, code: ApplicationErrorCode) {
-        todo!()
+        // What cannot be aborted any more needs no refusal.
+        let _ = self.stream.reset(code);
+        let _ = self.stream.stop_sending(code);
     }
 
     /// Its ID.
-    pub fn id(&self) -> StreamId {
-        todo!()
+    pub const fn id(&self) -> StreamId {
+        self.id
     }
 
     /// Whether it carries data both ways.
-    pub fn direction(&self) -> Direction {
-        self.id().direction()
+    pub const fn direction(&self) -> Direction {
+        self.id.direction()
     }
 }
 
@@ -254,28 +266,32 @@ impl NewStream {
 #[derive(Debug)]
 #[must_use = "dropping it refuses the connection"]
 pub struct NewConnection {
-    connection: Option<Connection>,
+    connection: Connection,
     server_name: Option<String>,
     offered: Vec<Vec<u8>>,
-    remote: SocketAddr,
-    local: SocketAddr,
 }
 
-#[allow(unused_variables, clippy::todo)]
 impl NewConnection {
+    pub(crate) const fn new(connection: Connection, server_name: Option<String>, offered: Vec<Vec<u8>>) -> Self {
+        Self { connection, server_name, offered }
+    }
+
     /// Takes the connection on, with the certificate, protocols and settings of `configuration`;
     /// `handler` hears its events.
     ///
     /// # Errors
-    /// [`Error::Tls`] if the configuration has no credential for a server; [`Error::Closed`] if the
-    /// client left meanwhile.
+    /// [`Error::Tls`] if the configuration has no credential for a server; [`Error::Closed`] or
+    /// [`Error::ConnectionClosed`] if the client has left meanwhile.
     pub fn accept(self, configuration: &Configuration, handler: impl ConnectionHandler) -> Result<Connection, Error> {
-        todo!()
+        let (tls, transport) = (configuration.server_tls()?, configuration.transport());
+        self.connection.submit(ConnectionOperation::Accept { tls, transport, handler: Box::new(handler) })?;
+        Ok(self.connection)
     }
 
     /// Refuses with a transport error code, such as CONNECTION_REFUSED.
     pub fn refuse(self, code: TransportErrorCode) {
-        todo!()
+        // A client that has left needs no refusal.
+        let _ = self.connection.submit(ConnectionOperation::Refuse { code });
     }
 
     /// The server name (SNI) that the client asked for.
@@ -290,11 +306,11 @@ impl NewConnection {
 
     /// Where the client is.
     pub fn remote_address(&self) -> SocketAddr {
-        self.remote
+        self.connection.remote_address()
     }
 
     /// The address that it came to.
     pub fn local_address(&self) -> SocketAddr {
-        self.local
+        self.connection.local_address()
     }
 }

@@ -1,25 +1,40 @@
 //! The handle of a listener.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::binding::listener::ListenerShared;
+use crate::worker::Letter;
 
 /// A listener. Dropping it stops it; connections that it took in go on.
-pub struct Listener {}
+pub struct Listener {
+    pub(crate) shared: Arc<ListenerShared>,
+    /// Whether this is the application's own, and not one lent to its handler.
+    pub(crate) owned: bool,
+}
 
 impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Listener")
+        f.debug_struct("Listener").field("address", &self.local_address()).finish_non_exhaustive()
     }
 }
 
-#[allow(clippy::todo)]
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if self.owned {
+            self.stop();
+        }
+    }
+}
+
 impl Listener {
     /// The address that it is bound to, with the port that the system chose if none was given.
     pub fn local_address(&self) -> SocketAddr {
-        todo!()
+        self.shared.binding.address
     }
 
-    /// Takes no more connections. [`crate::ListenerEvent::StopComplete`] follows.
+    /// Takes no more connections. [`crate::ListenerEvent::StopComplete`] follows, once.
     pub fn stop(&self) {
-        todo!()
+        self.shared.announce(Letter::StopListening);
     }
 }

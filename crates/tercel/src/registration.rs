@@ -2,18 +2,33 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use tercel_wire::ApplicationErrorCode;
+use rustls::pki_types::ServerName;
+use tercel_proto::config::TransportConfig;
+use tercel_proto::connection::ClientStart;
+use tercel_proto::entropy::Entropy;
+use tercel_proto::path::PathAddress;
+use tercel_proto::time::Time;
+use tercel_proto::token::{Token, TokenKey};
+use tercel_wire::{ApplicationErrorCode, Version};
 
+use crate::binding::cid_layout::{CidKeys, derive_bytes};
+use crate::binding::listener::ListenerShared;
+use crate::binding::stateless::unix_time;
+use crate::binding::{Bindings, any_address, reachable};
+use crate::cell::ConnectionShared;
 use crate::configuration::Configuration;
 use crate::connection::Connection;
 use crate::datapath::Datapath;
+use crate::datapath::clock::{self, Clock};
+use crate::datapath::udp::UdpDatapath;
 use crate::event::{ConnectionHandler, ListenerHandler};
 use crate::listener::Listener;
 use crate::status::Error;
-use crate::worker::Worker;
+use crate::worker::{Letter, Mailbox, NewClient, Worker, thread};
 
 /// When a server demands proof of a client's address by a Retry packet (RFC 9000 section 8.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +59,6 @@ pub struct RegistrationConfig {
     /// the same one after a restart and clients learn at once that their connections are gone.
     /// Default: made up at the start.
     pub secret: Option<[u8; 32]>,
-    /// How long a NEW_TOKEN token is good for. Default 24 h.
-    pub token_lifetime: Duration,
 }
 
 impl Default for RegistrationConfig {
@@ -56,7 +69,6 @@ impl Default for RegistrationConfig {
             max_half_open: 4096,
             stateless_resets_per_second: 100,
             secret: None,
-            token_lifetime: Duration::from_secs(24 * 60 * 60),
         }
     }
 }
@@ -114,19 +126,96 @@ impl Listen {
     }
 }
 
+/// What the workers and handles of a registration share.
+pub(crate) struct RegistrationShared {
+    pub(crate) config: RegistrationConfig,
+    pub(crate) mailboxes: Vec<Arc<Mailbox<Letter>>>,
+    pub(crate) bindings: Bindings,
+    pub(crate) cid_keys: CidKeys,
+    pub(crate) tokens: TokenKey,
+    /// The settings of a server's connection until a configuration is chosen for it.
+    pub(crate) transport: Arc<TransportConfig>,
+    next_worker: AtomicUsize,
+}
+
+impl RegistrationShared {
+    fn new(config: RegistrationConfig, workers: usize, datapath: Arc<dyn Datapath>, secret: &[u8; 32]) -> Option<Self> {
+        let mailboxes: Vec<_> = (0..workers).map(|worker| Arc::new(Mailbox::new(worker, datapath.clone()))).collect();
+        Some(Self {
+            config,
+            bindings: Bindings::new(datapath, mailboxes.clone()),
+            mailboxes,
+            cid_keys: CidKeys::new(secret),
+            tokens: TokenKey::new(&derive_bytes(secret, b"tercel address token"))?,
+            transport: Arc::new(TransportConfig::default()),
+            next_worker: AtomicUsize::new(0),
+        })
+    }
+
+    /// A token for the next connection of the client at `remote`.
+    pub(crate) fn new_token(&self, now: Time, remote: SocketAddr, entropy: &mut Entropy) -> Bytes {
+        self.tokens.seal(&Token::New, remote, unix_time(now), entropy).into()
+    }
+
+    fn tell_workers(&self, letter: impl Fn() -> Letter) {
+        for mailbox in &self.mailboxes {
+            // A worker that is gone has nothing left to do.
+            let _ = mailbox.send(letter());
+        }
+    }
+}
+
 /// Worker threads and the secrets and sockets that they share. Cheap to clone; dropping the last
 /// clone closes every connection with code 0 and ends the threads.
 #[derive(Clone)]
-pub struct Registration {}
+pub struct Registration(Arc<Owner>);
 
-#[allow(unused_variables, clippy::todo)]
+/// Ends the workers when it is dropped.
+struct Owner {
+    shared: Arc<RegistrationShared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.tell_workers(|| Letter::Quit);
+        let threads = std::mem::take(&mut self.threads);
+        if threads.iter().any(|thread| thread.thread().id() == std::thread::current().id()) {
+            // Dropped by a handler: a worker cannot wait for itself.
+            return;
+        }
+        for thread in threads {
+            // A worker that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Registration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registration").field("workers", &self.workers()).finish_non_exhaustive()
+    }
+}
+
 impl Registration {
     /// Starts the worker threads.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for more than 255 workers, [`Error::Io`] if the system refuses.
-    pub fn new(config: RegistrationConfig) -> Result<Self, Error> {
-        todo!()
+    pub fn new(mut config: RegistrationConfig) -> Result<Self, Error> {
+        if config.workers == 0 {
+            config.workers = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+        }
+        let cannot_start = |error| Error::io("cannot start workers", error);
+        let (datapath, polls) = UdpDatapath::new(config.workers.min(MAX_WORKERS)).map_err(cannot_start)?;
+        let seed = clock::seed().map_err(cannot_start)?;
+        let (shared, workers) = build(config, Arc::new(datapath), seed)?;
+        let clock = Clock::new();
+        let mut owner = Owner { shared, threads: Vec::new() };
+        for (index, (worker, poll)) in workers.into_iter().zip(polls).enumerate() {
+            owner.threads.push(thread::spawn(index, worker, poll, clock).map_err(cannot_start)?);
+        }
+        Ok(Self(Arc::new(owner)))
     }
 
     /// A registration without threads: the caller gives the network and drives the workers with
@@ -135,26 +224,59 @@ impl Registration {
     /// # Errors
     /// [`Error::InvalidArgument`] for more than 255 workers.
     pub fn manual(
-        config: RegistrationConfig,
+        mut config: RegistrationConfig,
         datapath: Arc<dyn Datapath>,
         seed: [u8; 32],
     ) -> Result<(Self, Vec<Worker>), Error> {
-        todo!()
+        config.workers = config.workers.max(1);
+        let (shared, workers) = build(config, datapath, seed)?;
+        Ok((Self(Arc::new(Owner { shared, threads: Vec::new() })), workers))
     }
 
     /// Begins a connection to a server.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a server name that is none, [`Error::Tls`] if the configuration
-    /// does not serve a client, [`Error::Io`] if no socket can be opened, [`Error::Closed`] after
-    /// [`shutdown`](Self::shutdown).
+    /// does not serve a client, [`Error::Io`] if no socket can be opened, [`Error::Closed`] if the
+    /// workers have ended.
     pub fn connect(
         &self,
         configuration: &Configuration,
         connect: Connect,
         handler: impl ConnectionHandler,
     ) -> Result<Connection, Error> {
-        todo!()
+        let shared = &self.0.shared;
+        let server_name = ServerName::try_from(connect.server_name)
+            .map_err(|_| Error::InvalidArgument("the server name is neither a DNS name nor an IP address"))?;
+        if connect.remote.port() == 0 {
+            return Err(Error::InvalidArgument("port 0 cannot be connected to"));
+        }
+        let tls = configuration.client_tls()?;
+        let worker = shared.next_worker.fetch_add(1, Ordering::Relaxed) % shared.mailboxes.len();
+        let binding = match connect.socket {
+            SocketChoice::Shared => shared.bindings.shared(worker, connect.remote)?,
+            SocketChoice::Own => shared.bindings.own(worker, any_address(connect.remote))?,
+            SocketChoice::Bound(address) => shared.bindings.bound(address)?,
+        };
+        let socket = binding.socket_of(worker).ok_or(Error::Closed)?;
+        let remote = reachable(connect.remote, binding.address)?;
+        let connection = ConnectionShared::new(shared.clone(), worker, remote, binding.address);
+        let new = NewClient {
+            shared: connection.clone(),
+            handler: Box::new(handler),
+            socket,
+            binding,
+            transport: configuration.transport(),
+            start: ClientStart {
+                tls,
+                server_name,
+                version: Version::V1,
+                path: PathAddress { remote, local: None },
+                token: connect.token,
+            },
+        };
+        shared.mailboxes[worker].send(Letter::Connect(Box::new(new))).map_err(|_| Error::Closed)?;
+        Ok(Connection { shared: connection })
     }
 
     /// Begins to listen.
@@ -163,16 +285,45 @@ impl Registration {
     /// [`Error::Io`] if the address cannot be bound (in use, not ours, not permitted),
     /// [`Error::InvalidArgument`] if no protocol is named.
     pub fn listen(&self, listen: Listen, handler: impl ListenerHandler) -> Result<Listener, Error> {
-        todo!()
+        if listen.alpn.is_empty() || listen.alpn.iter().any(|protocol| !(1..=255).contains(&protocol.len())) {
+            return Err(Error::InvalidArgument("a listener needs application protocols of 1 to 255 bytes"));
+        }
+        let shared = &self.0.shared;
+        let binding = shared.bindings.bound(listen.address)?;
+        let listener = ListenerShared::new(shared.clone(), binding, listen.alpn, Box::new(handler));
+        listener.announce(Letter::Listen);
+        Ok(Listener { shared: listener, owned: true })
     }
 
     /// Closes every connection with `code` and takes no new ones.
     pub fn shutdown(&self, code: ApplicationErrorCode) {
-        todo!()
+        self.0.shared.tell_workers(|| Letter::Shutdown(code));
     }
 
     /// How many workers there are.
     pub fn workers(&self) -> usize {
-        todo!()
+        self.0.shared.mailboxes.len()
     }
+}
+
+/// A connection ID names its worker by one byte.
+const MAX_WORKERS: usize = 255;
+
+fn build(
+    config: RegistrationConfig,
+    datapath: Arc<dyn Datapath>,
+    seed: [u8; 32],
+) -> Result<(Arc<RegistrationShared>, Vec<Worker>), Error> {
+    let count = config.workers;
+    if count > MAX_WORKERS {
+        return Err(Error::InvalidArgument("more than 255 workers"));
+    }
+    let mut entropy = Entropy::from_seed(seed);
+    let secret = config.secret.unwrap_or_else(|| entropy.array());
+    let shared = RegistrationShared::new(config, count, datapath, &secret)
+        .ok_or_else(|| Error::tls("the crypto library makes no keys"))?;
+    let shared = Arc::new(shared);
+    let workers =
+        (0..count).map(|index| Worker::new(index, shared.clone(), Entropy::from_seed(entropy.array()))).collect();
+    Ok((shared, workers))
 }

@@ -1,94 +1,156 @@
 //! The handle of a stream.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
+use tercel_proto::error::ApiMisuse;
 use tercel_wire::{ApplicationErrorCode, Direction, StreamId};
 
+use crate::cell::StreamShared;
 use crate::connection::Connection;
+use crate::operation::{Operation, StreamOperation};
 use crate::status::Error;
 
 /// A stream. Cheap to clone, usable from any thread, under the rules of [`Connection`]. Dropping
 /// the last handle resets what was not finished and stops what was not read, with code 0.
-#[derive(Clone)]
-pub struct Stream {}
+pub struct Stream {
+    pub(crate) shared: Arc<StreamShared>,
+}
 
-impl std::fmt::Debug for Stream {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Stream")
+impl Clone for Stream {
+    fn clone(&self) -> Self {
+        self.shared.handles.add();
+        Self { shared: self.shared.clone() }
     }
 }
 
-#[allow(unused_variables, clippy::todo)]
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.shared.handles.remove() {
+            // Nothing is left to abort if it has ended.
+            let _ = self.submit(StreamOperation::Dropped);
+        }
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
 impl Stream {
+    pub(crate) fn submit(&self, operation: StreamOperation) -> Result<(), Error> {
+        self.shared.connection.submit(Operation::Stream(self.shared.clone(), operation))
+    }
+
     /// Sends `data` without copying it, and with `fin` the end of the stream. An accepted send gets
     /// exactly one [`crate::StreamEvent::SendComplete`] with `context`. How much is under way is the
     /// application's choice; [`crate::StreamEvent::IdealSendBufferSize`] says how much helps.
     ///
     /// # Errors
-    /// [`Error::Closed`] if the connection is closing, [`Error::Misuse`] if this end cannot send or
-    /// has finished or reset the stream.
+    /// [`Error::ConnectionClosed`] if the connection is over, [`Error::Misuse`] if this end cannot
+    /// send or has finished or reset the stream.
     pub fn send(&self, data: Bytes, fin: bool, context: u64) -> Result<(), Error> {
-        todo!()
+        self.send_with(data, fin, Some(context))
     }
 
-    /// Ends the sending part; the same as an empty send with `fin`, without a completion of its own.
+    /// Ends the sending part: as an empty send with `fin`, but without a completion of its own.
+    /// [`crate::StreamEvent::SendShutdownComplete`] tells when the peer has everything.
     ///
     /// # Errors
     /// As [`send`](Self::send).
     pub fn finish(&self) -> Result<(), Error> {
-        todo!()
+        self.send_with(Bytes::new(), true, None)
     }
 
-    /// Aborts the sending part (RESET_STREAM). What is under way is canceled.
+    fn send_with(&self, data: Bytes, fin: bool, context: Option<u64>) -> Result<(), Error> {
+        if self.shared.send_closed.load(Ordering::Relaxed) {
+            return Err(self.not_sendable());
+        }
+        self.submit(StreamOperation::Send { data, fin, context })?;
+        if fin {
+            self.shared.send_closed.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn not_sendable(&self) -> Error {
+        match self.direction() == Direction::Unidirectional && !self.shared.local {
+            true => Error::Misuse(ApiMisuse::NotSendable),
+            false => Error::Misuse(ApiMisuse::SendClosed),
+        }
+    }
+
+    /// Aborts the sending part (RESET_STREAM). What is under way is canceled, also after
+    /// [`finish`](Self::finish).
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// [`Error::ConnectionClosed`] if the connection is over, [`Error::Misuse`] if this end cannot
+    /// send.
     pub fn reset(&self, code: ApplicationErrorCode) -> Result<(), Error> {
-        todo!()
+        if self.direction() == Direction::Unidirectional && !self.shared.local {
+            return Err(self.not_sendable());
+        }
+        self.submit(StreamOperation::Reset(code))?;
+        self.shared.send_closed.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Aborts the receiving part (STOP_SENDING). No more data is delivered.
     ///
     /// # Errors
-    /// [`Error::Closed`], or [`Error::Misuse`] if this end cannot receive.
+    /// [`Error::ConnectionClosed`] if the connection is over, [`Error::Misuse`] if there is nothing
+    /// more to receive or never was.
     pub fn stop_sending(&self, code: ApplicationErrorCode) -> Result<(), Error> {
-        todo!()
+        if self.direction() == Direction::Unidirectional && self.shared.local {
+            return Err(Error::Misuse(ApiMisuse::NotReceivable));
+        }
+        if self.shared.receive_closed.load(Ordering::Relaxed) {
+            return Err(Error::Misuse(ApiMisuse::ReceiveClosed));
+        }
+        self.submit(StreamOperation::StopSending(code))
     }
 
     /// Gives the peer credit for `len` bytes whose [`crate::Receive`] was deferred.
     pub fn consumed(&self, len: u64) {
-        todo!()
+        // Credit on a connection that is over is of no use.
+        let _ = self.submit(StreamOperation::Consumed(len));
     }
 
     /// Pauses or resumes the delivery of data.
     pub fn set_receive_enabled(&self, enabled: bool) {
-        todo!()
+        // Nothing is delivered on a connection that is over.
+        let _ = self.submit(StreamOperation::SetReceiveEnabled(enabled));
     }
 
     /// Higher is sent first; streams of equal priority take turns. Default 0.
     ///
     /// # Errors
-    /// [`Error::Closed`] if the connection is closing.
+    /// [`Error::ConnectionClosed`] if the connection is over.
     pub fn set_priority(&self, priority: i32) -> Result<(), Error> {
-        todo!()
+        self.submit(StreamOperation::SetPriority(priority))
     }
 
     /// Leaves the stream to its handler: dropping the last handle no longer aborts it.
     pub fn detach(self) {
-        todo!()
+        self.shared.handles.detach();
     }
 
     /// Its ID, once started.
     pub fn id(&self) -> Option<StreamId> {
-        todo!()
+        self.shared.id()
     }
 
     /// Whether it carries data both ways.
     pub fn direction(&self) -> Direction {
-        todo!()
+        self.shared.direction
     }
 
     /// The connection that it belongs to.
     pub fn connection(&self) -> Connection {
-        todo!()
+        self.shared.connection.handles.add();
+        Connection { shared: self.shared.connection.clone() }
     }
 }

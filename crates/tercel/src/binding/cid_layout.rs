@@ -60,12 +60,15 @@ impl CidKeys {
 
 /// A key for one purpose, from the registration's secret.
 pub(crate) fn derive(secret: &[u8; 32], purpose: &[u8]) -> hmac::Key {
-    hmac::Key::new(hmac::HMAC_SHA256, derive_bytes(secret, purpose).as_ref())
+    hmac::Key::new(hmac::HMAC_SHA256, &derive_bytes(secret, purpose))
 }
 
 /// The bytes of a key for one purpose.
-pub(crate) fn derive_bytes(secret: &[u8; 32], purpose: &[u8]) -> hmac::Tag {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), purpose)
+pub(crate) fn derive_bytes(secret: &[u8; 32], purpose: &[u8]) -> [u8; 32] {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), purpose);
+    let mut bytes = [0; 32];
+    bytes.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+    bytes
 }
 
 /// Issues the connection IDs of one worker's connections.

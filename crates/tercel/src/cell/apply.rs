@@ -60,7 +60,7 @@ impl Core {
             ConnectionOperation::Accept { tls, transport, handler } => {
                 self.handler = Some(handler);
                 self.batch = super::batch_of(&transport);
-                let new_token = self.shared.registration.new_token(self.now, self.remote());
+                let new_token = self.shared.registration.new_token(self.now, self.remote(), &mut self.entropy);
                 self.proto.accept(self.now, ServerAccept { tls, transport: Some(transport), new_token })?;
             }
             ConnectionOperation::Refuse { code } => self.proto.refuse(self.now, code)?,

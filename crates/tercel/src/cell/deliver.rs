@@ -6,7 +6,7 @@ use tercel_proto::connection::{Connected, Event, Read, RouteChange};
 use tercel_proto::datagram::{DatagramEvent, DatagramSendState};
 use tercel_proto::error::CloseReason;
 use tercel_proto::stream::StreamEvent as TransportStreamEvent;
-use tercel_wire::Direction;
+use tercel_wire::{Direction, TransportErrorCode};
 
 use super::streams::{Listening, Note, ReceivePart, SendPart, StreamKey};
 use super::{Core, Happening, Phase, StreamId};
@@ -48,11 +48,12 @@ pub(super) fn finish(mut core: Box<Core>, reason: CloseReason) -> Box<Core> {
 }
 
 impl Core {
-    fn reroute(&mut self, change: RouteChange, floor: &mut Floor) {
+    pub(super) fn reroute(&mut self, change: RouteChange, floor: &mut Floor) {
         floor.routes.apply(self.slot, change);
         let removed = match change {
             RouteChange::Remove(id) => RouteChange::Add(id),
             RouteChange::RemoveResetToken(token) => RouteChange::AddResetToken(token),
+            added if self.routes.contains(&added) => return,
             added => return self.routes.push(added),
         };
         if let Some(at) = self.routes.iter().position(|route| *route == removed) {
@@ -71,7 +72,7 @@ fn happened(core: Box<Core>, happening: Happening) -> Box<Core> {
     }
 }
 
-fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<Core> {
+fn transport_event(core: Box<Core>, event: Event, floor: &mut Floor) -> Box<Core> {
     if core.is_closing() {
         // The application has heard that it is over; only the protocol's own end matters now.
         return if matches!(event, Event::Closed) { gone(core) } else { core };
@@ -94,17 +95,15 @@ fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<
     }
 }
 
-fn client_hello(core: Box<Core>, server_name: Option<String>, alpn: Vec<Vec<u8>>, floor: &Floor) -> Box<Core> {
-    let listener = floor.listener_for(core.socket, &alpn);
-    let connection = Connection { shared: core.shared.clone() };
-    let local = connection.local_address();
-    let new = NewConnection::new(connection, server_name, alpn, core.remote(), local);
-    let Some(listener) = listener else {
-        let mut core = core;
-        let _ = core.proto.refuse(core.now, tercel_wire::TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL));
-        drop(new);
+fn client_hello(mut core: Box<Core>, server_name: Option<String>, alpn: Vec<Vec<u8>>, floor: &Floor) -> Box<Core> {
+    let Some(listener) = floor.listener_for(core.socket, &alpn) else {
+        // Refused already if this fails.
+        let _ = core.proto.refuse(core.now, TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL));
         return core;
     };
+    // The count of handles began with one for whoever answers.
+    let connection = Connection { shared: core.shared.clone() };
+    let new = NewConnection::new(connection, server_name, alpn);
     let (core, result) = current::lend(core, || listener.tell(ListenerEvent::NewConnection(new)));
     if result.is_err() {
         tracing::error!("a listener's handler panicked");
@@ -199,7 +198,8 @@ fn stream_event(mut core: Box<Core>, event: TransportStreamEvent) -> Box<Core> {
         }
         TransportStreamEvent::Available(_) => {
             core.start_waiting();
-            let [bidirectional, unidirectional] = Direction::ALL.map(|direction| core.proto.streams_available(direction));
+            let [bidirectional, unidirectional] =
+                Direction::ALL.map(|direction| core.proto.streams_available(direction));
             tell(core, ConnectionEvent::StreamsAvailable { bidirectional, unidirectional })
         }
         _ => core,
@@ -392,7 +392,8 @@ fn gone(mut core: Box<Core>) -> Box<Core> {
 }
 
 fn tell(mut core: Box<Core>, event: ConnectionEvent<'_>) -> Box<Core> {
-    let (Some(mut handler), Some(handle)) = (core.handler.take(), core.handle.take()) else { return core };
+    let Some(mut handler) = core.handler.take() else { return core };
+    let Some(handle) = core.handle.take() else { return core };
     core.monitor.connection(&event);
     let (mut core, result) = current::lend(core, || handler.event(&handle, event));
     core.handle = Some(handle);
@@ -406,7 +407,8 @@ fn tell(mut core: Box<Core>, event: ConnectionEvent<'_>) -> Box<Core> {
 fn tell_stream(mut core: Box<Core>, key: StreamKey, event: StreamEvent<'_>) -> Box<Core> {
     let Some(entry) = core.streams.get(key) else { return core };
     let Listening::Handler(listener) = &mut entry.listening else { return core };
-    let (Some(mut handler), Some(handle)) = (listener.take(), entry.handle.take()) else { return core };
+    let Some(mut handler) = listener.take() else { return core };
+    let Some(handle) = entry.handle.take() else { return core };
     let (mut core, result) = current::lend(core, || handler.event(&handle, event));
     if let Some(entry) = core.streams.get(key) {
         entry.handle = Some(handle);

@@ -4,12 +4,13 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use tercel_proto::connection::RouteChange;
 use tercel_proto::error::CloseReason;
 use tercel_proto::time::Time;
-use tercel_wire::ApplicationErrorCode;
+use tercel_wire::{ApplicationErrorCode, ConnectionId};
 
-use super::deliver::{deliver, finish};
 use super::Core;
+use super::deliver::{deliver, finish};
 use crate::worker::{Floor, Sent};
 
 /// How many batches a connection may send in one turn.
@@ -45,7 +46,7 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
     let mut outcome: fn(Box<Core>) -> Outcome = Outcome::Again;
     for _ in 0..BATCHES {
         (core, _) = deliver(core, floor);
-        match floor.transmit(core.socket, |buffer| core.proto.poll_transmit(now, core.batch, buffer)) {
+        match core.transmit(floor) {
             Sent::Batch => continue,
             Sent::Blocked => outcome = Outcome::Blocked,
             Sent::Nothing => {
@@ -71,11 +72,21 @@ pub(crate) fn end(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Box<Core
     let code = ApplicationErrorCode::default();
     core.close(code, Bytes::new());
     (core, _) = deliver(core, floor);
-    floor.transmit(core.socket, |buffer| core.proto.poll_transmit(now, core.batch, buffer));
+    core.transmit(floor);
     finish(core, CloseReason::LocalApplication { code })
 }
 
 impl Core {
+    fn transmit(&mut self, floor: &mut Floor) -> Sent {
+        let (now, batch, proto) = (self.now, self.batch, &mut self.proto);
+        floor.transmit(self.socket, self.slot, |segments, buffer| proto.poll_transmit(now, segments.min(batch), buffer))
+    }
+
+    /// Its first route, before the protocol has asked for it.
+    pub(crate) fn route_first(&mut self, dcid: ConnectionId, floor: &mut Floor) {
+        self.reroute(RouteChange::Add(dcid), floor);
+    }
+
     /// Does what other threads have asked for.
     pub(super) fn take_operations(&mut self) {
         let mut operations = VecDeque::new();
@@ -90,8 +101,8 @@ impl Core {
         self.deadline
     }
 
-    /// The socket that it speaks from.
-    pub(crate) fn socket(&self) -> crate::datapath::SocketId {
-        self.socket
+    /// Where its worker keeps it.
+    pub(crate) fn slot(&self) -> u32 {
+        self.slot
     }
 }

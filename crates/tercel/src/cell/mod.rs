@@ -19,6 +19,7 @@ use tercel_proto::config::TransportConfig;
 use tercel_proto::connection as proto;
 use tercel_proto::connection::{Datagram, RouteChange};
 use tercel_proto::datagram::DatagramSendState;
+use tercel_proto::entropy::Entropy;
 use tercel_proto::time::Time;
 use tercel_wire::{Direction, Role, StreamId};
 
@@ -30,7 +31,7 @@ use crate::datapath::SocketId;
 use crate::event::ConnectionHandler;
 use crate::stream::Stream;
 
-pub(crate) use self::drain::Outcome;
+pub(crate) use self::drain::{Outcome, drain, end};
 pub(crate) use self::handle::{ConnectionShared, StreamShared};
 
 /// The largest UDP payload over IPv4: no batch for the network is longer.
@@ -52,7 +53,10 @@ enum Phase {
 /// Something to tell because of a call, ahead of what the transport has to tell.
 enum Happening {
     Stream(StreamKey, Note),
-    Datagram { context: u64, state: DatagramSendState },
+    Datagram {
+        context: u64,
+        state: DatagramSendState,
+    },
     /// Everything is wound up, and the protocol's own end needs not be awaited.
     Complete,
 }
@@ -85,6 +89,7 @@ pub(crate) struct Core {
     batch: usize,
     routes: Vec<RouteChange>,
     deadline: Option<Time>,
+    entropy: Entropy,
     now: Time,
     looked: Time,
     /// The protocol has nothing more to do: it can be dropped.
@@ -102,6 +107,7 @@ pub(crate) struct CoreStart {
     pub(crate) socket: SocketId,
     pub(crate) binding: Arc<Binding>,
     pub(crate) transport: Arc<TransportConfig>,
+    pub(crate) entropy: [u8; 32],
     pub(crate) now: Time,
 }
 
@@ -130,6 +136,7 @@ impl Core {
             batch: batch_of(&start.transport),
             routes: Vec::new(),
             deadline: None,
+            entropy: Entropy::from_seed(start.entropy),
             now: start.now,
             looked: start.now,
             gone: false,

@@ -23,8 +23,13 @@ pub(super) enum Note {
     /// There may be data to deliver.
     Pump,
     PeerReceiveAborted(ApplicationErrorCode),
-    SendComplete { context: u64, canceled: bool },
-    SendShutdownComplete { graceful: bool },
+    SendComplete {
+        context: u64,
+        canceled: bool,
+    },
+    SendShutdownComplete {
+        graceful: bool,
+    },
     IdealSendBufferSize(u64),
     ShutdownComplete,
 }

@@ -29,14 +29,30 @@ pub(crate) enum Operation {
 
 /// A call on a connection.
 pub(crate) enum ConnectionOperation {
-    Accept { tls: Arc<rustls::ServerConfig>, transport: Arc<TransportConfig>, handler: Box<dyn ConnectionHandler> },
-    Refuse { code: TransportErrorCode },
-    SendDatagram { data: Bytes, context: u64 },
-    Close { code: ApplicationErrorCode, reason: Bytes },
+    Accept {
+        tls: Arc<rustls::ServerConfig>,
+        transport: Arc<TransportConfig>,
+        handler: Box<dyn ConnectionHandler>,
+    },
+    Refuse {
+        code: TransportErrorCode,
+    },
+    SendDatagram {
+        data: Bytes,
+        context: u64,
+    },
+    Close {
+        code: ApplicationErrorCode,
+        reason: Bytes,
+    },
     CloseSilently,
     Ping,
     UpdateKeys,
-    Rebind { binding: Arc<Binding>, socket: SocketId, address: SocketAddr },
+    Rebind {
+        binding: Arc<Binding>,
+        socket: SocketId,
+        address: SocketAddr,
+    },
     Inspect(Look),
     /// The last handle is gone.
     Dropped,
@@ -47,7 +63,11 @@ pub(crate) enum StreamOperation {
     Open(Box<dyn StreamHandler>),
     Accept(Box<dyn StreamHandler>),
     /// Without a context nobody hears of its completion.
-    Send { data: Bytes, fin: bool, context: Option<u64> },
+    Send {
+        data: Bytes,
+        fin: bool,
+        context: Option<u64>,
+    },
     Reset(ApplicationErrorCode),
     StopSending(ApplicationErrorCode),
     Consumed(u64),

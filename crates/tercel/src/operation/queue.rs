@@ -51,6 +51,7 @@ impl<O> Queue<O> {
     }
 
     /// Whether it has ended.
+    #[cfg(test)]
     pub(crate) fn has_ended(&self) -> bool {
         self.state().ended
     }

@@ -59,13 +59,11 @@ impl<L> Mailbox<L> {
         !state.awake
     }
 
-    /// The worker has ended: takes no more letters, and drops those that are left outside the lock.
-    pub(crate) fn close(&self) {
+    /// The worker ends: takes no more letters. Gives those that are left.
+    pub(crate) fn close(&self) -> Vec<L> {
         let mut state = self.state();
         state.closed = true;
-        let left = std::mem::take(&mut state.letters);
-        drop(state);
-        drop(left);
+        std::mem::take(&mut state.letters)
     }
 }
 
@@ -108,7 +106,7 @@ mod tests {
         assert!(mailbox.sleep());
         mailbox.send(4).unwrap();
         assert_eq!(wakes.0.load(Ordering::SeqCst), 2);
-        mailbox.close();
+        assert_eq!(mailbox.close(), [4]);
         assert_eq!(mailbox.send(5), Err(5));
     }
 }

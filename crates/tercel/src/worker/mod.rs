@@ -1,14 +1,44 @@
 //! A worker: connections, their sockets and their timers, driven by calls to [`Worker::turn`].
 
-#[expect(dead_code)]
+pub(crate) mod current;
+mod floor;
 mod mailbox;
-#[expect(dead_code)]
 mod ready;
-#[expect(dead_code)]
+pub(crate) mod thread;
 mod timer_wheel;
-use tercel_proto::time::Time;
 
-use crate::datapath::SocketId;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+
+use bytes::{Bytes, BytesMut};
+use tercel_proto::config::TransportConfig;
+use tercel_proto::connection as proto;
+use tercel_proto::connection::{ClientStart, Datagram, ServerStart};
+use tercel_proto::entropy::Entropy;
+use tercel_proto::error::{CloseReason, Violation};
+use tercel_proto::path::{Ecn, PathAddress};
+use tercel_proto::time::Time;
+use tercel_wire::packet::invariant::{Invariant, LongHeader};
+use tercel_wire::packet::stateless_reset;
+use tercel_wire::{ApplicationErrorCode, ConnectionId, Role, TransportErrorCode, Version};
+
+pub(crate) use self::floor::Floor;
+pub(crate) use self::mailbox::Mailbox;
+use crate::binding::Binding;
+use crate::binding::cid_layout::CID_LEN;
+use crate::binding::listener::ListenerShared;
+pub(crate) use crate::binding::sockets::Sent;
+use crate::binding::stateless::{Answer, FirstFlight, Situation, first_datagram};
+use crate::cell::{ConnectionShared, Core, CoreStart, Outcome, drain, end};
+use crate::connection::Connection;
+use crate::datapath::{Received, Socket, SocketId};
+use crate::event::{ConnectionEvent, ConnectionHandler};
+use crate::operation::{ConnectionOperation, Operation};
+use crate::registration::RegistrationShared;
+
+/// How many reads of a socket one turn takes in.
+const READS: usize = 16;
 
 /// How long a worker need not be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,25 +53,454 @@ pub enum Park {
     Done,
 }
 
+/// What other threads leave for a worker.
+pub(crate) enum Letter {
+    /// The connection's queue holds operations.
+    Run(Arc<ConnectionShared>),
+    Connect(Box<NewClient>),
+    /// A datagram that came to another worker and names this one.
+    Datagram {
+        socket: SocketAddr,
+        datagram: Datagram,
+    },
+    OpenSocket {
+        id: SocketId,
+        socket: Box<dyn Socket>,
+        binding: Weak<Binding>,
+    },
+    CloseSocket(SocketId),
+    Listen(Arc<ListenerShared>),
+    StopListening(Arc<ListenerShared>),
+    /// Close every connection, and take no more.
+    Shutdown(ApplicationErrorCode),
+    /// The registration is gone.
+    Quit,
+}
+
+/// A client connection to begin.
+pub(crate) struct NewClient {
+    pub(crate) shared: Arc<ConnectionShared>,
+    pub(crate) handler: Box<dyn ConnectionHandler>,
+    pub(crate) socket: SocketId,
+    pub(crate) binding: Arc<Binding>,
+    pub(crate) transport: Arc<TransportConfig>,
+    pub(crate) start: ClientStart,
+}
+
 /// Owns connections, and everything that they need while they run. It has no thread: a worker
 /// thread is a loop around [`turn`](Self::turn).
-pub struct Worker {}
+pub struct Worker {
+    index: usize,
+    registration: Arc<RegistrationShared>,
+    mailbox: Arc<Mailbox<Letter>>,
+    letters: Vec<Letter>,
+    cells: Vec<Option<Box<Core>>>,
+    free: Vec<u32>,
+    half_open: usize,
+    readable: Vec<SocketId>,
+    floor: Floor,
+    shut_down: bool,
+    quitting: bool,
+}
 
-#[allow(unused_variables, clippy::todo)]
 impl Worker {
+    pub(crate) fn new(index: usize, registration: Arc<RegistrationShared>, entropy: Entropy) -> Self {
+        let mailbox = registration.mailboxes[index].clone();
+        let floor = Floor::new(index, &registration, entropy);
+        Self {
+            index,
+            registration,
+            mailbox,
+            letters: Vec::new(),
+            cells: Vec::new(),
+            free: Vec::new(),
+            half_open: 0,
+            readable: Vec::new(),
+            floor,
+            shut_down: false,
+            quitting: false,
+        }
+    }
+
     /// Does what there is to do at `now`, within a budget: queued calls, received datagrams, timers,
     /// and what is to be sent. Says when to be called next.
     pub fn turn(&mut self, now: Time) -> Park {
-        todo!()
+        self.floor.begin(now);
+        self.read_letters();
+        self.receive();
+        self.floor.expire();
+        for _ in 0..self.floor.ready.len() {
+            if let Some(slot) = self.floor.ready.pop() {
+                self.drain(slot);
+            }
+        }
+        if self.quitting {
+            return self.quit();
+        }
+        if self.floor.ready.len() > 0 || self.floor.sockets.any_readable() || !self.mailbox.sleep() {
+            return Park::Now;
+        }
+        self.floor.next_timer().map_or(Park::Idle, Park::Until)
     }
 
     /// There may be something to receive on `socket`.
     pub fn readable(&mut self, socket: SocketId) {
-        todo!()
+        self.floor.sockets.readable(socket);
     }
 
     /// There may be room to send on `socket`.
     pub fn writable(&mut self, socket: SocketId) {
-        todo!()
+        for slot in self.floor.sockets.writable(socket) {
+            self.floor.ready.push(slot);
+        }
+    }
+
+    fn read_letters(&mut self) {
+        let mut letters = std::mem::take(&mut self.letters);
+        self.mailbox.collect(&mut letters);
+        for letter in letters.drain(..) {
+            self.read(letter);
+        }
+        self.letters = letters;
+    }
+
+    fn read(&mut self, letter: Letter) {
+        match letter {
+            Letter::Run(shared) => {
+                if let Some(core) = self.cell(&shared) {
+                    core.operations_wait();
+                    let slot = core.slot();
+                    self.floor.ready.push(slot);
+                }
+            }
+            Letter::Connect(new) => self.connect(*new),
+            Letter::Datagram { socket, datagram } => self.forwarded(socket, datagram),
+            Letter::OpenSocket { id, socket, binding } => {
+                for slot in self.floor.sockets.add(id, socket, binding) {
+                    self.floor.ready.push(slot);
+                }
+            }
+            Letter::CloseSocket(id) => self.floor.sockets.remove(id),
+            Letter::Listen(listener) => {
+                if let Some(id) = listener.binding.socket_of(self.index) {
+                    self.floor.sockets.add_listener(id, listener);
+                }
+            }
+            Letter::StopListening(listener) => {
+                let id = listener.binding.socket_of(self.index);
+                if id.is_some_and(|id| self.floor.sockets.remove_listener(id, &listener)) {
+                    listener.stopped_by_worker();
+                }
+            }
+            Letter::Shutdown(code) => self.shut_down(code),
+            Letter::Quit => self.quitting = true,
+        }
+    }
+
+    fn cell(&mut self, shared: &Arc<ConnectionShared>) -> Option<&mut Box<Core>> {
+        let cell = self.cells.get_mut(shared.slot()? as usize)?.as_mut()?;
+        Arc::ptr_eq(cell.shared(), shared).then_some(cell)
+    }
+
+    fn drain(&mut self, slot: u32) {
+        let Some(core) = self.cells.get_mut(slot as usize).and_then(Option::take) else { return };
+        let half_open = core.is_half_open();
+        let outcome = drain(core, self.floor.now, &mut self.floor);
+        let core = match outcome {
+            Outcome::Gone(core) => {
+                self.half_open -= usize::from(half_open);
+                return self.forget(core);
+            }
+            Outcome::Again(core) => {
+                self.floor.ready.push(slot);
+                core
+            }
+            // A blocked connection has left its slot with its socket.
+            Outcome::Waits(core) | Outcome::Blocked(core) => core,
+        };
+        self.half_open -= usize::from(half_open && !core.is_half_open());
+        self.floor.set_timer(slot, core.deadline());
+        self.cells[slot as usize] = Some(core);
+    }
+
+    fn forget(&mut self, core: Box<Core>) {
+        self.floor.forget(core.slot(), core.routes());
+        self.free.push(core.slot());
+        // The application's handlers are dropped here, outside of any borrow.
+        drop(core);
+    }
+
+    fn new_slot(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.cells.push(None);
+            self.cells.len() as u32 - 1
+        })
+    }
+
+    fn insert(&mut self, core: Box<Core>) {
+        let slot = core.slot();
+        self.floor.ready.push(slot);
+        self.cells[slot as usize] = Some(core);
+    }
+
+    // --- connections begin
+
+    fn connect(&mut self, new: NewClient) {
+        let NewClient { shared, mut handler, socket, binding, transport, start } = new;
+        let proto = match self.shut_down {
+            true => Err(CloseReason::Silent),
+            false => proto::Connection::client(self.floor.now, self.floor.shared(transport.clone()), start)
+                .map_err(|_| CloseReason::Violation(Violation::new(TransportErrorCode::INTERNAL_ERROR, "TLS refused"))),
+        };
+        match proto {
+            Ok(proto) => {
+                let core = Core::new(CoreStart {
+                    proto,
+                    shared,
+                    handler: Some(handler),
+                    slot: self.new_slot(),
+                    role: Role::Client,
+                    socket,
+                    binding,
+                    transport,
+                    entropy: self.floor.entropy.array(),
+                    now: self.floor.now,
+                });
+                self.insert(core);
+            }
+            Err(reason) => {
+                shared.facts().close_reason = Some(reason.clone());
+                drop(shared.queue.end());
+                let handle = Connection { shared };
+                handler.event(&handle, ConnectionEvent::ShutdownInitiatedByTransport { reason: &reason });
+                let complete = ConnectionEvent::ShutdownComplete { handshake_completed: false, reason: &reason };
+                handler.event(&handle, complete);
+            }
+        }
+    }
+
+    fn begin_server(&mut self, socket: SocketId, first: FirstFlight, datagram: Datagram) {
+        let Some(binding) = self.floor.sockets.binding(socket) else { return };
+        let transport = self.registration.transport.clone();
+        let start = ServerStart {
+            version: Version::V1,
+            path: datagram.path,
+            initial_dcid: first.dcid,
+            peer_cid: first.scid,
+            original_dcid: first.original_dcid,
+            validated: first.validated,
+        };
+        let remote = datagram.path.remote;
+        let local = datagram.path.local.map_or(binding.address, |ip| SocketAddr::new(ip, binding.address.port()));
+        let proto = proto::Connection::server(self.floor.now, self.floor.shared(transport.clone()), start);
+        let shared = ConnectionShared::new(self.registration.clone(), self.index, remote, local);
+        // Until a listener is asked nobody but the worker has a handle.
+        let mut core = Core::new(CoreStart {
+            proto,
+            shared,
+            handler: None,
+            slot: self.new_slot(),
+            role: Role::Server,
+            socket,
+            binding,
+            transport,
+            entropy: self.floor.entropy.array(),
+            now: self.floor.now,
+        });
+        core.arrive(datagram);
+        self.half_open += 1;
+        // Further datagrams of the first flight must find it before its first turn.
+        core.route_first(first.dcid, &mut self.floor);
+        self.insert(core);
+    }
+
+    // --- datagrams come in
+
+    fn receive(&mut self) {
+        let mut readable = std::mem::take(&mut self.readable);
+        self.floor.sockets.all_readable(&mut readable);
+        for socket in readable.drain(..) {
+            for _ in 0..READS {
+                let Some(received) = self.floor.sockets.receive(socket) else { break };
+                self.split(socket, received);
+            }
+        }
+        self.readable = readable;
+    }
+
+    fn split(&mut self, socket: SocketId, received: Received) {
+        let Received { path, ecn, mut data, segment_size } = received;
+        // Datagrams that were received together are nearly always of one connection.
+        let mut last: Option<(ConnectionId, u32)> = None;
+        while !data.is_empty() {
+            let datagram = data.split_to(segment_size.clamp(1, data.len()));
+            let known = last.filter(|(cid, _)| {
+                datagram.first().is_some_and(|first| first & 0x80 == 0) && datagram.get(1..=CID_LEN) == Some(cid)
+            });
+            last = match known {
+                Some((cid, slot)) => {
+                    self.arrive(slot, Datagram { path, ecn, data: datagram });
+                    Some((cid, slot))
+                }
+                None => self.dispatch(socket, path, ecn, datagram),
+            };
+        }
+    }
+
+    fn arrive(&mut self, slot: u32, datagram: Datagram) {
+        if let Some(Some(core)) = self.cells.get_mut(slot as usize) {
+            core.arrive(datagram);
+            self.floor.ready.push(slot);
+        }
+    }
+
+    /// Finds whom a datagram is for. Gives the connection if it was named by a short header.
+    fn dispatch(
+        &mut self,
+        socket: SocketId,
+        path: PathAddress,
+        ecn: Ecn,
+        data: BytesMut,
+    ) -> Option<(ConnectionId, u32)> {
+        let datagram = Datagram { path, ecn, data };
+        match Invariant::peek(&datagram.data, CID_LEN).ok()? {
+            Invariant::Short { dcid } => {
+                let Some(slot) = self.floor.routes.connection(&dcid) else {
+                    self.unknown_short(Some(socket), dcid, datagram);
+                    return None;
+                };
+                self.arrive(slot, datagram);
+                Some((dcid, slot))
+            }
+            Invariant::Long(header) => {
+                let dcid = ConnectionId::new(header.dcid).ok();
+                match dcid.and_then(|dcid| self.floor.routes.connection(&dcid)) {
+                    Some(slot) => self.arrive(slot, datagram),
+                    None => self.unknown_long(socket, dcid, datagram),
+                }
+                None
+            }
+        }
+    }
+
+    fn unknown_long(&mut self, socket: SocketId, dcid: Option<ConnectionId>, datagram: Datagram) {
+        let Ok((header, _)) = LongHeader::decode(&datagram.data) else { return };
+        let first = header.is_initial() || !header.version.is_supported();
+        if let (false, Some(dcid)) = (first, dcid) {
+            // Not the beginning of anything: at most of a connection of another worker.
+            self.forward(socket, &dcid, datagram);
+            return;
+        }
+        if self.shut_down || self.floor.sockets.listeners(socket).is_empty() {
+            return;
+        }
+        let situation = Situation {
+            now: self.floor.now,
+            remote: datagram.path.remote,
+            tokens: &self.registration.tokens,
+            retry: self.registration.config.retry,
+            half_open: self.half_open,
+            max_half_open: self.registration.config.max_half_open,
+        };
+        let (keys, worker) = (&self.registration.cid_keys, self.index as u8);
+        let retry_scid = |entropy: &mut Entropy| keys.issue(worker, entropy);
+        match first_datagram(&datagram.data, &header, &situation, &mut self.floor.entropy, retry_scid) {
+            Answer::Drop => {}
+            Answer::Send(contents) => self.floor.answer(socket, datagram.path, &contents),
+            Answer::Begin(first) => self.begin_server(socket, first, datagram),
+        }
+    }
+
+    /// A short header without a connection: a stateless reset for us, or something of another
+    /// worker, or of a connection that is no more.
+    fn unknown_short(&mut self, socket: Option<SocketId>, dcid: ConnectionId, datagram: Datagram) {
+        let reset = stateless_reset::token_of(&datagram.data).and_then(|token| self.floor.routes.reset(&token));
+        if let Some(slot) = reset {
+            if let Some(Some(core)) = self.cells.get_mut(slot as usize) {
+                core.stateless_reset(self.floor.now);
+                self.floor.ready.push(slot);
+            }
+            return;
+        }
+        let Some(socket) = socket else { return };
+        let Some(datagram) = self.forward(socket, &dcid, datagram) else { return };
+        self.reset(socket, &dcid, &datagram);
+    }
+
+    /// Hands a datagram to the worker that `dcid` names; gives it back if that is this one or none.
+    fn forward(&mut self, socket: SocketId, dcid: &ConnectionId, datagram: Datagram) -> Option<Datagram> {
+        let worker = usize::from(self.registration.cid_keys.worker_of(dcid).unwrap_or(self.index as u8));
+        if worker == self.index {
+            return Some(datagram);
+        }
+        let (Some(mailbox), Some(binding)) =
+            (self.registration.mailboxes.get(worker), self.floor.sockets.binding(socket))
+        else {
+            return Some(datagram);
+        };
+        // Datagrams are lost when a worker is gone, as everything is.
+        let _ = mailbox.send(Letter::Datagram { socket: binding.address, datagram });
+        None
+    }
+
+    /// A datagram from another worker; it is not passed on again.
+    fn forwarded(&mut self, address: SocketAddr, datagram: Datagram) {
+        let Ok(header) = Invariant::peek(&datagram.data, CID_LEN) else { return };
+        match header {
+            Invariant::Short { dcid } => match self.floor.routes.connection(&dcid) {
+                Some(slot) => self.arrive(slot, datagram),
+                None => match self.floor.sockets.at(address) {
+                    Some(socket) if stateless_reset::token_of(&datagram.data).is_some() => {
+                        self.reset(socket, &dcid, &datagram);
+                    }
+                    _ => {}
+                },
+            },
+            Invariant::Long(header) => {
+                let slot = ConnectionId::new(header.dcid).ok().and_then(|dcid| self.floor.routes.connection(&dcid));
+                if let Some(slot) = slot {
+                    self.arrive(slot, datagram);
+                }
+            }
+        }
+    }
+
+    fn reset(&mut self, socket: SocketId, dcid: &ConnectionId, datagram: &Datagram) {
+        let keys = &self.registration.cid_keys;
+        if let Some(contents) = self.floor.stateless_reset(|| keys.reset_token(dcid), datagram.data.len()) {
+            self.floor.answer(socket, datagram.path, &contents);
+        }
+    }
+
+    // --- the end
+
+    fn shut_down(&mut self, code: ApplicationErrorCode) {
+        self.shut_down = true;
+        for core in self.cells.iter().flatten() {
+            // In order behind what was asked before.
+            let close = ConnectionOperation::Close { code, reason: Bytes::new() };
+            let _ = core.shared().submit(Operation::Connection(close));
+        }
+    }
+
+    /// Ends everything at once. Connections get one last chance to tell their peers.
+    fn quit(&mut self) -> Park {
+        self.shut_down = true;
+        let mut letters: VecDeque<Letter> = self.mailbox.close().into();
+        while let Some(letter) = letters.pop_front() {
+            self.read(letter);
+        }
+        for slot in 0..self.cells.len() {
+            if let Some(core) = self.cells[slot].take() {
+                let core = end(core, self.floor.now, &mut self.floor);
+                self.forget(core);
+            }
+        }
+        for listener in self.floor.sockets.take_listeners() {
+            listener.stopped_by_worker();
+        }
+        self.floor.sockets.clear();
+        self.registration.bindings.release();
+        Park::Done
     }
 }

@@ -1,0 +1,57 @@
+//! Listeners as their workers see them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Binding;
+use crate::event::{ListenerEvent, ListenerHandler};
+use crate::listener::Listener;
+use crate::registration::RegistrationShared;
+use crate::worker::Letter;
+
+/// The shared part of a listener.
+pub(crate) struct ListenerShared {
+    pub(crate) registration: Arc<RegistrationShared>,
+    pub(crate) binding: Arc<Binding>,
+    alpn: Vec<Vec<u8>>,
+    handler: Box<dyn ListenerHandler>,
+    /// How many workers have not stopped it yet.
+    workers: AtomicUsize,
+}
+
+impl ListenerShared {
+    pub(crate) fn new(
+        registration: Arc<RegistrationShared>,
+        binding: Arc<Binding>,
+        alpn: Vec<Vec<u8>>,
+        handler: Box<dyn ListenerHandler>,
+    ) -> Arc<Self> {
+        let workers = AtomicUsize::new(registration.mailboxes.len());
+        Arc::new(Self { registration, binding, alpn, handler, workers })
+    }
+
+    /// Whether it serves one of these application protocols.
+    pub(crate) fn serves(&self, offered: &[Vec<u8>]) -> bool {
+        offered.iter().any(|protocol| self.alpn.contains(protocol))
+    }
+
+    /// Calls the handler.
+    pub(crate) fn tell(self: &Arc<Self>, event: ListenerEvent) {
+        self.handler.event(&Listener { shared: self.clone(), owned: false }, event);
+    }
+
+    /// One worker has stopped it; the last one tells the handler.
+    pub(crate) fn stopped_by_worker(self: &Arc<Self>) {
+        if self.workers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.tell(ListenerEvent::StopComplete);
+        }
+    }
+
+    /// Tells every worker of a new listener, or to stop one.
+    pub(crate) fn announce(self: &Arc<Self>, letter: impl Fn(Arc<Self>) -> Letter) {
+        for mailbox in &self.registration.mailboxes {
+            // A worker that is gone serves no listener.
+            let _ = mailbox.send(letter(self.clone()));
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The sockets of a worker, with what waits for them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+
+use tercel_proto::connection::Transmit;
+
+use super::Binding;
+use super::listener::ListenerShared;
+use crate::datapath::buffers::Buffers;
+use crate::datapath::{Received, Socket, SocketId};
+
+/// One socket.
+struct Slot {
+    socket: Box<dyn Socket>,
+    binding: Weak<Binding>,
+    listeners: Vec<Arc<ListenerShared>>,
+    readable: bool,
+    /// A batch that the socket did not take; nothing more is made until it does.
+    stalled: Option<(Transmit, Vec<u8>)>,
+    /// The connections that wait for it to take more.
+    waiting: Vec<u32>,
+}
+
+/// What became of an attempt to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// A batch was made, and sent or kept for later.
+    Batch,
+    /// There was nothing to send.
+    Nothing,
+    /// The socket takes nothing for now, or is not there yet.
+    Blocked,
+}
+
+/// The sockets of a worker.
+#[derive(Default)]
+pub(crate) struct Sockets {
+    slots: BTreeMap<SocketId, Slot>,
+    /// Connections that wait for a socket that is still on its way here.
+    orphans: Vec<u32>,
+    buffers: Buffers,
+    batch: Vec<u8>,
+}
+
+impl Sockets {
+    /// Adds a socket; gives the connections that may have waited for it.
+    pub(crate) fn add(&mut self, id: SocketId, socket: Box<dyn Socket>, binding: Weak<Binding>) -> Vec<u32> {
+        // What came before the socket was here has been announced to nobody.
+        let slot = Slot { socket, binding, listeners: Vec::new(), readable: true, stalled: None, waiting: Vec::new() };
+        self.slots.insert(id, slot);
+        std::mem::take(&mut self.orphans)
+    }
+
+    pub(crate) fn remove(&mut self, id: SocketId) {
+        self.slots.remove(&id);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.slots.clear();
+    }
+
+    pub(crate) fn add_listener(&mut self, id: SocketId, listener: Arc<ListenerShared>) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.listeners.push(listener);
+        }
+    }
+
+    /// `false` if it was not there.
+    pub(crate) fn remove_listener(&mut self, id: SocketId, listener: &Arc<ListenerShared>) -> bool {
+        let Some(slot) = self.slots.get_mut(&id) else { return false };
+        let before = slot.listeners.len();
+        slot.listeners.retain(|other| !Arc::ptr_eq(other, listener));
+        slot.listeners.len() < before
+    }
+
+    /// The socket here that is bound to `address`.
+    pub(crate) fn at(&self, address: SocketAddr) -> Option<SocketId> {
+        let is_at = |slot: &Slot| slot.socket.local_address() == address;
+        self.slots.iter().find(|(_, slot)| is_at(slot)).map(|(id, _)| *id)
+    }
+
+    /// Every listener, each once.
+    pub(crate) fn take_listeners(&mut self) -> Vec<Arc<ListenerShared>> {
+        self.slots.values_mut().flat_map(|slot| std::mem::take(&mut slot.listeners)).collect()
+    }
+
+    /// The listeners on a socket, first come first.
+    pub(crate) fn listeners(&self, id: SocketId) -> &[Arc<ListenerShared>] {
+        self.slots.get(&id).map_or(&[], |slot| &slot.listeners)
+    }
+
+    pub(crate) fn binding(&self, id: SocketId) -> Option<Arc<Binding>> {
+        self.slots.get(&id)?.binding.upgrade()
+    }
+
+    pub(crate) fn readable(&mut self, id: SocketId) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.readable = true;
+        }
+    }
+
+    /// The sockets on which there may be something.
+    pub(crate) fn all_readable(&self, into: &mut Vec<SocketId>) {
+        into.extend(self.slots.iter().filter(|(_, slot)| slot.readable).map(|(id, _)| *id));
+    }
+
+    pub(crate) fn any_readable(&self) -> bool {
+        self.slots.values().any(|slot| slot.readable)
+    }
+
+    /// One read. `None` if nothing is there now.
+    pub(crate) fn receive(&mut self, id: SocketId) -> Option<Received> {
+        let slot = self.slots.get_mut(&id)?;
+        match slot.socket.receive(&mut self.buffers) {
+            Ok(received) => Some(received),
+            Err(error) => {
+                // Other errors tell of datagrams sent earlier (ICMP): there may be more to read.
+                slot.readable = error.kind() != io::ErrorKind::WouldBlock;
+                None
+            }
+        }
+    }
+
+    /// There may be room again: sends what was kept and gives the connections that wait.
+    pub(crate) fn writable(&mut self, id: SocketId) -> Vec<u32> {
+        let Some(slot) = self.slots.get_mut(&id) else { return Vec::new() };
+        if let Some((transmit, contents)) = slot.stalled.take() {
+            if is_blocked(slot.socket.send(&transmit, &contents)) {
+                slot.stalled = Some((transmit, contents));
+                return Vec::new();
+            }
+        }
+        std::mem::take(&mut slot.waiting)
+    }
+
+    /// Has `make` write a batch of at most so many datagrams and sends it for the connection `key`.
+    pub(crate) fn transmit(
+        &mut self,
+        id: SocketId,
+        key: u32,
+        make: impl FnOnce(usize, &mut Vec<u8>) -> Option<Transmit>,
+    ) -> Sent {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            self.orphans.push(key);
+            return Sent::Blocked;
+        };
+        if slot.stalled.is_some() {
+            slot.waiting.push(key);
+            return Sent::Blocked;
+        }
+        let Some(transmit) = make(slot.socket.max_segments(), &mut self.batch) else { return Sent::Nothing };
+        let contents = self.batch.get(..transmit.len).unwrap_or(&self.batch);
+        if is_blocked(slot.socket.send(&transmit, contents)) {
+            slot.stalled = Some((transmit, contents.to_vec()));
+        }
+        Sent::Batch
+    }
+
+    /// Sends an answer that no connection stands behind, if it can be sent at once.
+    pub(crate) fn answer(&mut self, id: SocketId, transmit: &Transmit, contents: &[u8]) {
+        if let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.stalled.is_none()) {
+            // Lost like any datagram if it is not taken.
+            let _ = slot.socket.send(transmit, contents);
+        }
+    }
+}
+
+fn is_blocked(result: io::Result<()>) -> bool {
+    match result {
+        Ok(()) => false,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+        Err(error) => {
+            // As good as lost on the way; recovery will find out.
+            tracing::debug!(%error, "not sent");
+            false
+        }
+    }
+}
