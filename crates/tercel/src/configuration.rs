@@ -8,22 +8,34 @@ use crate::status::Error;
 
 /// Settings, application protocols and a credential; cheap to clone.
 #[derive(Clone)]
-pub struct Configuration {}
+pub struct Configuration {
+    client: Option<Arc<rustls::ClientConfig>>,
+    server: Option<Arc<rustls::ServerConfig>>,
+    transport: Arc<TransportConfig>,
+}
 
-#[allow(clippy::todo)]
 impl Configuration {
+    /// Of ready-made TLS configurations, for a client, a server or both, with ALPN protocols set.
+    pub fn from_tls(
+        client: Option<Arc<rustls::ClientConfig>>,
+        server: Option<Arc<rustls::ServerConfig>>,
+        transport: Arc<TransportConfig>,
+    ) -> Self {
+        Self { client, server, transport }
+    }
+
     /// The settings of its connections.
     pub(crate) fn transport(&self) -> Arc<TransportConfig> {
-        todo!()
+        self.transport.clone()
     }
 
     /// TLS of a client.
     pub(crate) fn client_tls(&self) -> Result<Arc<rustls::ClientConfig>, Error> {
-        todo!()
+        self.client.clone().ok_or_else(|| Error::tls("the configuration does not serve a client"))
     }
 
     /// TLS of a server.
     pub(crate) fn server_tls(&self) -> Result<Arc<rustls::ServerConfig>, Error> {
-        todo!()
+        self.server.clone().ok_or_else(|| Error::tls("the configuration has no credential for a server"))
     }
 }

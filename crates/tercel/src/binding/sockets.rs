@@ -127,11 +127,11 @@ impl Sockets {
     /// There may be room again: sends what was kept and gives the connections that wait.
     pub(crate) fn writable(&mut self, id: SocketId) -> Vec<u32> {
         let Some(slot) = self.slots.get_mut(&id) else { return Vec::new() };
-        if let Some((transmit, contents)) = slot.stalled.take() {
-            if is_blocked(slot.socket.send(&transmit, &contents)) {
-                slot.stalled = Some((transmit, contents));
-                return Vec::new();
-            }
+        if let Some((transmit, contents)) = slot.stalled.take()
+            && is_blocked(slot.socket.send(&transmit, &contents))
+        {
+            slot.stalled = Some((transmit, contents));
+            return Vec::new();
         }
         std::mem::take(&mut slot.waiting)
     }
@@ -148,7 +148,9 @@ impl Sockets {
             return Sent::Blocked;
         };
         if slot.stalled.is_some() {
-            slot.waiting.push(key);
+            if !slot.waiting.contains(&key) {
+                slot.waiting.push(key);
+            }
             return Sent::Blocked;
         }
         let Some(transmit) = make(slot.socket.max_segments(), &mut self.batch) else { return Sent::Nothing };

@@ -1,8 +1,6 @@
 //! A connection's turn: its operations, its datagrams, its timer; then events and what is to be
 //! sent, until there is no more or its budget is used up.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use tercel_proto::connection::RouteChange;
 use tercel_proto::error::CloseReason;
@@ -69,6 +67,7 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
 /// Ends `core` at once, with a word to the peer if it can be sent at once.
 pub(crate) fn end(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Box<Core> {
     core.now = now;
+    core.take_operations();
     let code = ApplicationErrorCode::default();
     core.close(code, Bytes::new());
     (core, _) = deliver(core, floor);
@@ -89,11 +88,12 @@ impl Core {
 
     /// Does what other threads have asked for.
     pub(super) fn take_operations(&mut self) {
-        let mut operations = VecDeque::new();
+        let mut operations = std::mem::take(&mut self.operations);
         self.shared.queue.take(&mut operations);
-        for operation in operations {
+        while let Some(operation) = operations.pop_front() {
             self.apply_queued(operation);
         }
+        self.operations = operations;
     }
 
     /// When it must have a turn whatever happens.

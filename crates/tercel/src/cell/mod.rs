@@ -29,6 +29,7 @@ use crate::binding::Binding;
 use crate::connection::Connection;
 use crate::datapath::SocketId;
 use crate::event::ConnectionHandler;
+use crate::operation::Operation;
 use crate::stream::Stream;
 
 pub(crate) use self::drain::{Outcome, drain, end};
@@ -82,6 +83,8 @@ pub(crate) struct Core {
     /// Room for what a read gives, used again and again.
     chunks: Vec<Bytes>,
     inbox: Vec<Datagram>,
+    /// Room for operations, exchanged with the queue's.
+    operations: VecDeque<Operation>,
     operations_wait: bool,
     socket: SocketId,
     binding: Arc<Binding>,
@@ -130,6 +133,7 @@ impl Core {
             ideal_stale: true,
             chunks: Vec::new(),
             inbox: Vec::new(),
+            operations: VecDeque::new(),
             operations_wait: false,
             socket: start.socket,
             binding: start.binding,

@@ -100,7 +100,7 @@ impl OsSocket {
             segment_size,
             src_ip: transmit.path.local,
         };
-        self.state.try_send(UdpSockRef::from(&self.io), &outgoing)
+        self.io.try_io(|| self.state.try_send(UdpSockRef::from(&self.io), &outgoing))
     }
 }
 
@@ -133,7 +133,8 @@ impl Socket for OsSocket {
     fn receive(&mut self, buffers: &mut Buffers) -> io::Result<Received> {
         let mut meta = [RecvMeta::default()];
         let buffer = buffers.whole();
-        self.state.recv(UdpSockRef::from(&self.io), &mut [IoSliceMut::new(buffer)], &mut meta)?;
+        let mut into = [IoSliceMut::new(buffer)];
+        self.io.try_io(|| self.state.recv(UdpSockRef::from(&self.io), &mut into, &mut meta))?;
         let [meta] = meta;
         Ok(Received {
             path: PathAddress { remote: meta.addr, local: meta.dst_ip },

@@ -292,7 +292,12 @@ impl Worker {
         };
         let remote = datagram.path.remote;
         let local = datagram.path.local.map_or(binding.address, |ip| SocketAddr::new(ip, binding.address.port()));
-        let proto = proto::Connection::server(self.floor.now, self.floor.shared(transport.clone()), start);
+        let mut proto = proto::Connection::server(self.floor.now, self.floor.shared(transport.clone()), start);
+        proto.receive(self.floor.now, datagram);
+        if proto.stats().packets_received == 0 {
+            // Nothing in it was authentic: it costs no state.
+            return;
+        }
         let shared = ConnectionShared::new(self.registration.clone(), self.index, remote, local);
         // Until a listener is asked nobody but the worker has a handle.
         let mut core = Core::new(CoreStart {
@@ -307,7 +312,6 @@ impl Worker {
             entropy: self.floor.entropy.array(),
             now: self.floor.now,
         });
-        core.arrive(datagram);
         self.half_open += 1;
         // Further datagrams of the first flight must find it before its first turn.
         core.route_first(first.dcid, &mut self.floor);
@@ -438,8 +442,7 @@ impl Worker {
         else {
             return Some(datagram);
         };
-        // Datagrams are lost when a worker is gone, as everything is.
-        let _ = mailbox.send(Letter::Datagram { socket: binding.address, datagram });
+        mailbox.send_unless_full(Letter::Datagram { socket: binding.address, datagram });
         None
     }
 
