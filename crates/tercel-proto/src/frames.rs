@@ -6,6 +6,7 @@
 //! "to be said again"; no frame is ever stored as bytes.
 
 use smallvec::SmallVec;
+use tercel_wire::frame::StreamFrame;
 use tercel_wire::{Direction, Frame, StreamId, Writer};
 
 /// What a sent packet carried, as its owner needs to know it when the packet is acknowledged or
@@ -83,5 +84,28 @@ impl<'a, 'b> FrameSink<'a, 'b> {
         self.ack_eliciting |= frame.is_ack_eliciting();
         self.sent.extend(record.into());
         true
+    }
+
+    /// Has `write` write an ACK frame; it gives the largest number acknowledged, or `None` if nothing
+    /// was written.
+    pub fn push_ack(&mut self, write: impl FnOnce(&mut Writer<'b>) -> Option<u64>) {
+        self.sent.extend(write(self.writer).map(|largest| SentFrame::Ack { largest }));
+    }
+
+    /// Writes a STREAM frame whose data of `len` bytes lies in `parts`, and records it. The caller
+    /// has made sure that it fits.
+    pub fn push_stream<'d>(
+        &mut self,
+        id: StreamId,
+        offset: u64,
+        fin: bool,
+        len: usize,
+        parts: impl Iterator<Item = &'d [u8]>,
+        record: SentFrame,
+    ) {
+        StreamFrame::write_header(self.writer, id, offset, fin, len);
+        parts.for_each(|part| self.writer.bytes(part));
+        self.ack_eliciting = true;
+        self.sent.push(record);
     }
 }

@@ -118,6 +118,12 @@ impl<'a> Writer<'a> {
         Self { buf, pos: 0, overflowed: false }
     }
 
+    /// A writer that goes on behind the first `position` bytes of `buf`.
+    pub fn resume(buf: &'a mut [u8], position: usize) -> Self {
+        let pos = position.min(buf.len());
+        Self { buf, pos, overflowed: pos < position }
+    }
+
     /// How many bytes have been written.
     pub const fn position(&self) -> usize {
         self.pos

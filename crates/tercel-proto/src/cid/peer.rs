@@ -154,6 +154,14 @@ impl PeerIds {
         true
     }
 
+    /// The connection ID that [`rotate`](Self::rotate) would go on to: for probes of another path.
+    pub fn next(&self) -> Option<ConnectionId> {
+        match self.current().is_empty() {
+            true => Some(ConnectionId::EMPTY),
+            false => self.known.range(self.current + 1..).next().map(|(_, (id, _))| *id),
+        }
+    }
+
     /// Whether a datagram that ends with `token` is a stateless reset of this connection.
     pub fn is_reset_token(&self, token: ResetToken) -> bool {
         self.known.get(&self.current).is_some_and(|(_, known)| *known == Some(token))

@@ -1,21 +1,54 @@
 //! A QUIC connection as a value.
+//!
+//! [`Connection`] is a wiring board: it holds the components, each of which owns its state, its
+//! timers and its frames, and takes data from one to the other. Data enters by
+//! [`receive`](Connection::receive), by [`timeout`](Connection::timeout) and by the application's
+//! calls; it leaves by the four polls.
 
+mod acks;
+mod closing;
 mod event;
+mod frames;
+mod handshake;
+mod migration;
+mod packetize;
+mod phase;
+mod receive;
+mod timeout;
+mod transmit;
 
 pub use event::{ClientHello, Connected, Event, RouteChange};
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tercel_wire::{ApplicationErrorCode, ConnectionId, Direction, StreamId, TransportErrorCode, Version};
+use tercel_wire::{
+    ApplicationErrorCode, ConnectionId, Direction, ResetToken, Role, SpaceId, StreamId, TransportErrorCode,
+    TransportParameters, Version,
+};
 
+use self::closing::Farewell;
+use self::handshake::{Handshake, Tls};
+use self::phase::Phase;
+use self::receive::Waiting;
+use crate::cid::{LocalIds, PeerIds};
+use crate::close::HandshakeState;
 use crate::config::{ConnectionIdIssuer, TransportConfig};
+use crate::datagram::Datagrams;
 use crate::entropy::Entropy;
-use crate::error::{ApiMisuse, CloseReason, Violation};
-use crate::path::{Ecn, PathAddress};
+use crate::error::{ApiMisuse, CloseReason};
+use crate::idle::Idle;
+use crate::keys;
+use crate::path::{AntiAmplification, Ecn, Path, PathAddress, Paths};
+use crate::recovery::{AckOutcome, Recovery};
+use crate::space::{AckPolicy, DataSpace, HandshakeSpace, PacketNumberSpace, Parked, Spaces};
 use crate::stats::ConnectionStats;
+pub use crate::stream::Read;
+use crate::stream::Streams;
 use crate::time::Time;
+use crate::tls;
 
 /// A received datagram.
 #[derive(Debug)]
@@ -28,8 +61,8 @@ pub struct Datagram {
     pub data: BytesMut,
 }
 
-/// Datagrams to send, all to the same place, laid end to end in the buffer given to
-/// [`Connection::poll_transmit`].
+/// Datagrams to send, all to the same place: the first [`len`](Self::len) bytes of the buffer given
+/// to [`Connection::poll_transmit`], laid end to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transmit {
     /// Where to, and from which address if one is to be chosen.
@@ -86,7 +119,7 @@ pub struct ServerAccept {
     pub new_token: Bytes,
 }
 
-/// Everything that a connection shares with its driver's other connections.
+/// What every connection needs from its driver.
 pub struct Shared {
     /// The settings.
     pub transport: Arc<TransportConfig>,
@@ -102,145 +135,460 @@ pub struct Shared {
 /// After any call that takes `&mut self`, poll in this order, each until it gives `None`:
 /// [`poll_route`](Self::poll_route), [`poll_event`](Self::poll_event),
 /// [`poll_transmit`](Self::poll_transmit), and then ask [`poll_timeout`](Self::poll_timeout) once.
-/// Several received datagrams may be given before one round of polls.
-pub struct Connection {}
+/// Several received datagrams may be given before one round of polls. After [`Event::Closed`] the
+/// connection can be dropped; polled further it gives nothing.
+pub struct Connection {
+    role: Role,
+    version: Version,
+    config: Arc<TransportConfig>,
+    issuer: Box<dyn ConnectionIdIssuer>,
+    entropy: Entropy,
+    phase: Phase,
+    handshake: Handshake,
+    spaces: Spaces,
+    parked: Parked<Waiting>,
+    recovery: Recovery,
+    paths: Paths,
+    local_ids: LocalIds,
+    local_reset_token: ResetToken,
+    peer_ids: PeerIds,
+    peer_parameters: TransportParameters,
+    streams: Streams,
+    datagrams: Datagrams,
+    idle: Idle,
+    events: VecDeque<Event>,
+    routes: VecDeque<RouteChange>,
+    /// What our close says, and why the connection ended; an end that is still to be told.
+    farewell: Option<Farewell>,
+    close_reason: Option<CloseReason>,
+    pending_end: Option<CloseReason>,
+    /// Whether a PING is to be sent; whether the datagram being written is to be padded.
+    ping_due: bool,
+    pad_datagram: bool,
+    /// When the pacer lets more through.
+    blocked_until: Option<Time>,
+    /// A buffer for what acknowledgements settle, kept to be used again.
+    outcome: AckOutcome,
+    stats: ConnectionStats,
+}
 
-#[allow(unused_variables, clippy::todo, missing_docs)]
 impl Connection {
     /// A client connection, about to send its first flight.
-    pub fn client(now: Time, shared: Shared, start: ClientStart) -> Result<Self, rustls::Error> {
-        todo!()
+    ///
+    /// # Errors
+    /// The TLS configuration does not suit QUIC.
+    pub fn client(now: Time, mut shared: Shared, start: ClientStart) -> Result<Self, rustls::Error> {
+        // RFC 9000 section 7.2: at least 8 unpredictable bytes.
+        let made_up: [u8; 8] = shared.entropy.array();
+        let initial_dcid = ConnectionId::new(&made_up).unwrap_or(ConnectionId::EMPTY);
+        let (scid, reset_token) = shared.issuer.issue(&mut shared.entropy);
+        let parameters = handshake::parameters(&shared.transport, scid);
+        let bytes = handshake::encode(&parameters, &mut shared.entropy);
+        let tls = tls::Handshake::client(start.tls, start.version, start.server_name, bytes)?;
+        let path = Path::new(0, start.path, &shared.transport, AntiAmplification::Validated);
+        let handshake = Handshake {
+            token: start.token,
+            ..Handshake::new(now, Tls::Running(Box::new(tls)), initial_dcid, scid)
+        };
+        let mut connection =
+            Self::new(now, Role::Client, start.version, shared, handshake, path, reset_token, initial_dcid)?;
+        connection.offer_early_data();
+        // Nothing can be wrong yet: TLS has only written.
+        let _ = connection.drive_tls(now);
+        connection.update_progress(now);
+        Ok(connection)
     }
+
     /// A server connection; give it the first datagram by [`receive`](Self::receive) next. It raises
     /// [`Event::ClientHello`] when that is whole and then waits for [`accept`](Self::accept).
-    pub fn server(now: Time, shared: Shared, start: ServerStart) -> Self {
-        todo!()
+    ///
+    /// # Errors
+    /// The crypto provider cannot make Initial keys.
+    pub fn server(now: Time, mut shared: Shared, start: ServerStart) -> Result<Self, rustls::Error> {
+        let (scid, reset_token) = shared.issuer.issue(&mut shared.entropy);
+        let amplification = match start.validated {
+            true => AntiAmplification::Validated,
+            false => AntiAmplification::limited(),
+        };
+        let path = Path::new(0, start.path, &shared.transport, amplification);
+        let handshake = Handshake {
+            original_dcid: start.original_dcid.unwrap_or(start.initial_dcid),
+            retry_scid: start.original_dcid.map(|_| start.initial_dcid),
+            peer_scid: Some(start.peer_cid),
+            ..Handshake::new(now, Tls::AwaitHello(Vec::new()), start.initial_dcid, scid)
+        };
+        let mut connection =
+            Self::new(now, Role::Server, start.version, shared, handshake, path, reset_token, start.peer_cid)?;
+        connection.routes.push_back(RouteChange::Add(start.initial_dcid));
+        connection.update_progress(now);
+        Ok(connection)
     }
+
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        now: Time,
+        role: Role,
+        version: Version,
+        shared: Shared,
+        handshake: Handshake,
+        path: Path,
+        local_reset_token: ResetToken,
+        peer_cid: ConnectionId,
+    ) -> Result<Self, rustls::Error> {
+        let Shared { transport: config, issuer, entropy } = shared;
+        let keys = keys::initial(version, &handshake.initial_dcid, role)?;
+        let acks = || AckPolicy::new(config.ack_threshold, config.max_ack_delay);
+        let space = |id| PacketNumberSpace::new(id, acks(), config.crypto_buffer);
+        Ok(Self {
+            role,
+            version,
+            phase: Phase::Alive,
+            spaces: Spaces {
+                initial: Some(HandshakeSpace { keys, numbers: space(SpaceId::Initial) }),
+                handshake: None,
+                data: DataSpace { early: None, one_rtt: None, numbers: space(SpaceId::Data) },
+            },
+            parked: Parked::new(config.parked_bytes),
+            recovery: Recovery::new(role, &config),
+            paths: Paths::new(path),
+            local_ids: LocalIds::new(handshake.local_scid, local_reset_token),
+            local_reset_token,
+            peer_ids: PeerIds::new(peer_cid, config.active_connection_id_limit.max(2)),
+            peer_parameters: TransportParameters::default(),
+            streams: Streams::new(role, &config),
+            datagrams: Datagrams::new(config.max_datagram_frame_size.into(), config.datagram_send_buffer),
+            idle: Idle::new(now, config.max_idle_timeout, config.handshake_timeout, config.keep_alive),
+            handshake,
+            config,
+            issuer,
+            entropy,
+            events: VecDeque::new(),
+            routes: VecDeque::new(),
+            farewell: None,
+            close_reason: None,
+            pending_end: None,
+            ping_due: false,
+            pad_datagram: false,
+            blocked_until: None,
+            outcome: AckOutcome::default(),
+            stats: ConnectionStats::default(),
+        })
+    }
+
+    /// Client: if TLS remembers an earlier connection, data can go with the first flight (RFC 9001
+    /// section 4.6).
+    fn offer_early_data(&mut self) {
+        let Tls::Running(tls) = &self.handshake.tls else { return };
+        let Some(keys) = tls.session().early_keys() else { return };
+        let remembered = tls.session().peer_parameters().map(|bytes| TransportParameters::decode(bytes, Role::Server));
+        if let Some(Ok(parameters)) = remembered {
+            self.spaces.data.early = Some(keys);
+            // RFC 9000 section 7.4.1: what is remembered must not include these.
+            let parameters = TransportParameters {
+                preferred_address: None,
+                stateless_reset_token: None,
+                ack_delay_exponent: 3,
+                max_ack_delay: 25,
+                ..parameters
+            };
+            self.apply_peer_parameters(&parameters);
+            self.handshake.early_offered = true;
+        }
+    }
+
     /// Server: goes on with the handshake after [`Event::ClientHello`].
+    ///
+    /// # Errors
+    /// There is nothing to decide, or no more; or this is a client.
     pub fn accept(&mut self, now: Time, accept: ServerAccept) -> Result<(), ApiMisuse> {
-        todo!()
+        self.require_alive()?;
+        self.accept_hello(now, accept)
     }
+
     /// Server: refuses after [`Event::ClientHello`], with a transport code such as
     /// CONNECTION_REFUSED or CRYPTO_ERROR + no_application_protocol.
+    ///
+    /// # Errors
+    /// As for [`accept`](Self::accept).
     pub fn refuse(&mut self, now: Time, code: TransportErrorCode) -> Result<(), ApiMisuse> {
-        todo!()
+        self.require_alive()?;
+        if !matches!(self.handshake.tls, Tls::AwaitHello(_) | Tls::AwaitDecision(_)) {
+            return Err(if self.role == Role::Client { ApiMisuse::WrongRole } else { ApiMisuse::AlreadyDone });
+        }
+        self.refuse_hello(now, code);
+        Ok(())
     }
 
-    // --- the network
+    const fn require_alive(&self) -> Result<(), ApiMisuse> {
+        if self.phase.is_alive() { Ok(()) } else { Err(ApiMisuse::ConnectionClosed) }
+    }
+
+    // The network.
+
+    /// A datagram came in.
     pub fn receive(&mut self, now: Time, datagram: Datagram) {
-        todo!()
-    }
-    pub fn timeout(&mut self, now: Time) {
-        todo!()
-    }
-    /// The driver recognised a stateless reset by its token.
-    pub fn stateless_reset(&mut self, now: Time) {
-        todo!()
-    }
-    pub fn poll_route(&mut self) -> Option<RouteChange> {
-        todo!()
-    }
-    pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
-    }
-    /// Writes up to `max_datagrams` datagrams of equal size (the last may be smaller) to the end of
-    /// `buf`, which is cleared first.
-    pub fn poll_transmit(&mut self, now: Time, max_datagrams: usize, buf: &mut Vec<u8>) -> Option<Transmit> {
-        todo!()
-    }
-    pub fn poll_timeout(&mut self) -> Option<Time> {
-        todo!()
+        self.receive_datagram(now, datagram);
     }
 
-    // --- streams
-    pub fn open_stream(&mut self, direction: Direction) -> Result<StreamId, ApiMisuse> {
-        todo!()
+    /// The time of [`poll_timeout`](Self::poll_timeout) has come. Calls too early do no harm.
+    pub fn timeout(&mut self, now: Time) {
+        self.on_timeout(now);
     }
+
+    /// The driver recognised a stateless reset of this connection by its token.
+    pub fn stateless_reset(&mut self, now: Time) {
+        self.on_stateless_reset(now);
+        self.tell_pending_end();
+    }
+
+    /// What every input may have changed.
+    fn after_input(&mut self, now: Time) {
+        self.update_progress(now);
+        self.tell_pending_end();
+        self.maybe_update_keys();
+    }
+
+    fn maybe_update_keys(&mut self) {
+        let bytes = self.config.key_update_bytes;
+        if self.handshake.state == HandshakeState::Confirmed
+            && let Some(keys) = &mut self.spaces.data.one_rtt
+            && keys.should_update(bytes)
+            && keys.may_update()
+        {
+            keys.update();
+        }
+    }
+
+    /// The next change in what datagrams belong to this connection.
+    pub fn poll_route(&mut self) -> Option<RouteChange> {
+        self.local_ids.poll_route().or_else(|| self.peer_ids.poll_route()).or_else(|| self.routes.pop_front())
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        // What concerns the connection comes first, but for the end, before which all else is told.
+        let ends = |event: Option<&Event>| matches!(event, Some(Event::Closing(_) | Event::Closed));
+        if !ends(self.events.front())
+            && let Some(event) = self.events.pop_front()
+        {
+            return Some(event);
+        }
+        if let Some(event) = self.streams.poll_event() {
+            return Some(Event::Stream(event));
+        }
+        if let Some(event) = self.datagrams.poll_event() {
+            return Some(Event::Datagram(event));
+        }
+        self.events.pop_front()
+    }
+
+    /// Writes up to `max_datagrams` datagrams of equal size (the last may be smaller) to the front
+    /// of `buf`, which grows as needed and is never cleared: only the first [`Transmit::len`] bytes
+    /// mean anything.
+    pub fn poll_transmit(&mut self, now: Time, max_datagrams: usize, buf: &mut Vec<u8>) -> Option<Transmit> {
+        self.transmit(now, max_datagrams, buf)
+    }
+
+    /// When [`timeout`](Self::timeout) is to be called, unless something else happens before.
+    pub fn poll_timeout(&mut self) -> Option<Time> {
+        self.next_timeout()
+    }
+
+    // Streams.
+
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// The peer permits no more for now, or the connection is closing.
+    pub fn open_stream(&mut self, direction: Direction) -> Result<StreamId, ApiMisuse> {
+        self.require_alive()?;
+        self.streams.open(direction)
+    }
+
     /// Queues `data` (never copied) and, with `fin`, the end of the stream. Never refuses for lack
     /// of window: the caller limits what it queues, by the `Acked` events.
+    ///
+    /// # Errors
+    /// There is no such stream, its sending part has ended, or the connection is closing.
     pub fn send(&mut self, id: StreamId, data: Bytes, fin: bool) -> Result<(), ApiMisuse> {
-        todo!()
+        self.require_alive()?;
+        self.streams.send(id, data, fin)
     }
+
     /// Takes the next bytes in order, at most `max`, without giving flow-control credit for them.
+    ///
+    /// # Errors
+    /// There is no such stream, or its receiving part was stopped.
     pub fn read(&mut self, id: StreamId, max: usize) -> Result<Read, ApiMisuse> {
-        todo!()
+        self.streams.read(id, max)
     }
+
     /// Gives the peer credit for `len` bytes that were read and are now consumed.
     pub fn consumed(&mut self, now: Time, id: StreamId, len: u64) {
-        todo!()
-    }
-    pub fn reset(&mut self, id: StreamId, code: ApplicationErrorCode) -> Result<(), ApiMisuse> {
-        todo!()
-    }
-    pub fn stop_sending(&mut self, id: StreamId, code: ApplicationErrorCode) -> Result<(), ApiMisuse> {
-        todo!()
-    }
-    /// Higher is sent first; streams of equal priority take turns. Default 0.
-    pub fn set_priority(&mut self, id: StreamId, priority: i32) -> Result<(), ApiMisuse> {
-        todo!()
-    }
-    /// How many more streams can be opened in `direction` now.
-    pub fn streams_available(&self, direction: Direction) -> u64 {
-        todo!()
+        self.streams.consumed(now, self.recovery.rtt().smoothed, id, len);
     }
 
-    // --- datagrams
+    /// Ends the sending part of a stream abruptly.
+    ///
+    /// # Errors
+    /// There is no such stream, its sending part has ended, or the connection is closing.
+    pub fn reset(&mut self, id: StreamId, code: ApplicationErrorCode) -> Result<(), ApiMisuse> {
+        self.require_alive()?;
+        self.streams.reset(id, code)
+    }
+
+    /// Asks the peer to send no more on a stream.
+    ///
+    /// # Errors
+    /// There is no such stream, its receiving part has ended, or the connection is closing.
+    pub fn stop_sending(&mut self, id: StreamId, code: ApplicationErrorCode) -> Result<(), ApiMisuse> {
+        self.require_alive()?;
+        self.streams.stop_sending(id, code)
+    }
+
+    /// Higher is sent first; streams of equal priority take turns. Default 0.
+    ///
+    /// # Errors
+    /// There is no such stream, or it has no sending part.
+    pub fn set_priority(&mut self, id: StreamId, priority: i32) -> Result<(), ApiMisuse> {
+        self.streams.set_priority(id, priority)
+    }
+
+    /// How many more streams can be opened in `direction` now.
+    pub const fn streams_available(&self, direction: Direction) -> u64 {
+        self.streams.available(direction)
+    }
+
+    // Datagrams.
+
     /// The largest datagram that can be sent now, in bytes; `None` if datagrams are off.
     pub fn max_datagram_size(&self) -> Option<usize> {
-        todo!()
-    }
-    /// Queues a datagram and returns its number, by which later events name it.
-    pub fn send_datagram(&mut self, data: Bytes) -> Result<u64, ApiMisuse> {
-        todo!()
+        self.datagrams.max_size()
     }
 
-    // --- the connection
+    /// Queues a datagram and returns its number, by which later events name it.
+    ///
+    /// # Errors
+    /// Datagrams are off, it is too large, or the connection is closing.
+    pub fn send_datagram(&mut self, data: Bytes) -> Result<u64, ApiMisuse> {
+        self.require_alive()?;
+        self.datagrams.send(data)
+    }
+
+    // The connection.
+
     /// Closes with an application code. The first close wins.
     pub fn close(&mut self, now: Time, code: ApplicationErrorCode, reason: Bytes) {
-        todo!()
-    }
-    /// Ends without a word to the peer.
-    pub fn close_silently(&mut self) {
-        todo!()
-    }
-    pub fn ping(&mut self) {
-        todo!()
-    }
-    pub fn update_keys(&mut self) -> Result<(), ApiMisuse> {
-        todo!()
-    }
-    /// Client: begins to move to another local address (RFC 9000 section 9.2). `None` for the local
-    /// address means "the socket was rebound; the system knows".
-    pub fn migrate(&mut self, now: Time, path: PathAddress) -> Result<(), ApiMisuse> {
-        todo!()
-    }
-    /// The socket was rebound: probe the path soon so that the server learns the new address.
-    pub fn local_address_changed(&mut self, now: Time) {
-        todo!()
+        self.begin_close(now, Farewell::Application { code, reason }, CloseReason::LocalApplication { code });
     }
 
-    // --- looking
-    pub fn remote_address(&self) -> SocketAddr {
-        todo!()
+    /// Ends without a word to the peer.
+    pub fn close_silently(&mut self) {
+        self.end(CloseReason::Silent);
     }
-    pub fn is_handshaking(&self) -> bool {
-        todo!()
+
+    /// Sends a PING, to see whether the peer is there.
+    pub const fn ping(&mut self) {
+        self.ping_due = true;
     }
-    pub fn close_reason(&self) -> Option<&CloseReason> {
-        todo!()
+
+    /// Goes on to new packet protection keys (RFC 9001 section 6).
+    ///
+    /// # Errors
+    /// [`ApiMisuse::TooEarly`]: the handshake is not confirmed, or the last update is not over.
+    pub fn update_keys(&mut self) -> Result<(), ApiMisuse> {
+        self.require_alive()?;
+        match &mut self.spaces.data.one_rtt {
+            Some(keys) if self.handshake.state == HandshakeState::Confirmed && keys.may_update() => {
+                keys.update();
+                self.ping_due = true;
+                Ok(())
+            }
+            _ => Err(ApiMisuse::TooEarly),
+        }
     }
+
+    /// Client: moves to another path (RFC 9000 section 9.2): another local address, or another
+    /// socket.
+    ///
+    /// # Errors
+    /// This is a server, the handshake is not confirmed, the server forbids it, or it has given no
+    /// connection ID for another path yet.
+    pub fn migrate(&mut self, now: Time, path: PathAddress) -> Result<(), ApiMisuse> {
+        self.begin_migration(now, path)
+    }
+
+    /// The socket was rebound to another local port or address: a PING lets the peer learn of it
+    /// soon.
+    pub const fn local_address_changed(&mut self) {
+        self.paths.active.address.local = None;
+        self.ping_due = true;
+    }
+
+    // Looking.
+
+    /// Which end this is.
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Where the peer is.
+    pub const fn remote_address(&self) -> SocketAddr {
+        self.paths.active.address.remote
+    }
+
+    /// Whether the handshake is not complete.
+    pub const fn is_handshaking(&self) -> bool {
+        !self.is_complete()
+    }
+
+    /// Why the connection ended, if it did.
+    pub const fn close_reason(&self) -> Option<&CloseReason> {
+        self.close_reason.as_ref()
+    }
+
+    /// Figures.
     pub fn stats(&self) -> ConnectionStats {
-        todo!()
+        let (recovery, rtt) = (self.recovery.stats(), self.recovery.rtt());
+        let path = &self.paths.active;
+        ConnectionStats {
+            packets_lost: recovery.packets_lost,
+            packets_lost_spuriously: recovery.packets_lost_spuriously,
+            congestion_events: recovery.congestion_events,
+            persistent_congestion: recovery.persistent_congestion,
+            probe_timeouts: recovery.probe_timeouts,
+            congestion_window: self.recovery.window(),
+            bytes_in_flight: self.recovery.bytes_in_flight(),
+            rtt: rtt.smoothed,
+            min_rtt: rtt.min,
+            mtu: path.mtu.current(),
+            mtu_black_holes: path.mtu.black_holes(),
+            key_updates: self.spaces.data.one_rtt.as_ref().map_or(0, |keys| keys.updates()),
+            ecn_capable: path.ecn.is_capable(),
+            stream_bytes_retransmitted: self.streams.retransmitted_bytes(),
+            ..self.stats
+        }
     }
+
     /// The peer's certificates (DER, leaf first), once known.
     pub fn peer_certificates(&self) -> Option<Vec<Bytes>> {
-        todo!()
+        match &self.handshake.tls {
+            Tls::Running(tls) => tls.session().peer_certificates(),
+            _ => None,
+        }
     }
+
+    /// Keying material that only the two ends know (RFC 8446 section 7.5).
+    ///
+    /// # Errors
+    /// [`ApiMisuse::TooEarly`]: the handshake is not complete.
     pub fn export_keying_material(&self, out: &mut [u8], label: &[u8], context: &[u8]) -> Result<(), ApiMisuse> {
-        todo!()
+        match &self.handshake.tls {
+            Tls::Running(tls) if tls.session().export_keying_material(out, label, context) => Ok(()),
+            _ => Err(ApiMisuse::TooEarly),
+        }
     }
 }
 
-pub use crate::stream::Read;
-#[allow(unused)]
-type Unused = Violation;
+#[cfg(test)]
+mod tests;

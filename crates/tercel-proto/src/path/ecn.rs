@@ -25,6 +25,8 @@ pub struct EcnValidation {
     state: State,
     sent: u64,
     lost: u64,
+    /// At how many marked packets the test ends.
+    test_ends_at: u64,
     /// The counts of the peer at the last ACK frame that advanced.
     counts: EcnCounts,
 }
@@ -33,7 +35,15 @@ impl EcnValidation {
     /// Begins to test, or does not.
     pub const fn new(enabled: bool) -> Self {
         let state = if enabled { State::Testing } else { State::Failed };
-        Self { state, sent: 0, lost: 0, counts: EcnCounts { ect0: 0, ect1: 0, ce: 0 } }
+        Self { state, sent: 0, lost: 0, test_ends_at: TESTING_PACKETS, counts: EcnCounts { ect0: 0, ect1: 0, ce: 0 } }
+    }
+
+    /// The connection moved to another path: the test begins again. The peer goes on counting.
+    pub const fn restart(&mut self) {
+        if !matches!(self.state, State::Failed) {
+            self.state = State::Testing;
+            self.test_ends_at = self.sent + TESTING_PACKETS;
+        }
     }
 
     /// The mark for the next packets.
@@ -52,7 +62,7 @@ impl EcnValidation {
     /// A marked packet was sent.
     pub const fn on_sent(&mut self) {
         self.sent += 1;
-        if matches!(self.state, State::Testing) && self.sent >= TESTING_PACKETS {
+        if matches!(self.state, State::Testing) && self.sent >= self.test_ends_at {
             self.state = State::Unknown;
         }
     }

@@ -139,6 +139,12 @@ impl Paths {
         candidates.into_iter().flatten().find(|path| path.address.is_same(address))
     }
 
+    /// Whether datagrams from `remote` can belong to one of the paths.
+    pub fn is_known_remote(&self, remote: SocketAddr) -> bool {
+        let paths = [Some(&self.active), self.previous.as_ref(), self.candidate.as_ref()];
+        paths.into_iter().flatten().any(|path| path.address.remote == remote)
+    }
+
     /// A PATH_CHALLENGE came in a datagram of `len` bytes from `address`: a response is owed there.
     pub fn on_challenge(&mut self, address: PathAddress, len: usize, data: [u8; 8]) {
         if self.responses.len() == MAX_RESPONSES {

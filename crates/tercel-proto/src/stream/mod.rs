@@ -1,7 +1,36 @@
-//! Streams.
+//! Streams (RFC 9000 sections 2, 3 and 4): the sole owner of everything about them.
+//!
+//! The application's calls and the peer's STREAM, RESET_STREAM, STOP_SENDING and limit frames come
+//! in; frames leave by [`Streams::write_control`] and [`Streams::write_data`], and events by
+//! [`Streams::poll_event`]. A stream has up to two parts, [`send`] and [`recv`], each a state
+//! machine of section 3; this file finds them, and keeps the limits that streams share.
+
+mod flow;
+mod id_limits;
+mod reassembly;
+mod recv;
+mod schedule;
+mod send;
+mod send_buffer;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tercel_wire::{ApplicationErrorCode, Direction, StreamId};
+use tercel_wire::frame::StreamFrame;
+use tercel_wire::{
+    ApplicationErrorCode, Direction, Frame, Role, StreamId, TransportErrorCode, TransportParameters,
+};
+
+use self::flow::{ReceiveWindow, Say, SendLimit};
+use self::id_limits::{LocalIds, RemoteIds};
+use self::recv::Recv;
+use self::schedule::Schedule;
+use self::send::Send;
+use crate::config::TransportConfig;
+use crate::error::{ApiMisuse, Violation};
+use crate::frames::{FrameSink, SentFrame};
+use crate::time::Time;
 
 /// What a read gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,3 +66,564 @@ pub enum StreamEvent {
     /// The peer permits more streams.
     Available(Direction),
 }
+
+/// One stream: the parts that it has at this end.
+#[derive(Debug)]
+struct Stream {
+    send: Option<Send>,
+    recv: Option<Recv>,
+}
+
+impl Stream {
+    fn is_done(&self) -> bool {
+        self.send.as_ref().is_none_or(Send::is_done) && self.recv.as_ref().is_none_or(Recv::is_done)
+    }
+}
+
+/// Receive windows of streams at their start.
+#[derive(Debug, Clone, Copy)]
+struct Windows {
+    initial: u64,
+    max: u64,
+}
+
+/// All streams of a connection.
+#[derive(Debug)]
+pub struct Streams {
+    role: Role,
+    windows: Windows,
+    streams: BTreeMap<StreamId, Stream>,
+    local: [LocalIds; 2],
+    remote: [RemoteIds; 2],
+    /// The peer's limit on the data of all streams.
+    send_limit: SendLimit,
+    receive_window: ReceiveWindow,
+    /// The sum of the highest offsets received.
+    received: u64,
+    /// The peer's first limits on the data of a stream: that we opened in both directions, that it
+    /// opened, that we opened in one.
+    peer_limits: PeerLimits,
+    schedule: Schedule,
+    /// Streams with a control frame to say.
+    control: BTreeSet<StreamId>,
+    events: VecDeque<StreamEvent>,
+    retransmitted: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct PeerLimits {
+    bidi_ours: u64,
+    bidi_theirs: u64,
+    uni: u64,
+}
+
+impl Streams {
+    /// No streams yet; the peer's limits are all 0.
+    pub fn new(role: Role, config: &TransportConfig) -> Self {
+        Self {
+            role,
+            windows: Windows { initial: config.stream_receive_window, max: config.max_stream_receive_window },
+            streams: BTreeMap::new(),
+            local: [LocalIds::default(), LocalIds::default()],
+            remote: [RemoteIds::new(config.max_bidi_streams), RemoteIds::new(config.max_uni_streams)],
+            send_limit: SendLimit::default(),
+            receive_window: ReceiveWindow::new(config.receive_window, config.max_receive_window),
+            received: 0,
+            peer_limits: PeerLimits::default(),
+            schedule: Schedule::default(),
+            control: BTreeSet::new(),
+            events: VecDeque::new(),
+            retransmitted: 0,
+        }
+    }
+
+    /// The peer's transport parameters, or those remembered for early data.
+    pub fn set_peer_parameters(&mut self, parameters: &TransportParameters) {
+        self.peer_limits = PeerLimits {
+            // Local and remote are from the point of view of who sent the parameters.
+            bidi_ours: parameters.initial_max_stream_data_bidi_remote,
+            bidi_theirs: parameters.initial_max_stream_data_bidi_local,
+            uni: parameters.initial_max_stream_data_uni,
+        };
+        self.send_limit.raise(parameters.initial_max_data);
+        let limits = [parameters.initial_max_streams_bidi, parameters.initial_max_streams_uni];
+        for (direction, limit) in Direction::ALL.into_iter().zip(limits) {
+            if self.local[direction as usize].raise(limit) {
+                self.events.push_back(StreamEvent::Available(direction));
+            }
+        }
+        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in ids {
+            let limit = self.initial_send_limit(id);
+            if let Some(send) = self.send_mut(id) {
+                send.raise_limit(limit);
+            }
+            self.reschedule(id);
+        }
+    }
+
+    /// The server rejected early data (RFC 9001 section 4.6.2): nothing was received, the remembered
+    /// limits never held, and everything is sent again.
+    pub fn early_data_rejected(&mut self) {
+        self.send_limit = SendLimit::default();
+        self.local.iter_mut().for_each(LocalIds::forget_limit);
+        for (id, stream) in &mut self.streams {
+            if let Some(send) = &mut stream.send {
+                send.rewind();
+                self.control.insert(*id);
+            }
+        }
+    }
+
+    fn initial_send_limit(&self, id: StreamId) -> u64 {
+        match (id.direction(), id.initiator() == self.role) {
+            (Direction::Bidirectional, true) => self.peer_limits.bidi_ours,
+            (Direction::Bidirectional, false) => self.peer_limits.bidi_theirs,
+            (Direction::Unidirectional, _) => self.peer_limits.uni,
+        }
+    }
+
+    // The application.
+
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::StreamLimit`]: the peer permits no more; an `Available` event follows.
+    pub fn open(&mut self, direction: Direction) -> Result<StreamId, ApiMisuse> {
+        let index = self.local[direction as usize].open().ok_or(ApiMisuse::StreamLimit)?;
+        let id = StreamId::new(self.role, direction, index);
+        self.create(id);
+        Ok(id)
+    }
+
+    /// How many more streams can be opened now.
+    pub const fn available(&self, direction: Direction) -> u64 {
+        self.local[direction as usize].available()
+    }
+
+    /// Queues data, and with `fin` the end.
+    ///
+    /// # Errors
+    /// There is no such stream, or its sending part does not exist or has ended.
+    pub fn send(&mut self, id: StreamId, data: Bytes, fin: bool) -> Result<(), ApiMisuse> {
+        if self.is_remote_uni(id) {
+            return Err(ApiMisuse::NotSendable);
+        }
+        self.create_if_open(id);
+        self.send_mut(id).ok_or(ApiMisuse::UnknownStream)?.push(data, fin)?;
+        self.reschedule(id);
+        Ok(())
+    }
+
+    /// Takes the next bytes in order, at most `max`, without giving credit for them.
+    ///
+    /// # Errors
+    /// There is no such stream, or its receiving part does not exist or was stopped.
+    pub fn read(&mut self, id: StreamId, max: usize) -> Result<Read, ApiMisuse> {
+        if self.is_local_uni(id) {
+            return Err(ApiMisuse::NotReceivable);
+        }
+        self.create_if_open(id);
+        let stream = self.streams.get_mut(&id).ok_or(ApiMisuse::UnknownStream)?;
+        let read = stream.recv.as_mut().ok_or(ApiMisuse::UnknownStream)?.read(max)?;
+        self.close_if_done(id);
+        Ok(read)
+    }
+
+    /// Gives the peer credit for bytes that were read and are now consumed.
+    pub fn consumed(&mut self, now: Time, rtt: Duration, id: StreamId, len: u64) {
+        self.receive_window.consume(now, rtt, len);
+        if let Some(recv) = self.streams.get_mut(&id).and_then(|stream| stream.recv.as_mut())
+            && recv.consumed(now, rtt, len)
+        {
+            self.control.insert(id);
+        }
+    }
+
+    /// Ends the sending part abruptly.
+    ///
+    /// # Errors
+    /// There is no such stream, or its sending part does not exist or has ended.
+    pub fn reset(&mut self, id: StreamId, code: ApplicationErrorCode) -> Result<(), ApiMisuse> {
+        if self.is_remote_uni(id) {
+            return Err(ApiMisuse::NotSendable);
+        }
+        self.create_if_open(id);
+        self.send_mut(id).ok_or(ApiMisuse::UnknownStream)?.reset(code)?;
+        self.control.insert(id);
+        Ok(())
+    }
+
+    /// Asks the peer to send no more; what still comes is dropped.
+    ///
+    /// # Errors
+    /// There is no such stream, or its receiving part does not exist or has ended.
+    pub fn stop_sending(&mut self, id: StreamId, code: ApplicationErrorCode) -> Result<(), ApiMisuse> {
+        if self.is_local_uni(id) {
+            return Err(ApiMisuse::NotReceivable);
+        }
+        self.create_if_open(id);
+        let stream = self.streams.get_mut(&id).ok_or(ApiMisuse::UnknownStream)?;
+        let unread = stream.recv.as_mut().ok_or(ApiMisuse::UnknownStream)?.stop(code)?;
+        self.receive_window.consume_silently(unread);
+        self.control.insert(id);
+        self.close_if_done(id);
+        Ok(())
+    }
+
+    /// Sets which streams go first: higher before lower.
+    ///
+    /// # Errors
+    /// There is no such stream, or its sending part does not exist.
+    pub fn set_priority(&mut self, id: StreamId, priority: i32) -> Result<(), ApiMisuse> {
+        if self.is_remote_uni(id) {
+            return Err(ApiMisuse::NotSendable);
+        }
+        self.create_if_open(id);
+        let send = self.send_mut(id).ok_or(ApiMisuse::UnknownStream)?;
+        let old = std::mem::replace(&mut send.priority, priority);
+        self.schedule.remove(id, old);
+        self.reschedule(id);
+        Ok(())
+    }
+
+    // The peer.
+
+    /// A STREAM frame; `data` is its data.
+    ///
+    /// # Errors
+    /// STREAM_STATE_ERROR, STREAM_LIMIT_ERROR, FLOW_CONTROL_ERROR or FINAL_SIZE_ERROR.
+    pub fn on_stream(&mut self, frame: &StreamFrame<'_>, data: Bytes) -> Result<(), Violation> {
+        let Some(recv) = self.recv_of_peer(frame.id)? else { return Ok(()) };
+        let received = recv.on_data(frame.offset, data, frame.fin)?;
+        self.after_receipt(frame.id, received)
+    }
+
+    /// A RESET_STREAM frame.
+    ///
+    /// # Errors
+    /// As for STREAM.
+    pub fn on_reset_stream(
+        &mut self,
+        id: StreamId,
+        code: ApplicationErrorCode,
+        final_size: u64,
+    ) -> Result<(), Violation> {
+        let Some(recv) = self.recv_of_peer(id)? else { return Ok(()) };
+        let received = recv.on_reset(code, final_size)?;
+        self.after_receipt(id, received)
+    }
+
+    fn after_receipt(&mut self, id: StreamId, receipt: recv::Receipt) -> Result<(), Violation> {
+        self.received += receipt.new_bytes;
+        if self.received > self.receive_window.limit() {
+            return Err(Violation::new(
+                TransportErrorCode::FLOW_CONTROL_ERROR,
+                "more data than the connection's limit",
+            ));
+        }
+        self.receive_window.consume_silently(receipt.dropped);
+        if receipt.readable {
+            self.events.push_back(StreamEvent::Readable(id));
+        }
+        self.close_if_done(id);
+        Ok(())
+    }
+
+    /// A STOP_SENDING frame: the sending part is reset with the same code (section 3.5).
+    ///
+    /// # Errors
+    /// STREAM_STATE_ERROR or STREAM_LIMIT_ERROR.
+    pub fn on_stop_sending(&mut self, id: StreamId, code: ApplicationErrorCode) -> Result<(), Violation> {
+        let Some(send) = self.send_of_peer(id)? else { return Ok(()) };
+        if send.on_stop(code) {
+            self.control.insert(id);
+            self.events.push_back(StreamEvent::Stopped { id, code });
+        }
+        Ok(())
+    }
+
+    /// A MAX_DATA frame.
+    pub fn on_max_data(&mut self, maximum: u64) {
+        self.send_limit.raise(maximum);
+    }
+
+    /// A MAX_STREAM_DATA frame.
+    ///
+    /// # Errors
+    /// STREAM_STATE_ERROR or STREAM_LIMIT_ERROR.
+    pub fn on_max_stream_data(&mut self, id: StreamId, maximum: u64) -> Result<(), Violation> {
+        if let Some(send) = self.send_of_peer(id)? {
+            send.raise_limit(maximum);
+            self.reschedule(id);
+        }
+        Ok(())
+    }
+
+    /// A MAX_STREAMS frame.
+    pub fn on_max_streams(&mut self, direction: Direction, maximum: u64) {
+        if self.local[direction as usize].raise(maximum) {
+            self.events.push_back(StreamEvent::Available(direction));
+            let held: Vec<StreamId> =
+                self.streams.keys().filter(|id| id.initiator() == self.role).copied().collect();
+            held.into_iter().for_each(|id| self.reschedule(id));
+        }
+    }
+
+    /// A STREAM_DATA_BLOCKED frame; our windows grow by themselves.
+    ///
+    /// # Errors
+    /// STREAM_STATE_ERROR or STREAM_LIMIT_ERROR.
+    pub fn on_stream_data_blocked(&mut self, id: StreamId) -> Result<(), Violation> {
+        self.recv_of_peer(id).map(drop)
+    }
+
+    // Packets.
+
+    /// Whether there is anything to send now.
+    pub fn wants_to_send(&self) -> bool {
+        !self.control.is_empty() || self.wants_to_send_limits() || self.wants_to_send_data()
+    }
+
+    fn wants_to_send_limits(&self) -> bool {
+        self.receive_window.say.is_due()
+            || self.remote.iter().any(|ids| ids.say.is_due())
+            || self.send_limit.is_blocked_due()
+    }
+
+    /// Whether stream data can be sent now.
+    pub fn wants_to_send_data(&self) -> bool {
+        self.schedule.first().is_some_and(|id| {
+            self.send_limit.room() > 0
+                || self.streams.get(&id).and_then(|stream| stream.send.as_ref()).is_some_and(Send::needs_no_credit)
+        })
+    }
+
+    /// Writes limits, resets and requests to stop.
+    pub fn write_control(&mut self, sink: &mut FrameSink<'_, '_>) {
+        self.write_limits(sink);
+        while let Some(id) = self.control.first().copied() {
+            let held = self.is_held_back(id);
+            if let Some(stream) = self.streams.get_mut(&id) {
+                let said = stream.recv.as_mut().is_none_or(|recv| recv.write_control(id, sink))
+                    && stream.send.as_mut().is_none_or(|send| held || send.write_control(id, sink));
+                if !said {
+                    return;
+                }
+            }
+            self.control.remove(&id);
+        }
+    }
+
+    fn write_limits(&mut self, sink: &mut FrameSink<'_, '_>) {
+        let limit = self.receive_window.limit();
+        self.receive_window.say.write(sink, &Frame::MaxData(limit), SentFrame::MaxData(limit));
+        for (direction, ids) in Direction::ALL.into_iter().zip(&mut self.remote) {
+            let maximum = ids.limit();
+            let frame = Frame::MaxStreams { direction, maximum };
+            ids.say.write(sink, &frame, SentFrame::MaxStreams { direction, maximum });
+        }
+        self.send_limit.write_blocked(sink);
+    }
+
+    /// Writes STREAM frames while there are data, credit and room.
+    pub fn write_data(&mut self, sink: &mut FrameSink<'_, '_>) {
+        while let Some(id) = self.schedule.first() {
+            let Some(send) = self.streams.get_mut(&id).and_then(|stream| stream.send.as_mut()) else {
+                self.schedule.remove_first();
+                continue;
+            };
+            let written = send.write_data(id, sink, self.send_limit.room());
+            self.send_limit.use_up(written.new_bytes);
+            self.retransmitted += written.repeated_bytes;
+            match written.next {
+                send::Next::Full => return,
+                send::Next::More => self.schedule.rotate(),
+                send::Next::Nothing => self.schedule.remove_first(),
+                send::Next::ConnectionBlocked => {
+                    self.send_limit.note_blocked();
+                    return;
+                }
+                send::Next::StreamBlocked => {
+                    self.schedule.remove_first();
+                    self.control.insert(id);
+                }
+            }
+        }
+    }
+
+    /// A frame of ours was acknowledged.
+    pub fn acked(&mut self, frame: SentFrame) {
+        match frame {
+            SentFrame::Stream { id, offset, len, fin } => {
+                let Some(send) = self.send_mut(id) else { return };
+                if let Some((offset, fin)) = send.acked(offset, len, fin) {
+                    self.events.push_back(StreamEvent::Acked { id, offset, fin });
+                }
+                self.close_if_done(id);
+            }
+            SentFrame::ResetStream { id } => {
+                if self.send_mut(id).is_some_and(Send::reset_acked) {
+                    self.events.push_back(StreamEvent::ResetAcked(id));
+                    self.close_if_done(id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A frame of ours was lost.
+    pub fn lost(&mut self, frame: SentFrame) {
+        match frame {
+            SentFrame::Stream { id, offset, len, fin } => {
+                if let Some(send) = self.send_mut(id) {
+                    send.lost(offset, len, fin);
+                    self.reschedule(id);
+                }
+            }
+            SentFrame::ResetStream { id } => {
+                if self.send_mut(id).is_some_and(Send::reset_lost) {
+                    self.control.insert(id);
+                }
+            }
+            SentFrame::StopSending { id } => {
+                if self.recv_mut(id).is_some_and(Recv::stop_lost) {
+                    self.control.insert(id);
+                }
+            }
+            SentFrame::MaxStreamData { id, maximum } => {
+                if self.recv_mut(id).is_some_and(|recv| recv.limit_lost(maximum)) {
+                    self.control.insert(id);
+                }
+            }
+            SentFrame::MaxData(limit) if limit == self.receive_window.limit() => self.receive_window.say = Say::Due,
+            SentFrame::MaxStreams { direction, maximum } => {
+                let ids = &mut self.remote[direction as usize];
+                if ids.limit() == maximum {
+                    ids.say = Say::Due;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<StreamEvent> {
+        self.events.pop_front()
+    }
+
+    /// Stream bytes sent again because they were lost.
+    pub const fn retransmitted_bytes(&self) -> u64 {
+        self.retransmitted
+    }
+
+    // Finding streams.
+
+    fn is_remote_uni(&self, id: StreamId) -> bool {
+        id.direction() == Direction::Unidirectional && id.initiator() != self.role
+    }
+
+    fn is_local_uni(&self, id: StreamId) -> bool {
+        id.direction() == Direction::Unidirectional && id.initiator() == self.role
+    }
+
+    /// Whether a stream that was opened under limits that turned out not to hold must wait.
+    fn is_held_back(&self, id: StreamId) -> bool {
+        id.initiator() == self.role && id.index() >= self.local[id.direction() as usize].limit()
+    }
+
+    fn send_mut(&mut self, id: StreamId) -> Option<&mut Send> {
+        self.streams.get_mut(&id)?.send.as_mut()
+    }
+
+    fn recv_mut(&mut self, id: StreamId) -> Option<&mut Recv> {
+        self.streams.get_mut(&id)?.recv.as_mut()
+    }
+
+    fn create(&mut self, id: StreamId) {
+        let send = (!self.is_remote_uni(id)).then(|| Send::new(self.initial_send_limit(id)));
+        let recv = (!self.is_local_uni(id)).then(|| Recv::new(self.windows.initial, self.windows.max));
+        self.streams.insert(id, Stream { send, recv });
+    }
+
+    /// The peer's streams exist from when a higher one was used, but take memory only when touched.
+    fn create_if_open(&mut self, id: StreamId) {
+        let untouched = id.initiator() != self.role
+            && self.remote[id.direction() as usize].is_open(id.index())
+            && !self.streams.contains_key(&id);
+        if untouched {
+            self.create(id);
+        }
+    }
+
+    /// Makes sure that a stream that the peer names exists or existed: false if it is closed.
+    fn find_for_peer(&mut self, id: StreamId) -> Result<bool, Violation> {
+        if self.streams.contains_key(&id) {
+            return Ok(true);
+        }
+        let (direction, index) = (id.direction(), id.index());
+        if id.initiator() == self.role {
+            return match self.local[direction as usize].was_opened(index) {
+                true => Ok(false),
+                false => Err(Violation::new(
+                    TransportErrorCode::STREAM_STATE_ERROR,
+                    "frame for a stream that was not opened",
+                )),
+            };
+        }
+        for opened in self.remote[direction as usize].open_up_to(index)? {
+            self.events.push_back(StreamEvent::Opened(StreamId::new(self.role.peer(), direction, opened)));
+        }
+        self.create_if_open(id);
+        Ok(self.streams.contains_key(&id))
+    }
+
+    fn recv_of_peer(&mut self, id: StreamId) -> Result<Option<&mut Recv>, Violation> {
+        if self.is_local_uni(id) {
+            return Err(Violation::new(
+                TransportErrorCode::STREAM_STATE_ERROR,
+                "data on a stream that only this end sends on",
+            ));
+        }
+        self.find_for_peer(id)?;
+        Ok(self.recv_mut(id))
+    }
+
+    fn send_of_peer(&mut self, id: StreamId) -> Result<Option<&mut Send>, Violation> {
+        if self.is_remote_uni(id) {
+            return Err(Violation::new(
+                TransportErrorCode::STREAM_STATE_ERROR,
+                "limit or stop for a stream that only the peer sends on",
+            ));
+        }
+        self.find_for_peer(id)?;
+        Ok(self.send_mut(id))
+    }
+
+    /// Puts a stream that has something to send into its place in the schedule.
+    fn reschedule(&mut self, id: StreamId) {
+        if self.is_held_back(id) {
+            return;
+        }
+        if let Some(send) = self.send_mut(id)
+            && send.wants_to_send()
+        {
+            let priority = send.priority;
+            self.schedule.insert(id, priority);
+        }
+    }
+
+    fn close_if_done(&mut self, id: StreamId) {
+        if self.streams.get(&id).is_some_and(Stream::is_done) {
+            self.streams.remove(&id);
+            self.control.remove(&id);
+            if id.initiator() != self.role {
+                self.remote[id.direction() as usize].close(id.index());
+            }
+            self.events.push_back(StreamEvent::Closed(id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -162,7 +162,7 @@ impl<'a> Frame<'a> {
                 writer.length_prefixed(token);
             }
             Self::Stream(frame) => {
-                frame.encode_header(writer);
+                StreamFrame::write_header(writer, frame.id, frame.offset, frame.fin, frame.data.len());
                 writer.bytes(frame.data);
             }
             Self::MaxData(value) => write(writer, 0x10, [*value]),
@@ -226,15 +226,15 @@ impl<'a> StreamFrame<'a> {
         1 + VarInt::encoded_len(id.into_wire()) + offset_len + VarInt::encoded_len(len as u64)
     }
 
-    /// Writes everything before the data.
-    pub fn encode_header(&self, writer: &mut Writer<'_>) {
-        let offset = if self.offset == 0 { 0 } else { OFF };
-        writer.u8(STREAM | LEN | offset | u8::from(self.fin));
-        writer.varint(self.id.into_wire());
-        if self.offset != 0 {
-            writer.varint(self.offset);
+    /// Writes everything before `len` bytes of data.
+    pub fn write_header(writer: &mut Writer<'_>, id: StreamId, offset: u64, fin: bool, len: usize) {
+        let off = if offset == 0 { 0 } else { OFF };
+        writer.u8(STREAM | LEN | off | u8::from(fin));
+        writer.varint(id.into_wire());
+        if offset != 0 {
+            writer.varint(offset);
         }
-        writer.varint(self.data.len() as u64);
+        writer.varint(len as u64);
     }
 }
 

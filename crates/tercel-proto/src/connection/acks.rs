@@ -1,0 +1,152 @@
+//! An ACK frame, or a timeout, settles packets: each frame that they carried goes back to its owner.
+
+use std::time::Duration;
+
+use tercel_wire::frame::AckFrame;
+use tercel_wire::{EncryptionLevel, SpaceId};
+
+use super::Connection;
+use crate::error::Violation;
+use crate::frames::SentFrame;
+use crate::recovery::{AckOutcome, SentPacket};
+use crate::time::Time;
+
+impl Connection {
+    /// # Errors
+    /// PROTOCOL_VIOLATION: a packet was acknowledged that was never sent.
+    pub(super) fn on_ack(&mut self, now: Time, level: EncryptionLevel, ack: &AckFrame<'_>) -> Result<(), Violation> {
+        let space = level.space();
+        // RFC 9000 section 13.2.5: Initial and Handshake packets are acknowledged without delay.
+        let delay = match space {
+            SpaceId::Data => {
+                let exponent = self.peer_parameters.ack_delay_exponent;
+                Duration::from_micros(ack.delay.saturating_mul(1 << exponent.min(20)))
+            }
+            _ => Duration::ZERO,
+        };
+        let mut outcome = std::mem::take(&mut self.outcome);
+        let result = self.recovery.on_ack(now, space, ack, delay, &mut outcome);
+        if result.is_ok() && !outcome.acked.is_empty() {
+            if let Some(numbers) = self.spaces.get_mut(space) {
+                numbers.largest_acked = numbers.largest_acked.max(Some(ack.largest));
+            }
+            if space == SpaceId::Handshake {
+                self.handshake.peer_validated = true;
+            }
+            if let (SpaceId::Data, Some(keys)) = (space, &mut self.spaces.data.one_rtt) {
+                keys.on_acked(ack.largest);
+            }
+            self.check_ecn(now, space, ack, &outcome);
+        }
+        self.settle(now, &mut outcome);
+        self.outcome = outcome;
+        result
+    }
+
+    /// RFC 9000 section 13.4.2: only frames that raise the largest acknowledged number count. We
+    /// mark 1-RTT packets only, so that one set of counts tells all.
+    fn check_ecn(&mut self, now: Time, space: SpaceId, ack: &AckFrame<'_>, outcome: &AckOutcome) {
+        let (SpaceId::Data, Some(sent)) = (space, outcome.largest_acked_sent) else { return };
+        let marked = outcome.acked.iter().filter(|packet| packet.ecn_marked).count() as u64;
+        if self.paths.active.ecn.on_ack(ack.ecn, marked) {
+            self.recovery.on_ecn_ce(now, sent);
+        }
+    }
+
+    /// Gives every frame of acknowledged and lost packets, and of those that a probe is to repeat, back
+    /// to its owner.
+    pub(super) fn settle(&mut self, now: Time, outcome: &mut AckOutcome) {
+        for packet in outcome.acked.drain(..) {
+            self.settle_mtu(now, &packet, true);
+            for frame in packet.frames {
+                self.frame_acked(packet.level.space(), frame);
+            }
+        }
+        for packet in outcome.lost.drain(..) {
+            self.settle_mtu(now, &packet, false);
+            if packet.ecn_marked {
+                self.paths.active.ecn.on_lost();
+            }
+            for frame in packet.frames {
+                self.frame_lost(packet.level.space(), frame);
+            }
+        }
+        for (space, frame) in outcome.repeat.drain(..) {
+            self.frame_lost(space, frame);
+        }
+    }
+
+    fn settle_mtu(&mut self, now: Time, packet: &SentPacket, acked: bool) {
+        let path = &mut self.paths.active;
+        if packet.path != path.id || says_nothing(packet) {
+            return;
+        }
+        let changed = match acked {
+            true => path.mtu.on_acked(now, packet.size, packet.mtu_probe),
+            false => path.mtu.on_lost(now, packet.size, packet.mtu_probe),
+        };
+        if changed {
+            self.on_mtu_changed();
+        }
+    }
+
+    /// The datagram size of the active path is another.
+    pub(super) fn on_mtu_changed(&mut self) {
+        self.recovery.mtu_changed(self.paths.active.mtu.current());
+        self.datagrams.set_limits(None, self.packet_payload());
+    }
+
+    fn frame_acked(&mut self, space: SpaceId, frame: SentFrame) {
+        match frame {
+            SentFrame::Ack { largest } => {
+                if let Some(numbers) = self.spaces.get_mut(space) {
+                    numbers.received.forget_up_to(largest);
+                }
+            }
+            SentFrame::Crypto { offset, len } => {
+                if let Some(numbers) = self.spaces.get_mut(space) {
+                    numbers.crypto.acked(offset, len);
+                }
+            }
+            SentFrame::Stream { .. } | SentFrame::ResetStream { .. } => self.streams.acked(frame),
+            SentFrame::RetireConnectionId { sequence } => self.peer_ids.acked(sequence),
+            SentFrame::Datagram { number } => self.datagrams.acked(number),
+            SentFrame::HandshakeDone
+            | SentFrame::NewToken
+            | SentFrame::StopSending { .. }
+            | SentFrame::MaxData(_)
+            | SentFrame::MaxStreamData { .. }
+            | SentFrame::MaxStreams { .. }
+            | SentFrame::NewConnectionId { .. }
+            | SentFrame::PathChallenge(_) => {}
+        }
+    }
+
+    pub(super) fn frame_lost(&mut self, space: SpaceId, frame: SentFrame) {
+        match frame {
+            // A newer ACK frame says more; a lost challenge is repeated by its own timer.
+            SentFrame::Ack { .. } | SentFrame::PathChallenge(_) => {}
+            SentFrame::Crypto { offset, len } => {
+                if let Some(numbers) = self.spaces.get_mut(space) {
+                    numbers.crypto.lost(offset, len);
+                }
+            }
+            SentFrame::Stream { .. }
+            | SentFrame::ResetStream { .. }
+            | SentFrame::StopSending { .. }
+            | SentFrame::MaxData(_)
+            | SentFrame::MaxStreamData { .. }
+            | SentFrame::MaxStreams { .. } => self.streams.lost(frame),
+            SentFrame::NewConnectionId { sequence } => self.local_ids.lost(sequence),
+            SentFrame::RetireConnectionId { sequence } => self.peer_ids.lost(sequence),
+            SentFrame::NewToken => self.handshake.new_token_due = true,
+            SentFrame::HandshakeDone => self.handshake.done_due = true,
+            SentFrame::Datagram { number } => self.datagrams.lost(number),
+        }
+    }
+}
+
+/// Packets without anything in flight say nothing about the datagram size.
+const fn says_nothing(packet: &SentPacket) -> bool {
+    !packet.in_flight
+}

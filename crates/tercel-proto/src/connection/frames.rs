@@ -1,0 +1,112 @@
+//! The frames of an opened packet: one match, each frame to its owner.
+
+use bytes::Bytes;
+use tercel_wire::{ConnectionId, EncryptionLevel, Frame, Reader, Role, TransportErrorCode};
+
+use super::receive::Arrival;
+use super::{Connection, Event};
+use crate::error::Violation;
+use crate::time::Time;
+
+/// What the frames of one packet meant for the packet itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Digest {
+    /// Whether the packet is to be acknowledged (RFC 9002 section 2).
+    pub(super) ack_eliciting: bool,
+    /// Whether it holds a frame other than the probing ones (RFC 9000 section 9.1).
+    pub(super) non_probing: bool,
+}
+
+impl Connection {
+    /// Processes the frames of one packet.
+    ///
+    /// # Errors
+    /// The first rule that the peer broke.
+    pub(super) fn on_frames(
+        &mut self,
+        arrival: Arrival,
+        level: EncryptionLevel,
+        dcid: &ConnectionId,
+        payload: &Bytes,
+    ) -> Result<Digest, Violation> {
+        if payload.is_empty() {
+            // RFC 9000 section 12.4.
+            return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "packet without frames"));
+        }
+        let mut digest = Digest::default();
+        let mut reader = Reader::new(payload);
+        while !reader.is_empty() {
+            let ty = u64::from(reader.peek()[0]);
+            let frame = Frame::decode(&mut reader).map_err(|error| Violation::from(error).in_frame(ty))?;
+            if !frame.is_allowed_in(level) {
+                return Err(Violation::new(
+                    TransportErrorCode::PROTOCOL_VIOLATION,
+                    "frame not permitted in this packet type",
+                )
+                .in_frame(ty));
+            }
+            digest.ack_eliciting |= frame.is_ack_eliciting();
+            digest.non_probing |= !frame.is_probing();
+            self.on_frame(arrival, level, dcid, payload, frame).map_err(|violation| match violation.frame {
+                0 => violation.in_frame(ty),
+                _ => violation,
+            })?;
+        }
+        Ok(digest)
+    }
+
+    fn on_frame(
+        &mut self,
+        arrival: Arrival,
+        level: EncryptionLevel,
+        dcid: &ConnectionId,
+        payload: &Bytes,
+        frame: Frame<'_>,
+    ) -> Result<(), Violation> {
+        let now = arrival.now;
+        match frame {
+            Frame::Padding(_) | Frame::Ping | Frame::DataBlocked(_) | Frame::StreamsBlocked { .. } => {}
+            Frame::Ack(ack) => self.on_ack(now, level, &ack)?,
+            Frame::Crypto { offset, data } => self.on_crypto(now, level, offset, payload.slice_ref(data))?,
+            Frame::Stream(frame) => self.streams.on_stream(&frame, payload.slice_ref(frame.data))?,
+            Frame::ResetStream { id, error, final_size } => self.streams.on_reset_stream(id, error, final_size)?,
+            Frame::StopSending { id, error } => self.streams.on_stop_sending(id, error)?,
+            Frame::MaxData(maximum) => self.streams.on_max_data(maximum),
+            Frame::MaxStreamData { id, maximum } => self.streams.on_max_stream_data(id, maximum)?,
+            Frame::MaxStreams { direction, maximum } => self.streams.on_max_streams(direction, maximum),
+            Frame::StreamDataBlocked { id, .. } => self.streams.on_stream_data_blocked(id)?,
+            Frame::Datagram { data } => self.datagrams.on_datagram(payload.slice_ref(data))?,
+            Frame::NewConnectionId(frame) => self.peer_ids.on_new(&frame)?,
+            Frame::RetireConnectionId { sequence } => {
+                self.local_ids.on_retire(sequence, dcid, self.issuer.as_mut(), &mut self.entropy)?;
+            }
+            Frame::PathChallenge(data) => self.paths.on_challenge(arrival.path, arrival.datagram_len, data),
+            Frame::PathResponse(data) => self.on_path_response(now, data),
+            Frame::NewToken { token } => self.on_new_token(token)?,
+            Frame::HandshakeDone => self.on_handshake_done(now)?,
+            Frame::ConnectionClose(close) => self.on_connection_close(now, level, &close),
+        }
+        Ok(())
+    }
+
+    /// The connection is over at this end: all that still counts is whether the peer says so too.
+    pub(super) fn look_for_close(&mut self, now: Time, level: EncryptionLevel, payload: &Bytes) {
+        let mut reader = Reader::new(payload);
+        while let Ok(frame) = Frame::decode(&mut reader) {
+            if let Frame::ConnectionClose(close) = frame
+                && Frame::ConnectionClose(close.clone()).is_allowed_in(level)
+            {
+                self.on_connection_close(now, level, &close);
+            }
+        }
+    }
+
+    /// RFC 9000 section 19.7: only a server sends it.
+    fn on_new_token(&mut self, token: &[u8]) -> Result<(), Violation> {
+        if self.role == Role::Server {
+            return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "NEW_TOKEN from a client"));
+        }
+        self.events.push_back(Event::NewToken(Bytes::copy_from_slice(token)));
+        Ok(())
+    }
+}

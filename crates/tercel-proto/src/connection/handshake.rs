@@ -1,0 +1,438 @@
+//! The handshake: CRYPTO bytes to TLS, and what comes out of TLS to its places.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tercel_wire::packet::retry::RetryPacket;
+use tercel_wire::packet::version_negotiation::VersionNegotiationPacket;
+use tercel_wire::{
+    ConnectionId, EncryptionLevel, Role, SpaceId, TransportErrorCode, TransportParameters, client_hello,
+};
+
+use super::event::{ClientHello, Connected};
+use super::receive::{Dropped, Outcome};
+use super::{Connection, Event, ServerAccept};
+use crate::close::HandshakeState;
+use crate::config::TransportConfig;
+use crate::entropy::Entropy;
+use crate::error::{ApiMisuse, CloseReason, Violation};
+use crate::keys::{self, OneRttKeys};
+use crate::recovery::Progress;
+use crate::space::{AckPolicy, HandshakeSpace, PacketNumberSpace};
+use crate::stateless::retry;
+use crate::time::Time;
+use crate::tls::{self, Output, alert};
+
+/// Where TLS stands.
+pub(super) enum Tls {
+    /// Server: the ClientHello is not whole.
+    AwaitHello(Vec<u8>),
+    /// Server: it is, and the application is to decide on it.
+    AwaitDecision(Vec<u8>),
+    /// The handshake is under way, or complete.
+    Running(Box<tls::Handshake>),
+}
+
+/// What the handshake must remember.
+pub(super) struct Handshake {
+    pub(super) tls: Tls,
+    pub(super) state: HandshakeState,
+    pub(super) started: Time,
+    /// The destination connection ID that the Initial keys follow from.
+    pub(super) initial_dcid: ConnectionId,
+    /// The destination connection ID of the client's very first packet.
+    pub(super) original_dcid: ConnectionId,
+    /// Our first source connection ID.
+    pub(super) local_scid: ConnectionId,
+    /// The peer's, once it has sent a packet.
+    pub(super) peer_scid: Option<ConnectionId>,
+    /// The source connection ID of the Retry that was sent (server) or received (client).
+    pub(super) retry_scid: Option<ConnectionId>,
+    /// Client: the token for Initial packets.
+    pub(super) token: Bytes,
+    /// Client: whether early data was offered.
+    pub(super) early_offered: bool,
+    /// Client: whether the server is known to have validated our address.
+    pub(super) peer_validated: bool,
+    /// Server: whether HANDSHAKE_DONE, and NEW_TOKEN with this token, are to be sent.
+    pub(super) done_due: bool,
+    pub(super) new_token: Bytes,
+    pub(super) new_token_due: bool,
+    /// Whether 0-RTT packets, and Handshake packets, were sent.
+    pub(super) early_sent: bool,
+    pub(super) handshake_sent: bool,
+}
+
+impl Handshake {
+    /// At its start.
+    pub(super) const fn new(now: Time, tls: Tls, initial_dcid: ConnectionId, local_scid: ConnectionId) -> Self {
+        Self {
+            tls,
+            state: HandshakeState::Incomplete,
+            started: now,
+            initial_dcid,
+            original_dcid: initial_dcid,
+            local_scid,
+            peer_scid: None,
+            retry_scid: None,
+            token: Bytes::new(),
+            early_offered: false,
+            peer_validated: false,
+            done_due: false,
+            new_token: Bytes::new(),
+            new_token_due: false,
+            early_sent: false,
+            handshake_sent: false,
+        }
+    }
+}
+
+/// Our transport parameters, as far as they follow from the settings.
+pub(super) fn parameters(config: &TransportConfig, scid: ConnectionId) -> TransportParameters {
+    TransportParameters {
+        max_idle_timeout: config.max_idle_timeout.as_millis() as u64,
+        max_udp_payload_size: config.max_udp_payload_size.max(1200).into(),
+        initial_max_data: config.receive_window,
+        initial_max_stream_data_bidi_local: config.stream_receive_window,
+        initial_max_stream_data_bidi_remote: config.stream_receive_window,
+        initial_max_stream_data_uni: config.stream_receive_window,
+        initial_max_streams_bidi: config.max_bidi_streams.min(1 << 60),
+        initial_max_streams_uni: config.max_uni_streams.min(1 << 60),
+        max_ack_delay: (config.max_ack_delay.as_millis() as u64).min((1 << 14) - 1),
+        active_connection_id_limit: config.active_connection_id_limit.max(2),
+        max_datagram_frame_size: config.max_datagram_frame_size.into(),
+        disable_active_migration: !config.migration,
+        initial_source_connection_id: Some(scid),
+        ..TransportParameters::default()
+    }
+}
+
+/// The bytes of parameters, with a reserved one to keep peers used to unknown ones.
+pub(super) fn encode(parameters: &TransportParameters, entropy: &mut Entropy) -> Vec<u8> {
+    let [a, b, c, value @ ..] = entropy.array::<7>();
+    parameters.encode(Some((u32::from_be_bytes([0, a, b, c]), &value)))
+}
+
+impl Connection {
+    pub(super) fn on_crypto(
+        &mut self,
+        now: Time,
+        level: EncryptionLevel,
+        offset: u64,
+        data: Bytes,
+    ) -> Result<(), Violation> {
+        let Some(numbers) = self.spaces.get_mut(level.space()) else { return Ok(()) };
+        numbers.crypto.receive(offset, data)?;
+        while let Some(bytes) = self.spaces.get_mut(level.space()).and_then(|numbers| numbers.crypto.read()) {
+            match &mut self.handshake.tls {
+                Tls::AwaitHello(hello) | Tls::AwaitDecision(hello) => hello.extend_from_slice(&bytes),
+                Tls::Running(tls) => tls.feed(level, &bytes)?,
+            }
+        }
+        self.check_hello()?;
+        self.drive_tls(now)
+    }
+
+    /// Server: tells the application of the ClientHello when it is whole.
+    fn check_hello(&mut self) -> Result<(), Violation> {
+        let Tls::AwaitHello(bytes) = &mut self.handshake.tls else { return Ok(()) };
+        let hello = client_hello::parse(bytes).map_err(|_| tls::tls_error(alert::DECODE_ERROR, "not a ClientHello"))?;
+        if let Some(hello) = hello {
+            self.handshake.tls = Tls::AwaitDecision(std::mem::take(bytes));
+            let hello = ClientHello { server_name: hello.server_name, alpn: hello.alpn };
+            self.events.push_back(Event::ClientHello(hello));
+        }
+        Ok(())
+    }
+
+    pub(super) fn accept_hello(&mut self, now: Time, accept: ServerAccept) -> Result<(), ApiMisuse> {
+        let Tls::AwaitDecision(hello) = &mut self.handshake.tls else {
+            return Err(if self.role == Role::Client { ApiMisuse::WrongRole } else { ApiMisuse::AlreadyDone });
+        };
+        let hello = std::mem::take(hello);
+        if let Some(transport) = accept.transport {
+            self.adopt_config(transport);
+        }
+        self.handshake.new_token = accept.new_token;
+        let parameters = self.server_parameters();
+        let bytes = encode(&parameters, &mut self.entropy);
+        let result = tls::Handshake::server(accept.tls, self.version, bytes)
+            .map_err(|_| tls::tls_error(alert::INTERNAL_ERROR, "the TLS configuration does not suit QUIC"))
+            .and_then(|tls| {
+                self.handshake.tls = Tls::Running(Box::new(tls));
+                match &mut self.handshake.tls {
+                    Tls::Running(tls) => tls.feed(EncryptionLevel::Initial, &hello),
+                    _ => Ok(()),
+                }
+            })
+            .and_then(|()| self.drive_tls(now));
+        if let Err(violation) = result {
+            self.close_for(now, violation);
+        }
+        self.after_input(now);
+        Ok(())
+    }
+
+    fn server_parameters(&mut self) -> TransportParameters {
+        let handshake = &self.handshake;
+        let mut parameters = TransportParameters {
+            original_destination_connection_id: Some(handshake.original_dcid),
+            retry_source_connection_id: handshake.retry_scid,
+            stateless_reset_token: Some(self.local_reset_token),
+            ..parameters(&self.config, handshake.local_scid)
+        };
+        if let Some(preferred) = self.config.preferred_address
+            && !self.issuer.is_empty()
+        {
+            let (connection_id, reset_token) =
+                self.local_ids.issue_for_preferred_address(self.issuer.as_mut(), &mut self.entropy);
+            parameters.preferred_address = Some(tercel_wire::transport_parameters::PreferredAddress {
+                ipv4: preferred.ipv4,
+                ipv6: preferred.ipv6,
+                connection_id,
+                reset_token,
+            });
+        }
+        parameters
+    }
+
+    /// Takes what TLS has to say to its places.
+    pub(super) fn drive_tls(&mut self, now: Time) -> Result<(), Violation> {
+        loop {
+            let Tls::Running(tls) = &mut self.handshake.tls else { return Ok(()) };
+            let Some(output) = tls.poll() else { return Ok(()) };
+            match output {
+                Output::Crypto(level, bytes) => {
+                    if let Some(numbers) = self.spaces.get_mut(level.space()) {
+                        numbers.crypto.send(&bytes);
+                    }
+                }
+                Output::EarlyKeys(keys) => self.spaces.data.early = Some(keys),
+                Output::HandshakeKeys(keys) => {
+                    let id = SpaceId::Handshake;
+                    let numbers = PacketNumberSpace::new(id, AckPolicy::immediate(), self.config.crypto_buffer);
+                    self.spaces.handshake = Some(HandshakeSpace { keys, numbers });
+                }
+                Output::OneRttKeys(keys, secrets) => {
+                    self.spaces.data.one_rtt = Some(OneRttKeys::new(keys, *secrets));
+                    if self.role == Role::Client {
+                        // RFC 9001 section 4.9.3.
+                        self.spaces.data.early = None;
+                    }
+                }
+                Output::PeerParameters(parameters) => self.on_peer_parameters(&parameters)?,
+                // The application judges certificates in part 2; until then the gate is never closed.
+                Output::CertificateReady => {}
+                Output::Complete => self.on_complete(now),
+            }
+        }
+    }
+
+    /// RFC 9000 section 7.3 and 7.4: the peer must repeat the connection IDs that were used, so that
+    /// nobody can have changed them.
+    fn on_peer_parameters(&mut self, parameters: &TransportParameters) -> Result<(), Violation> {
+        let handshake = &self.handshake;
+        let source = parameters.initial_source_connection_id == handshake.peer_scid;
+        let original = self.role == Role::Server
+            || parameters.original_destination_connection_id == Some(handshake.original_dcid);
+        let retry = self.role == Role::Server || parameters.retry_source_connection_id == handshake.retry_scid;
+        if !(source && original && retry) {
+            return Err(Violation::new(
+                TransportErrorCode::TRANSPORT_PARAMETER_ERROR,
+                "the connection IDs are not those that were used",
+            ));
+        }
+        self.apply_peer_parameters(parameters);
+        if let Some(token) = parameters.stateless_reset_token {
+            self.peer_ids.set_initial_token(token);
+        }
+        if let Some(preferred) = &parameters.preferred_address {
+            if self.handshake.peer_scid.is_some_and(|id| id.is_empty()) {
+                return Err(Violation::new(
+                    TransportErrorCode::TRANSPORT_PARAMETER_ERROR,
+                    "a preferred address without connection IDs",
+                ));
+            }
+            self.peer_ids.add_preferred(preferred.connection_id, preferred.reset_token);
+        }
+        self.local_ids.set_limit(
+            parameters.active_connection_id_limit,
+            self.issuer.as_mut(),
+            &mut self.entropy,
+        );
+        Ok(())
+    }
+
+    /// What holds for data as soon as it is known, or remembered for early data.
+    pub(super) fn apply_peer_parameters(&mut self, parameters: &TransportParameters) {
+        if self.role == Role::Client && self.handshake.early_offered {
+            self.settle_early_data();
+        }
+        self.streams.set_peer_parameters(parameters);
+        self.idle.set_peer_timeout(std::time::Duration::from_millis(parameters.max_idle_timeout));
+        self.recovery.set_peer_max_ack_delay(std::time::Duration::from_millis(parameters.max_ack_delay));
+        let max = u16::try_from(parameters.max_udp_payload_size).unwrap_or(u16::MAX);
+        self.paths.active.mtu.set_peer_max(max);
+        self.recovery.mtu_changed(self.paths.active.mtu.current());
+        self.datagrams.set_limits(Some(parameters.max_datagram_frame_size), self.packet_payload());
+        self.peer_parameters = parameters.clone();
+    }
+
+    /// Client: EncryptedExtensions say whether the server took our early data.
+    fn settle_early_data(&mut self) {
+        let Tls::Running(tls) = &self.handshake.tls else { return };
+        if self.spaces.handshake.is_none() || tls.session().early_data_accepted() {
+            return;
+        }
+        self.handshake.early_offered = false;
+        self.spaces.data.early = None;
+        let mut outcome = std::mem::take(&mut self.outcome);
+        self.recovery.lose_early_data(&mut outcome);
+        // The streams begin anew, whatever these packets carried.
+        outcome.lost.clear();
+        self.outcome = outcome;
+        self.streams.early_data_rejected();
+        self.events.push_back(Event::EarlyDataRejected);
+    }
+
+    /// The handshake is complete at this end; a server knows by that that it is confirmed (RFC 9001
+    /// section 4.1.2).
+    fn on_complete(&mut self, now: Time) {
+        let Tls::Running(tls) = &self.handshake.tls else { return };
+        let session = tls.session();
+        let connected = Connected {
+            alpn: session.alpn().unwrap_or_default().to_vec(),
+            resumed: session.is_resumed(),
+            early_data_accepted: session.early_data_accepted(),
+        };
+        self.handshake.state = HandshakeState::Complete;
+        self.stats.handshake = Some(now.since(self.handshake.started));
+        self.idle.on_handshake_complete(now, self.recovery.pto(SpaceId::Data));
+        self.events.push_back(Event::Connected(connected));
+        if self.role == Role::Server {
+            self.handshake.done_due = true;
+            self.handshake.new_token_due = !self.handshake.new_token.is_empty();
+            self.confirm(now);
+        }
+    }
+
+    /// # Errors
+    /// PROTOCOL_VIOLATION: only servers send HANDSHAKE_DONE (RFC 9000 section 19.20).
+    pub(super) fn on_handshake_done(&mut self, now: Time) -> Result<(), Violation> {
+        if self.role == Role::Server {
+            return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "HANDSHAKE_DONE from a client"));
+        }
+        if self.handshake.state == HandshakeState::Complete {
+            self.confirm(now);
+            self.probe_preferred_address(now);
+        }
+        Ok(())
+    }
+
+    fn confirm(&mut self, now: Time) {
+        self.handshake.state = HandshakeState::Confirmed;
+        self.handshake.peer_validated = true;
+        self.discard(SpaceId::Initial);
+        self.discard(SpaceId::Handshake);
+        self.events.push_back(Event::Confirmed);
+        self.update_progress(now);
+    }
+
+    /// Server: a Handshake packet proves the client's address (RFC 9000 section 8.1), and that it
+    /// needs no Initial packets any more (RFC 9001 section 4.9.1).
+    pub(super) fn on_client_validated(&mut self, now: Time) {
+        self.paths.active.amplification = crate::path::AntiAmplification::Validated;
+        self.discard(SpaceId::Initial);
+        self.update_progress(now);
+    }
+
+    /// Discards the keys of a space, and all that belongs to it.
+    pub(super) fn discard(&mut self, space: SpaceId) {
+        let gone = match space {
+            SpaceId::Initial => self.spaces.initial.take(),
+            SpaceId::Handshake => self.spaces.handshake.take(),
+            SpaceId::Data => None,
+        };
+        if gone.is_some() {
+            self.recovery.discard_space(space);
+            self.parked.discard(match space {
+                SpaceId::Initial => EncryptionLevel::Initial,
+                _ => EncryptionLevel::Handshake,
+            });
+            if space == SpaceId::Initial && self.role == Role::Server {
+                self.routes.push_back(super::RouteChange::Remove(self.handshake.initial_dcid));
+            }
+        }
+    }
+
+    /// Tells recovery how far the handshake has come.
+    pub(super) fn update_progress(&mut self, now: Time) {
+        let path = &self.paths.active;
+        self.recovery.set_progress(
+            now,
+            Progress {
+                has_handshake_keys: self.spaces.handshake.is_some(),
+                confirmed: self.handshake.state == HandshakeState::Confirmed,
+                peer_validated: self.role == Role::Server || self.handshake.peer_validated,
+                blocked: path.amplification.allowance() < u64::from(crate::path::mtu::BASE),
+            },
+        );
+    }
+
+    /// Client: a Retry asks to begin again with a token (RFC 9000 section 17.2.5).
+    pub(super) fn on_retry(&mut self, now: Time, packet: &RetryPacket) -> Outcome {
+        let handshake = &mut self.handshake;
+        let unexpected = self.role == Role::Server
+            || handshake.peer_scid.is_some()
+            || handshake.retry_scid.is_some()
+            || packet.token.is_empty()
+            || packet.dcid != handshake.local_scid
+            || packet.scid == handshake.initial_dcid;
+        if unexpected {
+            return Outcome::Dropped(Dropped::Unexpected);
+        }
+        if !retry::is_authentic(packet, &handshake.original_dcid) {
+            return Outcome::Dropped(Dropped::Forged);
+        }
+        let Ok(keys) = keys::initial(self.version, &packet.scid, self.role) else {
+            return Outcome::Dropped(Dropped::Unexpected);
+        };
+        handshake.retry_scid = Some(packet.scid);
+        handshake.initial_dcid = packet.scid;
+        handshake.token = packet.token.clone();
+        self.peer_ids.set_initial(packet.scid);
+        if let Some(space) = &mut self.spaces.initial {
+            space.keys = keys;
+        }
+        let mut outcome = std::mem::take(&mut self.outcome);
+        self.recovery.retry_received(now, &mut outcome);
+        self.settle(now, &mut outcome);
+        self.outcome = outcome;
+        Outcome::Opened
+    }
+
+    /// Client: the server does not speak our version (RFC 9000 section 6.2).
+    pub(super) fn on_version_negotiation(&mut self, packet: &VersionNegotiationPacket) -> Outcome {
+        let handshake = &self.handshake;
+        let unexpected = self.role == Role::Server
+            || handshake.peer_scid.is_some()
+            || handshake.retry_scid.is_some()
+            || packet.dcid != handshake.local_scid.as_slice()
+            || packet.scid != handshake.initial_dcid.as_slice()
+            || packet.versions.contains(&self.version);
+        if unexpected {
+            return Outcome::Dropped(Dropped::Unexpected);
+        }
+        self.end(CloseReason::VersionMismatch);
+        Outcome::Opened
+    }
+
+    fn adopt_config(&mut self, config: Arc<TransportConfig>) {
+        self.streams = crate::stream::Streams::new(self.role, &config);
+        self.datagrams = crate::datagram::Datagrams::new(config.max_datagram_frame_size.into(), config.datagram_send_buffer);
+        self.spaces.data.numbers.acks = AckPolicy::new(config.ack_threshold, config.max_ack_delay);
+        self.idle =
+            crate::idle::Idle::new(self.handshake.started, config.max_idle_timeout, config.handshake_timeout, config.keep_alive);
+        self.config = config;
+    }
+}

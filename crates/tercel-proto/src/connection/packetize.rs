@@ -1,0 +1,341 @@
+//! One datagram: which packets go into it, and which frames into each.
+//!
+//! A datagram is a run of packets, one for each encryption level that has something to say. A
+//! packet is drafted (header and frames) before it is finished (padding, encryption), and finished
+//! only when the next draft exists or none follows, because padding belongs into the last packet.
+//!
+//! Within a packet, reading order is priority: [`Connection::write_frames`] is the list of writers.
+
+use tercel_wire::packet::protection::PacketKey as _;
+use tercel_wire::packet::{Header, PacketStart};
+use tercel_wire::{EncryptionLevel, Frame, Role, SpaceId, Writer};
+
+use super::Connection;
+use super::transmit::MIN_INITIAL_DATAGRAM;
+use crate::close::HandshakeState;
+use crate::frames::{FrameSink, SentFrame, SentFrames};
+use crate::keys::{HeaderKey, PacketKey};
+use crate::path::Ecn;
+use crate::recovery::{Allowance, SentPacket};
+use crate::space::Urgency;
+use crate::time::Time;
+
+/// The order of packets in a datagram (RFC 9000 section 12.2).
+const LEVELS: [EncryptionLevel; 4] =
+    [EncryptionLevel::Initial, EncryptionLevel::Handshake, EncryptionLevel::ZeroRtt, EncryptionLevel::OneRtt];
+
+/// A packet with its frames, neither padded nor encrypted yet.
+pub(super) struct Draft {
+    level: EncryptionLevel,
+    start: PacketStart,
+    /// Where it begins in the datagram, and how far its frames reach, counted from there.
+    begin: usize,
+    len: usize,
+    tag_len: usize,
+    frames: SentFrames,
+    ack_eliciting: bool,
+}
+
+/// What a packet may carry now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Permit {
+    /// Whatever is waiting.
+    All,
+    /// Whatever is waiting, and a PING if nothing is: a probe (RFC 9002 section 6.2.4).
+    Probe,
+    /// Only what congestion control does not count: acknowledgements.
+    AckOnly,
+}
+
+/// Facts of a packet that recovery is told beside its contents.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sending {
+    pub(super) path: u32,
+    pub(super) mtu_probe: bool,
+    pub(super) ecn: Ecn,
+    /// The size to pad the datagram to.
+    pub(super) pad_to: usize,
+}
+
+impl Connection {
+    /// Writes one datagram for the active path to `datagram` and returns its length: 0 if nothing
+    /// is to be said, or nothing may be.
+    pub(super) fn write_datagram(&mut self, now: Time, ecn: Ecn, datagram: &mut [u8]) -> usize {
+        let allowance = self.recovery.allowance(now);
+        self.blocked_until = match allowance {
+            Allowance::Blocked { until } => until,
+            _ => None,
+        };
+        self.pad_datagram = false;
+        let (mut written, mut has_initial) = (0, false);
+        let mut open: Option<Draft> = None;
+        let sending = Sending { path: self.paths.active.id, mtu_probe: false, ecn, pad_to: 0 };
+        for level in LEVELS {
+            let begin = open.as_ref().map_or(0, |draft| draft.begin + draft.len + draft.tag_len);
+            let Some(room) = datagram.get_mut(begin..) else { break };
+            let Some(draft) = self.draft(now, level, permit(allowance, level), begin, room) else { continue };
+            if let Some(previous) = open.replace(draft) {
+                self.finish(now, previous, datagram, sending);
+            }
+            // RFC 9000 section 14.1: a server pads only what is to be acknowledged.
+            has_initial |= level == EncryptionLevel::Initial
+                && (self.role == Role::Client || open.as_ref().is_some_and(|draft| draft.ack_eliciting));
+        }
+        if let Some(last) = open {
+            let pad = has_initial || self.pad_datagram;
+            let pad_to = if pad { MIN_INITIAL_DATAGRAM.min(datagram.len()) } else { 0 };
+            written = self.finish(now, last, datagram, Sending { pad_to, ..sending });
+        }
+        if written > 0 && self.role == Role::Client && self.handshake.handshake_sent {
+            // RFC 9001 section 4.9.1.
+            self.discard(SpaceId::Initial);
+        }
+        written
+    }
+
+    pub(super) fn header(&self, level: EncryptionLevel) -> Header {
+        let (version, dcid, scid) = (self.version, self.peer_ids.current(), self.handshake.local_scid);
+        match level {
+            EncryptionLevel::Initial => {
+                Header::Initial { version, dcid, scid, token: self.handshake.token.clone() }
+            }
+            EncryptionLevel::ZeroRtt => Header::ZeroRtt { version, dcid, scid },
+            EncryptionLevel::Handshake => Header::Handshake { version, dcid, scid },
+            EncryptionLevel::OneRtt => {
+                let key_phase = self.spaces.data.one_rtt.as_ref().is_some_and(|keys| keys.phase());
+                Header::OneRtt { dcid, spin: false, key_phase }
+            }
+        }
+    }
+
+    /// The keys to send with at a level, if they may be used.
+    pub(super) fn sending_keys(&self, level: EncryptionLevel) -> Option<(&HeaderKey, &PacketKey)> {
+        let data = &self.spaces.data;
+        let keys = match level {
+            EncryptionLevel::Initial => &self.spaces.initial.as_ref()?.keys.local,
+            EncryptionLevel::Handshake => &self.spaces.handshake.as_ref()?.keys.local,
+            EncryptionLevel::ZeroRtt if self.role == Role::Client && data.one_rtt.is_none() => data.early.as_ref()?,
+            EncryptionLevel::ZeroRtt => return None,
+            EncryptionLevel::OneRtt => return data.one_rtt.as_ref().map(|keys| keys.local()),
+        };
+        Some((&keys.header, &keys.packet))
+    }
+
+    /// Drafts a packet of `level` at the front of `room`; `None` if it would be empty.
+    fn draft(
+        &mut self,
+        now: Time,
+        level: EncryptionLevel,
+        permit: Permit,
+        begin: usize,
+        room: &mut [u8],
+    ) -> Option<Draft> {
+        let tag_len = self.sending_keys(level)?.1.tag_len();
+        if permit != Permit::Probe && !self.has_something_for(now, level, permit) {
+            return None;
+        }
+        self.draft_with(level, self.header(level), begin, room, tag_len, |connection, sink| {
+            connection.write_frames(now, level, permit, sink);
+        })
+    }
+
+    /// Drafts a packet whose frames `write` writes.
+    pub(super) fn draft_with(
+        &mut self,
+        level: EncryptionLevel,
+        header: Header,
+        begin: usize,
+        room: &mut [u8],
+        tag_len: usize,
+        write: impl FnOnce(&mut Self, &mut FrameSink<'_, '_>),
+    ) -> Option<Draft> {
+        // A packet that cannot hold a few bytes of frames is not worth its header.
+        const WORTHWHILE: usize = 16;
+        let frames_room = room.len().checked_sub(header.max_len() + tag_len)?;
+        if frames_room < WORTHWHILE {
+            return None;
+        }
+        let numbers = self.spaces.get(level.space())?;
+        let mut writer = Writer::new(room);
+        writer.limit(header.max_len() + frames_room);
+        let start = header.begin(&mut writer, numbers.next_number, numbers.largest_acked);
+        let mut frames = SentFrames::new();
+        let before = writer.position();
+        let mut sink = FrameSink::new(&mut writer, &mut frames);
+        write(self, &mut sink);
+        let ack_eliciting = sink.ack_eliciting();
+        if writer.position() == before {
+            return None;
+        }
+        start.pad(&mut writer, 0, 0);
+        let len = writer.position();
+        Some(Draft { level, start, begin, len, tag_len, frames, ack_eliciting })
+    }
+
+    /// Pads and seals a packet, and tells recovery. Returns the length of the datagram up to its
+    /// end.
+    pub(super) fn finish(&mut self, now: Time, draft: Draft, datagram: &mut [u8], sending: Sending) -> usize {
+        let Draft { level, start, begin, len, tag_len, frames, ack_eliciting } = draft;
+        let Some(region) = datagram.get_mut(begin..) else { return begin };
+        let mut writer = Writer::resume(region, len);
+        start.pad(&mut writer, sending.pad_to.saturating_sub(begin), tag_len);
+        let padded = writer.position() > len;
+        let number = start.number();
+        let sealed = match self.sending_keys(level) {
+            Some((header, packet)) => start.finish(&mut writer, header, packet),
+            None => None,
+        };
+        let Some(size) = sealed else {
+            tracing::error!(?level, number, "packet could not be sealed");
+            return begin;
+        };
+        if let Some(numbers) = self.spaces.get_mut(level.space()) {
+            numbers.take_number();
+        }
+        if let (EncryptionLevel::OneRtt, Some(keys)) = (level, &mut self.spaces.data.one_rtt) {
+            keys.on_sealed(number, size);
+        }
+        self.handshake.handshake_sent |= level == EncryptionLevel::Handshake;
+        self.handshake.early_sent |= level == EncryptionLevel::ZeroRtt;
+        let marked = sending.ecn == Ecn::Ect0 && level == EncryptionLevel::OneRtt;
+        if marked {
+            self.paths.active.ecn.on_sent();
+        }
+        let in_flight = ack_eliciting || padded;
+        self.recovery.on_packet_sent(SentPacket {
+            number,
+            time: now,
+            size: size as u16,
+            level,
+            path: sending.path,
+            ack_eliciting,
+            in_flight,
+            ecn_marked: marked,
+            mtu_probe: sending.mtu_probe,
+            frames,
+        });
+        self.stats.packets_sent += 1;
+        if ack_eliciting {
+            self.idle.on_ack_eliciting_sent(now, self.recovery.pto(SpaceId::Data));
+        }
+        begin + size
+    }
+
+    /// Whether a packet of `level` would not be empty.
+    fn has_something_for(&self, now: Time, level: EncryptionLevel, permit: Permit) -> bool {
+        let Some(numbers) = self.spaces.get(level.space()) else { return false };
+        let ack_due = level != EncryptionLevel::ZeroRtt && numbers.acks.urgency(now) == Urgency::Now;
+        if permit == Permit::AckOnly {
+            return ack_due;
+        }
+        let data = matches!(level, EncryptionLevel::ZeroRtt | EncryptionLevel::OneRtt);
+        let crypto = level != EncryptionLevel::ZeroRtt && numbers.crypto.wants_to_send();
+        ack_due || crypto || (data && self.has_data_for(now, level))
+    }
+
+    fn has_data_for(&self, now: Time, level: EncryptionLevel) -> bool {
+        let one_rtt = level == EncryptionLevel::OneRtt;
+        self.ping_due
+            || self.streams.wants_to_send()
+            || self.datagrams.wants_to_send()
+            || self.local_ids.wants_to_send() && one_rtt
+            || self.peer_ids.wants_to_send() && one_rtt
+            || (self.handshake.done_due || self.handshake.new_token_due) && one_rtt
+            || self.paths.active.validation.is_due(now) && one_rtt
+            || self.paths.peek_response().is_some() && one_rtt
+    }
+
+    /// The writers, most important first.
+    fn write_frames(&mut self, now: Time, level: EncryptionLevel, permit: Permit, sink: &mut FrameSink<'_, '_>) {
+        self.write_ack(now, level, sink);
+        if permit == Permit::AckOnly {
+            return;
+        }
+        if level != EncryptionLevel::ZeroRtt
+            && let Some(numbers) = self.spaces.get_mut(level.space())
+        {
+            numbers.crypto.write(sink);
+        }
+        if level == EncryptionLevel::OneRtt {
+            self.write_handshake_end(sink);
+            self.write_path_frames(now, sink);
+            self.peer_ids.write(sink);
+            self.local_ids.write(sink);
+        }
+        if matches!(level, EncryptionLevel::OneRtt | EncryptionLevel::ZeroRtt) {
+            self.streams.write_control(sink);
+            self.datagrams.write(sink);
+            self.streams.write_data(sink);
+            if self.ping_due {
+                self.ping_due = !sink.ack_eliciting() && !sink.push(&Frame::Ping, None);
+            }
+        }
+        if permit == Permit::Probe && !sink.ack_eliciting() {
+            sink.push(&Frame::Ping, None);
+        }
+    }
+
+    fn write_ack(&mut self, now: Time, level: EncryptionLevel, sink: &mut FrameSink<'_, '_>) {
+        // Our ack_delay_exponent is the default of 3.
+        const EXPONENT: u32 = 3;
+        if level == EncryptionLevel::ZeroRtt {
+            return;
+        }
+        if let Some(numbers) = self.spaces.get_mut(level.space())
+            && numbers.acks.urgency(now) != Urgency::None
+        {
+            let (acks, received) = (&mut numbers.acks, &numbers.received);
+            sink.push_ack(|writer| acks.write(now, received, EXPONENT, writer));
+        }
+    }
+
+    fn write_handshake_end(&mut self, sink: &mut FrameSink<'_, '_>) {
+        let handshake = &mut self.handshake;
+        if handshake.done_due && sink.push(&Frame::HandshakeDone, SentFrame::HandshakeDone) {
+            handshake.done_due = false;
+        }
+        if handshake.new_token_due
+            && sink.push(&Frame::NewToken { token: &handshake.new_token }, SentFrame::NewToken)
+        {
+            handshake.new_token_due = false;
+        }
+    }
+
+    fn write_path_frames(&mut self, now: Time, sink: &mut FrameSink<'_, '_>) {
+        const LEN: usize = 9;
+        while sink.remaining() >= LEN
+            && let Some(data) = self.paths.peek_response()
+        {
+            sink.push(&Frame::PathResponse(data), None);
+            self.paths.response_written(data);
+            self.pad_datagram = true;
+        }
+        let pto = self.recovery.pto(SpaceId::Data);
+        if sink.remaining() >= LEN
+            && let Some(data) = self.paths.active.validation.take_challenge(now, pto, &mut self.entropy)
+        {
+            sink.push(&Frame::PathChallenge(data), SentFrame::PathChallenge(data));
+            self.pad_datagram = true;
+        }
+    }
+
+    /// How many bytes of frames a 1-RTT packet of the current datagram size carries at least.
+    pub(super) fn packet_payload(&self) -> usize {
+        const TAG: usize = 16;
+        let header = 1 + self.peer_ids.current().len() + 4;
+        usize::from(self.paths.active.mtu.current()).saturating_sub(header + TAG)
+    }
+
+    /// The handshake state, for who may only look.
+    pub(super) const fn is_complete(&self) -> bool {
+        !matches!(self.handshake.state, HandshakeState::Incomplete)
+    }
+}
+
+const fn permit(allowance: Allowance, level: EncryptionLevel) -> Permit {
+    match allowance {
+        Allowance::Probe { space } if space as u8 == level.space() as u8 => Permit::Probe,
+        Allowance::Probe { .. } | Allowance::Blocked { .. } => Permit::AckOnly,
+        Allowance::Send { .. } => Permit::All,
+    }
+}

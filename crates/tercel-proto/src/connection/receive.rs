@@ -1,0 +1,305 @@
+//! A datagram comes in: it is cut into packets, each packet goes `Protected -> Sealed -> Opened`,
+//! and its frames go to `frames`. What is merely of no use is dropped or parked and changes
+//! nothing.
+
+use bytes::BytesMut;
+use tercel_wire::packet::stateless_reset::token_of;
+use tercel_wire::packet::{FirstPacket, Header, Opened, Protected};
+use tercel_wire::{ConnectionId, EncryptionLevel, ResetToken, Role, SpaceId, TransportErrorCode};
+
+use super::phase::Phase;
+use super::transmit::MIN_INITIAL_DATAGRAM;
+use super::{Connection, Datagram};
+use crate::close::HandshakeState;
+use crate::error::{CloseReason, Violation};
+use crate::path::{Ecn, PathAddress};
+use crate::time::Time;
+
+/// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was authentic and its frames were processed.
+    Opened,
+    /// It waits for keys.
+    Parked,
+    /// It was of no use.
+    Dropped(Dropped),
+}
+
+/// Why a packet was of no use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dropped {
+    /// Its header could not be read, or is of another version.
+    Unreadable,
+    /// It is for another connection ID than the datagram's first packet or than ours, or from
+    /// another address than it may be.
+    Misaddressed,
+    /// Its keys are gone or will never come, or there is no room to wait for them.
+    NoKeys,
+    /// It is not authentic.
+    Forged,
+    /// Its number was seen before.
+    Duplicate,
+    /// It makes no sense in this state.
+    Unexpected,
+}
+
+/// How a packet reached us; the same for all packets of a datagram.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    pub(super) now: Time,
+    pub(super) path: PathAddress,
+    pub(super) ecn: Ecn,
+    /// The size of the whole datagram.
+    pub(super) datagram_len: usize,
+}
+
+/// A packet that waits for keys.
+pub(super) type Waiting = (Arrival, Protected);
+
+impl Connection {
+    pub(super) fn receive_datagram(&mut self, now: Time, datagram: Datagram) {
+        let Datagram { path, ecn, data } = datagram;
+        self.stats.datagrams_received += 1;
+        self.stats.bytes_received += data.len() as u64;
+        if !self.may_come_from(&path) {
+            self.stats.packets_dropped += 1;
+            return;
+        }
+        self.paths.on_datagram(&path, data.len());
+        if let Phase::Closing(closing) = &mut self.phase {
+            closing.on_datagram();
+        }
+        let arrival = Arrival { now, path, ecn, datagram_len: data.len() };
+        let token = token_of(&data);
+        if !self.receive_packets(arrival, data) {
+            self.check_stateless_reset(now, token);
+        }
+        self.replay_parked(now);
+        self.after_input(now);
+    }
+
+    /// A client talks only to addresses that it chose; a server lets its client move only once the
+    /// handshake is confirmed (RFC 9000 section 9).
+    fn may_come_from(&mut self, path: &PathAddress) -> bool {
+        match self.role {
+            Role::Client => self.paths.is_known_remote(path.remote),
+            Role::Server => {
+                self.handshake.state == HandshakeState::Confirmed || self.paths.active.address.is_same(path)
+            }
+        }
+    }
+
+    /// Every packet of a datagram in turn; true if any was opened or parked. All must carry the
+    /// destination connection ID of the first (RFC 9000 section 12.2).
+    fn receive_packets(&mut self, arrival: Arrival, mut rest: BytesMut) -> bool {
+        let mut first_dcid = None;
+        let mut useful = false;
+        while !rest.is_empty() && !matches!(self.phase, Phase::Closed) {
+            let outcome = match Protected::split_first(&mut rest, self.issuer.len()) {
+                Ok(FirstPacket::Protected(packet)) => {
+                    let dcid = *packet.header().dcid();
+                    match *first_dcid.get_or_insert(dcid) == dcid {
+                        true => self.receive_packet(arrival, packet),
+                        false => Outcome::Dropped(Dropped::Misaddressed),
+                    }
+                }
+                Ok(FirstPacket::Retry(retry)) => {
+                    rest.clear();
+                    self.on_retry(arrival.now, &retry)
+                }
+                Ok(FirstPacket::VersionNegotiation(packet)) => {
+                    rest.clear();
+                    self.on_version_negotiation(&packet)
+                }
+                Ok(FirstPacket::Unsupported(_)) | Err(_) => {
+                    rest.clear();
+                    Outcome::Dropped(Dropped::Unreadable)
+                }
+            };
+            match outcome {
+                Outcome::Dropped(why) => {
+                    tracing::trace!(?why, "packet dropped");
+                    self.stats.packets_dropped += 1;
+                }
+                Outcome::Opened | Outcome::Parked => useful = true,
+            }
+        }
+        useful
+    }
+
+    /// RFC 9000 section 10.3.1.
+    fn check_stateless_reset(&mut self, now: Time, token: Option<ResetToken>) {
+        if token.is_some_and(|token| self.peer_ids.is_reset_token(token)) {
+            self.on_stateless_reset(now);
+        }
+    }
+
+    pub(super) fn on_stateless_reset(&mut self, now: Time) {
+        if matches!(self.phase, Phase::Alive | Phase::Closing(_)) {
+            self.enter_draining(now, CloseReason::StatelessReset);
+        }
+    }
+
+    fn is_ours(&self, dcid: &ConnectionId, level: EncryptionLevel) -> bool {
+        // A client that has not heard of us yet sends to the connection ID that it made up.
+        let made_up = self.role == Role::Server
+            && matches!(level, EncryptionLevel::Initial | EncryptionLevel::ZeroRtt)
+            && *dcid == self.handshake.initial_dcid;
+        made_up || self.local_ids.contains(dcid)
+    }
+
+    pub(super) fn receive_packet(&mut self, arrival: Arrival, packet: Protected) -> Outcome {
+        let level = packet.level();
+        if !self.is_ours(packet.header().dcid(), level) {
+            return Outcome::Dropped(Dropped::Misaddressed);
+        }
+        let too_small = arrival.datagram_len < MIN_INITIAL_DATAGRAM;
+        match level {
+            // RFC 9000 section 14.1.
+            EncryptionLevel::Initial if self.role == Role::Server && too_small => {
+                return Outcome::Dropped(Dropped::Unexpected);
+            }
+            EncryptionLevel::ZeroRtt if self.role == Role::Client => return Outcome::Dropped(Dropped::Unexpected),
+            _ => {}
+        }
+        if !self.can_open(level) {
+            return self.park(arrival, packet);
+        }
+        match self.open(arrival.now, packet) {
+            Ok(Ok(opened)) => self.on_opened(arrival, level, opened),
+            Ok(Err(why)) => Outcome::Dropped(why),
+            Err(violation) => {
+                self.close_for(arrival.now, violation);
+                Outcome::Opened
+            }
+        }
+    }
+
+    /// Whether there are keys with which packets of a level may be opened now. 1-RTT packets may be
+    /// opened only once the handshake is complete (RFC 9001 section 5.7).
+    fn can_open(&self, level: EncryptionLevel) -> bool {
+        match level {
+            EncryptionLevel::Initial => self.spaces.initial.is_some(),
+            EncryptionLevel::Handshake => self.spaces.handshake.is_some(),
+            EncryptionLevel::ZeroRtt => self.spaces.data.early.is_some(),
+            EncryptionLevel::OneRtt => {
+                self.spaces.data.one_rtt.is_some() && self.handshake.state != HandshakeState::Incomplete
+            }
+        }
+    }
+
+    /// Keeps a packet whose keys may still come.
+    fn park(&mut self, arrival: Arrival, packet: Protected) -> Outcome {
+        let may_come = self.phase.is_alive()
+            && self.handshake.state == HandshakeState::Incomplete
+            && packet.level() != EncryptionLevel::Initial;
+        let (level, len) = (packet.level(), packet.len());
+        match may_come && self.parked.park(level, len, (arrival, packet)) {
+            true => Outcome::Parked,
+            false => Outcome::Dropped(Dropped::NoKeys),
+        }
+    }
+
+    /// Processes the packets whose keys have come.
+    fn replay_parked(&mut self, now: Time) {
+        while !self.parked.is_empty() {
+            let ready = [EncryptionLevel::Handshake, EncryptionLevel::ZeroRtt, EncryptionLevel::OneRtt]
+                .map(|level| (level, self.can_open(level)));
+            let waiting = self.parked.take(|level| ready.contains(&(level, true)));
+            let Some((arrival, packet)) = waiting else { return };
+            if let Outcome::Dropped(_) = self.receive_packet(Arrival { now, ..arrival }, packet) {
+                self.stats.packets_dropped += 1;
+            }
+        }
+    }
+
+    /// Header protection off, duplicates out, payload decrypted.
+    fn open(&mut self, now: Time, packet: Protected) -> Result<Result<Opened, Dropped>, Violation> {
+        let level = packet.level();
+        let pto = self.recovery.pto(SpaceId::Data);
+        let Some(numbers) = self.spaces.get(level.space()) else { return Ok(Err(Dropped::NoKeys)) };
+        let largest = numbers.received.largest();
+        let data = &self.spaces.data;
+        let keys = match level {
+            EncryptionLevel::Initial => self.spaces.initial.as_ref().map(|space| &space.keys.remote),
+            EncryptionLevel::Handshake => self.spaces.handshake.as_ref().map(|space| &space.keys.remote),
+            EncryptionLevel::ZeroRtt => data.early.as_ref(),
+            EncryptionLevel::OneRtt => None,
+        };
+        let header = keys.map(|keys| &keys.header).or(data.one_rtt.as_ref().map(|keys| keys.remote_header()));
+        let Some(header) = header else { return Ok(Err(Dropped::NoKeys)) };
+        let Ok(sealed) = packet.unprotect(header, largest) else { return Ok(Err(Dropped::Unreadable)) };
+        if numbers.received.is_duplicate(sealed.number()) {
+            return Ok(Err(Dropped::Duplicate));
+        }
+        let opened = match keys {
+            Some(keys) => sealed.open(&keys.packet),
+            None => {
+                let Some(keys) = &mut self.spaces.data.one_rtt else { return Ok(Err(Dropped::NoKeys)) };
+                let opened = keys.open(now, pto, sealed)?;
+                keys.check_limits()?;
+                opened
+            }
+        };
+        match opened {
+            // RFC 9000 section 17.2: checked only once the packet is authentic.
+            Some(opened) if opened.reserved_bits => {
+                Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "reserved bits are set"))
+            }
+            Some(opened) => Ok(Ok(opened)),
+            None => Ok(Err(Dropped::Forged)),
+        }
+    }
+
+    fn on_opened(&mut self, arrival: Arrival, level: EncryptionLevel, opened: Opened) -> Outcome {
+        if !self.check_source(&opened.header) {
+            return Outcome::Dropped(Dropped::Misaddressed);
+        }
+        let now = arrival.now;
+        self.stats.packets_received += 1;
+        if !self.phase.is_alive() {
+            self.look_for_close(now, level, &opened.payload);
+            return Outcome::Opened;
+        }
+        self.idle.on_received(now, self.recovery.pto(SpaceId::Data));
+        if self.role == Role::Server && level == EncryptionLevel::Handshake {
+            self.on_client_validated(now);
+        }
+        let dcid = *opened.header.dcid();
+        let digest = match self.on_frames(arrival, level, &dcid, &opened.payload) {
+            Ok(digest) => digest,
+            Err(violation) => {
+                self.close_for(now, violation);
+                return Outcome::Opened;
+            }
+        };
+        let Some(numbers) = self.spaces.get_mut(level.space()) else { return Outcome::Opened };
+        let largest_before = numbers.received.largest();
+        numbers.received.insert(opened.number);
+        let gaps = numbers.received.has_gaps();
+        numbers.acks.on_packet(now, opened.number, digest.ack_eliciting, arrival.ecn, largest_before, gaps);
+        let newest = largest_before.is_none_or(|largest| opened.number > largest);
+        if level == EncryptionLevel::OneRtt && newest && digest.non_probing {
+            self.follow_peer(arrival);
+        }
+        Outcome::Opened
+    }
+
+    /// The peer's connection ID is fixed by its first packet; packets with another are not its (RFC
+    /// 9000 section 7.2).
+    fn check_source(&mut self, header: &Header) -> bool {
+        let (Header::Initial { scid, .. } | Header::Handshake { scid, .. } | Header::ZeroRtt { scid, .. }) = header
+        else {
+            return true;
+        };
+        match self.handshake.peer_scid {
+            Some(known) => known == *scid,
+            None => {
+                self.handshake.peer_scid = Some(*scid);
+                self.peer_ids.set_initial(*scid);
+                true
+            }
+        }
+    }
+}

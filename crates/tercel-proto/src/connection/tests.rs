@@ -1,0 +1,440 @@
+//! Two connections, joined by a line that may lose datagrams.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tercel_wire::packet::invariant::{Invariant, LongHeader};
+
+use super::*;
+use crate::datagram::DatagramEvent;
+use crate::stream::StreamEvent;
+
+struct Issuer(u8, u64);
+
+impl ConnectionIdIssuer for Issuer {
+    fn issue(&mut self, entropy: &mut Entropy) -> (ConnectionId, ResetToken) {
+        self.1 += 1;
+        let mut id = [self.0; 8];
+        id[7] = self.1 as u8;
+        (ConnectionId::new(&id).unwrap(), ResetToken(entropy.array()))
+    }
+
+    fn len(&self) -> usize {
+        8
+    }
+}
+
+struct Pair {
+    now: Time,
+    client: Connection,
+    server: Option<Connection>,
+    server_config: Arc<rustls::ServerConfig>,
+    transport: Arc<TransportConfig>,
+    to_server: VecDeque<(Time, Vec<u8>, PathAddress)>,
+    to_client: VecDeque<(Time, Vec<u8>, PathAddress)>,
+    client_events: Vec<Event>,
+    server_events: Vec<Event>,
+    /// The client's address as the server sees it.
+    client_address: SocketAddr,
+    /// Says whether the datagram with this number is lost.
+    lose: Box<dyn FnMut(u64) -> bool>,
+    sent: u64,
+}
+
+const DELAY: Duration = Duration::from_millis(10);
+
+fn tls() -> (Arc<rustls::ServerConfig>, Arc<rustls::ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = [&rustls::version::TLS13];
+    let mut server = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    server.alpn_protocols = vec![b"test".to_vec()];
+    server.max_early_data_size = u32::MAX;
+    let mut client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.alpn_protocols = vec![b"test".to_vec()];
+    client.enable_early_data = true;
+    (Arc::new(server), Arc::new(client))
+}
+
+fn shared(transport: &Arc<TransportConfig>, seed: u8) -> Shared {
+    Shared {
+        transport: transport.clone(),
+        issuer: Box::new(Issuer(seed, 0)),
+        entropy: Entropy::from_seed([seed; 32]),
+    }
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], port))
+}
+
+const SERVER: ([u8; 4], u16) = ([198, 51, 100, 1], 443);
+
+impl Pair {
+    fn new(transport: TransportConfig) -> Self {
+        let (server, client) = tls();
+        Self::with_tls(transport, server, client, Time::from_nanos(1 << 40))
+    }
+
+    fn with_tls(
+        transport: TransportConfig,
+        server_config: Arc<rustls::ServerConfig>,
+        client_config: Arc<rustls::ClientConfig>,
+        now: Time,
+    ) -> Self {
+        let transport = Arc::new(transport);
+        let start = ClientStart {
+            tls: client_config,
+            server_name: "localhost".try_into().unwrap(),
+            version: Version::V1,
+            path: PathAddress { remote: SERVER.into(), local: None },
+            token: Bytes::new(),
+        };
+        Self {
+            now,
+            client: Connection::client(now, shared(&transport, 1), start).unwrap(),
+            server: None,
+            server_config,
+            transport,
+            to_server: VecDeque::new(),
+            to_client: VecDeque::new(),
+            client_events: Vec::new(),
+            server_events: Vec::new(),
+            client_address: address(1000),
+            lose: Box::new(|_| false),
+            sent: 0,
+        }
+    }
+
+    /// Polls one end; puts what it sends on the line.
+    fn flush(&mut self, client: bool) {
+        let (connection, line, events, from) = match client {
+            true => (&mut self.client, &mut self.to_server, &mut self.client_events, self.client_address),
+            false => match &mut self.server {
+                Some(server) => (server, &mut self.to_client, &mut self.server_events, SERVER.into()),
+                None => return,
+            },
+        };
+        while connection.poll_route().is_some() {}
+        while let Some(event) = connection.poll_event() {
+            if let Event::ClientHello(hello) = &event {
+                assert_eq!(hello.alpn, [b"test".to_vec()]);
+                let accept =
+                    ServerAccept { tls: self.server_config.clone(), transport: None, new_token: Bytes::from_static(b"t") };
+                connection.accept(self.now, accept).unwrap();
+            }
+            events.push(event);
+        }
+        let mut buf = Vec::new();
+        while let Some(transmit) = connection.poll_transmit(self.now, 10, &mut buf) {
+            let size = transmit.segment_size.unwrap_or(transmit.len);
+            for datagram in buf[..transmit.len].chunks(size) {
+                self.sent += 1;
+                if !(self.lose)(self.sent) {
+                    let path = PathAddress { remote: from, local: None };
+                    line.push_back((self.now + DELAY, datagram.to_vec(), path));
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        let due = |line: &mut VecDeque<(Time, Vec<u8>, PathAddress)>, now| {
+            let mut due = Vec::new();
+            while line.front().is_some_and(|(at, ..)| *at <= now) {
+                due.extend(line.pop_front());
+            }
+            due
+        };
+        for (_, data, path) in due(&mut self.to_server, self.now) {
+            if self.server.is_none() {
+                let Ok(Invariant::Long(LongHeader { dcid, scid, .. })) = Invariant::peek(&data, 8) else { continue };
+                let start = ServerStart {
+                    version: Version::V1,
+                    path,
+                    initial_dcid: ConnectionId::new(dcid).unwrap(),
+                    peer_cid: ConnectionId::new(scid).unwrap(),
+                    original_dcid: None,
+                    validated: false,
+                };
+                self.server = Some(Connection::server(self.now, shared(&self.transport, 2), start).unwrap());
+            }
+            if let Some(server) = &mut self.server {
+                server.receive(self.now, Datagram { path, ecn: Ecn::NotEct, data: BytesMut::from(&data[..]) });
+            }
+        }
+        for (_, data, path) in due(&mut self.to_client, self.now) {
+            self.client.receive(self.now, Datagram { path, ecn: Ecn::NotEct, data: BytesMut::from(&data[..]) });
+        }
+    }
+
+    /// One step of time: whatever is next. False if nothing is.
+    fn step(&mut self) -> bool {
+        // The application may have called in between.
+        self.flush(true);
+        self.flush(false);
+        let lines = [self.to_server.front(), self.to_client.front()].into_iter().flatten().map(|(at, ..)| *at);
+        let timers = [self.client.poll_timeout(), self.server.as_mut().and_then(Connection::poll_timeout)];
+        let Some(next) = lines.chain(timers.into_iter().flatten()).min() else { return false };
+        self.now = self.now.max(next);
+        self.deliver();
+        if self.client.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.client.timeout(self.now);
+        }
+        if let Some(server) = &mut self.server
+            && server.poll_timeout().is_some_and(|at| at <= self.now)
+        {
+            server.timeout(self.now);
+        }
+        self.flush(true);
+        self.flush(false);
+        true
+    }
+
+    /// Steps until `done` says yes.
+    fn run(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        for _ in 0..100_000 {
+            if done(self) {
+                return;
+            }
+            assert!(self.step() || done(self), "{what}: nothing happens any more");
+        }
+        panic!("{what}: not reached; {:?} {:?}", self.client.stats(), self.client_events);
+    }
+
+    fn connect(&mut self) {
+        self.run("the handshake", |pair| {
+            let confirmed = |events: &[Event]| events.iter().any(|event| matches!(event, Event::Confirmed));
+            confirmed(&pair.client_events) && confirmed(&pair.server_events)
+        });
+    }
+
+    fn server(&mut self) -> &mut Connection {
+        self.server.as_mut().unwrap()
+    }
+
+    /// Sends `len` bytes from the client, and checks them at the server.
+    fn upload(&mut self, len: usize) {
+        let data: Vec<u8> = (0..len).map(|at| (at * 7 + at / 251) as u8).collect();
+        let id = self.client.open_stream(Direction::Unidirectional).unwrap();
+        self.client.send(id, Bytes::from(data.clone()), true).unwrap();
+        let mut received = Vec::new();
+        let mut finished = false;
+        self.run("an upload", |pair| {
+            let now = pair.now;
+            let Some(server) = &mut pair.server else { return false };
+            loop {
+                match server.read(id, usize::MAX) {
+                    Ok(Read::Data(bytes)) => {
+                        server.consumed(now, id, bytes.len() as u64);
+                        received.extend_from_slice(&bytes);
+                    }
+                    Ok(Read::Finished) => finished = true,
+                    _ => break,
+                }
+            }
+            finished
+        });
+        assert!(received == data);
+    }
+}
+
+fn ends(events: &[Event]) -> Vec<&CloseReason> {
+    let end = |event| match event {
+        &Event::Closing(ref reason) => Some(reason),
+        _ => None,
+    };
+    events.iter().filter_map(end).collect()
+}
+
+#[test]
+fn a_handshake_takes_what_it_must() {
+    let mut pair = Pair::new(TransportConfig::default());
+    let start = pair.now;
+    pair.connect();
+    // One round trip to complete, another half for the confirmation (and the second Initial of a
+    // large ClientHello travels with the first).
+    assert!(pair.now.since(start) <= 5 * DELAY, "{:?}", pair.now.since(start));
+    assert!(pair.client_events.iter().any(|event| matches!(event, Event::Connected(connected)
+        if connected.alpn == b"test" && !connected.resumed)));
+    pair.run("the token", |pair| pair.client_events.iter().any(|event| matches!(event, Event::NewToken(_))));
+}
+
+#[test]
+fn data_arrives() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    pair.upload(1);
+    pair.upload(3_000_000);
+    assert_eq!(pair.client.stats().packets_lost, 0);
+    assert_eq!(pair.client.stats().mtu, 1472);
+}
+
+#[test]
+fn data_arrives_over_losses() {
+    for every in [2, 3, 5, 10, 50] {
+        let mut pair = Pair::new(TransportConfig::default());
+        // No regular pattern: a regular one can lose the same packet for ever.
+        let mut entropy = Entropy::from_seed([every as u8; 32]);
+        pair.lose = Box::new(move |_| entropy.below(every) == 0);
+        pair.connect();
+        pair.upload(200_000);
+    }
+}
+
+#[test]
+fn an_application_close_is_heard() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    let now = pair.now;
+    pair.client.close(now, 7u32.into(), Bytes::from_static(b"bye"));
+    pair.run("the close", |pair| !ends(&pair.server_events).is_empty());
+    assert!(pair.now.since(now) <= DELAY);
+    let reason = CloseReason::PeerApplication { code: 7u32.into(), reason: Bytes::from_static(b"bye") };
+    assert_eq!(ends(&pair.server_events), [&reason]);
+    pair.run("the end", |pair| {
+        pair.flush(true);
+        let closed = |events: &[Event]| events.iter().any(|event| matches!(event, Event::Closed));
+        closed(&pair.server_events) && closed(&pair.client_events)
+    });
+    assert!(!pair.step());
+}
+
+#[test]
+fn a_close_during_the_handshake_keeps_the_applications_secrets() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.run("the server", |pair| pair.server.is_some());
+    let now = pair.now;
+    pair.client.close(now, 7u32.into(), Bytes::from_static(b"bye"));
+    pair.run("the close", |pair| !ends(&pair.server_events).is_empty());
+    let code = TransportErrorCode::APPLICATION_ERROR;
+    assert_eq!(ends(&pair.server_events), [&CloseReason::PeerTransport { code, frame: 0, reason: Bytes::new() }]);
+}
+
+#[test]
+fn silence_ends_the_connection() {
+    let mut pair =
+        Pair::new(TransportConfig { max_idle_timeout: Duration::from_secs(5), ..TransportConfig::default() });
+    pair.connect();
+    pair.run("the end", |pair| !ends(&pair.server_events).is_empty() && !ends(&pair.client_events).is_empty());
+    assert_eq!(ends(&pair.client_events), [&CloseReason::IdleTimeout]);
+}
+
+#[test]
+fn a_handshake_that_nobody_answers_ends() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.lose = Box::new(|_| true);
+    let start = pair.now;
+    pair.run("the end", |pair| !ends(&pair.client_events).is_empty());
+    assert_eq!(ends(&pair.client_events), [&CloseReason::HandshakeTimeout]);
+    assert_eq!(pair.now.since(start), Duration::from_secs(10));
+}
+
+#[test]
+fn keys_are_updated_by_both_ends() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    for round in 1..4 {
+        pair.upload(10_000);
+        pair.run("an update by the client", |pair| pair.client.update_keys().is_ok());
+        pair.upload(10_000);
+        // Only a packet that was acknowledged proves that the peer has the keys.
+        pair.server().ping();
+        pair.run("an update by the server", |pair| pair.server().update_keys().is_ok());
+        pair.upload(10_000);
+        assert_eq!(pair.client.stats().key_updates, 2 * round);
+        assert_eq!(pair.server().stats().key_updates, 2 * round);
+    }
+    assert_eq!(pair.server().stats().packets_dropped, 0);
+}
+
+#[test]
+fn a_connection_survives_a_new_port_and_a_new_host() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    for moved_to in [address(2000), SocketAddr::from(([203, 0, 113, 9], 3000))] {
+        pair.client_address = moved_to;
+        pair.upload(300_000);
+        assert_eq!(pair.server().remote_address(), moved_to);
+    }
+    assert!(ends(&pair.server_events).is_empty());
+}
+
+#[test]
+fn datagrams_are_numbered_and_told_of() {
+    let mut pair = Pair::new(TransportConfig { max_datagram_frame_size: 65535, ..TransportConfig::default() });
+    pair.connect();
+    let max = pair.client.max_datagram_size().unwrap();
+    assert_eq!(pair.client.send_datagram(Bytes::from(vec![0; max + 1])), Err(ApiMisuse::DatagramTooLarge));
+    let number = pair.client.send_datagram(Bytes::from(vec![5; max])).unwrap();
+    pair.run("the datagram", |pair| {
+        pair.server_events.iter().any(|event| matches!(event, Event::Datagram(DatagramEvent::Received(data)) if data.len() == max))
+    });
+    let acknowledged = DatagramEvent::SendState { number, state: crate::datagram::DatagramSendState::Acknowledged };
+    pair.run("the news", |pair| {
+        pair.client_events.iter().any(|event| matches!(event, Event::Datagram(event) if *event == acknowledged))
+    });
+}
+
+#[test]
+fn early_data_arrives_with_the_first_flight_or_again() {
+    let (server, client) = tls();
+    let mut first = Pair::with_tls(TransportConfig::default(), server.clone(), client.clone(), Time::from_nanos(1 << 40));
+    first.connect();
+    first.upload(10);
+    for _ in 0..20 {
+        first.step();
+    }
+    let (other, _) = tls();
+    for (config, accepted) in [(server, true), (other, false)] {
+        let mut pair = Pair::with_tls(TransportConfig::default(), config, client.clone(), first.now);
+        let start = pair.now;
+        if !accepted {
+            // The other server's certificate is not one that this client trusts; what matters here
+            // is only that it says no, and why.
+            pair.client.open_stream(Direction::Unidirectional).unwrap();
+            pair.run("the refusal", |pair| !ends(&pair.client_events).is_empty());
+            continue;
+        }
+        let id = pair.client.open_stream(Direction::Unidirectional).unwrap();
+        pair.client.send(id, Bytes::from_static(b"early"), true).unwrap();
+        pair.run("early data", |pair| {
+            pair.server_events.iter().any(|event| matches!(event, Event::Stream(StreamEvent::Readable(_))))
+        });
+        assert_eq!(pair.now.since(start), DELAY, "early data takes half a round trip");
+        assert_eq!(pair.server().read(id, 100), Ok(Read::Data(Bytes::from_static(b"early"))));
+        pair.connect();
+        assert!(pair.client_events.iter().any(
+            |event| matches!(event, Event::Connected(connected) if connected.early_data_accepted && connected.resumed)
+        ));
+    }
+}
+
+#[test]
+fn what_an_attacker_can_make_us_send_is_bounded() {
+    let mut pair = Pair::new(TransportConfig::default());
+    // The client's answers never arrive.
+    let mut first = 0;
+    pair.lose = Box::new(move |_| {
+        first += 1;
+        first > 2
+    });
+    for _ in 0..200 {
+        pair.step();
+    }
+    let stats = pair.server().stats();
+    assert!(stats.bytes_sent <= 3 * stats.bytes_received, "{stats:?}");
+}

@@ -1,0 +1,72 @@
+//! Time passes: every component is asked what is due.
+
+use super::Connection;
+use super::phase::Phase;
+use crate::error::CloseReason;
+use crate::idle::Expired;
+use crate::space::Urgency;
+use crate::time::Time;
+
+impl Connection {
+    pub(super) fn on_timeout(&mut self, now: Time) {
+        if self.end_of_phase().is_some_and(|until| until <= now) {
+            self.phase = Phase::Closed;
+            self.on_closed();
+        }
+        if !self.phase.is_alive() {
+            return;
+        }
+        if self.blocked_until.is_some_and(|until| until <= now) {
+            self.blocked_until = None;
+        }
+        match self.idle.timeout(now) {
+            Some(Expired::Idle) => return self.end(CloseReason::IdleTimeout),
+            Some(Expired::Handshake) => return self.on_handshake_timeout(now),
+            Some(Expired::KeepAlive) => self.ping_due = true,
+            None => {}
+        }
+        self.on_recovery_timeout(now);
+        if let Some(keys) = &mut self.spaces.data.one_rtt {
+            keys.timeout(now);
+        }
+        self.on_path_timeout(now);
+        self.after_input(now);
+    }
+
+    /// A handshake that takes too long is closed with a word, in case the peer can hear it.
+    fn on_handshake_timeout(&mut self, now: Time) {
+        let farewell = super::closing::Farewell::Transport {
+            code: tercel_wire::TransportErrorCode::NO_ERROR,
+            frame: 0,
+            reason: bytes::Bytes::from_static(b"handshake timeout"),
+        };
+        self.begin_close(now, farewell, CloseReason::HandshakeTimeout);
+    }
+
+    fn on_recovery_timeout(&mut self, now: Time) {
+        let mut outcome = std::mem::take(&mut self.outcome);
+        self.recovery.timeout(now, &mut outcome);
+        self.settle(now, &mut outcome);
+        self.outcome = outcome;
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        if !self.phase.is_alive() {
+            return self.end_of_phase();
+        }
+        let acks = match self.spaces.data.numbers.acks.urgency(Time::ZERO) {
+            Urgency::By(at) if self.spaces.data.one_rtt.is_some() => Some(at),
+            _ => None,
+        };
+        let keys = self.spaces.data.one_rtt.as_ref().and_then(|keys| keys.next_timeout());
+        let times = [
+            self.recovery.next_timeout(),
+            self.idle.next_timeout(),
+            self.paths.next_timeout(),
+            self.blocked_until,
+            acks,
+            keys,
+        ];
+        times.into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,193 @@
+//! From the state of the connection to datagrams: which kind is due, and how many fit one batch.
+//!
+//! The order is the priority: a close; a probe of another path; a probe for a larger datagram size;
+//! and then the ordinary batch of equally large datagrams on the active path, which the driver can
+//! hand to the system in one call. What goes into one datagram is `packetize`'s business.
+
+use tercel_wire::packet::Header;
+use tercel_wire::packet::protection::PacketKey as _;
+use tercel_wire::{EncryptionLevel, Frame, SpaceId};
+
+use super::packetize::Sending;
+use super::phase::Phase;
+use super::{Connection, Transmit};
+use crate::close::HandshakeState;
+use crate::frames::SentFrame;
+use crate::path::mtu::BASE;
+use crate::path::{Ecn, Path, PathAddress};
+use crate::recovery::Allowance;
+use crate::time::Time;
+
+/// The smallest size to which a datagram with an Initial packet or a path probe is padded (RFC 9000
+/// sections 14.1 and 8.2.1).
+pub(super) const MIN_INITIAL_DATAGRAM: usize = 1200;
+
+/// After so many probe timeouts without an answer, datagrams are kept to the size that every path
+/// carries: the path may have become a black hole for larger ones.
+const CAUTIOUS_AFTER: u32 = 2;
+
+/// The path number of packets to addresses that are no path: an answer to a challenge from there.
+const NO_PATH: u32 = u32::MAX;
+
+impl Connection {
+    pub(super) fn transmit(&mut self, now: Time, max_datagrams: usize, buf: &mut Vec<u8>) -> Option<Transmit> {
+        let transmit = match self.phase {
+            Phase::Closed | Phase::Draining { .. } => None,
+            Phase::Closing(_) => self.transmit_close(now, buf),
+            Phase::Alive => self
+                .transmit_path_probe(now, buf)
+                .or_else(|| self.transmit_mtu_probe(now, buf))
+                .or_else(|| self.transmit_batch(now, max_datagrams.max(1), buf)),
+        }?;
+        let datagrams = transmit.segment_size.map_or(1, |size| transmit.len.div_ceil(size));
+        self.stats.datagrams_sent += datagrams as u64;
+        self.stats.bytes_sent += transmit.len as u64;
+        Some(transmit)
+    }
+
+    /// Datagrams of one size on the active path, as many as there is data, window and buffer for.
+    fn transmit_batch(&mut self, now: Time, max_datagrams: usize, buf: &mut Vec<u8>) -> Option<Transmit> {
+        let full = usize::from(self.paths.active.mtu.current());
+        let cautious = self.recovery.pto_count() >= CAUTIOUS_AFTER;
+        let size = if cautious { full.min(usize::from(BASE)) } else { full };
+        reserve(buf, size * max_datagrams);
+        let ecn = self.ecn_mark();
+        let (mut len, mut segment) = (0, None);
+        for _ in 0..max_datagrams {
+            let allowed = usize::try_from(self.paths.active.amplification.allowance()).unwrap_or(usize::MAX);
+            let end = len + size.min(segment.unwrap_or(size)).min(allowed);
+            let Some(datagram) = buf.get_mut(len..end) else { break };
+            let written = self.write_datagram(now, ecn, datagram);
+            if written == 0 {
+                break;
+            }
+            self.paths.active.amplification.on_sent(written);
+            len += written;
+            // Only the last datagram of a batch may be smaller than the first.
+            if *segment.get_or_insert(written) != written {
+                break;
+            }
+        }
+        self.note_end_of_batch(now, len);
+        let segment_size = segment.filter(|size| len > *size);
+        (len > 0).then_some(Transmit { path: self.paths.active.address, ecn, len, segment_size })
+    }
+
+    /// Remembers why sending ended: for want of data, or of window.
+    fn note_end_of_batch(&mut self, now: Time, len: usize) {
+        if len == 0 {
+            let blocked = matches!(self.recovery.allowance(now), Allowance::Blocked { .. });
+            self.recovery.set_app_limited(!blocked);
+            if !blocked || !self.has_data() {
+                self.blocked_until = None;
+            }
+        }
+        self.update_progress(now);
+    }
+
+    fn has_data(&self) -> bool {
+        self.streams.wants_to_send() || self.datagrams.wants_to_send() || self.spaces.data.numbers.crypto.wants_to_send()
+    }
+
+    /// Marks are told by the peer for each space on its own; only 1-RTT packets are marked.
+    fn ecn_mark(&self) -> Ecn {
+        match self.handshake.state {
+            HandshakeState::Confirmed => self.paths.active.ecn.mark(),
+            _ => Ecn::NotEct,
+        }
+    }
+
+    /// A PING, padded to a size that is to be tried.
+    fn transmit_mtu_probe(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
+        let ready = self.handshake.state == HandshakeState::Confirmed
+            && self.paths.active.amplification.is_validated()
+            && self.recovery.pto_count() == 0;
+        let path = &mut self.paths.active;
+        let size = if ready { path.mtu.next_probe(now)? } else { return None };
+        if !matches!(self.recovery.allowance(now), Allowance::Send { bytes } if bytes >= u64::from(size)) {
+            return None;
+        }
+        let (id, address, header) = (path.id, path.address, self.header(EncryptionLevel::OneRtt));
+        let len = self.transmit_alone(now, header, usize::from(size), id, true, buf, |sink| {
+            sink.push(&Frame::Ping, None);
+        })?;
+        self.paths.active.mtu.on_probe_sent(size);
+        Some(Transmit { path: address, ecn: Ecn::NotEct, len, segment_size: None })
+    }
+
+    /// A PATH_RESPONSE or PATH_CHALLENGE for another path than the active one.
+    fn transmit_path_probe(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
+        self.spaces.data.one_rtt.as_ref()?;
+        if self.handshake.state != HandshakeState::Confirmed {
+            return None;
+        }
+        if let Some(response) = self.paths.take_response_elsewhere() {
+            // RFC 9000 section 8.2.2: padded, unless that would amplify.
+            let size = MIN_INITIAL_DATAGRAM.min(response.budget);
+            let header = self.probe_header(&response.address);
+            let len = self.transmit_alone(now, header, size, NO_PATH, false, buf, |sink| {
+                sink.push(&Frame::PathResponse(response.data), None);
+            })?;
+            return Some(Transmit { path: response.address, ecn: Ecn::NotEct, len, segment_size: None });
+        }
+        let pto = self.recovery.pto(SpaceId::Data);
+        let entropy = &mut self.entropy;
+        let mut challenge = |path: &mut Option<Path>| -> Option<(u32, PathAddress, usize, [u8; 8])> {
+            let path = path.as_mut()?;
+            let room = usize::try_from(path.amplification.allowance()).unwrap_or(usize::MAX);
+            if room < MIN_INITIAL_DATAGRAM {
+                return None;
+            }
+            let data = path.validation.take_challenge(now, pto, entropy)?;
+            path.amplification.on_sent(MIN_INITIAL_DATAGRAM);
+            Some((path.id, path.address, MIN_INITIAL_DATAGRAM, data))
+        };
+        let paths = &mut self.paths;
+        let (id, address, size, data) = challenge(&mut paths.candidate).or_else(|| challenge(&mut paths.previous))?;
+        let header = self.probe_header(&address);
+        let len = self.transmit_alone(now, header, size, id, false, buf, |sink| {
+            sink.push(&Frame::PathChallenge(data), SentFrame::PathChallenge(data));
+        })?;
+        Some(Transmit { path: address, ecn: Ecn::NotEct, len, segment_size: None })
+    }
+
+    /// A path that is probed before it is used gets a connection ID of its own (RFC 9000 section
+    /// 9.5).
+    fn probe_header(&self, address: &PathAddress) -> Header {
+        let candidate = self.paths.candidate.as_ref().is_some_and(|path| path.address.is_same(address));
+        match (self.header(EncryptionLevel::OneRtt), self.peer_ids.next()) {
+            (Header::OneRtt { spin, key_phase, .. }, Some(dcid)) if candidate => {
+                Header::OneRtt { dcid, spin, key_phase }
+            }
+            (header, _) => header,
+        }
+    }
+
+    /// A datagram of one 1-RTT packet, padded to `size`.
+    #[allow(clippy::too_many_arguments)]
+    fn transmit_alone(
+        &mut self,
+        now: Time,
+        header: Header,
+        size: usize,
+        path: u32,
+        mtu_probe: bool,
+        buf: &mut Vec<u8>,
+        write: impl FnOnce(&mut crate::frames::FrameSink<'_, '_>),
+    ) -> Option<usize> {
+        reserve(buf, size);
+        let datagram = buf.get_mut(..size)?;
+        let level = EncryptionLevel::OneRtt;
+        let tag_len = self.sending_keys(level)?.1.tag_len();
+        let draft = self.draft_with(level, header, 0, datagram, tag_len, |_, sink| write(sink))?;
+        let sending = Sending { path, mtu_probe, ecn: Ecn::NotEct, pad_to: size };
+        Some(self.finish(now, draft, datagram, sending))
+    }
+}
+
+/// Makes sure that `buf` has `len` bytes. What they are does not matter, so nothing is cleared.
+pub(super) fn reserve(buf: &mut Vec<u8>, len: usize) {
+    if buf.len() < len {
+        buf.resize(len, 0);
+    }
+}

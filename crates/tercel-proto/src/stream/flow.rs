@@ -1,0 +1,131 @@
+//! Flow control (RFC 9000 section 4): limits on what may be sent, and windows for what is received.
+
+use std::time::Duration;
+
+use tercel_wire::{Frame, VarInt};
+
+use crate::frames::{FrameSink, SentFrame};
+use crate::time::Time;
+
+/// Whether a value is to be told to the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Say {
+    /// The peer knows, or will unless a packet is lost.
+    #[default]
+    Said,
+    /// It is to be told, or told again.
+    Due,
+}
+
+impl Say {
+    pub(super) const fn is_due(self) -> bool {
+        matches!(self, Self::Due)
+    }
+
+    /// Writes `frame` if it is due; false if it is and does not fit.
+    pub(super) fn write(&mut self, sink: &mut FrameSink<'_, '_>, frame: &Frame<'_>, record: SentFrame) -> bool {
+        if self.is_due() && !sink.push(frame, record) {
+            return false;
+        }
+        *self = Self::Said;
+        true
+    }
+}
+
+/// The peer's limit on the data of all streams.
+#[derive(Debug, Default)]
+pub(super) struct SendLimit {
+    limit: u64,
+    used: u64,
+    /// The limit at which DATA_BLOCKED is to be, and was last, said.
+    blocked: Option<u64>,
+    blocked_said: Option<u64>,
+}
+
+impl SendLimit {
+    pub(super) fn raise(&mut self, limit: u64) {
+        self.limit = self.limit.max(limit);
+    }
+
+    pub(super) const fn room(&self) -> u64 {
+        self.limit.saturating_sub(self.used)
+    }
+
+    pub(super) const fn use_up(&mut self, bytes: u64) {
+        self.used += bytes;
+    }
+
+    pub(super) fn note_blocked(&mut self) {
+        if self.blocked_said != Some(self.limit) {
+            self.blocked = Some(self.limit);
+        }
+    }
+
+    pub(super) fn is_blocked_due(&self) -> bool {
+        self.blocked == Some(self.limit)
+    }
+
+    pub(super) fn write_blocked(&mut self, sink: &mut FrameSink<'_, '_>) {
+        if self.is_blocked_due() && sink.push(&Frame::DataBlocked(self.limit), None) {
+            self.blocked = None;
+            self.blocked_said = Some(self.limit);
+        }
+    }
+}
+
+/// How much the peer may send. The window grows, up to a bound, while the application consumes a
+/// window's worth in less than two round trips: then the window is what holds the peer back.
+#[derive(Debug)]
+pub(super) struct ReceiveWindow {
+    limit: u64,
+    consumed: u64,
+    window: u64,
+    max: u64,
+    raised_at: Option<Time>,
+    pub(super) say: Say,
+}
+
+impl ReceiveWindow {
+    pub(super) fn new(window: u64, max: u64) -> Self {
+        Self { limit: window, consumed: 0, window, max: max.max(window), raised_at: None, say: Say::Said }
+    }
+
+    /// The highest offset that the peer may reach.
+    pub(super) const fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// The application consumed bytes. True if the peer is to be told of a higher limit.
+    pub(super) fn consume(&mut self, now: Time, rtt: Duration, bytes: u64) -> bool {
+        self.consumed += bytes;
+        if !self.is_half_used() {
+            return false;
+        }
+        if self.raised_at.is_some_and(|at| now.since(at) < 2 * rtt) {
+            self.window = (self.window * 2).min(self.max);
+        }
+        self.raised_at = Some(now);
+        self.raise();
+        true
+    }
+
+    /// Bytes that nobody will consume: they count as consumed, and say nothing about speed.
+    pub(super) fn consume_silently(&mut self, bytes: u64) {
+        self.consumed += bytes;
+        if bytes > 0 && self.is_half_used() {
+            self.raise();
+        }
+    }
+
+    const fn is_half_used(&self) -> bool {
+        self.limit.saturating_sub(self.consumed) <= self.window / 2
+    }
+
+    fn raise(&mut self) {
+        let limit = (self.consumed + self.window).min(VarInt::MAX.into_inner());
+        if limit > self.limit {
+            self.limit = limit;
+            self.say = Say::Due;
+        }
+    }
+}

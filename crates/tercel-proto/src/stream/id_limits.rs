@@ -1,0 +1,104 @@
+//! How many streams there may be (RFC 9000 section 4.6).
+
+use std::ops::Range;
+
+use tercel_wire::TransportErrorCode;
+
+use super::flow::Say;
+use crate::error::Violation;
+use crate::ranges::RangeSet;
+
+/// A larger limit could not be told (section 4.6).
+const MAX_STREAMS: u64 = 1 << 60;
+
+/// Streams of one direction that we open.
+#[derive(Debug, Default)]
+pub(super) struct LocalIds {
+    opened: u64,
+    limit: u64,
+}
+
+impl LocalIds {
+    pub(super) const fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    pub(super) const fn available(&self) -> u64 {
+        self.limit.saturating_sub(self.opened)
+    }
+
+    pub(super) fn open(&mut self) -> Option<u64> {
+        (self.opened < self.limit).then(|| {
+            self.opened += 1;
+            self.opened - 1
+        })
+    }
+
+    pub(super) const fn was_opened(&self, index: u64) -> bool {
+        index < self.opened
+    }
+
+    /// The peer permits so many; true if that is more than before.
+    pub(super) const fn raise(&mut self, limit: u64) -> bool {
+        let more = limit > self.limit;
+        if more {
+            self.limit = limit;
+        }
+        more
+    }
+
+    pub(super) const fn forget_limit(&mut self) {
+        self.limit = 0;
+    }
+}
+
+/// Streams of one direction that the peer opens.
+#[derive(Debug)]
+pub(super) struct RemoteIds {
+    opened: u64,
+    limit: u64,
+    /// How many may be open at once.
+    concurrent: u64,
+    closed: RangeSet,
+    closed_count: u64,
+    pub(super) say: Say,
+}
+
+impl RemoteIds {
+    pub(super) fn new(concurrent: u64) -> Self {
+        let concurrent = concurrent.min(MAX_STREAMS);
+        Self { opened: 0, limit: concurrent, concurrent, closed: RangeSet::new(), closed_count: 0, say: Say::Said }
+    }
+
+    pub(super) const fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// The peer uses stream `index`: opens it and all below (section 3.2), and gives those that are
+    /// new.
+    pub(super) fn open_up_to(&mut self, index: u64) -> Result<Range<u64>, Violation> {
+        if index >= self.limit {
+            return Err(Violation::new(TransportErrorCode::STREAM_LIMIT_ERROR, "more streams than allowed"));
+        }
+        let new = self.opened..(index + 1).max(self.opened);
+        self.opened = new.end;
+        Ok(new)
+    }
+
+    pub(super) fn is_open(&self, index: u64) -> bool {
+        index < self.opened && !self.closed.contains(index)
+    }
+
+    /// A stream is over: the peer may open another. It is told when an eighth of the streams have
+    /// ended, so that a frame pays.
+    pub(super) fn close(&mut self, index: u64) {
+        if self.closed.insert_one(index) {
+            self.closed_count += 1;
+        }
+        let limit = (self.closed_count + self.concurrent).min(MAX_STREAMS);
+        if limit - self.limit >= (self.concurrent / 8).max(1) {
+            self.limit = limit;
+            self.say = Say::Due;
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The sending part of a stream (RFC 9000 section 3.1).
+
+use bytes::Bytes;
+use tercel_wire::frame::StreamFrame;
+use tercel_wire::{ApplicationErrorCode, Frame, StreamId};
+
+use super::flow::Say;
+use super::send_buffer::SendBuffer;
+use crate::error::ApiMisuse;
+use crate::frames::{FrameSink, SentFrame};
+
+/// The states of section 3.1. Ready and Send differ in nothing that matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Ready or Send: data may be added.
+    Send,
+    /// The end is known; `fin` is whether it is to be sent (again).
+    DataSent { fin: Say },
+    /// Reset; `say` is whether RESET_STREAM is to be sent (again).
+    ResetSent { code: ApplicationErrorCode, say: Say },
+    /// Everything was acknowledged.
+    DataRecvd,
+    /// The reset was acknowledged.
+    ResetRecvd,
+}
+
+#[derive(Debug)]
+pub(super) struct Send {
+    state: State,
+    buffer: SendBuffer,
+    /// The peer's limit on this stream.
+    limit: u64,
+    fin_acked: bool,
+    /// The limit at which STREAM_DATA_BLOCKED was last said.
+    blocked_said: Option<u64>,
+    pub(super) priority: i32,
+}
+
+/// What a call to write did.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written {
+    /// Bytes that use up credit of the connection.
+    pub(super) new_bytes: u64,
+    pub(super) repeated_bytes: u64,
+    pub(super) next: Next,
+}
+
+/// What stands in the way of writing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The packet is full.
+    Full,
+    /// A frame was written and there is more; others have their turn.
+    More,
+    /// There is no more.
+    Nothing,
+    /// The stream's limit.
+    StreamBlocked,
+    /// The connection's limit.
+    ConnectionBlocked,
+}
+
+impl Send {
+    pub(super) fn new(limit: u64) -> Self {
+        Self {
+            state: State::Send,
+            buffer: SendBuffer::default(),
+            limit,
+            fin_acked: false,
+            blocked_said: None,
+            priority: 0,
+        }
+    }
+
+    pub(super) const fn is_done(&self) -> bool {
+        matches!(self.state, State::DataRecvd | State::ResetRecvd)
+    }
+
+    pub(super) fn raise_limit(&mut self, limit: u64) {
+        self.limit = self.limit.max(limit);
+    }
+
+    pub(super) fn push(&mut self, data: Bytes, fin: bool) -> Result<(), ApiMisuse> {
+        if self.state != State::Send {
+            return Err(ApiMisuse::SendClosed);
+        }
+        if self.buffer.end() + data.len() as u64 > tercel_wire::VarInt::MAX.into_inner() {
+            return Err(ApiMisuse::InvalidArgument("a stream carries at most 2^62 - 1 bytes"));
+        }
+        self.buffer.push(data);
+        if fin {
+            self.state = State::DataSent { fin: Say::Due };
+        }
+        Ok(())
+    }
+
+    pub(super) fn reset(&mut self, code: ApplicationErrorCode) -> Result<(), ApiMisuse> {
+        match self.state {
+            State::Send | State::DataSent { .. } => {
+                self.state = State::ResetSent { code, say: Say::Due };
+                self.buffer.clear();
+                Ok(())
+            }
+            _ => Err(ApiMisuse::SendClosed),
+        }
+    }
+
+    /// The peer wants no more. False if that changes nothing.
+    pub(super) fn on_stop(&mut self, code: ApplicationErrorCode) -> bool {
+        self.reset(code).is_ok()
+    }
+
+    fn has_data(&self) -> bool {
+        self.buffer.first_lost().is_some() || self.buffer.next() < self.buffer.end()
+    }
+
+    pub(super) fn wants_to_send(&self) -> bool {
+        match self.state {
+            State::Send => self.has_data(),
+            State::DataSent { fin } => fin.is_due() || self.has_data(),
+            _ => false,
+        }
+    }
+
+    /// Whether it can send something without credit of the connection: what is sent again, or an
+    /// end without data.
+    pub(super) fn needs_no_credit(&self) -> bool {
+        let only_fin = matches!(self.state, State::DataSent { fin: Say::Due }) && self.buffer.next() == self.buffer.end();
+        self.buffer.first_lost().is_some() || only_fin
+    }
+
+    /// Writes one STREAM frame, as large as room, data and limits permit.
+    pub(super) fn write_data(&mut self, id: StreamId, sink: &mut FrameSink<'_, '_>, credit: u64) -> Written {
+        let written = |new_bytes, repeated_bytes, next| Written { new_bytes, repeated_bytes, next };
+        let repeating = self.buffer.first_lost();
+        let start = repeating.unwrap_or(self.buffer.next());
+        let Some(room) = stream_room(id, start, sink.remaining()) else { return written(0, 0, Next::Full) };
+        let range = match repeating {
+            Some(_) => self.buffer.take_lost(room).unwrap_or(start..start),
+            None if start == self.buffer.end() => match self.state {
+                State::DataSent { fin: Say::Due } => start..start,
+                _ => return written(0, 0, Next::Nothing),
+            },
+            None if self.limit <= start => return written(0, 0, Next::StreamBlocked),
+            None if credit == 0 => return written(0, 0, Next::ConnectionBlocked),
+            None => self.buffer.take_new(room.min(credit).min(self.limit - start)),
+        };
+        let fin = matches!(self.state, State::DataSent { .. }) && range.end == self.buffer.end();
+        let len = (range.end - range.start) as usize;
+        let record = SentFrame::Stream { id, offset: range.start, len: len as u32, fin };
+        sink.push_stream(id, range.start, fin, len, self.buffer.slices(range), record);
+        if fin {
+            self.state = State::DataSent { fin: Say::Said };
+        }
+        let next = if self.wants_to_send() { Next::More } else { Next::Nothing };
+        match repeating {
+            Some(_) => written(0, len as u64, next),
+            None => written(len as u64, 0, next),
+        }
+    }
+
+    /// Writes RESET_STREAM or STREAM_DATA_BLOCKED if due; false if it does not fit.
+    pub(super) fn write_control(&mut self, id: StreamId, sink: &mut FrameSink<'_, '_>) -> bool {
+        if let State::ResetSent { code, say } = &mut self.state {
+            let frame = Frame::ResetStream { id, error: *code, final_size: self.buffer.next() };
+            return say.write(sink, &frame, SentFrame::ResetStream { id });
+        }
+        let blocked = self.buffer.next() >= self.limit && self.buffer.next() < self.buffer.end();
+        if blocked && self.blocked_said != Some(self.limit) {
+            if !sink.push(&Frame::StreamDataBlocked { id, limit: self.limit }, None) {
+                return false;
+            }
+            self.blocked_said = Some(self.limit);
+        }
+        true
+    }
+
+    /// A STREAM frame was acknowledged: how far everything is, and whether to the end, if that has
+    /// changed.
+    pub(super) fn acked(&mut self, offset: u64, len: u32, fin: bool) -> Option<(u64, bool)> {
+        let (State::Send | State::DataSent { .. }) = self.state else { return None };
+        let before = self.buffer.acked_to();
+        self.buffer.acked(offset..offset + u64::from(len));
+        self.fin_acked |= fin;
+        let whole = self.fin_acked && self.buffer.acked_to() == self.buffer.end();
+        if whole {
+            self.state = State::DataRecvd;
+        }
+        (whole || self.buffer.acked_to() > before).then(|| (self.buffer.acked_to(), whole))
+    }
+
+    /// A STREAM frame was lost.
+    pub(super) fn lost(&mut self, offset: u64, len: u32, fin: bool) {
+        let (State::Send | State::DataSent { .. }) = self.state else { return };
+        self.buffer.lost(offset..offset + u64::from(len));
+        if fin && !self.fin_acked {
+            self.state = State::DataSent { fin: Say::Due };
+        }
+    }
+
+    /// RESET_STREAM was acknowledged; true if that is news.
+    pub(super) const fn reset_acked(&mut self) -> bool {
+        let news = matches!(self.state, State::ResetSent { .. });
+        if news {
+            self.state = State::ResetRecvd;
+        }
+        news
+    }
+
+    /// RESET_STREAM was lost; true if it is to be said again.
+    pub(super) const fn reset_lost(&mut self) -> bool {
+        match &mut self.state {
+            State::ResetSent { say, .. } => {
+                *say = Say::Due;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Nothing that was sent arrived, and the limit never held.
+    pub(super) fn rewind(&mut self) {
+        self.limit = 0;
+        self.blocked_said = None;
+        match &mut self.state {
+            State::DataSent { fin } => *fin = Say::Due,
+            State::ResetSent { say, .. } => *say = Say::Due,
+            _ => {}
+        }
+        self.buffer.rewind();
+    }
+
+    #[cfg(test)]
+    pub(super) const fn state(&self) -> State {
+        self.state
+    }
+}
+
+/// How many bytes of data fit a STREAM frame in `remaining` bytes; `None` if not one.
+fn stream_room(id: StreamId, offset: u64, remaining: usize) -> Option<u64> {
+    let overhead = StreamFrame::header_len(id, offset, remaining);
+    remaining.checked_sub(overhead).filter(|room| *room > 0).map(|room| room as u64)
+}

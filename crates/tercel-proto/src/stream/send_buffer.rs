@@ -1,0 +1,111 @@
+//! What a stream has to send, until it is acknowledged. The application's bytes are kept as they
+//! came, by reference, and copied once: into a packet.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::ranges::RangeSet;
+
+#[derive(Debug, Default)]
+pub(super) struct SendBuffer {
+    /// Each with its offset; those acknowledged whole are gone.
+    chunks: VecDeque<(u64, Bytes)>,
+    /// Where the next byte of the application will be.
+    end: u64,
+    /// The first byte never sent.
+    next: u64,
+    /// Everything below is acknowledged.
+    acked_to: u64,
+    /// Acknowledged above that.
+    acked: RangeSet,
+    lost: RangeSet,
+}
+
+impl SendBuffer {
+    pub(super) const fn end(&self) -> u64 {
+        self.end
+    }
+
+    pub(super) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub(super) const fn acked_to(&self) -> u64 {
+        self.acked_to
+    }
+
+    pub(super) fn push(&mut self, data: Bytes) {
+        if !data.is_empty() {
+            let offset = self.end;
+            self.end += data.len() as u64;
+            self.chunks.push_back((offset, data));
+        }
+    }
+
+    /// The first byte that is to be sent again.
+    pub(super) fn first_lost(&self) -> Option<u64> {
+        self.lost.first().map(|range| range.start)
+    }
+
+    /// Takes at most `max` bytes to send again.
+    pub(super) fn take_lost(&mut self, max: u64) -> Option<Range<u64>> {
+        self.lost.pop_first(max)
+    }
+
+    /// Takes at most `max` bytes to send for the first time.
+    pub(super) fn take_new(&mut self, max: u64) -> Range<u64> {
+        let range = self.next..self.end.min(self.next.saturating_add(max));
+        self.next = range.end;
+        range
+    }
+
+    /// The bytes of a range, in pieces.
+    pub(super) fn slices(&self, range: Range<u64>) -> impl Iterator<Item = &[u8]> {
+        let first = self.chunks.partition_point(|(offset, data)| offset + data.len() as u64 <= range.start);
+        self.chunks.range(first..).take_while(move |(offset, _)| *offset < range.end).map(move |(offset, data)| {
+            let start = range.start.saturating_sub(*offset) as usize;
+            let end = ((range.end - offset) as usize).min(data.len());
+            &data[start..end]
+        })
+    }
+
+    pub(super) fn acked(&mut self, range: Range<u64>) {
+        self.lost.remove(range.clone());
+        if range.start <= self.acked_to && self.acked.is_empty() {
+            self.acked_to = self.acked_to.max(range.end);
+        } else {
+            self.acked.insert(range.start.max(self.acked_to)..range.end);
+            if let Some(first) = self.acked.first().filter(|first| first.start <= self.acked_to) {
+                self.acked_to = self.acked_to.max(first.end);
+                self.acked.drop_first();
+            }
+        }
+        while self.chunks.front().is_some_and(|(offset, data)| offset + data.len() as u64 <= self.acked_to) {
+            self.chunks.pop_front();
+        }
+    }
+
+    pub(super) fn lost(&mut self, range: Range<u64>) {
+        let range = range.start.max(self.acked_to)..range.end;
+        if range.is_empty() {
+            return;
+        }
+        let missing: Vec<_> = self.acked.missing_in(range).collect();
+        missing.into_iter().for_each(|range| self.lost.insert(range));
+    }
+
+    /// Nothing that was sent arrived, nor will.
+    pub(super) fn rewind(&mut self) {
+        self.next = self.acked_to;
+        self.lost = RangeSet::new();
+        self.acked = RangeSet::new();
+    }
+
+    /// Nothing more will be sent.
+    pub(super) fn clear(&mut self) {
+        self.chunks.clear();
+        self.lost = RangeSet::new();
+    }
+}
