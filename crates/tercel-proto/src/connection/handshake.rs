@@ -433,6 +433,7 @@ impl Connection {
         self.spaces.data.numbers.acks = AckPolicy::new(config.ack_threshold, config.max_ack_delay);
         self.idle =
             crate::idle::Idle::new(self.handshake.started, config.max_idle_timeout, config.handshake_timeout, config.keep_alive);
+        self.recovery.configure(&config);
         self.config = config;
     }
 }

@@ -76,7 +76,7 @@ impl Core {
                 self.binding = binding;
                 self.socket = socket;
                 self.shared.facts().local = address;
-                self.proto.local_address_changed(self.now);
+                self.proto.local_address_changed();
             }
             ConnectionOperation::Inspect(look) => look(&Inspect { proto: &self.proto }),
             ConnectionOperation::Dropped if self.handler.is_none() => {

@@ -292,7 +292,9 @@ impl Worker {
         };
         let remote = datagram.path.remote;
         let local = datagram.path.local.map_or(binding.address, |ip| SocketAddr::new(ip, binding.address.port()));
-        let mut proto = proto::Connection::server(self.floor.now, self.floor.shared(transport.clone()), start);
+        let Ok(mut proto) = proto::Connection::server(self.floor.now, self.floor.shared(transport.clone()), start) else {
+            return;
+        };
         proto.receive(self.floor.now, datagram);
         if proto.stats().packets_received == 0 {
             // Nothing in it was authentic: it costs no state.
