@@ -169,6 +169,7 @@ impl Connection {
         if let Err(violation) = result {
             self.close_for(now, violation);
         }
+        self.replay_parked(now);
         self.after_input(now);
         Ok(())
     }

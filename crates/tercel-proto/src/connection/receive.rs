@@ -202,7 +202,7 @@ impl Connection {
     }
 
     /// Processes the packets whose keys have come.
-    fn replay_parked(&mut self, now: Time) {
+    pub(super) fn replay_parked(&mut self, now: Time) {
         while !self.parked.is_empty() {
             let ready = [EncryptionLevel::Handshake, EncryptionLevel::ZeroRtt, EncryptionLevel::OneRtt]
                 .map(|level| (level, self.can_open(level)));
