@@ -1,5 +1,5 @@
 //! What the tests over real sockets share: a certificate, configurations, and handlers that record.
-#![allow(dead_code, reason = "not every test uses everything")]
+#![allow(dead_code, clippy::unwrap_used, reason = "for tests, and not every one uses everything")]
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver, Sender};
