@@ -40,11 +40,9 @@ impl Farewell {
             (CloseFrame::Transport, Self::Transport { code, frame, reason }) => {
                 ConnectionClose::Transport { error: *code, frame_type: *frame, reason: &reason[..fit(reason)] }
             }
-            _ => ConnectionClose::Transport {
-                error: TransportErrorCode::APPLICATION_ERROR,
-                frame_type: 0,
-                reason: &[],
-            },
+            _ => {
+                ConnectionClose::Transport { error: TransportErrorCode::APPLICATION_ERROR, frame_type: 0, reason: &[] }
+            }
         })
     }
 }

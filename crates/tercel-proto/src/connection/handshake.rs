@@ -234,8 +234,8 @@ impl Connection {
     fn on_peer_parameters(&mut self, parameters: &TransportParameters) -> Result<(), Violation> {
         let handshake = &self.handshake;
         let source = parameters.initial_source_connection_id == handshake.peer_scid;
-        let original = self.role == Role::Server
-            || parameters.original_destination_connection_id == Some(handshake.original_dcid);
+        let original =
+            self.role == Role::Server || parameters.original_destination_connection_id == Some(handshake.original_dcid);
         let retry = self.role == Role::Server || parameters.retry_source_connection_id == handshake.retry_scid;
         if !(source && original && retry) {
             return Err(Violation::new(
@@ -256,11 +256,7 @@ impl Connection {
             }
             self.peer_ids.add_preferred(preferred.connection_id, preferred.reset_token);
         }
-        self.local_ids.set_limit(
-            parameters.active_connection_id_limit,
-            self.issuer.as_mut(),
-            &mut self.entropy,
-        );
+        self.local_ids.set_limit(parameters.active_connection_id_limit, self.issuer.as_mut(), &mut self.entropy);
         Ok(())
     }
 
@@ -430,10 +426,15 @@ impl Connection {
 
     fn adopt_config(&mut self, config: Arc<TransportConfig>) {
         self.streams = crate::stream::Streams::new(self.role, &config);
-        self.datagrams = crate::datagram::Datagrams::new(config.max_datagram_frame_size.into(), config.datagram_send_buffer);
+        self.datagrams =
+            crate::datagram::Datagrams::new(config.max_datagram_frame_size.into(), config.datagram_send_buffer);
         self.spaces.data.numbers.acks = AckPolicy::new(config.ack_threshold, config.max_ack_delay);
-        self.idle =
-            crate::idle::Idle::new(self.handshake.started, config.max_idle_timeout, config.handshake_timeout, config.keep_alive);
+        self.idle = crate::idle::Idle::new(
+            self.handshake.started,
+            config.max_idle_timeout,
+            config.handshake_timeout,
+            config.keep_alive,
+        );
         self.recovery.configure(&config);
         self.config = config;
     }

@@ -186,10 +186,8 @@ impl Connection {
         let bytes = handshake::encode(&parameters, &mut shared.entropy);
         let tls = tls::Handshake::client(start.tls, start.version, start.server_name, bytes)?;
         let path = Path::new(0, start.path, &shared.transport, AntiAmplification::Validated);
-        let handshake = Handshake {
-            token: start.token,
-            ..Handshake::new(now, Tls::Running(Box::new(tls)), initial_dcid, scid)
-        };
+        let handshake =
+            Handshake { token: start.token, ..Handshake::new(now, Tls::Running(Box::new(tls)), initial_dcid, scid) };
         let mut connection =
             Self::new(now, Role::Client, start.version, shared, handshake, path, reset_token, initial_dcid)?;
         connection.offer_early_data();

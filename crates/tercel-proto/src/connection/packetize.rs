@@ -96,9 +96,7 @@ impl Connection {
     pub(super) fn header(&self, level: EncryptionLevel) -> Header {
         let (version, dcid, scid) = (self.version, self.peer_ids.current(), self.handshake.local_scid);
         match level {
-            EncryptionLevel::Initial => {
-                Header::Initial { version, dcid, scid, token: self.handshake.token.clone() }
-            }
+            EncryptionLevel::Initial => Header::Initial { version, dcid, scid, token: self.handshake.token.clone() },
             EncryptionLevel::ZeroRtt => Header::ZeroRtt { version, dcid, scid },
             EncryptionLevel::Handshake => Header::Handshake { version, dcid, scid },
             EncryptionLevel::OneRtt => {
@@ -294,9 +292,7 @@ impl Connection {
         if handshake.done_due && sink.push(&Frame::HandshakeDone, SentFrame::HandshakeDone) {
             handshake.done_due = false;
         }
-        if handshake.new_token_due
-            && sink.push(&Frame::NewToken { token: &handshake.new_token }, SentFrame::NewToken)
-        {
+        if handshake.new_token_due && sink.push(&Frame::NewToken { token: &handshake.new_token }, SentFrame::NewToken) {
             handshake.new_token_due = false;
         }
     }

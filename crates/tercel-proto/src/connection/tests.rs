@@ -70,11 +70,7 @@ fn tls() -> (Arc<rustls::ServerConfig>, Arc<rustls::ClientConfig>) {
 }
 
 fn shared(transport: &Arc<TransportConfig>, seed: u8) -> Shared {
-    Shared {
-        transport: transport.clone(),
-        issuer: Box::new(Issuer(seed, 0)),
-        entropy: Entropy::from_seed([seed; 32]),
-    }
+    Shared { transport: transport.clone(), issuer: Box::new(Issuer(seed, 0)), entropy: Entropy::from_seed([seed; 32]) }
 }
 
 fn address(port: u16) -> SocketAddr {
@@ -132,8 +128,11 @@ impl Pair {
         while let Some(event) = connection.poll_event() {
             if let Event::ClientHello(hello) = &event {
                 assert_eq!(hello.alpn, [b"test".to_vec()]);
-                let accept =
-                    ServerAccept { tls: self.server_config.clone(), transport: None, new_token: Bytes::from_static(b"t") };
+                let accept = ServerAccept {
+                    tls: self.server_config.clone(),
+                    transport: None,
+                    new_token: Bytes::from_static(b"t"),
+                };
                 connection.accept(self.now, accept).unwrap();
             }
             events.push(event);
@@ -382,7 +381,9 @@ fn datagrams_are_numbered_and_told_of() {
     assert_eq!(pair.client.send_datagram(Bytes::from(vec![0; max + 1])), Err(ApiMisuse::DatagramTooLarge));
     let number = pair.client.send_datagram(Bytes::from(vec![5; max])).unwrap();
     pair.run("the datagram", |pair| {
-        pair.server_events.iter().any(|event| matches!(event, Event::Datagram(DatagramEvent::Received(data)) if data.len() == max))
+        pair.server_events
+            .iter()
+            .any(|event| matches!(event, Event::Datagram(DatagramEvent::Received(data)) if data.len() == max))
     });
     let acknowledged = DatagramEvent::SendState { number, state: crate::datagram::DatagramSendState::Acknowledged };
     pair.run("the news", |pair| {
@@ -393,7 +394,8 @@ fn datagrams_are_numbered_and_told_of() {
 #[test]
 fn early_data_arrives_with_the_first_flight_or_again() {
     let (server, client) = tls();
-    let mut first = Pair::with_tls(TransportConfig::default(), server.clone(), client.clone(), Time::from_nanos(1 << 40));
+    let mut first =
+        Pair::with_tls(TransportConfig::default(), server.clone(), client.clone(), Time::from_nanos(1 << 40));
     first.connect();
     first.upload(10);
     for _ in 0..20 {

@@ -86,7 +86,9 @@ impl Connection {
     }
 
     fn has_data(&self) -> bool {
-        self.streams.wants_to_send() || self.datagrams.wants_to_send() || self.spaces.data.numbers.crypto.wants_to_send()
+        self.streams.wants_to_send()
+            || self.datagrams.wants_to_send()
+            || self.spaces.data.numbers.crypto.wants_to_send()
     }
 
     /// Marks are told by the peer for each space on its own; only 1-RTT packets are marked.

@@ -18,9 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tercel_wire::frame::StreamFrame;
-use tercel_wire::{
-    ApplicationErrorCode, Direction, Frame, Role, StreamId, TransportErrorCode, TransportParameters,
-};
+use tercel_wire::{ApplicationErrorCode, Direction, Frame, Role, StreamId, TransportErrorCode, TransportParameters};
 
 use self::flow::{ReceiveWindow, Say, SendLimit};
 use self::id_limits::{LocalIds, RemoteIds};
@@ -364,8 +362,7 @@ impl Streams {
     pub fn on_max_streams(&mut self, direction: Direction, maximum: u64) {
         if self.local[direction as usize].raise(maximum) {
             self.events.push_back(StreamEvent::Available(direction));
-            let held: Vec<StreamId> =
-                self.streams.keys().filter(|id| id.initiator() == self.role).copied().collect();
+            let held: Vec<StreamId> = self.streams.keys().filter(|id| id.initiator() == self.role).copied().collect();
             held.into_iter().for_each(|id| self.reschedule(id));
         }
     }

@@ -125,7 +125,8 @@ impl Send {
     /// Whether it can send something without credit of the connection: what is sent again, or an
     /// end without data.
     pub(super) fn needs_no_credit(&self) -> bool {
-        let only_fin = matches!(self.state, State::DataSent { fin: Say::Due }) && self.buffer.next() == self.buffer.end();
+        let only_fin =
+            matches!(self.state, State::DataSent { fin: Say::Due }) && self.buffer.next() == self.buffer.end();
         self.buffer.first_lost().is_some() || only_fin
     }
 

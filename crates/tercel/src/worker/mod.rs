@@ -292,7 +292,8 @@ impl Worker {
         };
         let remote = datagram.path.remote;
         let local = datagram.path.local.map_or(binding.address, |ip| SocketAddr::new(ip, binding.address.port()));
-        let Ok(mut proto) = proto::Connection::server(self.floor.now, self.floor.shared(transport.clone()), start) else {
+        let Ok(mut proto) = proto::Connection::server(self.floor.now, self.floor.shared(transport.clone()), start)
+        else {
             return;
         };
         proto.receive(self.floor.now, datagram);
@@ -382,21 +383,25 @@ impl Worker {
                 let dcid = ConnectionId::new(header.dcid).ok();
                 match dcid.and_then(|dcid| self.floor.routes.connection(&dcid)) {
                     Some(slot) => self.arrive(slot, datagram),
-                    None => self.unknown_long(socket, dcid, datagram),
+                    None => {
+                        // Perhaps of a connection of another worker. If that knows it neither, it is
+                        // the beginning of one, there as well as here.
+                        let here = match dcid {
+                            Some(dcid) => self.forward(socket, &dcid, datagram),
+                            None => Some(datagram),
+                        };
+                        if let Some(datagram) = here {
+                            self.unknown_long(socket, datagram);
+                        }
+                    }
                 }
                 None
             }
         }
     }
 
-    fn unknown_long(&mut self, socket: SocketId, dcid: Option<ConnectionId>, datagram: Datagram) {
+    fn unknown_long(&mut self, socket: SocketId, datagram: Datagram) {
         let Ok((header, _)) = LongHeader::decode(&datagram.data) else { return };
-        let first = header.is_initial() || !header.version.is_supported();
-        if let (false, Some(dcid)) = (first, dcid) {
-            // Not the beginning of anything: at most of a connection of another worker.
-            self.forward(socket, &dcid, datagram);
-            return;
-        }
         if self.shut_down || self.floor.sockets.listeners(socket).is_empty() {
             return;
         }
@@ -463,8 +468,10 @@ impl Worker {
             },
             Invariant::Long(header) => {
                 let slot = ConnectionId::new(header.dcid).ok().and_then(|dcid| self.floor.routes.connection(&dcid));
-                if let Some(slot) = slot {
-                    self.arrive(slot, datagram);
+                match (slot, self.floor.sockets.at(address)) {
+                    (Some(slot), _) => self.arrive(slot, datagram),
+                    (None, Some(socket)) => self.unknown_long(socket, datagram),
+                    (None, None) => {}
                 }
             }
         }
