@@ -1,1 +1,17 @@
-//! .
+//! Tercel in virtual time: a network that loses, delays, reorders, repeats, damages and renames
+//! datagrams, hosts that run the protocol, and scenarios that say what must come out.
+//!
+//! Everything grows from one seed, so every run can be repeated byte by byte. A [`World`] holds the
+//! hosts and the [`network`]; [`scenario`] makes worlds and judges them; [`host`] runs bare protocol
+//! connections, [`workers`] the whole runtime. TLS is real but for the key exchange and the
+//! randomness, see [`crypto`].
+#![forbid(unsafe_code)]
+
+pub mod crypto;
+pub mod network;
+pub mod random;
+
+pub mod world;
+
+pub use random::Random;
+pub use world::{Host, World};
