@@ -62,7 +62,7 @@ impl Cubic {
         // Section 4.4 and 4.5: toward where the curve will be a round trip from now, at most half
         // the window more in that time.
         let target = epoch.curve(elapsed + rtt, mtu).clamp(window, window + window / 2);
-        epoch.rest += (Fixed::from(target - window) * Fixed::from(bytes) << PLACES) / Fixed::from(window.max(1));
+        epoch.rest += ((Fixed::from(target - window) * Fixed::from(bytes)) << PLACES) / Fixed::from(window.max(1));
         let whole = epoch.rest >> PLACES;
         epoch.rest -= whole << PLACES;
         window + whole as u64
@@ -107,7 +107,7 @@ impl Epoch {
     /// until it is back where it was, and then one.
     fn grow_reno(&mut self, bytes: u64, window: u64, prior: u64, mtu: u64) -> u64 {
         let (numerator, denominator) = if self.w_est >> PLACES < Fixed::from(prior) { (9, 17) } else { (1, 1) };
-        let step = Fixed::from(bytes) * Fixed::from(mtu) * numerator << PLACES;
+        let step = (Fixed::from(bytes) * Fixed::from(mtu) * numerator) << PLACES;
         self.w_est += step / (Fixed::from(window.max(1)) * denominator);
         (self.w_est >> PLACES) as u64
     }

@@ -508,4 +508,6 @@ fn in_flight_on(sent: &SentWindow, path: u32) -> u64 {
 }
 
 #[cfg(test)]
+mod link_tests;
+#[cfg(test)]
 mod tests;

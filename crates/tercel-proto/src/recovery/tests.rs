@@ -574,7 +574,7 @@ impl Model {
     fn settle(&mut self, outcome: &AckOutcome) {
         for packet in outcome.acked.iter().chain(&outcome.lost) {
             let known = self.flight.remove(&(packet.level.space(), packet.number));
-            assert_eq!(known.is_some(), true, "settled twice: {packet:?}");
+            assert!(known.is_some(), "settled twice: {packet:?}");
         }
     }
 
