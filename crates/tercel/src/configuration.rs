@@ -2,26 +2,172 @@
 
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, KeyLogFile, RootCertStore, ServerConfig};
 use tercel_proto::config::TransportConfig;
 
+use crate::credential::{Identity, PinnedVerifier, Trust};
+use crate::settings::Settings;
 use crate::status::Error;
 
-/// Settings, application protocols and a credential; cheap to clone.
-#[derive(Clone)]
+/// Settings, application protocols and a credential; cheap to clone. One configuration can serve a
+/// client, a server, or both.
+#[derive(Debug, Clone)]
 pub struct Configuration {
-    client: Option<Arc<rustls::ClientConfig>>,
-    server: Option<Arc<rustls::ServerConfig>>,
+    client: Option<Arc<ClientConfig>>,
+    server: Option<Arc<ServerConfig>>,
     transport: Arc<TransportConfig>,
+    send_buffer: usize,
+}
+
+/// A client's credential.
+#[derive(Debug, Clone)]
+pub struct ClientCredential {
+    /// Whom it trusts.
+    pub trust: Trust,
+    /// Its own certificate, for servers that ask for one. None in most cases.
+    pub identity: Option<Identity>,
+}
+
+/// A server's credential.
+#[derive(Debug, Clone)]
+pub struct ServerCredential {
+    /// Its certificate.
+    pub identity: Identity,
+    /// Whether clients must show a certificate.
+    pub clients: ClientAuthentication,
+}
+
+/// Whether clients must show a certificate.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ClientAuthentication {
+    /// They are not asked.
+    None,
+    /// They may show one; if they do, one of these authorities must have signed it.
+    Optional(Arc<RootCertStore>),
+    /// They must show one that one of these authorities has signed.
+    Required(Arc<RootCertStore>),
+}
+
+impl From<Trust> for ClientCredential {
+    fn from(trust: Trust) -> Self {
+        Self { trust, identity: None }
+    }
+}
+
+impl From<Identity> for ServerCredential {
+    fn from(identity: Identity) -> Self {
+        Self { identity, clients: ClientAuthentication::None }
+    }
+}
+
+/// TLS 1.3 by aws-lc-rs, X25519MLKEM768 first.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn tls_error(error: impl std::fmt::Display) -> Error {
+    Error::tls(error.to_string())
+}
+
+fn protocols<P: AsRef<[u8]>>(alpn: &[P]) -> Result<Vec<Vec<u8>>, Error> {
+    let protocols: Vec<Vec<u8>> = alpn.iter().map(|protocol| protocol.as_ref().to_vec()).collect();
+    match !protocols.is_empty() && protocols.iter().all(|protocol| (1..=255).contains(&protocol.len())) {
+        true => Ok(protocols),
+        false => Err(Error::InvalidArgument("a configuration needs application protocols of 1 to 255 bytes")),
+    }
 }
 
 impl Configuration {
+    /// For clients. SSLKEYLOGFILE in the environment, if set, names a file for TLS keys.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a setting or protocol out of range, [`Error::Tls`] for a
+    /// credential that cannot be used.
+    pub fn client<P: AsRef<[u8]>>(
+        alpn: &[P],
+        settings: Settings,
+        credential: impl Into<ClientCredential>,
+    ) -> Result<Self, Error> {
+        let ClientCredential { trust, identity } = credential.into();
+        let provider = provider();
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(tls_error)?;
+        let builder = match trust {
+            Trust::Roots(roots) => builder.with_root_certificates(roots),
+            Trust::Pinned(fingerprint) => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(PinnedVerifier { fingerprint, provider }))
+            }
+        };
+        let mut tls = match identity {
+            Some(Identity { chain, key }) => builder.with_client_auth_cert(chain, key).map_err(tls_error)?,
+            None => builder.with_no_client_auth(),
+        };
+        tls.alpn_protocols = protocols(alpn)?;
+        tls.enable_early_data = true;
+        tls.key_log = Arc::new(KeyLogFile::new());
+        Ok(Self { client: Some(Arc::new(tls)), ..Self::of(settings)? })
+    }
+
+    /// For servers. SSLKEYLOGFILE in the environment, if set, names a file for TLS keys.
+    ///
+    /// # Errors
+    /// As for [`client`](Self::client).
+    pub fn server<P: AsRef<[u8]>>(
+        alpn: &[P],
+        settings: Settings,
+        credential: impl Into<ServerCredential>,
+    ) -> Result<Self, Error> {
+        let ServerCredential { identity, clients } = credential.into();
+        let provider = provider();
+        let verifier = |roots| WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(tls_error)?;
+        let builder = match clients {
+            ClientAuthentication::None => builder.with_no_client_auth(),
+            ClientAuthentication::Optional(roots) => {
+                builder.with_client_cert_verifier(verifier(roots).allow_unauthenticated().build().map_err(tls_error)?)
+            }
+            ClientAuthentication::Required(roots) => {
+                builder.with_client_cert_verifier(verifier(roots).build().map_err(tls_error)?)
+            }
+        };
+        let mut tls = builder.with_single_cert(identity.chain, identity.key).map_err(tls_error)?;
+        tls.alpn_protocols = protocols(alpn)?;
+        tls.max_early_data_size = u32::MAX;
+        tls.key_log = Arc::new(KeyLogFile::new());
+        Ok(Self { server: Some(Arc::new(tls)), ..Self::of(settings)? })
+    }
+
+    fn of(settings: Settings) -> Result<Self, Error> {
+        Ok(Self { client: None, server: None, transport: settings.transport()?, send_buffer: settings.send_buffer })
+    }
+
     /// Of ready-made TLS configurations, for a client, a server or both, with ALPN protocols set.
     pub fn from_tls(
-        client: Option<Arc<rustls::ClientConfig>>,
-        server: Option<Arc<rustls::ServerConfig>>,
+        client: Option<Arc<ClientConfig>>,
+        server: Option<Arc<ServerConfig>>,
         transport: Arc<TransportConfig>,
     ) -> Self {
-        Self { client, server, transport }
+        Self { client, server, transport, send_buffer: Settings::default().send_buffer }
+    }
+
+    /// Server: forgets what clients could resume, and takes no early data.
+    #[must_use]
+    pub fn without_resumption(mut self) -> Self {
+        if let Some(tls) = &mut self.server {
+            let tls = Arc::make_mut(tls);
+            tls.send_tls13_tickets = 0;
+            tls.max_early_data_size = 0;
+        }
+        if let Some(tls) = &mut self.client {
+            Arc::make_mut(tls).resumption = rustls::client::Resumption::disabled();
+        }
+        self
     }
 
     /// The settings of its connections.
@@ -29,13 +175,23 @@ impl Configuration {
         self.transport.clone()
     }
 
+    /// How many bytes a stream of the async face takes before writers wait.
+    pub(crate) const fn send_buffer(&self) -> usize {
+        self.send_buffer
+    }
+
+    /// The application protocols of a server.
+    pub(crate) fn server_alpn(&self) -> Vec<Vec<u8>> {
+        self.server.as_ref().map(|tls| tls.alpn_protocols.clone()).unwrap_or_default()
+    }
+
     /// TLS of a client.
-    pub(crate) fn client_tls(&self) -> Result<Arc<rustls::ClientConfig>, Error> {
+    pub(crate) fn client_tls(&self) -> Result<Arc<ClientConfig>, Error> {
         self.client.clone().ok_or_else(|| Error::tls("the configuration does not serve a client"))
     }
 
     /// TLS of a server.
-    pub(crate) fn server_tls(&self) -> Result<Arc<rustls::ServerConfig>, Error> {
+    pub(crate) fn server_tls(&self) -> Result<Arc<ServerConfig>, Error> {
         self.server.clone().ok_or_else(|| Error::tls("the configuration has no credential for a server"))
     }
 }

@@ -7,27 +7,32 @@
 //! recursively. The handles may be used from any thread and from within handlers.
 #![forbid(unsafe_code)]
 
+pub mod aio;
 mod binding;
 mod cell;
 pub mod configuration;
 pub mod connection;
+pub mod credential;
 pub mod datapath;
 pub mod event;
 pub mod listener;
 mod operation;
 pub mod registration;
+pub mod settings;
 pub mod status;
 pub mod stream;
 pub mod worker;
 
-pub use configuration::Configuration;
+pub use configuration::{ClientAuthentication, ClientCredential, Configuration, ServerCredential};
 pub use connection::Connection;
+pub use credential::{Identity, Trust};
 pub use event::{
     ConnectionEvent, ConnectionHandler, ListenerEvent, ListenerHandler, NewConnection, NewStream, Receive, StreamEvent,
     StreamHandler,
 };
 pub use listener::Listener;
 pub use registration::{Connect, Listen, Registration, RegistrationConfig, RetryPolicy, SocketChoice};
+pub use settings::Settings;
 pub use status::Error;
 pub use stream::Stream;
 pub use worker::{Park, Worker};

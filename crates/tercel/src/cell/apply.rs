@@ -98,7 +98,17 @@ impl Core {
     fn apply_to_stream(&mut self, stream: &Arc<StreamShared>, operation: StreamOperation) -> Result<(), Error> {
         let key = stream.key();
         let unknown = Error::Misuse(ApiMisuse::UnknownStream);
-        let Some(entry) = self.streams.get(key) else { return Err(unknown) };
+        let Some(entry) = self.streams.get(key) else {
+            let released = match operation {
+                StreamOperation::Consumed(len) => self.streams.release(key, len),
+                StreamOperation::Dropped => self.streams.release(key, u64::MAX),
+                _ => return Err(unknown),
+            };
+            if let Some((id, len)) = released {
+                self.proto.consumed(self.now, id, len);
+            }
+            return Ok(());
+        };
         match operation {
             StreamOperation::Open(_) => {}
             StreamOperation::Accept(handler) => {

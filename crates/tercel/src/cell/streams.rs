@@ -147,6 +147,9 @@ pub(super) struct StreamTable {
     free: Vec<u32>,
     by_id: BTreeMap<StreamId, u32>,
     serial: u32,
+    /// Bytes of streams that are over which the application still holds: the connection's credit for
+    /// them waits.
+    held: BTreeMap<u64, (StreamId, u64)>,
     /// Opened here and waiting for the peer's permission, per direction, first come first served.
     pub(super) opening: [VecDeque<StreamKey>; 2],
 }
@@ -194,8 +197,23 @@ impl StreamTable {
         self.free.push(slot);
         if let Some(id) = entry.id {
             self.by_id.remove(&id);
+            if entry.deferred > 0 {
+                self.held.insert(key.0, (id, entry.deferred));
+            }
         }
         Some(entry)
+    }
+
+    /// The application has consumed `len` bytes of a stream that is over; gives its ID, and how many
+    /// bytes these can be at most.
+    pub(super) fn release(&mut self, key: StreamKey, len: u64) -> Option<(StreamId, u64)> {
+        let (id, held) = self.held.get_mut(&key.0)?;
+        let (id, len) = (*id, len.min(*held));
+        *held -= len;
+        if *held == 0 {
+            self.held.remove(&key.0);
+        }
+        Some((id, len))
     }
 
     /// The keys of all streams.

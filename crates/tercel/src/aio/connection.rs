@@ -1,0 +1,277 @@
+//! A connection of the async face.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tercel_proto::error::CloseReason;
+use tercel_proto::stats::ConnectionStats;
+use tercel_wire::{ApplicationErrorCode, Direction};
+
+use super::error::{ConnectError, ConnectionError};
+use super::recv::RecvStream;
+use super::send::SendStream;
+use super::state::{ConnectionState, StreamFeed, StreamState, lock};
+use crate::status::Error;
+use crate::stream::Stream;
+
+/// A connection; cheap to clone. It closes, with code 0, when the last clone and the last of its
+/// streams are dropped.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    inner: crate::Connection,
+    state: Arc<Mutex<ConnectionState>>,
+    send_buffer: usize,
+}
+
+/// A connection whose handshake is under way: a future of the [`Connection`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited; dropping it closes the connection"]
+pub struct Connecting(pub(super) Connection);
+
+impl Connecting {
+    /// The connection before its handshake is complete: a client that resumes can send early data on
+    /// it. Early data can be replayed by an attacker; send only what may be done twice.
+    pub fn early(&self) -> Connection {
+        self.0.clone()
+    }
+}
+
+impl Future for Connecting {
+    type Output = Result<Connection, ConnectError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = lock(&self.0.state);
+        if let (false, Some(reason)) = (state.connected, &state.ending) {
+            return Poll::Ready(Err(ConnectError::Connection(reason.clone())));
+        }
+        if !state.connected {
+            state.wakers.wait(context);
+            return Poll::Pending;
+        }
+        drop(state);
+        Poll::Ready(Ok(self.0.clone()))
+    }
+}
+
+/// A bidirectional stream being opened.
+pub type OpenBi = Pin<Box<dyn Future<Output = Result<(SendStream, RecvStream), ConnectionError>> + Send>>;
+
+/// A unidirectional stream being opened.
+pub type OpenUni = Pin<Box<dyn Future<Output = Result<SendStream, ConnectionError>> + Send>>;
+
+/// The end of a connection.
+pub type Closed = Pin<Box<dyn Future<Output = CloseReason> + Send>>;
+
+impl Connection {
+    pub(super) const fn new(inner: crate::Connection, state: Arc<Mutex<ConnectionState>>, send_buffer: usize) -> Self {
+        Self { inner, state, send_buffer }
+    }
+
+    fn error(&self) -> ConnectionError {
+        let reason = lock(&self.state).ending.clone().or_else(|| self.inner.close_reason());
+        ConnectionError(reason.unwrap_or(CloseReason::LocalApplication { code: 0u32.into() }))
+    }
+
+    async fn open(self, direction: Direction) -> Result<(Stream, Arc<Mutex<StreamState>>), ConnectionError> {
+        let state = StreamState::new(self.send_buffer, Some(self.state.clone()));
+        lock(&self.state).sending += 1;
+        let opened = self.inner.open_stream(direction, StreamFeed { state: state.clone() });
+        let Ok(stream) = opened else {
+            lock(&self.state).sending -= 1;
+            return Err(self.error());
+        };
+        let started = poll_fn(|context| {
+            let mut state = lock(&state);
+            match state.started.take() {
+                Some(result) => Poll::Ready(result),
+                None => {
+                    state.opener.wait(context);
+                    Poll::Pending
+                }
+            }
+        });
+        match started.await {
+            Ok(()) => Ok((stream, state)),
+            Err(_) => Err(self.error()),
+        }
+    }
+
+    /// Opens a bidirectional stream; waits while the peer permits no more. The peer learns of it when
+    /// something is sent.
+    pub fn open_bi(&self) -> OpenBi {
+        let opening = self.clone().open(Direction::Bidirectional);
+        Box::pin(async move {
+            let (stream, state) = opening.await?;
+            Ok((SendStream::new(stream.clone(), state.clone()), RecvStream::new(stream, state)))
+        })
+    }
+
+    /// Opens a unidirectional stream; waits while the peer permits no more. The peer learns of it
+    /// when something is sent.
+    pub fn open_uni(&self) -> OpenUni {
+        let opening = self.clone().open(Direction::Unidirectional);
+        Box::pin(async move { opening.await.map(|(stream, state)| SendStream::new(stream, state)) })
+    }
+
+    async fn accept(&self, direction: Direction) -> Result<(Stream, Arc<Mutex<StreamState>>), ConnectionError> {
+        poll_fn(|context| {
+            let mut state = lock(&self.state);
+            if let Some(arrived) = state.arrived[direction as usize].pop_front() {
+                return Poll::Ready(Ok((arrived.stream, arrived.state)));
+            }
+            if let Some(reason) = &state.ending {
+                return Poll::Ready(Err(ConnectionError(reason.clone())));
+            }
+            state.wakers.wait(context);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The next bidirectional stream that the peer opens.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn accept_bi(&self) -> Result<(SendStream, RecvStream), ConnectionError> {
+        let (stream, state) = self.accept(Direction::Bidirectional).await?;
+        Ok((SendStream::new(stream.clone(), state.clone()), RecvStream::new(stream, state)))
+    }
+
+    /// The next unidirectional stream that the peer opens.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn accept_uni(&self) -> Result<RecvStream, ConnectionError> {
+        let (stream, state) = self.accept(Direction::Unidirectional).await?;
+        Ok(RecvStream::new(stream, state))
+    }
+
+    /// Sends a datagram (RFC 9221): once, unordered, without a promise.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub fn send_datagram(&self, data: Bytes) -> Result<(), Error> {
+        self.inner.send_datagram(data, 0)
+    }
+
+    /// The next datagram of the peer.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn read_datagram(&self) -> Result<Bytes, ConnectionError> {
+        poll_fn(|context| {
+            let mut state = lock(&self.state);
+            if let Some(data) = state.datagrams.pop_front() {
+                return Poll::Ready(Ok(data));
+            }
+            if let Some(reason) = &state.ending {
+                return Poll::Ready(Err(ConnectionError(reason.clone())));
+            }
+            state.wakers.wait(context);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The largest datagram that can be sent now, in bytes; `None` if none can be.
+    pub fn max_datagram_size(&self) -> Option<usize> {
+        self.inner.max_datagram_size()
+    }
+
+    /// Closes at once; what was not delivered is lost. The first close wins.
+    pub fn close(&self, code: ApplicationErrorCode, reason: &[u8]) {
+        self.inner.close(code, Bytes::copy_from_slice(reason));
+    }
+
+    /// Closes gracefully: waits until the peer has acknowledged all that finished streams have sent,
+    /// and closes then. Streams that were not finished are waited for, too; drop them first.
+    pub async fn shutdown(&self, code: ApplicationErrorCode, reason: &[u8]) {
+        poll_fn(|context| {
+            let mut state = lock(&self.state);
+            if state.sending == 0 || state.ending.is_some() {
+                return Poll::Ready(());
+            }
+            state.wakers.wait(context);
+            Poll::Pending
+        })
+        .await;
+        self.close(code, reason);
+        self.closed().await;
+    }
+
+    /// Waits for the end; gives its reason.
+    pub fn closed(&self) -> Closed {
+        let state = self.state.clone();
+        Box::pin(poll_fn(move |context| {
+            let mut state = lock(&state);
+            match (state.ended, &state.ending) {
+                (true, Some(reason)) => Poll::Ready(reason.clone()),
+                _ => {
+                    state.wakers.wait(context);
+                    Poll::Pending
+                }
+            }
+        }))
+    }
+
+    /// Waits until the handshake is confirmed.
+    ///
+    /// # Errors
+    /// The connection ended before.
+    pub async fn handshake_confirmed(&self) -> Result<(), ConnectionError> {
+        poll_fn(|context| {
+            let mut state = lock(&self.state);
+            match (&state.ending, state.confirmed) {
+                (_, true) => Poll::Ready(Ok(())),
+                (Some(reason), false) => Poll::Ready(Err(ConnectionError(reason.clone()))),
+                _ => {
+                    state.wakers.wait(context);
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// Why the connection is ending or has ended.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        lock(&self.state).ending.clone()
+    }
+
+    /// Client: the newest token of the server, for [`crate::Connect::token`] of a later connection.
+    pub fn token(&self) -> Option<Bytes> {
+        lock(&self.state).token.clone()
+    }
+
+    /// The peer's address.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.inner.remote_address()
+    }
+
+    /// The application protocol.
+    pub fn alpn(&self) -> Option<Bytes> {
+        self.inner.alpn()
+    }
+
+    /// What the connection has done so far, at most about 100 ms old while it is active.
+    pub fn stats(&self) -> ConnectionStats {
+        self.inner.stats()
+    }
+
+    /// Client: moves the connection to a new socket bound to `local` (port 0 for any).
+    ///
+    /// # Errors
+    /// The socket cannot be opened, or the connection has ended.
+    pub fn rebind(&self, local: SocketAddr) -> Result<(), Error> {
+        self.inner.rebind(local)
+    }
+
+    /// The handle of the callback face.
+    pub const fn handle(&self) -> &crate::Connection {
+        &self.inner
+    }
+}

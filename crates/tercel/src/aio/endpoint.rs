@@ -1,0 +1,223 @@
+//! Where connections of the async face come from.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use tercel_wire::{ApplicationErrorCode, TransportErrorCode};
+
+use super::connection::{Connecting, Connection};
+use super::state::{ConnectionFeed, ConnectionState, Wakers, lock, wake};
+use crate::configuration::Configuration;
+use crate::event::{ListenerEvent, NewConnection};
+use crate::listener::Listener;
+use crate::registration::{Connect, Listen, Registration, RegistrationConfig, SocketChoice};
+use crate::status::Error;
+
+/// So many connections wait to be accepted; beyond, clients are refused.
+const BACKLOG: usize = 1024;
+
+/// A place from which connections are made, and at which they arrive. Cheap to clone.
+///
+/// Dropping the last clone ends its connections.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    registration: Registration,
+    server: Option<Arc<Server>>,
+}
+
+#[derive(Debug)]
+struct Server {
+    listener: Listener,
+    configuration: Configuration,
+    queue: Arc<Mutex<Queue>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    arrived: VecDeque<NewConnection>,
+    stopped: bool,
+    wakers: Wakers,
+}
+
+impl Endpoint {
+    /// An endpoint that makes connections, with a worker for each processor.
+    ///
+    /// # Errors
+    /// The workers cannot be started.
+    pub fn client() -> Result<Self, Error> {
+        Registration::new(RegistrationConfig::default()).map(Self::of)
+    }
+
+    /// An endpoint that accepts connections at `address`, and can make them from there.
+    ///
+    /// # Errors
+    /// The workers cannot be started, the address cannot be bound, or the configuration has no
+    /// credential for a server.
+    pub fn server(configuration: &Configuration, address: SocketAddr) -> Result<Self, Error> {
+        Self::of(Registration::new(RegistrationConfig::default())?).listen(configuration, address)
+    }
+
+    /// An endpoint on workers that exist.
+    pub const fn of(registration: Registration) -> Self {
+        Self { registration, server: None }
+    }
+
+    /// The same, accepting connections at `address`.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the configuration has no credential for a server.
+    pub fn listen(mut self, configuration: &Configuration, address: SocketAddr) -> Result<Self, Error> {
+        configuration.server_tls()?;
+        let queue = Arc::new(Mutex::new(Queue::default()));
+        let feed = queue.clone();
+        let listen = Listen::new(address, configuration.server_alpn());
+        let listener = self.registration.listen(listen, move |_: &Listener, event: ListenerEvent| {
+            let mut queue = lock(&feed);
+            let mut refused = None;
+            match event {
+                ListenerEvent::NewConnection(new) if queue.arrived.len() < BACKLOG => queue.arrived.push_back(new),
+                ListenerEvent::NewConnection(new) => refused = Some(new),
+                ListenerEvent::StopComplete => queue.stopped = true,
+            }
+            let wakers = queue.wakers.take();
+            drop(queue);
+            drop(refused);
+            wake(wakers);
+        })?;
+        self.server = Some(Arc::new(Server { listener, configuration: configuration.clone(), queue }));
+        Ok(self)
+    }
+
+    /// Begins a connection to `remote`, whose certificate must be for `server_name`; from the address
+    /// that this endpoint listens at, if it does.
+    ///
+    /// # Errors
+    /// See [`Registration::connect`].
+    pub fn connect(
+        &self,
+        configuration: &Configuration,
+        remote: SocketAddr,
+        server_name: &str,
+    ) -> Result<Connecting, Error> {
+        let mut connect = Connect::new(remote, server_name);
+        if let Some(server) = &self.server {
+            connect.socket = SocketChoice::Bound(server.listener.local_address());
+        }
+        self.connect_with(configuration, connect)
+    }
+
+    /// Begins a connection with everything said.
+    ///
+    /// # Errors
+    /// See [`Registration::connect`].
+    pub fn connect_with(&self, configuration: &Configuration, connect: Connect) -> Result<Connecting, Error> {
+        let state = Arc::new(Mutex::new(ConnectionState::default()));
+        let send_buffer = configuration.send_buffer();
+        let feed = ConnectionFeed { state: state.clone(), send_buffer };
+        let inner = self.registration.connect(configuration, connect, feed)?;
+        Ok(Connecting(Connection::new(inner, state, send_buffer)))
+    }
+
+    /// The next connection that arrives; `None` once the endpoint listens no more.
+    pub fn accept(&self) -> Accept<'_> {
+        Accept(self)
+    }
+
+    /// The address that it listens at.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.server.as_ref().map(|server| server.listener.local_address())
+    }
+
+    /// Takes no more connections.
+    pub fn stop_listening(&self) {
+        if let Some(server) = &self.server {
+            server.listener.stop();
+        }
+    }
+
+    /// Closes every connection with `code` and takes no more.
+    pub fn close(&self, code: ApplicationErrorCode) {
+        self.registration.shutdown(code);
+    }
+
+    /// The workers.
+    pub const fn registration(&self) -> &Registration {
+        &self.registration
+    }
+}
+
+/// The next connection that arrives.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct Accept<'a>(&'a Endpoint);
+
+impl Future for Accept<'_> {
+    type Output = Option<Incoming>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(server) = &self.0.server else { return Poll::Ready(None) };
+        let mut queue = lock(&server.queue);
+        if let Some(new) = queue.arrived.pop_front() {
+            return Poll::Ready(Some(Incoming { new, configuration: server.configuration.clone() }));
+        }
+        if queue.stopped {
+            return Poll::Ready(None);
+        }
+        queue.wakers.wait(context);
+        Poll::Pending
+    }
+}
+
+/// A connection that a client wants. Dropping it refuses.
+#[derive(Debug)]
+#[must_use = "dropping it refuses the connection"]
+pub struct Incoming {
+    new: NewConnection,
+    configuration: Configuration,
+}
+
+impl Incoming {
+    /// The server name that the client asked for.
+    pub fn server_name(&self) -> Option<&str> {
+        self.new.server_name()
+    }
+
+    /// The application protocols that the client offered, most wanted first.
+    pub fn alpn(&self) -> impl Iterator<Item = &[u8]> {
+        self.new.alpn()
+    }
+
+    /// Where the client is.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.new.remote_address()
+    }
+
+    /// Takes the connection on.
+    ///
+    /// # Errors
+    /// The client has left meanwhile.
+    pub fn accept(self) -> Result<Connecting, Error> {
+        let configuration = self.configuration.clone();
+        self.accept_with(&configuration)
+    }
+
+    /// Takes the connection on with another configuration than the endpoint's.
+    ///
+    /// # Errors
+    /// The client has left meanwhile, or the configuration has no credential for a server.
+    pub fn accept_with(self, configuration: &Configuration) -> Result<Connecting, Error> {
+        let state = Arc::new(Mutex::new(ConnectionState::default()));
+        let send_buffer = configuration.send_buffer();
+        let inner = self.new.accept(configuration, ConnectionFeed { state: state.clone(), send_buffer })?;
+        Ok(Connecting(Connection::new(inner, state, send_buffer)))
+    }
+
+    /// Refuses, with a transport error code such as CONNECTION_REFUSED.
+    pub fn refuse(self, code: TransportErrorCode) {
+        self.new.refuse(code);
+    }
+}

@@ -1,0 +1,19 @@
+//! The async face: the same objects with futures in place of callbacks. It works on any executor.
+//!
+//! [`Endpoint`] connects and accepts; a [`Connection`] opens and accepts streams; [`SendStream`] and
+//! [`RecvStream`] are written and read as bytes, as chunks of [`bytes::Bytes`], or by the traits of
+//! tokio and futures. Underneath is the callback face: handlers on the workers put what happens
+//! into small shared states and wake whoever waits.
+
+mod connection;
+mod endpoint;
+mod error;
+mod recv;
+mod send;
+mod state;
+
+pub use connection::{Closed, Connecting, Connection, OpenBi, OpenUni};
+pub use endpoint::{Accept, Endpoint, Incoming};
+pub use error::{ConnectError, ConnectionError, ReadError, ReadToEndError, WriteError};
+pub use recv::RecvStream;
+pub use send::SendStream;

@@ -1,0 +1,211 @@
+//! The sending part of a stream.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tercel_wire::{ApplicationErrorCode, StreamId};
+
+use super::error::WriteError;
+use super::state::{End, StreamState, lock};
+use crate::connection::Connection;
+use crate::stream::Stream;
+
+/// The sending part of a stream.
+///
+/// Writing takes bytes until `send_buffer` of them (a setting) wait for acknowledgement. Dropped
+/// before [`finish`](Self::finish) or [`reset`](Self::reset), the stream is finished: what was
+/// written is delivered, and the peer sees its end.
+#[derive(Debug)]
+pub struct SendStream {
+    stream: Stream,
+    state: Arc<Mutex<StreamState>>,
+    /// Streams keep their connection open.
+    _connection: Connection,
+    ended: bool,
+}
+
+/// A write copies at most so much at a time, so that memory is given back piece by piece.
+const MAX_COPY: usize = 256 << 10;
+
+impl SendStream {
+    pub(super) fn new(stream: Stream, state: Arc<Mutex<StreamState>>) -> Self {
+        let connection = stream.connection();
+        Self { stream, state, _connection: connection, ended: false }
+    }
+
+    /// Its ID.
+    pub fn id(&self) -> Option<StreamId> {
+        self.stream.id()
+    }
+
+    /// How many bytes can be written now.
+    fn poll_room(&self, context: &Context<'_>) -> Poll<Result<usize, WriteError>> {
+        if self.ended {
+            return Poll::Ready(Err(WriteError::Ended));
+        }
+        let mut state = lock(&self.state);
+        match &state.send_end {
+            Some(End::ByPeer(code)) => return Poll::Ready(Err(WriteError::Stopped(*code))),
+            Some(End::Connection(reason)) => return Poll::Ready(Err(WriteError::Connection(reason.clone()))),
+            Some(End::Finished | End::Here) => return Poll::Ready(Err(WriteError::Ended)),
+            None => {}
+        }
+        match state.limit.saturating_sub(state.outstanding) {
+            0 => {
+                state.writer.wait(context);
+                Poll::Pending
+            }
+            room => Poll::Ready(Ok(room)),
+        }
+    }
+
+    fn submit(&self, data: Bytes) -> Result<(), WriteError> {
+        let len = data.len();
+        lock(&self.state).outstanding += len;
+        self.stream.send(data, false, len as u64).map_err(|_| self.why_ended())
+    }
+
+    fn why_ended(&self) -> WriteError {
+        match self.stream.connection().close_reason() {
+            Some(reason) => WriteError::Connection(reason),
+            None => WriteError::Ended,
+        }
+    }
+
+    /// Writes some of `data` by copying it; gives how many bytes.
+    pub fn poll_write_bytes(&mut self, context: &Context<'_>, data: &[u8]) -> Poll<Result<usize, WriteError>> {
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let room = ready!(self.poll_room(context))?;
+        let len = data.len().min(room).min(MAX_COPY);
+        self.submit(Bytes::copy_from_slice(&data[..len]))?;
+        Poll::Ready(Ok(len))
+    }
+
+    /// Writes some of `data` by copying it; gives how many bytes.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn write(&mut self, data: &[u8]) -> Result<usize, WriteError> {
+        poll_fn(|context| self.poll_write_bytes(context, data)).await
+    }
+
+    /// Writes all of `data` by copying it.
+    ///
+    /// # Errors
+    /// [`WriteError`]; how much was written before is not told.
+    pub async fn write_all(&mut self, mut data: &[u8]) -> Result<(), WriteError> {
+        while !data.is_empty() {
+            let len = self.write(data).await?;
+            data = &data[len..];
+        }
+        Ok(())
+    }
+
+    /// Writes all of `data` without copying it.
+    ///
+    /// # Errors
+    /// [`WriteError`]; how much was written before is not told.
+    pub async fn write_chunk(&mut self, mut data: Bytes) -> Result<(), WriteError> {
+        while !data.is_empty() {
+            let room = poll_fn(|context| self.poll_room(context)).await?;
+            self.submit(data.split_to(room.min(data.len())))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the stream: the peer sees its end behind what was written.
+    ///
+    /// # Errors
+    /// It was finished or reset before, or the connection has ended.
+    pub fn finish(&mut self) -> Result<(), WriteError> {
+        if self.ended {
+            return Err(WriteError::Ended);
+        }
+        self.ended = true;
+        self.stream.finish().map_err(|_| self.why_ended())
+    }
+
+    /// Ends the stream abruptly.
+    ///
+    /// # Errors
+    /// As for [`finish`](Self::finish).
+    pub fn reset(&mut self, code: ApplicationErrorCode) -> Result<(), WriteError> {
+        self.ended = true;
+        lock(&self.state).send_end.get_or_insert(End::Here);
+        self.stream.reset(code).map_err(|_| self.why_ended())
+    }
+
+    /// Waits until the peer has acknowledged everything after [`finish`](Self::finish) (`None`), or
+    /// has asked to stop (its code).
+    ///
+    /// # Errors
+    /// The connection ended before.
+    pub async fn stopped(&mut self) -> Result<Option<ApplicationErrorCode>, WriteError> {
+        poll_fn(|context| {
+            let mut state = lock(&self.state);
+            let result = match &state.send_end {
+                Some(End::ByPeer(code)) => Ok(Some(*code)),
+                Some(End::Connection(reason)) => Err(WriteError::Connection(reason.clone())),
+                Some(End::Finished) => Ok(None),
+                Some(End::Here) => Err(WriteError::Ended),
+                None => {
+                    state.writer.wait(context);
+                    return Poll::Pending;
+                }
+            };
+            Poll::Ready(result)
+        })
+        .await
+    }
+
+    /// Higher is sent first; streams of equal priority take turns. Default 0.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub fn set_priority(&self, priority: i32) -> Result<(), WriteError> {
+        self.stream.set_priority(priority).map_err(|_| self.why_ended())
+    }
+}
+
+impl Drop for SendStream {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Nothing is left to finish if the connection has ended.
+            let _ = self.stream.finish();
+        }
+    }
+}
+
+impl tokio::io::AsyncWrite for SendStream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_bytes(context, data).map_err(io::Error::from)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(if self.ended { Ok(()) } else { self.finish().map_err(io::Error::from) })
+    }
+}
+
+impl futures_io::AsyncWrite for SendStream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_bytes(context, data).map_err(io::Error::from)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(if self.ended { Ok(()) } else { self.finish().map_err(io::Error::from) })
+    }
+}

@@ -1,0 +1,254 @@
+//! What handlers on the workers and futures elsewhere share.
+//!
+//! A state is locked for a few instructions at a time, and wakers are called after the lock is
+//! gone. Whoever finds nothing to do leaves its waker under the same lock, so no wake-up is lost.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use tercel_proto::error::CloseReason;
+use tercel_wire::ApplicationErrorCode;
+
+use crate::event::{ConnectionEvent, ConnectionHandler, StreamEvent, StreamHandler};
+use crate::status::Error;
+use crate::stream::Stream;
+
+/// A lock that outlives a panic of whoever held it: the states are valid at every moment.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tasks that wait for the same thing.
+#[derive(Debug, Default)]
+pub(super) struct Wakers(Vec<Waker>);
+
+impl Wakers {
+    pub(super) fn wait(&mut self, context: &Context<'_>) {
+        if !self.0.iter().any(|waker| waker.will_wake(context.waker())) {
+            self.0.push(context.waker().clone());
+        }
+    }
+
+    /// Takes the tasks out, to be woken once the lock is gone.
+    pub(super) fn take(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+pub(super) fn wake(wakers: Vec<Waker>) {
+    wakers.into_iter().for_each(Waker::wake);
+}
+
+/// A stream of the peer's that nobody has accepted yet.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) stream: Stream,
+    pub(super) state: Arc<Mutex<StreamState>>,
+}
+
+/// So many datagrams wait to be read; beyond, the oldest are dropped.
+const MAX_DATAGRAMS: usize = 4096;
+
+/// The state of a connection.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionState {
+    pub(super) connected: bool,
+    pub(super) confirmed: bool,
+    /// Why the connection is ending, or has ended.
+    pub(super) ending: Option<CloseReason>,
+    pub(super) ended: bool,
+    /// By [`tercel_wire::Direction`].
+    pub(super) arrived: [VecDeque<Arrived>; 2],
+    pub(super) datagrams: VecDeque<Bytes>,
+    /// The newest token for another connection to the same server.
+    pub(super) token: Option<Bytes>,
+    /// Sending parts that are not done.
+    pub(super) sending: usize,
+    pub(super) wakers: Wakers,
+}
+
+/// Puts what happens to a connection into its state.
+pub(super) struct ConnectionFeed {
+    pub(super) state: Arc<Mutex<ConnectionState>>,
+    pub(super) send_buffer: usize,
+}
+
+impl ConnectionHandler for ConnectionFeed {
+    fn event(&mut self, _connection: &crate::Connection, event: ConnectionEvent<'_>) {
+        let mut state = lock(&self.state);
+        match event {
+            ConnectionEvent::Connected { .. } => state.connected = true,
+            ConnectionEvent::HandshakeConfirmed => state.confirmed = true,
+            ConnectionEvent::PeerStreamStarted(new) => {
+                let direction = new.direction();
+                let sends = direction == tercel_wire::Direction::Bidirectional;
+                state.sending += usize::from(sends);
+                drop(state);
+                let stream_state = StreamState::new(self.send_buffer, sends.then(|| self.state.clone()));
+                let feed = StreamFeed { state: stream_state.clone() };
+                // If the connection has ended there is nobody to give the stream to.
+                let Ok(stream) = new.accept(feed) else { return };
+                state = lock(&self.state);
+                state.arrived[direction as usize].push_back(Arrived { stream, state: stream_state });
+            }
+            ConnectionEvent::DatagramReceived(data) => {
+                if state.datagrams.len() == MAX_DATAGRAMS {
+                    state.datagrams.pop_front();
+                }
+                state.datagrams.push_back(data);
+            }
+            ConnectionEvent::NewToken(token) => state.token = Some(token.clone()),
+            ConnectionEvent::ShutdownInitiatedByPeer { code, reason } => {
+                state.ending = Some(CloseReason::PeerApplication { code, reason: reason.clone() });
+            }
+            ConnectionEvent::ShutdownInitiatedByTransport { reason } => state.ending = Some(reason.clone()),
+            ConnectionEvent::ShutdownComplete { reason, .. } => {
+                state.ending = Some(reason.clone());
+                state.ended = true;
+                // What nobody accepted is of no use any more.
+                let arrived = std::mem::take(&mut state.arrived);
+                let wakers = state.wakers.take();
+                drop(state);
+                drop(arrived);
+                wake(wakers);
+                return;
+            }
+            _ => return,
+        }
+        let wakers = state.wakers.take();
+        drop(state);
+        wake(wakers);
+    }
+}
+
+/// How a part of a stream ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    /// As both ends wanted.
+    Finished,
+    /// The peer reset or stopped it.
+    ByPeer(ApplicationErrorCode),
+    /// At this end.
+    Here,
+    /// With its connection.
+    Connection(CloseReason),
+}
+
+/// The state of a stream: both parts.
+#[derive(Debug)]
+pub(super) struct StreamState {
+    pub(super) started: Option<Result<(), Error>>,
+    pub(super) opener: Wakers,
+    // Sending.
+    /// Bytes written and not acknowledged, and how many there may be.
+    pub(super) outstanding: usize,
+    pub(super) limit: usize,
+    pub(super) send_end: Option<End>,
+    /// Whether the peer has everything, or never will.
+    pub(super) send_done: bool,
+    pub(super) writer: Wakers,
+    // Receiving.
+    pub(super) chunks: VecDeque<Bytes>,
+    pub(super) receive_end: Option<End>,
+    pub(super) reader: Wakers,
+    /// The connection, to be told when the sending part is done.
+    connection: Option<Arc<Mutex<ConnectionState>>>,
+}
+
+impl StreamState {
+    /// `connection` is told when the sending part, if there is one, is done.
+    pub(super) fn new(limit: usize, connection: Option<Arc<Mutex<ConnectionState>>>) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self {
+            started: None,
+            opener: Wakers::default(),
+            outstanding: 0,
+            limit,
+            send_end: None,
+            send_done: false,
+            writer: Wakers::default(),
+            chunks: VecDeque::new(),
+            receive_end: None,
+            reader: Wakers::default(),
+            connection,
+        }))
+    }
+
+    fn sending_done(&mut self) -> Vec<Waker> {
+        self.send_done = true;
+        let Some(connection) = self.connection.take() else { return Vec::new() };
+        let mut connection = lock(&connection);
+        connection.sending = connection.sending.saturating_sub(1);
+        connection.wakers.take()
+    }
+}
+
+/// Puts what happens to a stream into its state.
+pub(super) struct StreamFeed {
+    pub(super) state: Arc<Mutex<StreamState>>,
+}
+
+impl StreamHandler for StreamFeed {
+    fn event(&mut self, stream: &Stream, event: StreamEvent<'_>) {
+        let mut state = lock(&self.state);
+        let wakers = match event {
+            StreamEvent::Started(result) => {
+                state.started = Some(result.map(drop));
+                state.opener.take()
+            }
+            StreamEvent::Receive(mut receive) => {
+                receive.defer();
+                state.chunks.extend(receive.take());
+                if receive.fin() {
+                    state.receive_end.get_or_insert(End::Finished);
+                }
+                state.reader.take()
+            }
+            StreamEvent::PeerSendShutdown => {
+                state.receive_end.get_or_insert(End::Finished);
+                state.reader.take()
+            }
+            StreamEvent::PeerSendAborted(code) => {
+                state.receive_end.get_or_insert(End::ByPeer(code));
+                state.reader.take()
+            }
+            StreamEvent::PeerReceiveAborted(code) => {
+                state.send_end = Some(End::ByPeer(code));
+                state.writer.take()
+            }
+            StreamEvent::SendComplete { context, .. } => {
+                state.outstanding = state.outstanding.saturating_sub(context as usize);
+                // A writer that is woken for every packet would do little each time.
+                match state.outstanding <= state.limit / 4 * 3 {
+                    true => state.writer.take(),
+                    false => Vec::new(),
+                }
+            }
+            StreamEvent::SendShutdownComplete { graceful } => {
+                if graceful {
+                    state.send_end = Some(End::Finished);
+                }
+                let mut wakers = state.sending_done();
+                wakers.append(&mut state.writer.take());
+                wakers
+            }
+            StreamEvent::ShutdownComplete => {
+                let reason = stream.connection().close_reason();
+                if let Some(reason) = reason {
+                    state.receive_end.get_or_insert(End::Connection(reason.clone()));
+                    state.send_end.get_or_insert(End::Connection(reason));
+                }
+                state.started.get_or_insert(Err(Error::Closed));
+                let mut wakers = state.sending_done();
+                wakers.append(&mut state.writer.take());
+                wakers.append(&mut state.reader.take());
+                wakers.append(&mut state.opener.take());
+                wakers
+            }
+            _ => Vec::new(),
+        };
+        drop(state);
+        wake(wakers);
+    }
+}

@@ -1,0 +1,286 @@
+//! The async face over real UDP.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tercel::aio::{ConnectError, Connection, Endpoint, ReadError, WriteError};
+use tercel::{
+    ClientAuthentication, ClientCredential, CloseReason, Configuration, Identity, ServerCredential, Settings,
+    TransportErrorCode, Trust,
+};
+
+const ALPN: &[&str] = &["test"];
+
+fn identity(name: &str) -> Identity {
+    let made = rcgen::generate_simple_self_signed(vec![name.into()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    Identity::new(vec![made.cert.der().clone()], key.into()).unwrap()
+}
+
+fn settings() -> Settings {
+    Settings { max_datagram_size: 65535, max_idle_timeout: Duration::from_secs(20), ..Settings::default() }
+}
+
+fn local() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+/// A server and the configuration of a client that trusts it.
+fn pair() -> (Endpoint, Configuration) {
+    pair_with(settings())
+}
+
+fn pair_with(settings: Settings) -> (Endpoint, Configuration) {
+    let identity = identity("localhost");
+    let trust = Trust::Pinned(identity.fingerprint());
+    let server = Configuration::server(ALPN, settings.clone(), identity).unwrap();
+    let client = Configuration::client(ALPN, settings, trust).unwrap();
+    (Endpoint::server(&server, local()).unwrap(), client)
+}
+
+/// A connection: the client's end and the server's. The client's endpoint must be kept.
+async fn connect(server: &Endpoint, configuration: &Configuration) -> (Endpoint, Connection, Connection) {
+    let client = Endpoint::client().unwrap();
+    let connecting = client.connect(configuration, server.local_address().unwrap(), "localhost").unwrap();
+    let accepting = async { server.accept().await.unwrap().accept().unwrap().await.unwrap() };
+    let (ours, theirs) = tokio::join!(connecting, accepting);
+    (client, ours.unwrap(), theirs)
+}
+
+/// Fails loudly in place of hanging for ever.
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(60), future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: not within a minute"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_comes_back() {
+    let (server, configuration) = pair();
+    let (_endpoint, client, theirs) = connect(&server, &configuration).await;
+    assert_eq!(client.alpn().as_deref(), Some(&b"test"[..]));
+    let echo = tokio::spawn(async move {
+        let (mut send, mut recv) = theirs.accept_bi().await.unwrap();
+        while let Some(chunk) = recv.read_chunk(usize::MAX).await.unwrap() {
+            send.write_chunk(chunk).await.unwrap();
+        }
+        send.finish().unwrap();
+        theirs.closed().await
+    });
+    let (mut send, mut recv) = client.open_bi().await.unwrap();
+    send.write_all(b"hello").await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(soon("echo", recv.read_to_end(100)).await.unwrap(), b"hello");
+    client.close(7u32.into(), b"done");
+    let reason = CloseReason::PeerApplication { code: 7u32.into(), reason: Bytes::from_static(b"done") };
+    assert_eq!(soon("close", echo).await.unwrap(), reason);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_mebibytes_arrive_each_way() {
+    const LEN: usize = 100 << 20;
+    let (server, configuration) = pair();
+    let (_endpoint, client, theirs) = connect(&server, &configuration).await;
+    let chunk: Bytes =
+        (0..1 << 20).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<_>>().into();
+    for (from, to) in [(client.clone(), theirs.clone()), (theirs, client)] {
+        let data = chunk.clone();
+        let sending = tokio::spawn(async move {
+            let mut send = from.open_uni().await.unwrap();
+            for _ in 0..LEN / data.len() {
+                send.write_chunk(data.clone()).await.unwrap();
+            }
+            send.finish().unwrap();
+            assert_eq!(send.stopped().await, Ok(None));
+        });
+        let mut recv = soon("the stream", to.accept_uni()).await.unwrap();
+        let mut read = 0;
+        while let Some(piece) = soon("data", recv.read_chunk(usize::MAX)).await.unwrap() {
+            let at = read % chunk.len();
+            let first = piece.len().min(chunk.len() - at);
+            assert!(piece[..first] == chunk[at..at + first] && piece[first..] == chunk[..piece.len() - first]);
+            read += piece.len();
+        }
+        assert_eq!(read, LEN);
+        soon("the end", sending).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_streams_at_a_limit_of_a_hundred() {
+    let (server, configuration) = pair();
+    let (_endpoint, client, theirs) = connect(&server, &configuration).await;
+    tokio::spawn(async move {
+        while let Ok((mut send, mut recv)) = theirs.accept_bi().await {
+            tokio::spawn(async move {
+                let all = recv.read_to_end(1 << 20).await.unwrap();
+                send.write_all(&all).await.unwrap();
+                send.finish().unwrap();
+            });
+        }
+    });
+    let mut tasks = Vec::new();
+    for number in 0..500u32 {
+        let client = client.clone();
+        tasks.push(tokio::spawn(async move {
+            let (mut send, mut recv) = client.open_bi().await.unwrap();
+            let data = number.to_be_bytes().repeat(1000);
+            send.write_all(&data).await.unwrap();
+            send.finish().unwrap();
+            assert_eq!(recv.read_to_end(1 << 20).await.unwrap(), data);
+        }));
+    }
+    for task in tasks {
+        soon("a stream", task).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn datagrams_cross() {
+    let (server, configuration) = pair();
+    let (_endpoint, client, theirs) = connect(&server, &configuration).await;
+    for len in [0, 1, 1000] {
+        client.send_datagram(Bytes::from(vec![9; len])).unwrap();
+        assert_eq!(soon("a datagram", theirs.read_datagram()).await.unwrap(), vec![9; len]);
+    }
+}
+
+#[tokio::test]
+async fn a_reset_and_a_stop_are_heard() {
+    let (server, configuration) = pair();
+    let (_endpoint, client, theirs) = connect(&server, &configuration).await;
+    let (mut send, mut recv) = client.open_bi().await.unwrap();
+    send.write_all(b"x").await.unwrap();
+    let (mut their_send, mut their_recv) = soon("the stream", theirs.accept_bi()).await.unwrap();
+    send.reset(3u32.into()).unwrap();
+    let error = loop {
+        match soon("the reset", their_recv.read_chunk(10)).await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("an end in place of a reset"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, ReadError::Reset(3u32.into()));
+    recv.stop(4u32.into()).unwrap();
+    assert_eq!(soon("the stop", their_send.stopped()).await, Ok(Some(4u32.into())));
+    assert_eq!(their_send.write_all(b"y").await, Err(WriteError::Stopped(4u32.into())));
+}
+
+#[tokio::test]
+async fn dropping_a_stream_delivers_what_was_written() {
+    let (server, configuration) = pair();
+    let (_endpoint, client, theirs) = connect(&server, &configuration).await;
+    let mut send = client.open_uni().await.unwrap();
+    send.write_all(&[5; 100_000]).await.unwrap();
+    drop(send);
+    let mut recv = soon("the stream", theirs.accept_uni()).await.unwrap();
+    assert_eq!(soon("data", recv.read_to_end(1 << 20)).await.unwrap(), [5; 100_000]);
+}
+
+#[tokio::test]
+async fn a_graceful_shutdown_delivers_first() {
+    let (server, configuration) = pair();
+    let (_endpoint, client, theirs) = connect(&server, &configuration).await;
+    let mut send = client.open_uni().await.unwrap();
+    send.write_all(&[5; 1_000_000]).await.unwrap();
+    send.finish().unwrap();
+    let reading = tokio::spawn(async move {
+        let mut recv = theirs.accept_uni().await.unwrap();
+        recv.read_to_end(2 << 20).await.map(|all| all.len())
+    });
+    soon("the shutdown", client.shutdown(0u32.into(), b"")).await;
+    assert_eq!(soon("the reader", reading).await.unwrap(), Ok(1_000_000));
+}
+
+#[tokio::test]
+async fn dropping_the_connection_closes_it() {
+    let (server, configuration) = pair();
+    let (_endpoint, client, theirs) = connect(&server, &configuration).await;
+    drop(client);
+    let reason = CloseReason::PeerApplication { code: 0u32.into(), reason: Bytes::new() };
+    assert_eq!(soon("the close", theirs.closed()).await, reason);
+    assert!(theirs.open_uni().await.is_err() && theirs.accept_bi().await.is_err());
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_refused() {
+    let (server, _) = pair();
+    let wrong = Configuration::client(ALPN, settings(), Trust::Pinned([0; 32])).unwrap();
+    let client = Endpoint::client().unwrap();
+    let connecting = client.connect(&wrong, server.local_address().unwrap(), "localhost").unwrap();
+    tokio::spawn(async move { server.accept().await.unwrap().accept().unwrap().await.map(drop) });
+    let Err(ConnectError::Connection(CloseReason::Violation(violation))) = soon("the refusal", connecting).await else {
+        panic!("not refused");
+    };
+    assert_eq!(violation.code.alert(), Some(49));
+}
+
+#[tokio::test]
+async fn another_protocol_is_refused() {
+    let (server, _) = pair();
+    let other = Configuration::client(&["other"], settings(), Trust::Pinned([0; 32])).unwrap();
+    let client = Endpoint::client().unwrap();
+    let connecting = client.connect(&other, server.local_address().unwrap(), "localhost").unwrap();
+    let Err(ConnectError::Connection(CloseReason::PeerTransport { code, .. })) = soon("the refusal", connecting).await
+    else {
+        panic!("not refused");
+    };
+    assert_eq!(code, TransportErrorCode::crypto(120));
+}
+
+#[tokio::test]
+async fn clients_must_show_a_certificate_where_it_is_required() {
+    let mine = identity("localhost");
+    let theirs = identity("client");
+    let mut roots = rustls::RootCertStore::empty();
+    let made = rcgen::generate_simple_self_signed(vec!["client".into()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    roots.add(made.cert.der().clone()).unwrap();
+    let known = Identity::new(vec![made.cert.der().clone()], key.into()).unwrap();
+    let trust = Trust::Pinned(mine.fingerprint());
+    let credential = ServerCredential { identity: mine, clients: ClientAuthentication::Required(roots.into()) };
+    let server = Configuration::server(ALPN, settings(), credential).unwrap();
+    let server = Endpoint::server(&server, local()).unwrap();
+    for (identity, welcome) in [(Some(known), true), (Some(theirs), false), (None, false)] {
+        let credential = ClientCredential { trust: trust.clone(), identity };
+        let configuration = Configuration::client(ALPN, settings(), credential).unwrap();
+        let client = Endpoint::client().unwrap();
+        let connecting = client.connect(&configuration, server.local_address().unwrap(), "localhost").unwrap();
+        let accepting = async { server.accept().await.unwrap().accept().unwrap().await };
+        // A client is complete before the server has judged it; the server's answer counts.
+        let (ours, theirs) = soon("the handshake", async { tokio::join!(connecting, accepting) }).await;
+        assert_eq!(theirs.is_ok(), welcome);
+        if let (Ok(ours), false) = (ours, welcome) {
+            assert!(matches!(soon("the close", ours.closed()).await, CloseReason::PeerTransport { .. }));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_transfer_survives_a_new_socket() {
+    let (server, configuration) = pair();
+    let (_endpoint, client, theirs) = connect(&server, &configuration).await;
+    let reading = tokio::spawn(async move {
+        let mut recv = theirs.accept_uni().await.unwrap();
+        let mut read = 0;
+        let mut addresses = std::collections::BTreeSet::new();
+        while let Some(chunk) = recv.read_chunk(usize::MAX).await.unwrap() {
+            read += chunk.len();
+            addresses.insert(theirs.remote_address());
+        }
+        (read, addresses.len())
+    });
+    let mut send = client.open_uni().await.unwrap();
+    for round in 0..20 {
+        send.write_all(&[7; 1 << 20]).await.unwrap();
+        if round % 7 == 3 {
+            client.rebind("127.0.0.1:0".parse().unwrap()).unwrap();
+        }
+    }
+    send.finish().unwrap();
+    let (read, addresses) = soon("the transfer", reading).await.unwrap();
+    assert_eq!(read, 20 << 20);
+    assert!(addresses > 1, "the server saw {addresses} address");
+}
