@@ -228,6 +228,16 @@ mod tests {
     }
 
     #[test]
+    fn the_window_aims_a_round_trip_ahead() {
+        let mut cubic = Cubic::default();
+        let window = cubic.cut(10_000 * MTU);
+        cubic.grow(Time::ZERO, 1, window, MTU, RTT);
+        let grown = cubic.grow(Time::ZERO + Duration::from_secs(1), window, window, MTU, RTT) as f64;
+        let [then, ahead] = [1.0, 1.1].map(|at| curve(at, 10_000.0, 7_500f64.cbrt()));
+        assert!((grown - ahead).abs() < 0.1 * (ahead - then), "{grown} instead of {ahead}, not {then}");
+    }
+
+    #[test]
     fn small_steps_add_up() {
         // One datagram acknowledged of a 100 MB window moves it by less than a byte.
         let mut cubic = Cubic::default();

@@ -28,8 +28,10 @@ pub struct Pacer {
     enabled: bool,
     /// Bytes that may be sent at once.
     tokens: u64,
-    /// When tokens were last added; `None` before the first packet that is paced.
+    /// Until when the tokens are reckoned; `None` before the first packet that is paced.
     filled: Option<Time>,
+    /// When last asked; asking again for the same batch costs nothing.
+    asked: Time,
     /// Waiting for a whole burst.
     shut: bool,
 }
@@ -63,7 +65,7 @@ impl Rate {
 impl Pacer {
     /// A pacer with a full bucket; one that is not `enabled` never waits.
     pub const fn new(enabled: bool) -> Self {
-        Self { enabled, tokens: 0, filled: None, shut: false }
+        Self { enabled, tokens: 0, filled: None, asked: Time::ZERO, shut: false }
     }
 
     /// A packet that counts as in flight was sent.
@@ -82,6 +84,10 @@ impl Pacer {
             return Ok(u64::MAX);
         }
         let mtu = u64::from(controller.mtu());
+        if now == self.asked && !self.shut && self.tokens >= mtu {
+            return Ok(self.tokens);
+        }
+        self.asked = now;
         let rate = Rate::new(rtt, controller);
         let burst = rate.bytes_in(BURST).max(mtu);
         let capacity = burst.saturating_mul(BURSTS_HELD).max(MIN_CAPACITY_PACKETS * mtu);
@@ -97,10 +103,13 @@ impl Pacer {
             return;
         };
         let earned = rate.bytes_in(now.since(filled));
-        // Too short a time to earn a byte is not lost, but waits for the next.
-        if earned > 0 {
-            self.filled = Some(now);
+        self.tokens = self.tokens.saturating_add(earned);
+        if self.tokens >= capacity {
+            (self.tokens, self.filled) = (capacity, Some(now));
+        } else if earned > 0 {
+            // Whole bytes only: the time of the rest counts at the next call, or frequent calls
+            // would slow the rate.
+            self.filled = Some((filled + rate.time_for(earned)).min(now));
         }
-        self.tokens = self.tokens.saturating_add(earned).min(capacity);
     }
 }

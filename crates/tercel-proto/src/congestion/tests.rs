@@ -103,7 +103,7 @@ fn a_sender_with_data_left_uses_its_window_by_definition() {
 #[test]
 fn one_round_trip_of_losses_is_one_cut() {
     for (mut controller, tenths) in controllers().into_iter().zip([5, 7]) {
-        let window = controller.window();
+        let (window, avoidance) = (controller.window(), format!("{:?}", controller.avoidance));
         assert!(controller.on_loss(START, START - RTT, 3));
         assert!(!controller.on_loss(START + RTT / 2, START, 2));
         assert_eq!(controller.window(), window * tenths / 10);
@@ -117,6 +117,7 @@ fn one_round_trip_of_losses_is_one_cut() {
         controller.on_spurious_loss(epoch);
         assert_eq!(controller.window(), window);
         assert!(controller.in_slow_start() && !controller.in_recovery(START));
+        assert_eq!(format!("{:?}", controller.avoidance), avoidance);
     }
 }
 
@@ -235,6 +236,21 @@ fn the_pacer_keeps_the_rate_whatever_the_timers() {
             assert!(batches <= least + 10, "{packets} with {grain:?}: {batches} batches, {least} would do");
         }
     }
+}
+
+#[test]
+fn being_asked_often_does_not_slow_the_pacer() {
+    // 37.5 bytes a millisecond, asked every 40 us.
+    let (controller, rtt) = (avoiding(2 * MTU), sampled(Duration::from_millis(80)));
+    let (mut pacer, mut sent) = (Pacer::new(true), 0);
+    for step in 0..100_000 {
+        while pacer.release(START + step * Duration::from_micros(40), &rtt, &controller).is_ok() {
+            pacer.on_sent(MTU as u16);
+            sent += 1;
+        }
+    }
+    // In four seconds, after the burst at the start.
+    assert!((10 + 124..=10 + 126).contains(&sent), "{sent}");
 }
 
 #[test]

@@ -136,6 +136,12 @@ fn an_acknowledgement_counts_once() {
     ack(&mut recovery, now + 90 * MS, DATA, &[0, 1], &mut outcome).unwrap();
     assert!(outcome.acked.is_empty() && !outcome.rtt_updated && outcome.largest_acked_sent.is_none());
     assert_eq!(*recovery.rtt(), rtt);
+    // An ACK frame that was overtaken by another raises nothing.
+    send(&mut recovery, 3..5, now);
+    ack(&mut recovery, now + 95 * MS, DATA, &[4], &mut outcome).unwrap();
+    assert_eq!(outcome.largest_acked_sent, Some(now));
+    ack(&mut recovery, now + 96 * MS, DATA, &[3], &mut outcome).unwrap();
+    assert_eq!((numbers(&outcome.acked), outcome.largest_acked_sent), (vec![3], None));
 }
 
 #[test]
@@ -442,6 +448,32 @@ fn a_cut_stands_when_proof_comes_too_late_or_the_network_says_so_itself() {
         ack(&mut recovery, later + 101 * MS, DATA, &[1, 2, 3, 4, 8], &mut outcome).unwrap();
         assert_eq!(recovery.window(), cut);
     }
+}
+
+#[test]
+fn a_size_probe_that_was_late_proves_nothing() {
+    let (mut recovery, mut outcome, now) = measured();
+    recovery.on_packet_sent(SentPacket { mtu_probe: true, ..packet(1, now) });
+    send(&mut recovery, 2..9, now);
+    ack(&mut recovery, now + 100 * MS, DATA, &[5, 6, 7, 8], &mut outcome).unwrap();
+    assert_eq!(numbers(&outcome.lost), [1, 2, 3, 4]);
+    let cut = recovery.window();
+    ack(&mut recovery, now + 105 * MS, DATA, &[1, 2, 3, 8], &mut outcome).unwrap();
+    assert_eq!((recovery.window(), recovery.stats().packets_lost_spuriously), (cut, 3));
+}
+
+#[test]
+fn what_was_sent_before_a_cut_earns_nothing() {
+    let (mut recovery, mut outcome, now) = measured();
+    send(&mut recovery, 1..11, now);
+    ack(&mut recovery, now + 100 * MS, DATA, &[4], &mut outcome).unwrap();
+    let cut = recovery.window();
+    send(&mut recovery, 11..12, now + 101 * MS);
+    ack(&mut recovery, now + 102 * MS, DATA, &[2, 3, 4, 5, 6, 7, 8, 9, 10], &mut outcome).unwrap();
+    assert_eq!((recovery.window(), recovery.bytes_in_flight()), (cut, SIZE));
+    recovery.set_app_limited(false);
+    ack(&mut recovery, now + 201 * MS, DATA, &[11], &mut outcome).unwrap();
+    assert!(recovery.window() > cut);
 }
 
 #[test]
