@@ -79,6 +79,7 @@ impl Core {
                 self.proto.local_address_changed();
             }
             ConnectionOperation::Inspect(look) => look(&Inspect { proto: &self.proto }),
+            ConnectionOperation::Dropped if self.shared.handles.are_detached() => {}
             ConnectionOperation::Dropped if self.handler.is_none() => {
                 // A client that was never answered.
                 let refused = self.proto.refuse(self.now, TransportErrorCode::CONNECTION_REFUSED);
@@ -121,13 +122,7 @@ impl Core {
             StreamOperation::Send { data, fin, context } => self.send(key, data, fin, context)?,
             StreamOperation::Reset(code) => self.reset(key, code)?,
             StreamOperation::StopSending(code) => self.stop(key, code)?,
-            StreamOperation::Consumed(len) => {
-                let len = len.min(entry.deferred);
-                entry.deferred -= len;
-                if let (Some(id), true) = (entry.id, len > 0) {
-                    self.proto.consumed(self.now, id, len);
-                }
-            }
+            StreamOperation::Consumed(len) => self.consume(key, len),
             StreamOperation::SetReceiveEnabled(enabled) => {
                 entry.receive_enabled = enabled;
                 if enabled && entry.readable {
@@ -138,6 +133,8 @@ impl Core {
                 Some(id) => self.proto.set_priority(id, priority)?,
                 None => entry.waiting.priority = Some(priority),
             },
+            StreamOperation::Dropped if entry.forgotten => self.consume(key, u64::MAX),
+            StreamOperation::Dropped if stream.handles.are_detached() => {}
             StreamOperation::Dropped => {
                 if matches!(entry.listening, Listening::Unanswered(_)) {
                     entry.listening = Listening::Nobody;
