@@ -204,10 +204,14 @@ fn the_ledger_is_even_in_the_end() {
 }
 
 /// What one thread does with one connection.
+#[expect(clippy::disallowed_methods, reason = "to give the network time")]
 fn play(connection: &Connection, ledger: &Arc<Ledger>, random: &mut Entropy) {
     let mut streams: Vec<(Stream, Open)> = Vec::new();
     let data = pattern(200_000);
     for step in 0..200 {
+        if random.below(10) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         match random.below(12) {
             0..=2 => {
                 let open = Open::default();
