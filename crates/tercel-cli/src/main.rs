@@ -1,1 +1,47 @@
-fn main() {}
+//! The `tercel` program: shows QUIC at work (`demo`), serves a directory (`serve`) and fetches
+//! (`get`). Arguments come in here; each command is a module; every error leaves through
+//! [`failure`].
+#![forbid(unsafe_code)]
+
+mod args;
+mod demo;
+mod failure;
+mod fetch;
+mod fingerprint;
+mod get;
+mod hq;
+mod identity;
+mod partial;
+mod progress;
+mod serve;
+mod size;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let arguments = args::Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::Failure::new("cannot start the runtime", error).report(),
+    };
+    let outcome = runtime.block_on(async {
+        match arguments.command {
+            args::Command::Demo(arguments) => demo::run(arguments).await,
+            args::Command::Serve(arguments) => serve::run(arguments).await,
+            args::Command::Get(arguments) => get::run(arguments).await,
+        }
+    });
+    // What still runs (a name look-up, say) must not hold up the exit.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

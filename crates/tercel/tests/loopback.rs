@@ -1,7 +1,5 @@
 //! Clients and servers over real UDP, by the callback face.
 
-#![allow(clippy::unwrap_used, reason = "for tests")]
-
 mod support;
 
 use std::sync::mpsc;

@@ -30,6 +30,7 @@ struct Outcome {
     used: u64,
     /// Of 1000 packets sent, so many overflowed the queue.
     overflowed: u64,
+    sent: u64,
     stats: RecoveryStats,
 }
 
@@ -121,6 +122,7 @@ fn transfer(link: &Link, config: &TransportConfig) -> Outcome {
     Outcome {
         used: receiver.bytes * 100 / (link.rate * SECONDS),
         overflowed: overflowed * 1000 / next,
+        sent: next,
         stats: recovery.stats(),
     }
 }

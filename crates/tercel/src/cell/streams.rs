@@ -99,8 +99,6 @@ pub(super) struct Entry {
     pub(super) deferred: u64,
     /// Its last event is on its way.
     pub(super) over: bool,
-    /// Its last event was told; it stays only while `deferred` is not zero.
-    pub(super) forgotten: bool,
     key: StreamKey,
 }
 
@@ -123,7 +121,6 @@ impl Entry {
             delivered: 0,
             deferred: 0,
             over: false,
-            forgotten: false,
             key: StreamKey(u64::MAX),
             shared,
         }

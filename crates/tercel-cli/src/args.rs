@@ -1,0 +1,127 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::fingerprint::Fingerprint;
+use crate::size::Size;
+use crate::target::Target;
+
+/// QUIC, shown, served and fetched.
+#[derive(Debug, Parser)]
+#[command(name = "tercel", version, about, long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+#[command(arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const LONG_ABOUT: &str = "\
+QUIC, shown, served and fetched.
+
+Start with `tercel demo`: it needs nothing, sends a file between a server and a client on this \
+machine, and tells what happened.";
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 all is well; 1 something failed, as the message says; 2 the command line is wrong; \
+3 some of the files asked for could not be fetched.
+
+Environment: SSLKEYLOGFILE=FILE writes TLS keys to FILE, for Wireshark; RUST_LOG=tercel=debug tells \
+more on standard error.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Send a file from a server to a client on this machine and check it by its hash
+    Demo(Demo),
+    /// Serve a directory
+    Serve(Serve),
+    /// Fetch files
+    Get(Get),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tercel demo                    1 GiB, made on the spot
+  tercel demo --size 100MiB      less
+  tercel demo film.mkv           a file of yours")]
+pub(crate) struct Demo {
+    /// The file to send; without one, a file of --size is made and removed again
+    pub(crate) file: Option<PathBuf>,
+    /// How large a file to make: a number and B, KiB, MiB, GiB, KB, MB or GB
+    #[arg(long, default_value = "1GiB", conflicts_with = "file", value_name = "SIZE")]
+    pub(crate) size: Size,
+    /// Send from the client to the server
+    #[arg(long)]
+    pub(crate) upload: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tercel serve .                                     on port 4433, with a certificate made now
+  tercel serve ~/films --listen 127.0.0.1:8443
+  tercel serve /srv --cert chain.pem --key key.pem   with a certificate of yours
+  tercel serve inbox --uploads                       also takes files (tercel get --upload)")]
+pub(crate) struct Serve {
+    /// The directory to serve
+    pub(crate) directory: PathBuf,
+    /// The address and port to listen on
+    #[arg(long, default_value = "[::]:4433", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// The certificate chain, PEM or DER, leaf first; without one, a certificate is made for this
+    /// run and its fingerprint printed
+    #[arg(long, requires = "key", value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The private key of the certificate, PEM or DER
+    #[arg(long, requires = "cert", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// A name that the made certificate is for; may be given several times
+    #[arg(long, default_value = "localhost", conflicts_with = "cert", value_name = "NAME")]
+    pub(crate) name: Vec<String>,
+    /// Take uploaded files into the directory; what exists is never overwritten
+    #[arg(long)]
+    pub(crate) uploads: bool,
+    /// Prove every client's address with a Retry packet first
+    #[arg(long)]
+    pub(crate) retry: bool,
+    /// How many worker threads; by default one for each processor
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tercel get https://localhost:4433/a.txt --pin 6f:c1:...    as `tercel serve` printed it
+  tercel get https://example.org/{a,b,c}.txt -o /tmp         three files, one connection
+  tercel get https://localhost:4433/in --ca ca.pem --upload photo.jpg")]
+pub(crate) struct Get {
+    /// What to fetch: https://HOST[:PORT]/PATH
+    #[arg(required = true, value_name = "URL")]
+    pub(crate) urls: Vec<Target>,
+    /// The directory to put the files into
+    #[arg(short, long, default_value = ".", value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Trust only the server whose certificate has this SHA-256 fingerprint, whatever its name
+    #[arg(long, conflicts_with = "ca", value_name = "FINGERPRINT")]
+    pub(crate) pin: Option<Fingerprint>,
+    /// Trust servers whose certificate these authorities signed (PEM or DER) in place of the
+    /// system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Send this file to the URL in place of fetching it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) upload: Option<PathBuf>,
+    /// Overwrite files that exist
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// How many files at once
+    #[arg(short, long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) parallel: u16,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}

@@ -1,0 +1,193 @@
+//! `tercel get`: fetches files, in parallel over one connection for each server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tercel::aio::{ConnectError, Connection, Endpoint};
+use tercel::{CloseReason, Configuration, Settings, Trust};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::args;
+use crate::failure::{Doing as _, Failure, Outcome};
+use crate::fetch::{self, Moved};
+use crate::hq;
+use crate::partial::Existing;
+use crate::progress::{Progress, Total};
+use crate::size::{Size, rate, short};
+use crate::target::Target;
+
+pub(crate) async fn run(arguments: args::Get) -> Outcome {
+    check(&arguments)?;
+    let trust = match (&arguments.pin, &arguments.ca) {
+        (Some(pin), _) => Trust::Pinned(pin.0),
+        (None, Some(file)) => {
+            Trust::from_file(file).map_err(|error| Failure::plain(format!("cannot use --ca: {error}")))?
+        }
+        (None, None) => Trust::system().map_err(Failure::plain)?,
+    };
+    let configuration = Configuration::client(&[hq::ALPN], Settings::default(), trust).doing(|| "cannot set up TLS")?;
+    let endpoint = Endpoint::client().doing(|| "cannot start")?;
+    let progress = match arguments.quiet {
+        true => Progress::hidden(),
+        false => Progress::new("fetching", Total::Unknown),
+    };
+    let started = now();
+    let mut servers: BTreeMap<(String, u16), Vec<Target>> = BTreeMap::new();
+    for target in &arguments.urls {
+        servers.entry((target.host.clone(), target.port)).or_default().push(target.clone());
+    }
+    let arguments = Arc::new(arguments);
+    let (mut bytes, mut files, mut failures) = (0, 0, Vec::new());
+    for targets in servers.into_values() {
+        let results = from_server(&endpoint, &configuration, targets, &arguments, &progress).await;
+        for result in results {
+            match result {
+                Ok(moved) => {
+                    bytes += moved.bytes;
+                    files += 1;
+                }
+                Err(failure) => failures.push(failure),
+            }
+        }
+    }
+    progress.done();
+    let time = now().duration_since(started);
+    if !arguments.quiet && files > 0 {
+        let plural = if files == 1 { "file" } else { "files" };
+        println!("{files} {plural}, {} in {} ({})", Size(bytes), short(time), rate(bytes, time));
+    }
+    match (failures.len(), files) {
+        (0, _) => Ok(()),
+        (1, 0) => Err(failures.remove(0)),
+        (count, _) => {
+            failures.iter().for_each(|failure| eprintln!("tercel: {failure}"));
+            Err(Failure::incomplete(format!("{count} of {} failed", count + files)))
+        }
+    }
+}
+
+/// What can be known to fail before anything is done.
+fn check(arguments: &args::Get) -> Outcome {
+    if !arguments.output.is_dir() {
+        let why = if arguments.output.exists() { "it is no directory" } else { "there is no such directory" };
+        return Err(Failure::new(format!("cannot write to {}", arguments.output.display()), why));
+    }
+    if arguments.upload.is_some() && arguments.urls.len() != 1 {
+        return Err(Failure::plain("--upload needs exactly one URL"));
+    }
+    let mut names = BTreeSet::new();
+    match arguments.urls.iter().find(|target| !names.insert(target.file_name())) {
+        Some(twice) => Err(Failure::plain(format!("two URLs would be stored as {}", twice.file_name()))),
+        None => Ok(()),
+    }
+}
+
+/// Everything from one server, over one connection.
+async fn from_server(
+    endpoint: &Endpoint,
+    configuration: &Configuration,
+    targets: Vec<Target>,
+    arguments: &Arc<args::Get>,
+    progress: &Progress,
+) -> Vec<Outcome<Moved>> {
+    let Some(first) = targets.first() else { return Vec::new() };
+    let connection = match connect(endpoint, configuration, first).await {
+        Ok(connection) => connection,
+        Err(failure) => return vec![Err(failure)],
+    };
+    let permits = Arc::new(Semaphore::new(arguments.parallel.into()));
+    let mut tasks = JoinSet::new();
+    for target in targets {
+        let (connection, permits, progress) = (connection.clone(), permits.clone(), progress.clone());
+        let arguments = arguments.clone();
+        tasks.spawn(async move {
+            let _permit = permits.acquire().await;
+            exchange(&connection, &target, &arguments, &progress).await
+        });
+    }
+    let mut results = Vec::new();
+    while let Some(result) = tasks.join_next().await {
+        results.push(result.unwrap_or_else(|error| Err(Failure::new("a transfer ended abnormally", error))));
+    }
+    connection.shutdown(0u32.into(), b"").await;
+    results
+}
+
+async fn exchange(
+    connection: &Connection,
+    target: &Target,
+    arguments: &args::Get,
+    progress: &Progress,
+) -> Outcome<Moved> {
+    match &arguments.upload {
+        Some(file) => {
+            let path = upload_path(target, file);
+            fetch::upload(connection, file, &path, progress).await
+        }
+        None => {
+            let existing = if arguments.force { Existing::Replace } else { Existing::Keep };
+            let file = arguments.output.join(target.file_name());
+            fetch::download(connection, &target.path, file, existing, progress).await
+        }
+    }
+}
+
+/// An upload to a directory keeps the name of the file.
+fn upload_path(target: &Target, file: &Path) -> String {
+    match (target.path.ends_with('/'), file.file_name()) {
+        (true, Some(name)) => format!("{}{}", target.path, name.to_string_lossy().replace(' ', "%20")),
+        _ => target.path.clone(),
+    }
+}
+
+/// Connects to the first of a host's addresses that answers.
+async fn connect(endpoint: &Endpoint, configuration: &Configuration, target: &Target) -> Outcome<Connection> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((target.host.as_str(), target.port))
+        .await
+        .doing(|| format!("cannot find {}", target.host))?
+        .collect();
+    let mut last = Failure::new(format!("cannot find {}", target.host), "it has no address");
+    for address in addresses {
+        let doing = || format!("cannot connect to {} ({address})", target.authority());
+        let connecting = match endpoint.connect(configuration, address, &target.host) {
+            Ok(connecting) => connecting,
+            Err(error) => {
+                last = Failure::new(doing(), error);
+                continue;
+            }
+        };
+        match connecting.await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => last = Failure::new(doing(), explain(&error)),
+        }
+    }
+    Err(last)
+}
+
+/// What went wrong, and what a person can do about it.
+fn explain(error: &ConnectError) -> String {
+    match error {
+        ConnectError::Connection(CloseReason::HandshakeTimeout) => "nobody answers there".into(),
+        ConnectError::Connection(CloseReason::Violation(violation)) => match violation.code.alert() {
+            Some(48) => "no authority that you trust has signed its certificate (see --ca and --pin)".into(),
+            Some(49) => "its certificate has another fingerprint than the one pinned".into(),
+            Some(45) => "its certificate has expired".into(),
+            Some(42) => "its certificate is not for this name".into(),
+            _ => violation.to_string(),
+        },
+        ConnectError::Connection(CloseReason::PeerTransport { code, .. }) if code.alert() == Some(120) => {
+            format!("the server does not speak {}", hq::ALPN)
+        }
+        error => error.to_string(),
+    }
+}
+
+/// The time, for a person to read.
+#[expect(clippy::disallowed_methods, reason = "the program is not the core: it tells people how long things took")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,209 @@
+//! `tercel serve`: serves a directory by `hq-interop`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tercel::aio::{Connection, Endpoint, Incoming, RecvStream, SendStream};
+use tercel::{Configuration, Identity, Registration, RegistrationConfig, RetryPolicy, Settings};
+use tokio::fs::File;
+
+use crate::args;
+use crate::failure::{Doing as _, Failure, Outcome};
+use crate::fetch::read_chunk;
+use crate::fingerprint::Fingerprint;
+use crate::hq::{self, MAX_REQUEST, Method, Refusal};
+use crate::identity;
+use crate::partial::{Existing, Partial};
+
+/// What is served, and how.
+#[derive(Debug)]
+pub(crate) struct Site {
+    root: PathBuf,
+    uploads: bool,
+    quiet: bool,
+}
+
+pub(crate) async fn run(arguments: args::Serve) -> Outcome {
+    let identity = match (&arguments.cert, &arguments.key) {
+        (Some(cert), Some(key)) => {
+            Identity::from_files(cert, key).map_err(|error| Failure::plain(format!("cannot serve: {error}")))?
+        }
+        _ => identity::made_for(&arguments.name)?,
+    };
+    let fingerprint = Fingerprint(identity.fingerprint());
+    let site = Site::new(&arguments.directory, arguments.uploads, false)?;
+    let mut config = RegistrationConfig::default();
+    config.workers = arguments.workers.unwrap_or(0);
+    if arguments.retry {
+        config.retry = RetryPolicy::Always;
+    }
+    let doing = || format!("cannot listen on {}", arguments.listen);
+    let configuration = configuration(identity)?;
+    let registration = Registration::new(config).doing(|| "cannot start")?;
+    let endpoint = Endpoint::of(registration).listen(&configuration, arguments.listen).doing(doing)?;
+    let address = endpoint.local_address().unwrap_or(arguments.listen);
+    println!("Serving {} on {address} (ALPN {}).", site.root.display(), hq::ALPN);
+    println!("Certificate SHA-256: {fingerprint}");
+    if arguments.cert.is_none() {
+        let name = arguments.name.first().map_or("localhost", String::as_str);
+        println!("\n  tercel get https://{name}:{}/FILE --pin {fingerprint}\n", address.port());
+    }
+    let site = Arc::new(site);
+    tokio::select! {
+        () = serve(&endpoint, &site) => {}
+        _ = tokio::signal::ctrl_c() => eprintln!("tercel: ending"),
+    }
+    Ok(())
+}
+
+/// The configuration of a server.
+pub(crate) fn configuration(identity: Identity) -> Outcome<Configuration> {
+    let settings = Settings { max_bidi_streams: 1000, ..Settings::default() };
+    Configuration::server(&[hq::ALPN], settings, identity).doing(|| "cannot use the certificate")
+}
+
+/// Serves every connection that comes, until the endpoint listens no more.
+pub(crate) async fn serve(endpoint: &Endpoint, site: &Arc<Site>) {
+    while let Some(incoming) = endpoint.accept().await {
+        let site = site.clone();
+        tokio::spawn(async move { site.welcome(incoming).await });
+    }
+}
+
+impl Site {
+    /// A directory to serve.
+    pub(crate) fn new(directory: &Path, uploads: bool, quiet: bool) -> Outcome<Self> {
+        let doing = || format!("cannot serve {}", directory.display());
+        let root = directory.canonicalize().doing(doing)?;
+        // Whether it is a directory, and may be read, is better known now than at the first request.
+        std::fs::read_dir(&root).doing(doing)?;
+        Ok(Self { root, uploads, quiet })
+    }
+
+    fn log(&self, line: impl FnOnce() -> String) {
+        if !self.quiet {
+            println!("{}", line());
+        }
+    }
+
+    async fn welcome(self: Arc<Self>, incoming: Incoming) {
+        let remote = incoming.remote_address();
+        let connection = match incoming.accept() {
+            Ok(connecting) => connecting.await,
+            Err(_) => return,
+        };
+        match connection {
+            Ok(connection) => self.converse(connection).await,
+            Err(error) => self.log(|| format!("{remote} handshake failed: {error}")),
+        }
+    }
+
+    async fn converse(self: Arc<Self>, connection: Connection) {
+        while let Ok((send, recv)) = connection.accept_bi().await {
+            let (site, connection) = (self.clone(), connection.clone());
+            tokio::spawn(async move { site.answer(&connection, send, recv).await });
+        }
+    }
+
+    async fn answer(&self, connection: &Connection, mut send: SendStream, mut recv: RecvStream) {
+        let remote = connection.remote_address();
+        let mut line = Vec::new();
+        let result = match read_line(&mut recv, &mut line).await {
+            Ok(rest) => self.obey(&line, rest, &mut send, &mut recv).await,
+            Err(refusal) => Err(refusal),
+        };
+        let request = String::from_utf8_lossy(&line).trim_end().escape_debug().to_string();
+        match result {
+            Ok(bytes) => self.log(|| format!("{remote} {request} {bytes}")),
+            Err(refusal) => {
+                self.log(|| format!("{remote} {request} refused: {}", refusal.code()));
+                // If the stream has ended there is nobody to tell.
+                let _ = send.reset(refusal.code().into());
+                let _ = recv.stop(refusal.code().into());
+            }
+        }
+    }
+
+    /// Does what a request asks for; gives how many bytes were moved.
+    async fn obey(
+        &self,
+        line: &[u8],
+        rest: Vec<u8>,
+        send: &mut SendStream,
+        recv: &mut RecvStream,
+    ) -> Result<u64, Refusal> {
+        let (method, path) = hq::parse(line)?;
+        let file = hq::resolve(&self.root, path)?;
+        match method {
+            Method::Get => self.give(&file, send).await,
+            Method::Put if self.uploads => take(&file, &rest, send, recv).await,
+            Method::Put => Err(Refusal::MethodNotAllowed),
+        }
+    }
+
+    async fn give(&self, file: &Path, send: &mut SendStream) -> Result<u64, Refusal> {
+        let mut file = file.to_path_buf();
+        if file.is_dir() {
+            file.push("index.html");
+        }
+        // A link may lead out of the directory; what it leads to is not served then.
+        let real = tokio::fs::canonicalize(&file).await.map_err(|error| refusal_for(&error))?;
+        if !real.starts_with(&self.root) {
+            return Err(Refusal::Forbidden);
+        }
+        let mut source = File::open(&real).await.map_err(|error| refusal_for(&error))?;
+        let mut bytes = 0;
+        loop {
+            let chunk = read_chunk(&mut source).await.map_err(|_| Refusal::InternalError)?;
+            if chunk.is_empty() {
+                break;
+            }
+            bytes += chunk.len() as u64;
+            send.write_chunk(chunk).await.map_err(|_| Refusal::InternalError)?;
+        }
+        send.finish().map_err(|_| Refusal::InternalError)?;
+        Ok(bytes)
+    }
+}
+
+fn refusal_for(error: &std::io::Error) -> Refusal {
+    match error.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Refusal::NotFound,
+        std::io::ErrorKind::PermissionDenied => Refusal::Forbidden,
+        _ => Refusal::InternalError,
+    }
+}
+
+/// Takes an uploaded file.
+async fn take(file: &Path, first: &[u8], send: &mut SendStream, recv: &mut RecvStream) -> Result<u64, Refusal> {
+    if file.exists() {
+        return Err(Refusal::Conflict);
+    }
+    let mut partial = Partial::create(file, Existing::Keep).map_err(|_| Refusal::Forbidden)?;
+    partial.write(first).await.map_err(|_| Refusal::InternalError)?;
+    let mut bytes = first.len() as u64;
+    while let Some(chunk) = recv.read_chunk(1 << 20).await.map_err(|_| Refusal::BadRequest)? {
+        partial.write(&chunk).await.map_err(|_| Refusal::InternalError)?;
+        bytes += chunk.len() as u64;
+    }
+    partial.finish().await.map_err(|_| Refusal::Conflict)?;
+    send.finish().map_err(|_| Refusal::InternalError)?;
+    Ok(bytes)
+}
+
+/// Reads up to the end of the first line, or of the stream; gives what came behind it.
+async fn read_line(recv: &mut RecvStream, line: &mut Vec<u8>) -> Result<Vec<u8>, Refusal> {
+    loop {
+        if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
+            return Ok(line.split_off(end + 1));
+        }
+        if line.len() > MAX_REQUEST {
+            return Err(Refusal::BadRequest);
+        }
+        match recv.read_chunk(MAX_REQUEST).await {
+            Ok(Some(chunk)) => line.extend_from_slice(&chunk),
+            Ok(None) => return Ok(Vec::new()),
+            Err(_) => return Err(Refusal::BadRequest),
+        }
+    }
+}
