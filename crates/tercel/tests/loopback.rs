@@ -1,5 +1,7 @@
 //! Clients and servers over real UDP, by the callback face.
 
+#![allow(clippy::unwrap_used, reason = "for tests")]
+
 mod support;
 
 use std::sync::mpsc;

@@ -133,6 +133,10 @@ impl Send {
     /// Writes one STREAM frame, as large as room, data and limits permit.
     pub(super) fn write_data(&mut self, id: StreamId, sink: &mut FrameSink<'_, '_>, credit: u64) -> Written {
         let written = |new_bytes, repeated_bytes, next| Written { new_bytes, repeated_bytes, next };
+        if !self.wants_to_send() {
+            // It was reset while it waited for its turn.
+            return written(0, 0, Next::Nothing);
+        }
         let repeating = self.buffer.first_lost();
         let start = repeating.unwrap_or(self.buffer.next());
         let Some(room) = stream_room(id, start, sink.remaining()) else { return written(0, 0, Next::Full) };

@@ -16,19 +16,28 @@ use crate::connection::Inspect;
 use crate::operation::{ConnectionOperation, Operation, Promise, StreamOperation};
 use crate::status::Error;
 
+/// Where an operation comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// A handler of the connection, which learns at once whether it succeeds.
+    Handler,
+    /// The queue, which has accepted it.
+    Queue,
+}
+
 impl Core {
     /// A call from the connection's own handler.
     pub(crate) fn call(&mut self, operation: Operation) -> Result<(), Error> {
         if self.is_closing() {
             return Err(self.shared.closed());
         }
-        self.apply(operation)
+        self.apply(operation, Origin::Handler)
     }
 
     /// An operation from the queue: it was accepted, so a failure now is told by an event.
     pub(super) fn apply_queued(&mut self, operation: Operation) {
         let promise = operation.promise();
-        if self.apply(operation).is_err() {
+        if self.apply(operation, Origin::Queue).is_err() {
             match promise {
                 Promise::None => {}
                 Promise::Send { stream, context } => {
@@ -42,9 +51,9 @@ impl Core {
         }
     }
 
-    fn apply(&mut self, operation: Operation) -> Result<(), Error> {
+    fn apply(&mut self, operation: Operation, origin: Origin) -> Result<(), Error> {
         match operation {
-            Operation::Connection(operation) => self.apply_to_connection(operation),
+            Operation::Connection(operation) => self.apply_to_connection(operation, origin),
             Operation::Stream(stream, StreamOperation::Open(handler)) => {
                 self.monitor.stream_opened();
                 let key = self.streams.insert(Entry::new(stream, None, Listening::Handler(Some(handler))));
@@ -55,13 +64,18 @@ impl Core {
         }
     }
 
-    fn apply_to_connection(&mut self, operation: ConnectionOperation) -> Result<(), Error> {
+    fn apply_to_connection(&mut self, operation: ConnectionOperation, origin: Origin) -> Result<(), Error> {
         match operation {
             ConnectionOperation::Accept { tls, transport, handler } => {
-                self.handler = Some(handler);
                 self.batch = super::batch_of(&transport);
                 let new_token = self.shared.registration.new_token(self.now, self.remote(), &mut self.entropy);
-                self.proto.accept(self.now, ServerAccept { tls, transport: Some(transport), new_token })?;
+                let accept = ServerAccept { tls, transport: Some(transport), new_token };
+                let accepted = self.proto.accept(self.now, accept);
+                if accepted.is_ok() || origin == Origin::Queue {
+                    // The client may have left. Who was told "accepted" hears of the end.
+                    self.handler = Some(handler);
+                }
+                accepted?;
             }
             ConnectionOperation::Refuse { code } => self.proto.refuse(self.now, code)?,
             ConnectionOperation::SendDatagram { data, context } => {
@@ -79,6 +93,7 @@ impl Core {
                 self.proto.local_address_changed();
             }
             ConnectionOperation::Inspect(look) => look(&Inspect { proto: &self.proto }),
+            ConnectionOperation::Dropped if self.shared.handles.are_detached() => {}
             ConnectionOperation::Dropped if self.handler.is_none() => {
                 // A client that was never answered.
                 let refused = self.proto.refuse(self.now, TransportErrorCode::CONNECTION_REFUSED);
@@ -121,13 +136,7 @@ impl Core {
             StreamOperation::Send { data, fin, context } => self.send(key, data, fin, context)?,
             StreamOperation::Reset(code) => self.reset(key, code)?,
             StreamOperation::StopSending(code) => self.stop(key, code)?,
-            StreamOperation::Consumed(len) => {
-                let len = len.min(entry.deferred);
-                entry.deferred -= len;
-                if let (Some(id), true) = (entry.id, len > 0) {
-                    self.proto.consumed(self.now, id, len);
-                }
-            }
+            StreamOperation::Consumed(len) => self.consume(key, len),
             StreamOperation::SetReceiveEnabled(enabled) => {
                 entry.receive_enabled = enabled;
                 if enabled && entry.readable {
@@ -138,6 +147,8 @@ impl Core {
                 Some(id) => self.proto.set_priority(id, priority)?,
                 None => entry.waiting.priority = Some(priority),
             },
+            StreamOperation::Dropped if entry.forgotten => self.consume(key, u64::MAX),
+            StreamOperation::Dropped if stream.handles.are_detached() => {}
             StreamOperation::Dropped => {
                 if matches!(entry.listening, Listening::Unanswered(_)) {
                     entry.listening = Listening::Nobody;

@@ -2,6 +2,8 @@
 //! handlers. While a handler runs the connection is lent to [`current`]; so everything here hands
 //! the connection through by value.
 
+use std::sync::atomic::Ordering;
+
 use tercel_proto::connection::{Connected, Event, Read, RouteChange};
 use tercel_proto::datagram::{DatagramEvent, DatagramSendState};
 use tercel_proto::error::CloseReason;
@@ -228,8 +230,17 @@ impl Core {
 }
 
 fn stream_note(mut core: Box<Core>, key: StreamKey, note: Note) -> Box<Core> {
-    let Some(entry) = core.streams.get(key) else { return core };
     let last = matches!(note, Note::ShutdownComplete);
+    let closing = core.is_closing();
+    let Some(entry) = core.streams.get(key) else { return core };
+    if last && !closing && !entry.shared.sealed.load(Ordering::Relaxed) {
+        // What was accepted before now is completed before the last event; no more is accepted. (A
+        // connection that is closing has ended its queue.)
+        let shared = entry.shared.clone();
+        core.take_operations_and(|| shared.sealed.store(true, Ordering::Relaxed));
+        core.note(key, note);
+        return core;
+    }
     match &mut entry.listening {
         Listening::Unanswered(notes) if !last => {
             notes.push(note);
@@ -254,7 +265,7 @@ fn stream_note(mut core: Box<Core>, key: StreamKey, note: Note) -> Box<Core> {
         Listening::Unanswered(_) | Listening::Nobody => {}
     }
     if last {
-        drop(core.streams.remove(key));
+        core.forget(key);
     }
     core
 }
@@ -321,20 +332,35 @@ impl Core {
         }
         if read.fin || read.reset.is_some() {
             entry.receive = ReceivePart::Done;
-            entry.shared.receive_closed.store(true, std::sync::atomic::Ordering::Relaxed);
+            entry.shared.receive_closed.store(true, Ordering::Relaxed);
         }
         entry.delivered += read.len as u64;
         entry.deferred += read.len as u64;
         (read.len > 0 || read.fin || read.reset.is_some()).then_some(read)
     }
 
-    fn consume(&mut self, key: StreamKey, len: u64) {
+    /// Gives the peer credit for what was delivered.
+    pub(super) fn consume(&mut self, key: StreamKey, len: u64) {
         let Some(entry) = self.streams.get(key) else { return };
         let len = len.min(entry.deferred);
         entry.deferred -= len;
+        let forgotten = entry.forgotten && entry.deferred == 0;
         if let (Some(id), true) = (entry.id, len > 0) {
             self.proto.consumed(self.now, id, len);
         }
+        if forgotten {
+            drop(self.streams.remove(key));
+        }
+    }
+
+    /// A stream's handler has heard its last event. What it holds of the receive window it holds on
+    /// to: else many short streams could fill the memory of an application that reads slowly.
+    fn forget(&mut self, key: StreamKey) {
+        let Some(entry) = self.streams.get(key) else { return };
+        entry.listening = Listening::Nobody;
+        entry.forgotten = true;
+        let held = if entry.shared.handles.are_gone() || self.is_closing() { u64::MAX } else { 0 };
+        self.consume(key, held);
     }
 }
 

@@ -88,8 +88,13 @@ impl Core {
 
     /// Does what other threads have asked for.
     pub(super) fn take_operations(&mut self) {
+        self.take_operations_and(|| {});
+    }
+
+    /// The same, and changes something so that whoever puts an operation later sees it.
+    pub(super) fn take_operations_and(&mut self, seal: impl FnOnce()) {
         let mut operations = std::mem::take(&mut self.operations);
-        self.shared.queue.take(&mut operations);
+        self.shared.queue.take(&mut operations, seal);
         while let Some(operation) = operations.pop_front() {
             self.apply_queued(operation);
         }

@@ -42,13 +42,23 @@ impl Handles {
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether the application's last handle goes with this one and that means something.
+    /// Whether the application's last handle goes with this one.
     pub(crate) fn remove(&self) -> bool {
-        self.count.fetch_sub(1, Ordering::AcqRel) == 2 && !self.detached.load(Ordering::Acquire)
+        self.count.fetch_sub(1, Ordering::AcqRel) == 2
+    }
+
+    /// Whether the application has none.
+    pub(crate) fn are_gone(&self) -> bool {
+        self.count.load(Ordering::Acquire) < 2
     }
 
     pub(crate) fn detach(&self) {
         self.detached.store(true, Ordering::Release);
+    }
+
+    /// Whether the object lives on without handles.
+    pub(crate) fn are_detached(&self) -> bool {
+        self.detached.load(Ordering::Acquire)
     }
 }
 
@@ -96,7 +106,7 @@ impl ConnectionShared {
     }
 
     fn enqueue(self: &Arc<Self>, operation: Operation) -> Result<(), Error> {
-        match self.queue.put(operation) {
+        match self.queue.put(operation, Operation::is_late) {
             Ok(false) => Ok(()),
             // A worker that is gone has ended the queue, or is about to.
             Ok(true) => self.mailbox().send(Letter::Run(self.clone())).map_err(|_| Error::Closed),
@@ -138,6 +148,8 @@ pub(crate) struct StreamShared {
     pub(crate) send_closed: AtomicBool,
     /// Whether the application wants no more data, or there never is any.
     pub(crate) receive_closed: AtomicBool,
+    /// Whether it has ended and takes no more operations. Changed under the lock of the queue.
+    pub(crate) sealed: AtomicBool,
     key: AtomicU64,
     id: AtomicU64,
 }
@@ -152,6 +164,7 @@ impl StreamShared {
             handles: Handles::new(),
             send_closed: AtomicBool::new(one_way && !local),
             receive_closed: AtomicBool::new(one_way && local),
+            sealed: AtomicBool::new(false),
             key: AtomicU64::new(u64::MAX),
             id: AtomicU64::new(u64::MAX),
         })

@@ -99,6 +99,8 @@ pub(super) struct Entry {
     pub(super) deferred: u64,
     /// Its last event is on its way.
     pub(super) over: bool,
+    /// Its last event was told; it stays only while `deferred` is not zero.
+    pub(super) forgotten: bool,
     key: StreamKey,
 }
 
@@ -121,6 +123,7 @@ impl Entry {
             delivered: 0,
             deferred: 0,
             over: false,
+            forgotten: false,
             key: StreamKey(u64::MAX),
             shared,
         }

@@ -2,19 +2,22 @@
 
 use bytes::BytesMut;
 
-/// Room for the longest run of datagrams that the kernel hands over at once.
+/// The longest run of datagrams that the kernel hands over at once, and the size of a buffer.
 pub const READ_LEN: usize = 64 << 10;
 
-/// How many buffers may be lent out at a time before further ones are simply made and forgotten.
+/// How many buffers are kept for use again; beyond, further ones are made and forgotten.
 const KEPT: usize = 32;
 
-/// Buffers of [`READ_LEN`] bytes.
+/// A place to read into, and the buffers that what was read is passed on in.
 ///
-/// A read fills a buffer from its start and [`split`](Buffers::split) cuts the filled part off, to be
-/// passed on without copying; the rest of the buffer stays here. When all that was cut off has been
-/// dropped the whole buffer can be reclaimed, which `bytes` finds out by its reference count.
+/// A read goes to the one [`scratch`](Self::scratch), which stays in the processor's cache, and is
+/// then copied into a buffer, behind what earlier reads brought. That is cheaper than it looks: the
+/// length of a read is known only afterwards, so that reading straight into buffers would mean to
+/// clear 64 KiB for each, and to pin as many for a single small datagram. When all that was cut from
+/// a buffer has been dropped it can be reclaimed, which `bytes` finds out by its reference count.
 #[derive(Default)]
 pub struct Buffers {
+    scratch: Vec<u8>,
     kept: Vec<BytesMut>,
     next: usize,
 }
@@ -25,44 +28,40 @@ impl Buffers {
         Self::default()
     }
 
-    /// A whole buffer to read into.
-    pub fn whole(&mut self) -> &mut BytesMut {
-        // The last read may have brought nothing.
-        let untouched = self.kept.get(self.next).is_some_and(|buffer| buffer.len() == READ_LEN);
-        if !untouched {
-            self.find();
-        }
+    /// Where to read to: [`READ_LEN`] bytes.
+    pub fn scratch(&mut self) -> &mut [u8] {
+        self.scratch.resize(READ_LEN, 0);
+        &mut self.scratch
+    }
+
+    /// The first `len` bytes of the scratch, to be passed on.
+    pub fn keep(&mut self, len: usize) -> BytesMut {
+        let len = len.min(self.scratch.len());
+        self.find(len);
         let buffer = &mut self.kept[self.next];
-        buffer.resize(READ_LEN, 0);
-        buffer
+        buffer.extend_from_slice(&self.scratch[..len]);
+        buffer.split()
     }
 
-    fn find(&mut self) {
-        // Few tries: one that is still lent out was probably lent after those before it.
+    /// Makes `next` point at a buffer with room for `len` bytes.
+    fn find(&mut self, len: usize) {
+        if self.kept.get(self.next).is_some_and(|buffer| buffer.capacity() >= len) {
+            return;
+        }
+        // Few tries: one that is still lent out was probably lent out before those after it.
         for _ in 0..self.kept.len().min(4) {
-            if self.kept[self.next].try_reclaim(READ_LEN) {
-                break;
-            }
             self.next = (self.next + 1) % self.kept.len();
-        }
-        let reclaimed = self.kept.get(self.next).is_some_and(|buffer| buffer.capacity() >= READ_LEN);
-        if !reclaimed {
-            let fresh = BytesMut::with_capacity(READ_LEN);
-            if self.kept.len() < KEPT {
-                self.next = self.kept.len();
-                self.kept.push(fresh);
-            } else {
-                self.kept[self.next] = fresh;
+            if self.kept[self.next].try_reclaim(READ_LEN) {
+                return;
             }
         }
-    }
-
-    /// Cuts the first `len` bytes off the buffer that was read into last.
-    pub fn split(&mut self, len: usize) -> BytesMut {
-        let Some(buffer) = self.kept.get_mut(self.next) else { return BytesMut::new() };
-        let filled = buffer.split_to(len.min(buffer.len()));
-        buffer.clear();
-        filled
+        let fresh = BytesMut::with_capacity(READ_LEN);
+        if self.kept.len() < KEPT {
+            self.next = self.kept.len();
+            self.kept.push(fresh);
+        } else {
+            self.kept[self.next] = fresh;
+        }
     }
 }
 
@@ -70,33 +69,30 @@ impl Buffers {
 mod tests {
     use super::*;
 
+    fn read(buffers: &mut Buffers, len: usize) -> BytesMut {
+        buffers.scratch()[..len].fill(7);
+        buffers.keep(len)
+    }
+
     #[test]
-    fn a_buffer_comes_back_when_its_pieces_are_gone() {
+    fn small_reads_share_a_buffer_and_it_comes_back_when_they_are_gone() {
         let mut buffers = Buffers::new();
-        let first = buffers.whole().as_ptr();
-        let piece = buffers.split(1000).freeze();
-        assert_ne!(buffers.whole().as_ptr(), first);
-        drop(buffers.split(10));
-        drop(piece);
-        let reused: Vec<_> = (0..4)
-            .map(|_| {
-                let at = buffers.whole().as_ptr();
-                drop(buffers.split(READ_LEN));
-                at
-            })
-            .collect();
-        assert!(buffers.kept.len() <= 2, "{reused:?}");
+        let pieces: Vec<_> = (0..60).map(|_| read(&mut buffers, 1000)).collect();
+        assert!(pieces.iter().all(|piece| piece.len() == 1000 && piece.iter().all(|byte| *byte == 7)));
+        assert_eq!(buffers.kept.len(), 1);
+        let more = read(&mut buffers, 10_000);
+        assert_eq!(buffers.kept.len(), 2);
+        drop((pieces, more));
+        for _ in 0..100 {
+            drop(read(&mut buffers, READ_LEN));
+        }
+        assert_eq!(buffers.kept.len(), 2);
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
         let mut buffers = Buffers::new();
-        let pieces: Vec<_> = (0..100)
-            .map(|_| {
-                buffers.whole();
-                buffers.split(1)
-            })
-            .collect();
+        let pieces: Vec<_> = (0..100).map(|_| read(&mut buffers, READ_LEN)).collect();
         assert_eq!((buffers.kept.len(), pieces.len()), (KEPT, 100));
     }
 }

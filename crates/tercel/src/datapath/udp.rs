@@ -132,8 +132,7 @@ impl Socket for OsSocket {
 
     fn receive(&mut self, buffers: &mut Buffers) -> io::Result<Received> {
         let mut meta = [RecvMeta::default()];
-        let buffer = buffers.whole();
-        let mut into = [IoSliceMut::new(buffer)];
+        let mut into = [IoSliceMut::new(buffers.scratch())];
         self.io.try_io(|| self.state.recv(UdpSockRef::from(&self.io), &mut into, &mut meta))?;
         let [meta] = meta;
         Ok(Received {
@@ -144,7 +143,7 @@ impl Socket for OsSocket {
                 Some(EcnCodepoint::Ect1) => Ecn::Ect1,
                 Some(EcnCodepoint::Ce) => Ecn::Ce,
             },
-            data: buffers.split(meta.len),
+            data: buffers.keep(meta.len),
             segment_size: meta.stride.max(1),
         })
     }

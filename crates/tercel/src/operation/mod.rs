@@ -4,6 +4,7 @@ mod queue;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tercel_proto::config::TransportConfig;
@@ -85,6 +86,14 @@ pub(crate) enum Promise {
 }
 
 impl Operation {
+    /// Whether its stream has ended. To be asked under the lock of the queue.
+    pub(crate) fn is_late(&self) -> bool {
+        match self {
+            Self::Connection(_) | Self::Stream(_, StreamOperation::Consumed(_) | StreamOperation::Dropped) => false,
+            Self::Stream(stream, _) => stream.sealed.load(Ordering::Relaxed),
+        }
+    }
+
     /// What was promised by accepting it.
     pub(crate) fn promise(&self) -> Promise {
         match self {

@@ -25,20 +25,22 @@ impl<O> Queue<O> {
     }
 
     /// Puts an operation; `Ok(true)` if the worker must be told. Gives it back if the queue has
-    /// ended.
-    pub(crate) fn put(&self, operation: O) -> Result<bool, O> {
+    /// ended, or if it comes too late in the eyes of `is_late`.
+    pub(crate) fn put(&self, operation: O, is_late: impl FnOnce(&O) -> bool) -> Result<bool, O> {
         let mut state = self.state();
-        if state.ended {
+        if state.ended || is_late(&operation) {
             return Err(operation);
         }
         state.operations.push_back(operation);
         Ok(!std::mem::replace(&mut state.announced, true))
     }
 
-    /// Takes everything, by exchange with `into`, which must be empty.
-    pub(crate) fn take(&self, into: &mut VecDeque<O>) {
+    /// Takes everything, by exchange with `into`, which must be empty. What `seal` changes is seen by
+    /// every [`put`](Self::put) after this and by none whose operation is taken now.
+    pub(crate) fn take(&self, into: &mut VecDeque<O>, seal: impl FnOnce()) {
         debug_assert!(into.is_empty());
         let mut state = self.state();
+        seal();
         state.announced = false;
         std::mem::swap(&mut state.operations, into);
     }
@@ -78,7 +80,7 @@ mod tests {
                 let (queue, told) = (queue.clone(), told.clone());
                 std::thread::spawn(move || {
                     for number in 0..EACH {
-                        if queue.put((thread, number)).unwrap() {
+                        if queue.put((thread, number), |_| false).unwrap() {
                             told.send(()).unwrap();
                         }
                     }
@@ -89,7 +91,7 @@ mod tests {
         let mut next = [0; THREADS];
         let mut taken = VecDeque::new();
         while tell.recv().is_ok() {
-            queue.take(&mut taken);
+            queue.take(&mut taken, || {});
             for (thread, number) in taken.drain(..) {
                 assert_eq!(number, next[thread]);
                 next[thread] += 1;
@@ -102,10 +104,11 @@ mod tests {
     #[test]
     fn an_ended_queue_gives_back() {
         let queue = Queue::new();
-        assert_eq!(queue.put(1), Ok(true));
-        assert_eq!(queue.put(2), Ok(false));
+        assert_eq!(queue.put(1, |_| false), Ok(true));
+        assert_eq!(queue.put(2, |_| false), Ok(false));
+        assert_eq!(queue.put(9, |_| true), Err(9));
         assert_eq!(queue.end(), [1, 2]);
-        assert_eq!(queue.put(3), Err(3));
+        assert_eq!(queue.put(3, |_| false), Err(3));
         assert!(queue.has_ended());
     }
 }

@@ -38,7 +38,7 @@ use crate::operation::{ConnectionOperation, Operation};
 use crate::registration::RegistrationShared;
 
 /// How many reads of a socket one turn takes in.
-const READS: usize = 16;
+const READS: usize = 4;
 
 /// How long a worker need not be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
