@@ -133,8 +133,8 @@ impl Connection {
         self.submit(ConnectionOperation::Inspect(Box::new(look)))
     }
 
-    /// What the connection has done so far, at most about 100 ms old while it is active. After the
-    /// last event it is final. For exact figures see [`inspect`](Self::inspect).
+    /// What the connection has done so far, at most about 100 ms old. After the last event it is
+    /// final. For exact figures see [`inspect`](Self::inspect).
     pub fn stats(&self) -> ConnectionStats {
         self.shared.facts().stats
     }

@@ -126,7 +126,11 @@ fn watch(
     move |connection, event| {
         assert!(!over, "{event:?} after the last event");
         match event {
-            ConnectionEvent::Connected { .. } => connected.iter().for_each(|say| drop(say.send(()))),
+            ConnectionEvent::Connected { .. } => {
+                if let Some(say) = &connected {
+                    let _ = say.send(());
+                }
+            }
             ConnectionEvent::PeerStreamStarted(new) => stream(connection, new),
             ConnectionEvent::ShutdownComplete { .. } => {
                 over = true;

@@ -41,6 +41,7 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
     if core.deadline.is_some_and(|deadline| deadline <= now) {
         core.proto.timeout(now);
     }
+    let mut rests = false;
     let mut outcome: fn(Box<Core>) -> Outcome = Outcome::Again;
     for _ in 0..BATCHES {
         (core, _) = deliver(core, floor);
@@ -55,12 +56,14 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
                     continue;
                 }
                 outcome = Outcome::Waits;
+                rests = true;
             }
         }
         break;
     }
     core.deadline = core.proto.poll_timeout();
-    core.publish(false);
+    // Whenever it comes to rest, and now and then in a long burst.
+    core.publish(rests);
     if core.gone { Outcome::Gone(core) } else { outcome(core) }
 }
 

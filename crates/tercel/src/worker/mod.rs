@@ -4,6 +4,8 @@ pub(crate) mod current;
 mod floor;
 mod mailbox;
 mod ready;
+#[cfg(test)]
+mod tests;
 pub(crate) mod thread;
 mod timer_wheel;
 

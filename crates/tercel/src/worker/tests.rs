@@ -1,0 +1,372 @@
+//! Whole workers in virtual time, over a network in memory.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tercel_proto::connection::Transmit;
+use tercel_wire::{Direction, VarInt};
+
+use super::*;
+use crate::configuration::Configuration;
+use crate::datapath::buffers::Buffers;
+use crate::datapath::{Bind, Datapath};
+use crate::event::{ListenerEvent, StreamEvent};
+use crate::listener::Listener;
+use crate::registration::{Connect, Listen, Registration, RegistrationConfig};
+use crate::stream::Stream;
+
+type Queue = VecDeque<(SocketAddr, Ecn, Vec<u8>)>;
+
+/// Sockets by address, and what was sent.
+#[derive(Default)]
+struct Net {
+    sockets: BTreeMap<SocketAddr, Queue>,
+    /// How many sends are refused before one is taken.
+    refuse: usize,
+    refused: usize,
+    bytes_sent: usize,
+}
+
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Net>>);
+
+struct MemorySocket {
+    net: Memory,
+    address: SocketAddr,
+}
+
+impl Datapath for Memory {
+    fn open(&self, _: usize, id: SocketId, bind: Bind) -> io::Result<Box<dyn Socket>> {
+        let mut address = bind.address;
+        if address.port() == 0 {
+            address = SocketAddr::from(([10, 0, 0, 1], 1000 + id.0 as u16));
+        }
+        self.0.lock().unwrap().sockets.insert(address, Queue::new());
+        Ok(Box::new(MemorySocket { net: self.clone(), address }))
+    }
+
+    fn wake(&self, _: usize) {}
+}
+
+impl Socket for MemorySocket {
+    fn local_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn max_segments(&self) -> usize {
+        4
+    }
+
+    fn send(&mut self, transmit: &Transmit, contents: &[u8]) -> io::Result<()> {
+        let mut net = self.net.0.lock().unwrap();
+        net.refused += 1;
+        if net.refused <= net.refuse {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        net.refused = 0;
+        net.bytes_sent += contents.len();
+        if let Some(queue) = net.sockets.get_mut(&transmit.path.remote) {
+            let size = transmit.segment_size.unwrap_or(contents.len());
+            contents.chunks(size).for_each(|data| queue.push_back((self.address, transmit.ecn, data.to_vec())));
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, _: &mut Buffers) -> io::Result<Received> {
+        let mut net = self.net.0.lock().unwrap();
+        let next = net.sockets.get_mut(&self.address).and_then(VecDeque::pop_front);
+        let (remote, ecn, data) = next.ok_or(io::ErrorKind::WouldBlock)?;
+        let path = PathAddress { remote, local: Some(self.address.ip()) };
+        Ok(Received { path, ecn, segment_size: data.len().max(1), data: data[..].into() })
+    }
+}
+
+/// A client and a server, each with one worker.
+struct World {
+    net: Memory,
+    now: Time,
+    client: Registration,
+    server: Option<Registration>,
+    workers: Vec<Worker>,
+    configuration: Configuration,
+    listener: Option<Listener>,
+}
+
+const SERVER: ([u8; 4], u16) = ([10, 0, 0, 2], 443);
+
+fn configuration(transport: TransportConfig) -> Configuration {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = [&rustls::version::TLS13];
+    let mut server = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    server.alpn_protocols = vec![b"test".to_vec()];
+    let mut client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.alpn_protocols = vec![b"test".to_vec()];
+    Configuration::from_tls(Some(Arc::new(client)), Some(Arc::new(server)), Arc::new(transport))
+}
+
+impl World {
+    fn new(transport: TransportConfig) -> Self {
+        let net = Memory::default();
+        let config = RegistrationConfig::default();
+        let (client, mut workers) = Registration::manual(config.clone(), Arc::new(net.clone()), [1; 32]).unwrap();
+        let (server, more) = Registration::manual(config, Arc::new(net.clone()), [2; 32]).unwrap();
+        workers.extend(more);
+        let now = Time::ZERO + Duration::from_secs(1_800_000_000);
+        let configuration = configuration(transport);
+        Self { net, now, client, server: Some(server), workers, configuration, listener: None }
+    }
+
+    /// The server accepts everything and hands connection events to `event`.
+    fn serve(&mut self, event: impl Fn(&Connection, ConnectionEvent<'_>) + Clone + Send + Sync + 'static) {
+        let configuration = self.configuration.clone();
+        let server = self.server.as_ref().unwrap();
+        let accept = move |_: &Listener, listened: ListenerEvent| {
+            let ListenerEvent::NewConnection(new) = listened else { return };
+            let event = event.clone();
+            let handler = move |connection: &Connection, happened: ConnectionEvent<'_>| event(connection, happened);
+            new.accept(&configuration, handler).unwrap().detach();
+        };
+        self.listener = Some(server.listen(Listen::new(SERVER.into(), ["test"]), accept).unwrap());
+    }
+
+    fn connect(&self) -> (Connection, mpsc::Receiver<String>) {
+        let (tell, heard) = mpsc::channel();
+        let handler = move |_: &Connection, event: ConnectionEvent<'_>| drop(tell.send(format!("{event:?}")));
+        let to = Connect::new(SERVER.into(), "localhost");
+        (self.client.connect(&self.configuration, to, handler).unwrap(), heard)
+    }
+
+    /// Turns every worker once and lets a little time pass.
+    fn step(&mut self) {
+        self.now += Duration::from_micros(100);
+        for worker in &mut self.workers {
+            let sockets: Vec<SocketId> = (0..8).map(SocketId).collect();
+            sockets.iter().for_each(|socket| worker.readable(*socket));
+            sockets.iter().for_each(|socket| worker.writable(*socket));
+            let _ = worker.turn(self.now);
+        }
+    }
+
+    fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.now < end {
+            self.step();
+        }
+    }
+
+    fn run_until(&mut self, mut done: impl FnMut() -> bool) {
+        let end = self.now + Duration::from_secs(60);
+        while !done() {
+            assert!(self.now < end, "not done within a minute");
+            self.step();
+        }
+    }
+
+    /// Datagrams to the server from elsewhere.
+    fn inject(&self, data: Vec<u8>) {
+        let from = SocketAddr::from(([192, 0, 2, 7], 7777));
+        self.net.0.lock().unwrap().sockets.get_mut(&SERVER.into()).unwrap().push_back((from, Ecn::NotEct, data));
+    }
+
+    fn cells(&self) -> usize {
+        self.workers.iter().map(|worker| worker.cells.iter().flatten().count()).sum()
+    }
+
+    fn routes(&self) -> usize {
+        self.workers.iter().map(|worker| worker.floor.routes.len()).sum()
+    }
+}
+
+fn heard(heard: &mpsc::Receiver<String>, start: &str) -> bool {
+    heard.try_iter().any(|event| event.starts_with(start))
+}
+
+#[test]
+fn a_connection_leaves_nothing_behind() {
+    let mut world = World::new(TransportConfig::default());
+    world.serve(|_, _| {});
+    let (connection, events) = world.connect();
+    world.run_until(|| heard(&events, "HandshakeConfirmed"));
+    assert_eq!(world.cells(), 2);
+    connection.close(VarInt::from_u32(1), Bytes::new());
+    world.run_until(|| heard(&events, "ShutdownComplete"));
+    world.run(Duration::from_secs(5));
+    assert_eq!((world.cells(), world.routes()), (0, 0));
+    assert!(world.workers.iter().all(|worker| worker.half_open == 0));
+}
+
+#[test]
+fn what_is_not_authentic_costs_no_state_and_is_not_amplified() {
+    let mut world = World::new(TransportConfig::default());
+    world.serve(|_, _| {});
+    world.step();
+    let mut random = Entropy::from_seed([3; 32]);
+    let (mut received, mut versions) = (0, 0);
+    for _ in 0..3000 {
+        let mut data = vec![0; [40, 100, 1199, 1200, 1400][random.below(5) as usize]];
+        random.fill(&mut data);
+        match random.below(4) {
+            // An Initial packet of version 1 but for its contents.
+            0 => data[..6].copy_from_slice(&[0xc3, 0, 0, 0, 1, 8]),
+            1 => {
+                data[..6].copy_from_slice(&[0xc3, 0x5a, 0x5a, 0x5a, 0x5a, 8]);
+                data[14] = 8;
+                versions += usize::from(data.len() >= 1200);
+            }
+            2 => data[0] &= 0x7f,
+            _ => {}
+        }
+        received += data.len();
+        world.inject(data);
+        if random.below(10) == 0 {
+            world.step();
+        }
+    }
+    world.run(Duration::from_millis(50));
+    assert_eq!((world.cells(), world.routes()), (0, 0));
+    let sent = world.net.0.lock().unwrap().bytes_sent;
+    assert!(sent < received / 10 && versions > 0 && sent > 0, "{sent} of {received}");
+    // And the worker still works.
+    let (_connection, events) = world.connect();
+    world.run_until(|| heard(&events, "Connected"));
+}
+
+/// Sends `count` streams of `len` bytes and counts what arrives at the server.
+fn streams(world: &mut World, connection: &Connection, count: usize, len: usize, arrived: &AtomicUsize) {
+    let data = Bytes::from(vec![9; len]);
+    for _ in 0..count {
+        let stream = connection.open_stream(Direction::Unidirectional, |_: &Stream, _: StreamEvent<'_>| {}).unwrap();
+        stream.send(data.clone(), true, 0).unwrap();
+        stream.detach();
+    }
+    world.run_until(|| arrived.load(Ordering::SeqCst) == count * len);
+}
+
+#[test]
+fn a_socket_that_blocks_delays_and_loses_nothing() {
+    let mut world = World::new(TransportConfig::default());
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let count = arrived.clone();
+    world.serve(move |_, event| {
+        if let ConnectionEvent::PeerStreamStarted(new) = event {
+            let count = count.clone();
+            let handler = move |_: &Stream, event: StreamEvent<'_>| {
+                if let StreamEvent::Receive(receive) = event {
+                    count.fetch_add(receive.len(), Ordering::SeqCst);
+                }
+            };
+            new.accept(handler).unwrap().detach();
+        }
+    });
+    world.net.0.lock().unwrap().refuse = 2;
+    let (connection, _events) = world.connect();
+    let (other, _events) = world.connect();
+    streams(&mut world, &connection, 20, 50_000, &arrived);
+    arrived.store(0, Ordering::SeqCst);
+    streams(&mut world, &other, 20, 50_000, &arrived);
+    assert!(connection.stats().packets_lost == 0);
+}
+
+/// More data than the connection's window, on streams that end before what they brought is
+/// consumed: credit must be withheld until then, and then be given.
+#[test]
+fn ended_streams_hold_and_return_their_credit() {
+    const WINDOW: usize = 64 << 10;
+    let transport = TransportConfig {
+        receive_window: WINDOW as u64,
+        max_receive_window: WINDOW as u64,
+        ..TransportConfig::default()
+    };
+    let mut world = World::new(transport);
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let ended = Arc::new(Mutex::new(Vec::new()));
+    let (count, keep) = (arrived.clone(), ended.clone());
+    world.serve(move |_, event| {
+        if let ConnectionEvent::PeerStreamStarted(new) = event {
+            let (count, keep) = (count.clone(), keep.clone());
+            let handler = move |stream: &Stream, event: StreamEvent<'_>| match event {
+                StreamEvent::Receive(mut receive) => {
+                    count.fetch_add(receive.len(), Ordering::SeqCst);
+                    receive.defer();
+                }
+                StreamEvent::ShutdownComplete => keep.lock().unwrap().push(stream.clone()),
+                _ => {}
+            };
+            let stream = new.accept(handler).unwrap();
+            stream.detach();
+        }
+    });
+    let (connection, _events) = world.connect();
+    // Each fits a packet, and there are more than may be open at once.
+    let data = Bytes::from(vec![9; 1000]);
+    for _ in 0..500 {
+        let stream = connection.open_stream(Direction::Unidirectional, |_: &Stream, _: StreamEvent<'_>| {}).unwrap();
+        stream.send(data.clone(), true, 0).unwrap();
+        stream.detach();
+    }
+    world.run(Duration::from_secs(1));
+    assert!(arrived.load(Ordering::SeqCst) <= WINDOW);
+    assert!(ended.lock().unwrap().len() > 20, "streams end although nothing is consumed");
+    // By a call for half of them, and by dropping the last handle for the others.
+    world.run_until(|| {
+        for (number, stream) in ended.lock().unwrap().drain(..).enumerate() {
+            if number % 2 == 0 {
+                stream.consumed(1000);
+            }
+        }
+        arrived.load(Ordering::SeqCst) == 500_000
+    });
+}
+
+#[test]
+fn a_handler_that_panics_ends_its_connection_alone() {
+    let mut world = World::new(TransportConfig::default());
+    world.serve(|_, event| assert!(!matches!(event, ConnectionEvent::PeerStreamStarted(_)), "on purpose"));
+    let (bad, bad_events) = world.connect();
+    let (_good, good_events) = world.connect();
+    world.run_until(|| heard(&good_events, "HandshakeConfirmed"));
+    let stream = bad.open_stream(Direction::Bidirectional, |_: &Stream, _: StreamEvent<'_>| {}).unwrap();
+    stream.send(Bytes::from_static(b"boo"), true, 0).unwrap();
+    world.run_until(|| heard(&bad_events, "ShutdownInitiatedByPeer"));
+    world.run(Duration::from_secs(1));
+    assert_eq!(good_events.try_iter().filter(|event| event.starts_with("Shutdown")).count(), 0);
+}
+
+#[test]
+fn dropping_the_registration_ends_everything() {
+    let mut world = World::new(TransportConfig::default());
+    world.serve(|_, _| {});
+    let (connection, events) = world.connect();
+    world.run_until(|| heard(&events, "HandshakeConfirmed"));
+    connection.detach();
+    world.listener = None;
+    world.server = None;
+    let now = world.now;
+    assert_eq!(world.workers[1].turn(now), Park::Done);
+    assert_eq!(world.cells(), 1);
+    // The peer was told.
+    world.run_until(|| heard(&events, "ShutdownInitiatedByPeer"));
+    // Calls that come too late fail.
+    let (late, late_events) = world.connect();
+    world.client.shutdown(VarInt::from_u32(3));
+    world.run_until(|| heard(&late_events, "ShutdownComplete"));
+    assert!(late.ping().is_err());
+}
