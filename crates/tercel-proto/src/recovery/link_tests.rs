@@ -30,7 +30,6 @@ struct Outcome {
     used: u64,
     /// Of 1000 packets sent, so many overflowed the queue.
     overflowed: u64,
-    sent: u64,
     stats: RecoveryStats,
 }
 
@@ -122,7 +121,6 @@ fn transfer(link: &Link, config: &TransportConfig) -> Outcome {
     Outcome {
         used: receiver.bytes * 100 / (link.rate * SECONDS),
         overflowed: overflowed * 1000 / next,
-        sent: next,
         stats: recovery.stats(),
     }
 }
