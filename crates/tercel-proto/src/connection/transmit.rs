@@ -77,8 +77,9 @@ impl Connection {
     fn note_end_of_batch(&mut self, now: Time, len: usize) {
         if len == 0 {
             let blocked = matches!(self.recovery.allowance(now), Allowance::Blocked { .. });
-            self.recovery.set_app_limited(!blocked);
-            if !blocked || !self.has_data() {
+            let idle = !blocked || !self.has_data();
+            self.recovery.set_app_limited(idle);
+            if idle {
                 self.blocked_until = None;
             }
         }
