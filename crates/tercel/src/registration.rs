@@ -252,12 +252,14 @@ impl Registration {
             return Err(Error::InvalidArgument("port 0 cannot be connected to"));
         }
         let tls = configuration.client_tls()?;
-        let worker = shared.next_worker.fetch_add(1, Ordering::Relaxed) % shared.mailboxes.len();
+        let turn = shared.next_worker.fetch_add(1, Ordering::Relaxed);
+        let worker = turn % shared.mailboxes.len();
         let binding = match connect.socket {
             SocketChoice::Shared => shared.bindings.shared(worker, connect.remote)?,
             SocketChoice::Own => shared.bindings.own(worker, any_address(connect.remote))?,
             SocketChoice::Bound(address) => shared.bindings.bound(address)?,
         };
+        let worker = binding.worker(turn).ok_or(Error::Closed)?;
         let socket = binding.socket_of(worker).ok_or(Error::Closed)?;
         let remote = reachable(connect.remote, binding.address)?;
         let connection = ConnectionShared::new(shared.clone(), worker, remote, binding.address);

@@ -71,7 +71,7 @@ fn an_exchange_and_a_close() {
 
 #[test]
 fn many_connections_of_one_socket_to_one_port_of_two_workers() {
-    const CONNECTIONS: usize = 200;
+    const CONNECTIONS: usize = 1000;
     let configuration = configuration(TransportConfig::default());
     let (servers, clients) = (registration(2), registration(1));
     let (server_record, _server_heard) = Record::new();
@@ -194,6 +194,24 @@ fn client_and_server_on_one_socket() {
 }
 
 #[test]
+fn ipv4_clients_of_a_dual_stack_server() {
+    let configuration = configuration(TransportConfig::default());
+    let registration = registration(1);
+    let (record, _heard) = Record::new();
+    let Ok(listener) = try_echo_server(&registration, &configuration, "[::]:0".parse().unwrap(), &record) else {
+        // No IPv6 here.
+        return;
+    };
+    let port = listener.local_address().port();
+    for address in ["127.0.0.1", "::1"] {
+        let to = std::net::SocketAddr::new(address.parse().unwrap(), port);
+        let (connection, _, _heard) = connect(&registration, &configuration, to);
+        let result = exchange(&connection, pattern(50_000));
+        assert!(result.recv_timeout(PATIENCE).unwrap() == pattern(50_000));
+    }
+}
+
+#[test]
 fn every_send_completes_once_also_when_it_is_aborted() {
     let configuration = configuration(TransportConfig::default());
     let registration = registration(1);
@@ -285,10 +303,10 @@ fn a_transfer_survives_a_rebind() {
     let (connection, _, heard) = connect(&clients, &configuration, listener.local_address());
     wait_for(&heard, "HandshakeConfirmed");
     let before = connection.local_address();
-    let data = pattern(20 << 20);
+    let data = pattern(60 << 20);
     let result = exchange(&connection, data.clone());
     for _ in 0..3 {
-        assert!(result.recv_timeout(std::time::Duration::from_millis(20)).is_err(), "done before it was disturbed");
+        assert!(result.recv_timeout(std::time::Duration::from_millis(15)).is_err(), "done before it was disturbed");
         connection.rebind("0.0.0.0:0".parse().unwrap()).unwrap();
     }
     assert!(result.recv_timeout(PATIENCE).unwrap() == data);

@@ -26,7 +26,7 @@ impl ListenerShared {
         alpn: Vec<Vec<u8>>,
         handler: Box<dyn ListenerHandler>,
     ) -> Arc<Self> {
-        let workers = AtomicUsize::new(registration.mailboxes.len());
+        let workers = AtomicUsize::new(binding.workers());
         Arc::new(Self { registration, binding, alpn, handler, workers })
     }
 

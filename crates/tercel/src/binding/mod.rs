@@ -27,6 +27,16 @@ pub(crate) struct Binding {
 }
 
 impl Binding {
+    /// A worker that has a socket here, another one for each `turn` in turns.
+    pub(crate) fn worker(&self, turn: usize) -> Option<usize> {
+        self.workers.get(turn.checked_rem(self.workers.len())?).copied()
+    }
+
+    /// How many workers have a socket here.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// The socket of a worker.
     pub(crate) fn socket_of(&self, worker: usize) -> Option<SocketId> {
         let at = self.workers.iter().position(|of| *of == worker)?;
@@ -68,13 +78,14 @@ impl Bindings {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The binding of `address` by every worker, found or made.
+    /// The binding of `address` by every worker (where the system lets several sockets share an
+    /// address and spreads what arrives; else by the first), found or made.
     pub(crate) fn bound(&self, address: SocketAddr) -> Result<Arc<Binding>, Error> {
         let mut table = self.table();
         if let Some(binding) = table.bound.get(&address).and_then(Weak::upgrade) {
             return Ok(binding);
         }
-        let workers: Vec<usize> = (0..self.mailboxes.len()).collect();
+        let workers: Vec<usize> = (0..if CAN_SHARE { self.mailboxes.len() } else { 1 }).collect();
         let binding = self.open(address, &workers)?;
         table.bound.retain(|_, binding| binding.strong_count() > 0);
         table.bound.insert(binding.address, Arc::downgrade(&binding));
@@ -134,6 +145,9 @@ impl Bindings {
         drop(shared);
     }
 }
+
+/// Whether several sockets can share an address.
+const CAN_SHARE: bool = cfg!(unix);
 
 /// The address to bind to for speaking to `remote` from anywhere.
 pub(crate) fn any_address(remote: SocketAddr) -> SocketAddr {

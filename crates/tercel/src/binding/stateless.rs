@@ -241,6 +241,21 @@ mod tests {
     }
 
     #[test]
+    fn a_token_of_an_earlier_connection_saves_the_retry() {
+        let mut fixture = Fixture::new(RetryPolicy::Always);
+        let seal = |fixture: &mut Fixture, remote: &str| {
+            let (remote, now) = (remote.parse().unwrap(), unix_time(fixture.now));
+            fixture.tokens.seal(&Token::New, remote, now, &mut fixture.entropy)
+        };
+        // From the same address and another port.
+        let token = seal(&mut fixture, "192.0.2.1:1");
+        let answer = fixture.answer(&initial(Version::V1, &[1; 8], &token, 1200));
+        assert!(matches!(answer, Answer::Begin(FirstFlight { validated: true, original_dcid: None, .. })));
+        let token = seal(&mut fixture, "192.0.2.2:4433");
+        assert!(matches!(fixture.answer(&initial(Version::V1, &[1; 8], &token, 1200)), Answer::Send(_)));
+    }
+
+    #[test]
     fn resets_are_rationed_and_smaller_than_their_cause() {
         let mut entropy = Entropy::from_seed([0; 32]);
         let now = Time::from_nanos(5);

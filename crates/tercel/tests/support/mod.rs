@@ -140,16 +140,24 @@ pub(crate) fn echo_server(
     address: SocketAddr,
     record: &Record,
 ) -> Listener {
+    try_echo_server(registration, configuration, address, record).unwrap()
+}
+
+/// The same, where binding may fail.
+pub(crate) fn try_echo_server(
+    registration: &Registration,
+    configuration: &Configuration,
+    address: SocketAddr,
+    record: &Record,
+) -> Result<Listener, tercel::Error> {
     let (configuration, record) = (configuration.clone(), record.clone());
-    registration
-        .listen(Listen::new(address, [ALPN]), move |_: &Listener, event| {
-            if let ListenerEvent::NewConnection(new) = event
-                && let Ok(connection) = new.accept(&configuration, recorder(record.clone(), echo))
-            {
-                connection.detach();
-            }
-        })
-        .unwrap()
+    registration.listen(Listen::new(address, [ALPN]), move |_: &Listener, event| {
+        if let ListenerEvent::NewConnection(new) = event
+            && let Ok(connection) = new.accept(&configuration, recorder(record.clone(), echo))
+        {
+            connection.detach();
+        }
+    })
 }
 
 /// Bytes that differ everywhere.
