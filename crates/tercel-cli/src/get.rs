@@ -42,8 +42,18 @@ pub(crate) async fn run(arguments: args::Get) -> Outcome {
     }
     let arguments = Arc::new(arguments);
     let (mut bytes, mut files, mut failures) = (0, 0, Vec::new());
+    let mut connections = Vec::new();
     for targets in servers.into_values() {
-        let results = from_server(&endpoint, &configuration, targets, &arguments, &progress).await;
+        let Some(first) = targets.first() else { continue };
+        let connection = match connect(&endpoint, &configuration, first).await {
+            Ok(connection) => connection,
+            Err(failure) => {
+                failures.push(failure);
+                continue;
+            }
+        };
+        let results = from_server(&connection, targets, &arguments, &progress).await;
+        connections.push(connection);
         for result in results {
             match result {
                 Ok(moved) => {
@@ -56,6 +66,9 @@ pub(crate) async fn run(arguments: args::Get) -> Outcome {
     }
     progress.done();
     let time = now().duration_since(started);
+    for connection in connections {
+        connection.shutdown(0u32.into(), b"").await;
+    }
     if !arguments.quiet && files > 0 {
         let plural = if files == 1 { "file" } else { "files" };
         println!("{files} {plural}, {} in {} ({})", Size(bytes), short(time), rate(bytes, time));
@@ -88,17 +101,11 @@ fn check(arguments: &args::Get) -> Outcome {
 
 /// Everything from one server, over one connection.
 async fn from_server(
-    endpoint: &Endpoint,
-    configuration: &Configuration,
+    connection: &Connection,
     targets: Vec<Target>,
     arguments: &Arc<args::Get>,
     progress: &Progress,
 ) -> Vec<Outcome<Moved>> {
-    let Some(first) = targets.first() else { return Vec::new() };
-    let connection = match connect(endpoint, configuration, first).await {
-        Ok(connection) => connection,
-        Err(failure) => return vec![Err(failure)],
-    };
     let permits = Arc::new(Semaphore::new(arguments.parallel.into()));
     let mut tasks = JoinSet::new();
     for target in targets {
@@ -113,7 +120,6 @@ async fn from_server(
     while let Some(result) = tasks.join_next().await {
         results.push(result.unwrap_or_else(|error| Err(Failure::new("a transfer ended abnormally", error))));
     }
-    connection.shutdown(0u32.into(), b"").await;
     results
 }
 

@@ -70,7 +70,7 @@ impl std::fmt::Display for ConnectionId {
 
 /// The 16 bytes by which an endpoint that lost its state can end a connection (RFC 9000 section
 /// 10.3). Compared in constant time, as section 10.3.1 asks.
-#[derive(Clone, Copy, Eq, Hash)]
+#[derive(Clone, Copy, Eq)]
 pub struct ResetToken(pub [u8; Self::LEN]);
 
 impl ResetToken {
@@ -81,6 +81,12 @@ impl ResetToken {
 impl PartialEq for ResetToken {
     fn eq(&self, other: &Self) -> bool {
         self.0.iter().zip(other.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    }
+}
+
+impl std::hash::Hash for ResetToken {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
 }
 

@@ -1,0 +1,173 @@
+//! The program as a person uses it.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+fn tercel() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tercel"))
+}
+
+/// Runs the program to its end; gives its exit code and what it printed on both outputs.
+fn run(command: &mut Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// A server that is ended with the test.
+struct Server {
+    child: Child,
+    port: String,
+    pin: String,
+}
+
+impl Server {
+    fn start(directory: &Path, more: &[&str]) -> Self {
+        let mut child = tercel()
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(more)
+            .arg(directory)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let first = lines.next().unwrap();
+        let port = first.split(" (ALPN").next().unwrap().rsplit(':').next().unwrap().to_string();
+        let pin = lines.next().unwrap().rsplit(' ').next().unwrap().to_string();
+        // Somebody must read what the server logs.
+        std::thread::Builder::new().spawn(move || lines.for_each(drop)).unwrap();
+        Self { child, port, pin }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}/{path}", self.port)
+    }
+
+    fn get(&self, output: &Path, paths: &[&str], more: &[&str]) -> (Option<i32>, String, String) {
+        let urls = paths.iter().map(|path| self.url(path));
+        run(tercel().arg("get").args(urls).args(["--pin", &self.pin]).args(more).arg("-o").arg(output))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Files that are in a directory, however they are named.
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_demo_needs_nothing_and_says_what_happened() {
+    for direction in [&[][..], &["--upload"]] {
+        let (code, out, err) = run(tercel().args(["demo", "--size", "5MiB"]).args(direction));
+        assert_eq!(code, Some(0), "{err}");
+        for part in ["5 MiB in", "throughput", "the same at both ends", "handshake", "losses"] {
+            assert!(out.contains(part), "{part} is missing in:\n{out}");
+        }
+    }
+    let (code, _, err) = run(tercel().args(["demo", "/no/such/file"]));
+    assert_eq!((code, err.contains("cannot read /no/such/file")), (Some(1), true), "{err}");
+}
+
+#[test]
+fn files_are_fetched_whole_or_not_at_all() {
+    let (site, output) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let data: Vec<u8> = (0..3_000_000u32).map(|at| (at / 3) as u8).collect();
+    fs::write(site.path().join("a"), &data).unwrap();
+    fs::write(site.path().join("empty"), b"").unwrap();
+    fs::write(site.path().join("index.html"), b"index").unwrap();
+    let server = Server::start(site.path(), &["--retry"]);
+    let (code, out, err) = server.get(output.path(), &["a", "empty", ""], &[]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with("3 files, 2.9 MiB in"), "{out}");
+    assert!(fs::read(output.path().join("a")).unwrap() == data);
+    assert_eq!(names(output.path()), ["a", "empty", "index.html"]);
+
+    let (code, _, err) = server.get(output.path(), &["a"], &[]);
+    assert_eq!((code, err.contains("exists already")), (Some(1), true), "{err}");
+    let (code, _, err) = server.get(output.path(), &["a"], &["--force"]);
+    assert_eq!(code, Some(0), "{err}");
+    let (code, _, err) = server.get(output.path(), &["none"], &[]);
+    assert_eq!((code, err.contains("the server has no such file")), (Some(1), true), "{err}");
+    let (code, _, err) = server.get(output.path(), &["../../etc/passwd", "none"], &[]);
+    assert_eq!((code, err.contains("2 of 2 failed")), (Some(3), true), "{err}");
+    assert_eq!(names(output.path()), ["a", "empty", "index.html"], "nothing half-written");
+}
+
+#[test]
+fn uploads_are_taken_only_where_they_are_wanted() {
+    let (site, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = files.path().join("photo");
+    fs::write(&file, vec![7; 1_000_000]).unwrap();
+    let upload = |server: &Server| server.get(files.path(), &[""], &["--upload", file.to_str().unwrap()]);
+    let server = Server::start(site.path(), &["--uploads"]);
+    assert_eq!(upload(&server).0, Some(0));
+    assert_eq!(fs::read(site.path().join("photo")).unwrap(), [7; 1_000_000]);
+    let (code, _, err) = upload(&server);
+    assert_eq!((code, err.contains("a file of that name already")), (Some(1), true), "{err}");
+    let server = Server::start(site.path(), &[]);
+    let (code, _, err) = upload(&server);
+    assert_eq!((code, err.contains("takes no uploads")), (Some(1), true), "{err}");
+    assert_eq!(names(site.path()), ["photo"]);
+}
+
+#[test]
+fn faults_are_told_in_words_with_an_exit_code() {
+    let (site, output) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(site.path().join("a"), b"a").unwrap();
+    let server = Server::start(site.path(), &[]);
+    let directory = output.path().to_str().unwrap();
+    let url = server.url("a");
+    let wrong = "00".repeat(32);
+    let busy = format!("127.0.0.1:{}", server.port);
+    let empty = output.path().join("empty");
+    fs::write(&empty, b"").unwrap();
+    let empty = empty.to_str().unwrap();
+    let cases: [(&[&str], i32, &str); 9] = [
+        (&["get", &url, "-o", directory, "--pin", &wrong], 1, "another fingerprint"),
+        (&["get", &url, "-o", "/no/such", "--pin", &wrong], 1, "no such directory"),
+        (&["get", "https://no.such.host.invalid/", "-o", directory, "--pin", &wrong], 1, "cannot find no.such.host"),
+        (&["get", &url, "-o", directory, "--ca", empty], 1, "is empty"),
+        (&["get", "ftp://x/"], 2, "is not a URL"),
+        (&["serve", directory, "--listen", &busy], 1, "in use"),
+        (&["serve", "/no/such/directory"], 1, "cannot serve /no/such/directory"),
+        (&["serve", directory, "--cert", empty, "--key", empty], 1, "is empty"),
+        (&["demo", "--size", "many"], 2, "is not a size"),
+    ];
+    for (arguments, code, part) in cases {
+        let (actual, _, err) = run(tercel().args(arguments));
+        assert_eq!(actual, Some(code), "{arguments:?}: {err}");
+        assert!(err.contains(part), "{arguments:?} should say {part:?}, but says: {err}");
+    }
+    assert_eq!(names(output.path()), ["empty"]);
+}
+
+#[test]
+fn keys_are_logged_where_asked() {
+    let output = tempfile::tempdir().unwrap();
+    let log = output.path().join("keys");
+    let (code, _, err) = run(tercel().args(["demo", "--size", "1KiB"]).env("SSLKEYLOGFILE", &log));
+    assert_eq!(code, Some(0), "{err}");
+    let keys = fs::read_to_string(log).unwrap();
+    for label in ["CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_TRAFFIC_SECRET_0"] {
+        assert!(keys.contains(label), "{label} is missing");
+    }
+}
+
+#[test]
+fn help_teaches() {
+    for arguments in [&["--help"][..], &["help", "demo"], &["help", "serve"], &["help", "get"]] {
+        let (code, out, _) = run(tercel().args(arguments));
+        assert_eq!(code, Some(0));
+        assert!(out.contains("tercel") && out.len() > 400, "{out}");
+    }
+}
