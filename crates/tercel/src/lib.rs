@@ -4,7 +4,34 @@
 //! and a credential. A [`Listener`] takes connections in, [`Registration::connect`] makes them; a
 //! [`Connection`] carries [`Stream`]s. What happens is told by events, delivered by the worker that
 //! owns the connection to the handler the application gave: one at a time, in order, never
-//! recursively. The handles may be used from any thread and from within handlers.
+//! recursively. The handles may be used from any thread and from within handlers. The [`aio`] face
+//! gives the same by `await`.
+//!
+//! ```no_run
+//! use tercel::{Bytes, Configuration, Connect, Connection, ConnectionEvent, Direction, Registration};
+//! use tercel::{RegistrationConfig, Stream, StreamEvent};
+//!
+//! fn greet(configuration: &Configuration) -> Result<Registration, tercel::Error> {
+//!     let registration = Registration::new(RegistrationConfig::default())?;
+//!     let server = Connect::new(([192, 0, 2, 1], 443).into(), "example.net");
+//!     let events = |connection: &Connection, event: ConnectionEvent<'_>| {
+//!         if let ConnectionEvent::Connected { .. } = event {
+//!             let answer = |_: &Stream, event: StreamEvent<'_>| {
+//!                 if let StreamEvent::Receive(data) = event {
+//!                     println!("{} bytes of an answer", data.len());
+//!                 }
+//!             };
+//!             let opened = connection.open_stream(Direction::Bidirectional, answer);
+//!             if let Ok(stream) = opened {
+//!                 let _ = stream.send(Bytes::from_static(b"hello"), true, 0);
+//!                 stream.detach();
+//!             }
+//!         }
+//!     };
+//!     registration.connect(configuration, server, events)?.detach();
+//!     Ok(registration)
+//! }
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod aio;

@@ -7,7 +7,7 @@ use super::Binding;
 use crate::event::{ListenerEvent, ListenerHandler};
 use crate::listener::Listener;
 use crate::registration::RegistrationShared;
-use crate::worker::Letter;
+use crate::worker::{Letter, current};
 
 /// The shared part of a listener.
 pub(crate) struct ListenerShared {
@@ -42,8 +42,9 @@ impl ListenerShared {
 
     /// One worker has stopped it; the last one tells the handler.
     pub(crate) fn stopped_by_worker(self: &Arc<Self>) {
-        if self.workers.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.tell(ListenerEvent::StopComplete);
+        let last = self.workers.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last && current::guard(|| self.tell(ListenerEvent::StopComplete)).is_err() {
+            tracing::error!("a listener's handler panicked");
         }
     }
 

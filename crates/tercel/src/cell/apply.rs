@@ -15,6 +15,7 @@ use super::{Core, Happening, StreamShared, index};
 use crate::connection::Inspect;
 use crate::operation::{ConnectionOperation, Operation, Promise, StreamOperation};
 use crate::status::Error;
+use crate::worker::current;
 
 /// Where an operation comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +93,11 @@ impl Core {
                 self.shared.facts().local = address;
                 self.proto.local_address_changed();
             }
-            ConnectionOperation::Inspect(look) => look(&Inspect { proto: &self.proto }),
+            ConnectionOperation::Inspect(look) => {
+                if current::guard(|| look(&Inspect { proto: &self.proto })).is_err() {
+                    self.panicked();
+                }
+            }
             ConnectionOperation::Dropped if self.shared.handles.are_detached() => {}
             ConnectionOperation::Dropped if self.handler.is_none() => {
                 // A client that was never answered.

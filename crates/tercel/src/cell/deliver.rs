@@ -451,7 +451,7 @@ fn tell_stream(mut core: Box<Core>, key: StreamKey, event: StreamEvent<'_>) -> B
 impl Core {
     /// A handler panicked: what it leaves behind cannot be trusted, and the worker has other
     /// connections to serve.
-    fn panicked(&mut self) {
+    pub(super) fn panicked(&mut self) {
         tracing::error!("a handler panicked; its connection is closed");
         self.close(tercel_wire::ApplicationErrorCode::default(), bytes::Bytes::new());
     }

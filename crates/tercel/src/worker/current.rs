@@ -16,10 +16,15 @@ thread_local! {
 /// A handler panicked.
 pub(crate) struct Panicked;
 
+/// Runs code of the application so that its panic is its own.
+pub(crate) fn guard(code: impl FnOnce()) -> Result<(), Panicked> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(|_| Panicked)
+}
+
 /// Runs `handler` while `core` can be reached by [`with`].
 pub(crate) fn lend(core: Box<Core>, handler: impl FnOnce()) -> (Box<Core>, Result<(), Panicked>) {
     let outer = CURRENT.replace(Some(core));
-    let result = catch_unwind(AssertUnwindSafe(handler)).map_err(|_| Panicked);
+    let result = guard(handler);
     let core = CURRENT.replace(outer).expect("the lent connection stays until it is taken back");
     (core, result)
 }

@@ -11,10 +11,12 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tercel_proto::connection::Transmit;
 use tercel_wire::{Direction, VarInt};
 
+use tercel_proto::path::{Ecn, PathAddress};
+
 use super::*;
 use crate::configuration::Configuration;
 use crate::datapath::buffers::Buffers;
-use crate::datapath::{Bind, Datapath};
+use crate::datapath::{Bind, Datapath, Received};
 use crate::event::{ListenerEvent, StreamEvent};
 use crate::listener::Listener;
 use crate::registration::{Connect, Listen, Registration, RegistrationConfig};

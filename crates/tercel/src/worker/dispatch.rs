@@ -1,0 +1,183 @@
+//! Datagrams come in: whom each is for, and what is done about those that are for nobody here.
+
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use tercel_proto::connection::Datagram;
+use tercel_proto::entropy::Entropy;
+use tercel_proto::path::{Ecn, PathAddress};
+use tercel_wire::ConnectionId;
+use tercel_wire::packet::invariant::{Invariant, LongHeader};
+use tercel_wire::packet::stateless_reset;
+
+use super::{Letter, Worker};
+use crate::binding::cid_layout::CID_LEN;
+use crate::binding::stateless::{Answer, Situation, first_datagram};
+use crate::datapath::{Received, SocketId};
+
+/// How many reads of a socket one turn takes in: not more than the processor's cache holds until the
+/// connections have had their turn.
+const READS: usize = 4;
+
+impl Worker {
+    pub(super) fn receive(&mut self) {
+        let mut readable = std::mem::take(&mut self.readable);
+        self.floor.sockets.all_readable(&mut readable);
+        for socket in readable.drain(..) {
+            for _ in 0..READS {
+                let Some(received) = self.floor.sockets.receive(socket) else { break };
+                self.split(socket, received);
+            }
+        }
+        self.readable = readable;
+    }
+
+    fn split(&mut self, socket: SocketId, received: Received) {
+        let Received { path, ecn, mut data, segment_size } = received;
+        // Datagrams that were received together are nearly always of one connection.
+        let mut last: Option<(ConnectionId, u32)> = None;
+        while !data.is_empty() {
+            let datagram = data.split_to(segment_size.clamp(1, data.len()));
+            let known = last.filter(|(cid, _)| {
+                datagram.first().is_some_and(|first| first & 0x80 == 0) && datagram.get(1..=CID_LEN) == Some(cid)
+            });
+            last = match known {
+                Some((cid, slot)) => {
+                    self.arrive(slot, Datagram { path, ecn, data: datagram });
+                    Some((cid, slot))
+                }
+                None => self.dispatch(socket, path, ecn, datagram),
+            };
+        }
+    }
+
+    fn arrive(&mut self, slot: u32, datagram: Datagram) {
+        if let Some(Some(core)) = self.cells.get_mut(slot as usize) {
+            core.arrive(datagram);
+            self.floor.ready.push(slot);
+        }
+    }
+
+    /// Finds whom a datagram is for. Gives the connection if it was named by a short header.
+    fn dispatch(
+        &mut self,
+        socket: SocketId,
+        path: PathAddress,
+        ecn: Ecn,
+        data: BytesMut,
+    ) -> Option<(ConnectionId, u32)> {
+        let datagram = Datagram { path, ecn, data };
+        match Invariant::peek(&datagram.data, CID_LEN).ok()? {
+            Invariant::Short { dcid } => {
+                let Some(slot) = self.floor.routes.connection(&dcid) else {
+                    self.unknown_short(Some(socket), dcid, datagram);
+                    return None;
+                };
+                self.arrive(slot, datagram);
+                Some((dcid, slot))
+            }
+            Invariant::Long(header) => {
+                let dcid = ConnectionId::new(header.dcid).ok();
+                match dcid.and_then(|dcid| self.floor.routes.connection(&dcid)) {
+                    Some(slot) => self.arrive(slot, datagram),
+                    None => {
+                        // Perhaps of a connection of another worker. If that knows it neither, it is
+                        // the beginning of one, there as well as here.
+                        let here = match dcid {
+                            Some(dcid) => self.forward(socket, &dcid, datagram),
+                            None => Some(datagram),
+                        };
+                        if let Some(datagram) = here {
+                            self.unknown_long(socket, datagram);
+                        }
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    fn unknown_long(&mut self, socket: SocketId, datagram: Datagram) {
+        let Ok((header, _)) = LongHeader::decode(&datagram.data) else { return };
+        if self.shut_down || self.floor.sockets.listeners(socket).is_empty() {
+            return;
+        }
+        let situation = Situation {
+            now: self.floor.now,
+            remote: datagram.path.remote,
+            tokens: &self.registration.tokens,
+            retry: self.registration.config.retry,
+            half_open: self.half_open,
+            max_half_open: self.registration.config.max_half_open,
+        };
+        let (keys, worker) = (&self.registration.cid_keys, self.index as u8);
+        let retry_scid = |entropy: &mut Entropy| keys.issue(worker, entropy);
+        match first_datagram(&datagram.data, &header, &situation, &mut self.floor.entropy, retry_scid) {
+            Answer::Drop => {}
+            Answer::Send(contents) => self.floor.answer(socket, datagram.path, &contents),
+            Answer::Begin(first) => self.begin_server(socket, first, datagram),
+        }
+    }
+
+    /// A short header without a connection: a stateless reset for us, or something of another
+    /// worker, or of a connection that is no more.
+    fn unknown_short(&mut self, socket: Option<SocketId>, dcid: ConnectionId, datagram: Datagram) {
+        let reset = stateless_reset::token_of(&datagram.data).and_then(|token| self.floor.routes.reset(&token));
+        if let Some(slot) = reset {
+            if let Some(Some(core)) = self.cells.get_mut(slot as usize) {
+                core.stateless_reset(self.floor.now);
+                self.floor.ready.push(slot);
+            }
+            return;
+        }
+        let Some(socket) = socket else { return };
+        let Some(datagram) = self.forward(socket, &dcid, datagram) else { return };
+        self.reset(socket, &dcid, &datagram);
+    }
+
+    /// Hands a datagram to the worker that `dcid` names; gives it back if that is this one or none.
+    fn forward(&mut self, socket: SocketId, dcid: &ConnectionId, datagram: Datagram) -> Option<Datagram> {
+        let worker = usize::from(self.registration.cid_keys.worker_of(dcid).unwrap_or(self.index as u8));
+        if worker == self.index {
+            return Some(datagram);
+        }
+        let (Some(mailbox), Some(binding)) =
+            (self.registration.mailboxes.get(worker), self.floor.sockets.binding(socket))
+        else {
+            return Some(datagram);
+        };
+        mailbox.send_unless_full(Letter::Datagram { socket: binding.address, datagram });
+        None
+    }
+
+    /// A datagram from another worker; it is not passed on again.
+    pub(super) fn forwarded(&mut self, address: SocketAddr, datagram: Datagram) {
+        let Ok(header) = Invariant::peek(&datagram.data, CID_LEN) else { return };
+        match header {
+            Invariant::Short { dcid } => match self.floor.routes.connection(&dcid) {
+                Some(slot) => self.arrive(slot, datagram),
+                None => match self.floor.sockets.at(address) {
+                    Some(socket) if stateless_reset::token_of(&datagram.data).is_some() => {
+                        self.reset(socket, &dcid, &datagram);
+                    }
+                    _ => {}
+                },
+            },
+            Invariant::Long(header) => {
+                let slot = ConnectionId::new(header.dcid).ok().and_then(|dcid| self.floor.routes.connection(&dcid));
+                match (slot, self.floor.sockets.at(address)) {
+                    (Some(slot), _) => self.arrive(slot, datagram),
+                    (None, Some(socket)) => self.unknown_long(socket, datagram),
+                    (None, None) => {}
+                }
+            }
+        }
+    }
+
+    fn reset(&mut self, socket: SocketId, dcid: &ConnectionId, datagram: &Datagram) {
+        let keys = &self.registration.cid_keys;
+        if let Some(contents) = self.floor.stateless_reset(|| keys.reset_token(dcid), datagram.data.len()) {
+            self.floor.answer(socket, datagram.path, &contents);
+        }
+    }
+}
