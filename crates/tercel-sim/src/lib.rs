@@ -8,9 +8,12 @@
 #![forbid(unsafe_code)]
 
 pub mod crypto;
+pub mod host;
 pub mod network;
 pub mod random;
 
+pub mod runner;
+pub mod scenario;
 pub mod world;
 
 pub use random::Random;

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use rustls::RootCertStore;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 
 /// The name that the certificate is for.
 pub const NAME: &str = "sim.example";
@@ -43,4 +43,10 @@ pub fn roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add(CERTIFICATE.clone()).expect("a certificate");
     roots
+}
+
+/// [`NAME`] as rustls takes it.
+#[allow(clippy::expect_used)]
+pub fn server_name() -> ServerName<'static> {
+    NAME.try_into().expect("a DNS name")
 }

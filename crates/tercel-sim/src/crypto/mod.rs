@@ -12,7 +12,7 @@ mod randomness;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-pub use certificate::{NAME, chain, key, roots};
+pub use certificate::{NAME, chain, key, roots, server_name};
 pub use randomness::seed;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::UnixTime;
