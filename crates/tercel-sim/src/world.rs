@@ -19,8 +19,8 @@ pub trait Host {
 /// When every run begins: not at zero, so that subtracting from a time shows its faults.
 pub const START: Time = Time::from_nanos(1_000_000_000_000);
 
-/// So often may a host's timer go off at one instant, or without anything sent or received.
-const IDLE_TURNS: u32 = 32;
+/// So often may a host's timer go off in a second without anything sent or received.
+const IDLE_TURNS: u32 = 200;
 /// So often may a host's timer go off in a second.
 const TURNS_PER_SECOND: u32 = 100_000;
 
@@ -28,11 +28,10 @@ const TURNS_PER_SECOND: u32 = 100_000;
 #[derive(Debug, Clone, Default)]
 struct Pulse {
     wakeup: Option<Time>,
-    /// Turns by timer since it last received or sent something.
-    idle_turns: u32,
-    /// Turns by timer within the second.
     second: u64,
+    /// Turns by timer within the second, and since something was last received or sent.
     turns: u32,
+    idle_turns: u32,
 }
 
 /// Hosts and their network.
@@ -106,7 +105,7 @@ impl<H: Host> World<H> {
     fn count_turn(&mut self, host: HostId) {
         let (second, pulse) = (self.now.as_nanos() / 1_000_000_000, &mut self.pulses[host]);
         if pulse.second != second {
-            *pulse = Pulse { second, turns: 0, ..*pulse };
+            *pulse = Pulse { second, ..Pulse::default() };
         }
         pulse.turns += 1;
         pulse.idle_turns += 1;
