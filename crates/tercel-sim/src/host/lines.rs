@@ -123,6 +123,11 @@ impl Line {
             {
                 input.over = true;
                 assert_eq!(connection.stop_sending(self.id, STOP.into()), Ok(()));
+                // There will be nothing more to echo.
+                if let Some(out) = self.out.as_mut().filter(|out| out.len.is_none() && !out.over) {
+                    out.over = true;
+                    assert_eq!(connection.reset(self.id, STOP.into()), Ok(()));
+                }
                 return true;
             }
             let echoed = self.out.as_ref().filter(|out| !self.mine && !out.over);
@@ -147,6 +152,7 @@ impl Line {
                 }
                 Ok(Read::Reset(code)) => {
                     input.over = true;
+                    self.stopped |= code == STOP.into();
                     if let Some(out) = self.out.as_mut().filter(|out| !out.over) {
                         out.over = true;
                         assert_eq!(connection.reset(self.id, code), Ok(()));

@@ -319,7 +319,9 @@ impl Peer {
                 assert_eq!(error, ApiMisuse::TooEarly);
                 let later = now.since(connected) + Duration::from_millis(20);
                 self.script.key_updates[self.updates_done] = later;
-                false
+                // After an update of the other end, something of ours must be acknowledged first.
+                connection.ping();
+                true
             }
         }
     }

@@ -42,12 +42,14 @@ pub struct Datagram {
     pub sent: Time,
     /// The destination that its sender gave it.
     pub aim: SocketAddr,
+    /// Whether it proved its sender's address (RFC 9000 section 8.1) when it was sent.
+    pub proof: bool,
 }
 
 impl Datagram {
     /// A datagram with this payload.
     pub fn new(from: SocketAddr, to: SocketAddr, ecn: EcnMark, data: &[u8]) -> Self {
-        Self { from, to, ecn, data: data.into(), genuine: true, sent: Time::ZERO, aim: to }
+        Self { from, to, ecn, data: data.into(), genuine: true, sent: Time::ZERO, aim: to, proof: false }
     }
 }
 
@@ -140,6 +142,7 @@ impl Network {
     /// Host `from` sends. What has no link is lost.
     pub fn send(&mut self, now: Time, from: HostId, mut datagram: Datagram) {
         datagram.sent = now;
+        datagram.proof = watch::proves_address(&datagram.data);
         self.watch.sent(now, from, &datagram);
         if let Some(&link) = self.routes.get(&(from, datagram.to.ip())) {
             self.push(now, link, 0, datagram);
@@ -150,7 +153,7 @@ impl Network {
     pub fn inject(&mut self, at: Time, to: HostId, datagram: Datagram) {
         if let Some(link) = self.links.iter().position(|link| link.to == to) {
             let end = self.links[link].nodes.len();
-            self.push(at, link, end, Datagram { genuine: false, sent: at, ..datagram });
+            self.push(at, link, end, Datagram { genuine: false, proof: false, sent: at, ..datagram });
         }
     }
 

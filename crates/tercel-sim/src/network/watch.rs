@@ -129,12 +129,10 @@ impl Watch {
             account.first_flight = is_initial(&datagram.data);
         }
         account.received += datagram.data.len() as u64;
-        account.validated |= datagram.genuine
-            && if account.first_flight {
-                proves_address(&datagram.data)
-            } else {
-                account.reached.is_some_and(|reached| reached <= datagram.sent)
-            };
+        account.validated |= match account.first_flight {
+            true => datagram.proof,
+            false => datagram.genuine && account.reached.is_some_and(|reached| reached <= datagram.sent),
+        };
     }
 }
 
@@ -143,7 +141,7 @@ fn is_initial(datagram: &[u8]) -> bool {
 }
 
 /// Whether a Handshake packet, or an Initial packet with a token, is among the packets of a datagram.
-fn proves_address(mut datagram: &[u8]) -> bool {
+pub(super) fn proves_address(mut datagram: &[u8]) -> bool {
     while let Ok((header, mut reader)) = LongHeader::decode(datagram) {
         match (header.first >> 4) & 0b11 {
             2 => return true,
