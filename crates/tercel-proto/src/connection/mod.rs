@@ -167,6 +167,8 @@ pub struct Connection {
     pad_datagram: bool,
     /// When the pacer lets more through.
     blocked_until: Option<Time>,
+    /// When there was last nothing to send, or nothing that may be sent.
+    silent_at: Time,
     /// A buffer for what acknowledgements settle, kept to be used again.
     outcome: AckOutcome,
     stats: ConnectionStats,
@@ -268,6 +270,7 @@ impl Connection {
             ping_due: false,
             pad_datagram: false,
             blocked_until: None,
+            silent_at: Time::ZERO,
             outcome: AckOutcome::default(),
             stats: ConnectionStats::default(),
         })

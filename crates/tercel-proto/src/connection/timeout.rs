@@ -62,7 +62,7 @@ impl Connection {
         let times = [
             self.recovery.next_timeout(),
             self.idle.next_timeout(),
-            self.paths.next_timeout(),
+            self.paths.next_timeout(self.silent_at),
             self.blocked_until,
             acks,
             keys,

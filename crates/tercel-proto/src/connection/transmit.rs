@@ -38,7 +38,11 @@ impl Connection {
                 .transmit_path_probe(now, buf)
                 .or_else(|| self.transmit_mtu_probe(now, buf))
                 .or_else(|| self.transmit_batch(now, max_datagrams.max(1), buf)),
-        }?;
+        };
+        let Some(transmit) = transmit else {
+            self.silent_at = now;
+            return None;
+        };
         let datagrams = transmit.segment_size.map_or(1, |size| transmit.len.div_ceil(size));
         self.stats.datagrams_sent += datagrams as u64;
         self.stats.bytes_sent += transmit.len as u64;
@@ -77,7 +81,7 @@ impl Connection {
     fn note_end_of_batch(&mut self, now: Time, len: usize) {
         if len == 0 {
             let blocked = matches!(self.recovery.allowance(now), Allowance::Blocked { .. });
-            let idle = !blocked || !self.has_data();
+            let idle = !blocked || !self.has_data(now);
             self.recovery.set_app_limited(idle);
             if idle {
                 self.blocked_until = None;
@@ -86,8 +90,9 @@ impl Connection {
         self.update_progress(now);
     }
 
-    fn has_data(&self) -> bool {
+    fn has_data(&self, now: Time) -> bool {
         self.streams.wants_to_send()
+            || self.paths.active.validation.is_due(now)
             || self.datagrams.wants_to_send()
             || self.spaces.data.numbers.crypto.wants_to_send()
     }

@@ -178,11 +178,14 @@ impl Paths {
         !self.responses.is_empty()
     }
 
-    /// When a challenge or the end of a validation is due.
-    pub fn next_timeout(&self) -> Option<Time> {
-        let paths = [Some(&self.active), self.previous.as_ref(), self.candidate.as_ref()];
-        let validations = paths.into_iter().flatten().filter_map(|path| path.validation.next_timeout());
-        validations.chain(self.active.mtu.next_timeout()).min()
+    /// When a challenge, the end of a validation or a search for a larger datagram size is due. What
+    /// was due at `asked`, when there was nothing that could be sent, is not: it waits for whatever
+    /// holds it back, not for a time.
+    pub fn next_timeout(&self, asked: Time) -> Option<Time> {
+        let paths = || [Some(&self.active), self.previous.as_ref(), self.candidate.as_ref()].into_iter().flatten();
+        let challenges = paths().filter_map(|path| path.validation.next_challenge());
+        let sends = challenges.chain(self.active.mtu.next_timeout()).filter(|at| *at > asked);
+        sends.chain(paths().filter_map(|path| path.validation.deadline())).min()
     }
 }
 

@@ -64,12 +64,19 @@ impl Validation {
         answers
     }
 
-    /// When [`timeout`](Self::timeout), or a challenge, is due.
-    pub fn next_timeout(&self) -> Option<Time> {
+    /// When the next challenge is due.
+    pub const fn next_challenge(&self) -> Option<Time> {
         match self {
-            Self::Pending { challenges, next_challenge, deadline } if challenges.len() < MAX_CHALLENGES => {
-                Some(*next_challenge.min(deadline))
+            Self::Pending { challenges, next_challenge, .. } if challenges.len() < MAX_CHALLENGES => {
+                Some(*next_challenge)
             }
+            _ => None,
+        }
+    }
+
+    /// When [`timeout`](Self::timeout) is due.
+    pub const fn deadline(&self) -> Option<Time> {
+        match self {
             Self::Pending { deadline, .. } => Some(*deadline),
             _ => None,
         }
