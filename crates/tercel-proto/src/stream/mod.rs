@@ -101,6 +101,10 @@ pub struct Streams {
     /// The peer's first limits on the data of a stream: that we opened in both directions, that it
     /// opened, that we opened in one.
     peer_limits: PeerLimits,
+    /// Streams with something to send that uses up no credit, and streams with new data. What is
+    /// repeated must not wait behind what is held back by the connection's limit: the peer may be
+    /// unable to raise it before.
+    repeats: Schedule,
     schedule: Schedule,
     /// Streams with a control frame to say.
     control: BTreeSet<StreamId>,
@@ -128,6 +132,7 @@ impl Streams {
             receive_window: ReceiveWindow::new(config.receive_window, config.max_receive_window),
             received: 0,
             peer_limits: PeerLimits::default(),
+            repeats: Schedule::default(),
             schedule: Schedule::default(),
             control: BTreeSet::new(),
             events: VecDeque::new(),
@@ -280,6 +285,7 @@ impl Streams {
         self.create_if_open(id);
         let send = self.send_mut(id).ok_or(ApiMisuse::UnknownStream)?;
         let old = std::mem::replace(&mut send.priority, priority);
+        self.repeats.remove(id, old);
         self.schedule.remove(id, old);
         self.reschedule(id);
         Ok(())
@@ -390,10 +396,7 @@ impl Streams {
 
     /// Whether stream data can be sent now.
     pub fn wants_to_send_data(&self) -> bool {
-        self.schedule.first().is_some_and(|id| {
-            self.send_limit.room() > 0
-                || self.streams.get(&id).and_then(|stream| stream.send.as_ref()).is_some_and(Send::needs_no_credit)
-        })
+        self.repeats.first().is_some() || (self.send_limit.room() > 0 && self.schedule.first().is_some())
     }
 
     /// Writes limits, resets and requests to stop.
@@ -425,28 +428,57 @@ impl Streams {
 
     /// Writes STREAM frames while there are data, credit and room.
     pub fn write_data(&mut self, sink: &mut FrameSink<'_, '_>) {
-        while let Some(id) = self.schedule.first() {
-            let Some(send) = self.streams.get_mut(&id).and_then(|stream| stream.send.as_mut()) else {
-                self.schedule.remove_first();
-                continue;
+        loop {
+            let credit = self.send_limit.room();
+            let new = self.schedule.priority().filter(|_| credit > 0);
+            // Of equal priority, what is repeated goes first (section 13.3).
+            let next = match self.repeats.priority() >= new {
+                true => self.write_repeat(sink),
+                false => self.write_new(sink, credit),
             };
-            let written = send.write_data(id, sink, self.send_limit.room());
-            self.send_limit.use_up(written.new_bytes);
-            self.retransmitted += written.repeated_bytes;
-            match written.next {
-                send::Next::Full => return,
-                send::Next::More => self.schedule.rotate(),
-                send::Next::Nothing => self.schedule.remove_first(),
-                send::Next::ConnectionBlocked => {
-                    self.send_limit.note_blocked();
-                    return;
-                }
-                send::Next::StreamBlocked => {
-                    self.schedule.remove_first();
-                    self.control.insert(id);
-                }
+            if matches!(next, None | Some(send::Next::Full)) {
+                break;
             }
         }
+        if self.send_limit.room() == 0 && self.schedule.first().is_some() {
+            self.send_limit.note_blocked();
+        }
+    }
+
+    fn write_repeat(&mut self, sink: &mut FrameSink<'_, '_>) -> Option<send::Next> {
+        let id = self.repeats.first()?;
+        let Some(send) = self.streams.get_mut(&id).and_then(|stream| stream.send.as_mut()) else {
+            self.repeats.remove_first();
+            return Some(send::Next::Nothing);
+        };
+        let written = send.write_repeat(id, sink);
+        self.retransmitted += written.bytes;
+        match written.next {
+            send::Next::More => self.repeats.rotate(),
+            send::Next::Full => {}
+            send::Next::Nothing | send::Next::StreamBlocked => self.repeats.remove_first(),
+        }
+        Some(written.next)
+    }
+
+    fn write_new(&mut self, sink: &mut FrameSink<'_, '_>, credit: u64) -> Option<send::Next> {
+        let id = self.schedule.first()?;
+        let Some(send) = self.streams.get_mut(&id).and_then(|stream| stream.send.as_mut()) else {
+            self.schedule.remove_first();
+            return Some(send::Next::Nothing);
+        };
+        let written = send.write_new(id, sink, credit);
+        self.send_limit.use_up(written.bytes);
+        match written.next {
+            send::Next::More => self.schedule.rotate(),
+            send::Next::Full => {}
+            send::Next::Nothing => self.schedule.remove_first(),
+            send::Next::StreamBlocked => {
+                self.schedule.remove_first();
+                self.control.insert(id);
+            }
+        }
+        Some(written.next)
     }
 
     /// A frame of ours was acknowledged.
@@ -602,10 +634,12 @@ impl Streams {
         if self.is_held_back(id) {
             return;
         }
-        if let Some(send) = self.send_mut(id)
-            && send.wants_to_send()
-        {
-            let priority = send.priority;
+        let Some(send) = self.send_mut(id) else { return };
+        let (priority, repeat, new) = (send.priority, send.has_repeat(), send.has_new());
+        if repeat {
+            self.repeats.insert(id, priority);
+        }
+        if new {
             self.schedule.insert(id, priority);
         }
     }

@@ -18,6 +18,11 @@ impl Schedule {
         self.turns.first_key_value().and_then(|(_, turn)| turn.front().copied())
     }
 
+    /// The priority of the stream whose turn it is; less than any if there is none.
+    pub(super) fn priority(&self) -> Option<i32> {
+        self.turns.first_key_value().map(|(Reverse(priority), _)| *priority)
+    }
+
     /// Adds a stream at the end of its priority, unless it is there.
     pub(super) fn insert(&mut self, id: StreamId, priority: i32) {
         if self.members.insert(id) {

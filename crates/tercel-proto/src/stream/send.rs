@@ -1,5 +1,7 @@
 //! The sending part of a stream (RFC 9000 section 3.1).
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use tercel_wire::frame::StreamFrame;
 use tercel_wire::{ApplicationErrorCode, Frame, StreamId};
@@ -39,10 +41,14 @@ pub(super) struct Send {
 /// What a call to write did.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Written {
-    /// Bytes that use up credit of the connection.
-    pub(super) new_bytes: u64,
-    pub(super) repeated_bytes: u64,
+    pub(super) bytes: u64,
     pub(super) next: Next,
+}
+
+impl Written {
+    const fn nothing(next: Next) -> Self {
+        Self { bytes: 0, next }
+    }
 }
 
 /// What stands in the way of writing more.
@@ -56,8 +62,6 @@ pub(super) enum Next {
     Nothing,
     /// The stream's limit.
     StreamBlocked,
-    /// The connection's limit.
-    ConnectionBlocked,
 }
 
 impl Send {
@@ -110,58 +114,59 @@ impl Send {
         self.reset(code).is_ok()
     }
 
-    fn has_data(&self) -> bool {
-        self.buffer.first_lost().is_some() || self.buffer.next() < self.buffer.end()
+    const fn is_sending(&self) -> bool {
+        matches!(self.state, State::Send | State::DataSent { .. })
     }
 
-    pub(super) fn wants_to_send(&self) -> bool {
-        match self.state {
-            State::Send => self.has_data(),
-            State::DataSent { fin } => fin.is_due() || self.has_data(),
-            _ => false,
-        }
+    /// Whether there is data that was never sent.
+    pub(super) const fn has_new(&self) -> bool {
+        self.is_sending() && self.buffer.next() < self.buffer.end()
     }
 
-    /// Whether it can send something without credit of the connection: what is sent again, or an
-    /// end without data.
-    pub(super) fn needs_no_credit(&self) -> bool {
+    /// Whether there is something to send that uses up no credit: data that was lost, or an end
+    /// without data.
+    pub(super) fn has_repeat(&self) -> bool {
         let only_fin =
             matches!(self.state, State::DataSent { fin: Say::Due }) && self.buffer.next() == self.buffer.end();
-        self.buffer.first_lost().is_some() || only_fin
+        only_fin || (self.is_sending() && self.buffer.first_lost().is_some())
     }
 
-    /// Writes one STREAM frame, as large as room, data and limits permit.
-    pub(super) fn write_data(&mut self, id: StreamId, sink: &mut FrameSink<'_, '_>, credit: u64) -> Written {
-        let written = |new_bytes, repeated_bytes, next| Written { new_bytes, repeated_bytes, next };
-        if !self.wants_to_send() {
-            // It was reset while it waited for its turn.
-            return written(0, 0, Next::Nothing);
+    /// Writes one STREAM frame of what uses up no credit, as large as there is room.
+    pub(super) fn write_repeat(&mut self, id: StreamId, sink: &mut FrameSink<'_, '_>) -> Written {
+        if !self.has_repeat() {
+            return Written::nothing(Next::Nothing);
         }
-        let repeating = self.buffer.first_lost();
-        let start = repeating.unwrap_or(self.buffer.next());
-        let Some(room) = stream_room(id, start, sink.remaining()) else { return written(0, 0, Next::Full) };
-        let range = match repeating {
-            Some(_) => self.buffer.take_lost(room).unwrap_or(start..start),
-            None if start == self.buffer.end() => match self.state {
-                State::DataSent { fin: Say::Due } => start..start,
-                _ => return written(0, 0, Next::Nothing),
-            },
-            None if self.limit <= start => return written(0, 0, Next::StreamBlocked),
-            None if credit == 0 => return written(0, 0, Next::ConnectionBlocked),
-            None => self.buffer.take_new(room.min(credit).min(self.limit - start)),
-        };
+        let start = self.buffer.first_lost().unwrap_or(self.buffer.next());
+        let Some(room) = stream_room(id, start, sink.remaining()) else { return Written::nothing(Next::Full) };
+        let range = self.buffer.take_lost(room).unwrap_or(start..start);
+        let bytes = self.push_frame(id, range, sink);
+        Written { bytes, next: if self.has_repeat() { Next::More } else { Next::Nothing } }
+    }
+
+    /// Writes one STREAM frame of new data, as large as room, credit and the stream's limit permit.
+    pub(super) fn write_new(&mut self, id: StreamId, sink: &mut FrameSink<'_, '_>, credit: u64) -> Written {
+        if !self.has_new() {
+            return Written::nothing(Next::Nothing);
+        }
+        let start = self.buffer.next();
+        if self.limit <= start {
+            return Written::nothing(Next::StreamBlocked);
+        }
+        let Some(room) = stream_room(id, start, sink.remaining()) else { return Written::nothing(Next::Full) };
+        let range = self.buffer.take_new(room.min(credit).min(self.limit - start));
+        let bytes = self.push_frame(id, range, sink);
+        Written { bytes, next: if self.has_new() { Next::More } else { Next::Nothing } }
+    }
+
+    fn push_frame(&mut self, id: StreamId, range: Range<u64>, sink: &mut FrameSink<'_, '_>) -> u64 {
         let fin = matches!(self.state, State::DataSent { .. }) && range.end == self.buffer.end();
-        let len = (range.end - range.start) as usize;
+        let len = range.end - range.start;
         let record = SentFrame::Stream { id, offset: range.start, len: len as u32, fin };
-        sink.push_stream(id, range.start, fin, len, self.buffer.slices(range), record);
+        sink.push_stream(id, range.start, fin, len as usize, self.buffer.slices(range), record);
         if fin {
             self.state = State::DataSent { fin: Say::Said };
         }
-        let next = if self.wants_to_send() { Next::More } else { Next::Nothing };
-        match repeating {
-            Some(_) => written(0, len as u64, next),
-            None => written(len as u64, 0, next),
-        }
+        len
     }
 
     /// Writes RESET_STREAM or STREAM_DATA_BLOCKED if due; false if it does not fit.

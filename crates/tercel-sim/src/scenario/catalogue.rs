@@ -141,7 +141,10 @@ fn reordering(random: &mut Random) -> Setup {
 fn duplication(random: &mut Random) -> Setup {
     let mut setup = usual(random);
     for way in [&mut setup.up, &mut setup.down] {
-        way.push(Box::new(Duplicate { chance: random.within(10..=100) as f64 / 100.0, most: random.millis(0..=1_000) }));
+        way.push(Box::new(Duplicate {
+            chance: random.within(10..=100) as f64 / 100.0,
+            most: random.millis(0..=1_000),
+        }));
     }
     setup
 }
