@@ -1,4 +1,5 @@
 //! The program as a person uses it.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

@@ -1,5 +1,6 @@
 //! Every scenario, for many seeds: every byte arrives or a timeout is reported within its bound,
 //! nothing panics, nothing spins, memory stays bounded, and nobody amplifies.
+#![allow(clippy::unwrap_used)]
 
 use tercel_sim::runner::each_seed;
 use tercel_sim::scenario::catalogue::by_name;

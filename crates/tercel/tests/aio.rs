@@ -1,4 +1,5 @@
 //! The async face over real UDP.
+#![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 use std::time::Duration;

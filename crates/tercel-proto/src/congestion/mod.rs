@@ -1,10 +1,10 @@
 //! Congestion control (RFC 9002 section 7): how many bytes may be in flight on a path.
 //!
 //! Facts enter from recovery (sent, acknowledged, lost); the window leaves. What all controllers
-//! share is here: slow start (which [HyStart++](hystart) may end early), recovery periods, the
+//! share is here: slow start (which HyStart++ may end early), recovery periods, the
 //! minimum, windows that are not used, persistent congestion, and taking back a cut that proves to
 //! have been for nothing. What differs, growth after slow start and the depth of a cut, is an
-//! [`Avoidance`].
+//! `Avoidance`.
 
 mod cubic;
 mod hystart;

@@ -253,11 +253,13 @@ impl Pair {
 }
 
 fn ends(events: &[Event]) -> Vec<&CloseReason> {
-    let end = |event| match event {
-        &Event::Closing(ref reason) => Some(reason),
-        _ => None,
-    };
-    events.iter().filter_map(end).collect()
+    let mut ends = Vec::new();
+    for event in events {
+        if let Event::Closing(reason) = event {
+            ends.push(reason);
+        }
+    }
+    ends
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! The application's calls and the peer's STREAM, RESET_STREAM, STOP_SENDING and limit frames come
 //! in; frames leave by [`Streams::write_control`] and [`Streams::write_data`], and events by
-//! [`Streams::poll_event`]. A stream has up to two parts, [`send`] and [`recv`], each a state
+//! [`Streams::poll_event`]. A stream has up to two parts, `send` and `recv`, each a state
 //! machine of section 3; this file finds them, and keeps the limits that streams share.
 
 mod flow;
@@ -491,11 +491,9 @@ impl Streams {
                 }
                 self.close_if_done(id);
             }
-            SentFrame::ResetStream { id } => {
-                if self.send_mut(id).is_some_and(Send::reset_acked) {
-                    self.events.push_back(StreamEvent::ResetAcked(id));
-                    self.close_if_done(id);
-                }
+            SentFrame::ResetStream { id } if self.send_mut(id).is_some_and(Send::reset_acked) => {
+                self.events.push_back(StreamEvent::ResetAcked(id));
+                self.close_if_done(id);
             }
             _ => {}
         }
@@ -510,20 +508,16 @@ impl Streams {
                     self.reschedule(id);
                 }
             }
-            SentFrame::ResetStream { id } => {
-                if self.send_mut(id).is_some_and(Send::reset_lost) {
-                    self.control.insert(id);
-                }
+            SentFrame::ResetStream { id } if self.send_mut(id).is_some_and(Send::reset_lost) => {
+                self.control.insert(id);
             }
-            SentFrame::StopSending { id } => {
-                if self.recv_mut(id).is_some_and(Recv::stop_lost) {
-                    self.control.insert(id);
-                }
+            SentFrame::StopSending { id } if self.recv_mut(id).is_some_and(Recv::stop_lost) => {
+                self.control.insert(id);
             }
-            SentFrame::MaxStreamData { id, maximum } => {
-                if self.recv_mut(id).is_some_and(|recv| recv.limit_lost(maximum)) {
-                    self.control.insert(id);
-                }
+            SentFrame::MaxStreamData { id, maximum }
+                if self.recv_mut(id).is_some_and(|recv| recv.limit_lost(maximum)) =>
+            {
+                self.control.insert(id);
             }
             SentFrame::MaxData(limit) if limit == self.receive_window.limit() => self.receive_window.say = Say::Due,
             SentFrame::MaxStreams { direction, maximum } => {

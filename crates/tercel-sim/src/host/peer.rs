@@ -74,7 +74,7 @@ impl Default for Script {
     }
 }
 
-/// See the [module](self).
+/// One end of a bare connection, with the script that its application follows.
 #[derive(Debug)]
 pub struct Peer {
     script: Script,
