@@ -70,3 +70,8 @@ pub use tercel_proto::error::CloseReason;
 pub use tercel_proto::stats::ConnectionStats;
 pub use tercel_proto::time::Time;
 pub use tercel_wire::{ApplicationErrorCode, Direction, Role, StreamId, TransportErrorCode, VarInt};
+
+/// The code in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
