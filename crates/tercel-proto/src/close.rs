@@ -99,7 +99,8 @@ pub fn close_packets(role: Role, keys: KeysHeld, state: HandshakeState, kind: Cl
 pub struct Closing {
     packets: ClosePackets,
     until: Time,
-    pending: bool,
+    /// What of `packets` is to be sent now.
+    due: ClosePackets,
     /// Datagrams received since the close, and at how many the close is said again.
     received: u64,
     answer_at: u64,
@@ -107,28 +108,33 @@ pub struct Closing {
 
 impl Closing {
     /// Begins to close.
-    pub const fn new(now: Time, pto: Duration, packets: ClosePackets) -> Self {
-        Self {
-            packets,
-            until: Time::from_nanos(now.as_nanos() + 3 * pto.as_nanos() as u64),
-            pending: true,
-            received: 0,
-            answer_at: 1,
-        }
+    pub fn new(now: Time, pto: Duration, packets: ClosePackets) -> Self {
+        Self { due: packets.clone(), packets, until: now + 3 * pto, received: 0, answer_at: 1 }
     }
 
     /// A datagram came in from the peer: the first, second, fourth, eighth and so on are answered.
-    pub const fn on_datagram(&mut self) {
+    pub fn on_datagram(&mut self) {
         self.received += 1;
         if self.received >= self.answer_at {
             self.answer_at *= 2;
-            self.pending = true;
+            self.due = self.packets.clone();
         }
     }
 
-    /// The packets to send now, if any.
-    pub fn take_pending(&mut self) -> Option<&ClosePackets> {
-        std::mem::take(&mut self.pending).then_some(&self.packets)
+    /// The packets of the next datagram to send now, none if there is none. The close that tells all
+    /// comes in a datagram of its own, ahead of those that stand in for it: a peer that can read it
+    /// then acts on nothing else.
+    pub fn take_datagram(&mut self) -> ClosePackets {
+        let full = |packet: &(EncryptionLevel, CloseFrame)| packet.0 == EncryptionLevel::OneRtt;
+        match self.due.iter().position(full) {
+            Some(at) => ClosePackets::from_iter([self.due.remove(at)]),
+            None => std::mem::take(&mut self.due),
+        }
+    }
+
+    /// Whether the datagram that [`take_datagram`](Self::take_datagram) would give is in 1-RTT.
+    pub fn is_full_close_due(&self) -> bool {
+        self.due.iter().any(|packet| packet.0 == EncryptionLevel::OneRtt)
     }
 
     /// When the connection can be forgotten.
@@ -226,12 +232,24 @@ mod tests {
 
     #[test]
     fn a_close_is_repeated_less_and_less_often() {
-        let mut closing = Closing::new(Time::ZERO, Duration::from_millis(10), ClosePackets::new());
-        assert!(closing.take_pending().is_some());
+        let packets: ClosePackets =
+            [(Handshake, CloseFrame::ApplicationError), (OneRtt, CloseFrame::Application)].into_iter().collect();
+        let mut closing = Closing::new(Time::ZERO, Duration::from_millis(10), packets.clone());
+        let said = |closing: &mut Closing| {
+            let datagrams = [closing.take_datagram(), closing.take_datagram(), closing.take_datagram()];
+            assert!(datagrams[2].is_empty());
+            if datagrams[0].is_empty() {
+                return false;
+            }
+            assert_eq!(datagrams[0].as_slice(), &packets[1..]);
+            assert_eq!(datagrams[1].as_slice(), &packets[..1]);
+            true
+        };
+        assert!(said(&mut closing));
         let answered: Vec<u32> = (1..=40)
             .filter(|_| {
                 closing.on_datagram();
-                closing.take_pending().is_some()
+                said(&mut closing)
             })
             .collect();
         assert_eq!(answered, [1, 2, 4, 8, 16, 32]);

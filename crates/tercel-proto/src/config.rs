@@ -26,6 +26,9 @@ pub struct TransportConfig {
     pub max_idle_timeout: Duration,
     /// How long the handshake may take. Default 10 s.
     pub handshake_timeout: Duration,
+    /// How long the application may take to judge the peer's certificate; zero for as long as the
+    /// handshake may take. After that the peer is refused with certificate_unknown. Default 0.
+    pub verdict_timeout: Duration,
     /// How long after the last packet a PING keeps the connection alive. Default none.
     pub keep_alive: Option<Duration>,
     /// How many bidirectional streams the peer may have open at once. Default 100.
@@ -98,6 +101,7 @@ impl Default for TransportConfig {
         Self {
             max_idle_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
+            verdict_timeout: Duration::ZERO,
             keep_alive: None,
             max_bidi_streams: 100,
             max_uni_streams: 100,

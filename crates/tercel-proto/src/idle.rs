@@ -52,6 +52,11 @@ impl Idle {
         };
     }
 
+    /// When the handshake has taken too long.
+    pub const fn handshake_deadline(&self) -> Option<Time> {
+        self.handshake_deadline
+    }
+
     /// The handshake is complete.
     pub fn on_handshake_complete(&mut self, now: Time, pto: Duration) {
         self.handshake_deadline = None;

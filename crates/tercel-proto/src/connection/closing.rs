@@ -1,5 +1,7 @@
 //! The end: what is said, what is heard, and when everything can be forgotten (RFC 9000 section 10).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tercel_wire::frame::ConnectionClose;
 use tercel_wire::packet::protection::PacketKey as _;
@@ -47,6 +49,21 @@ impl Farewell {
     }
 }
 
+/// An end that the peer brought about and that is still to be told.
+#[derive(Debug)]
+pub(super) struct PendingEnd {
+    reason: CloseReason,
+    /// Until when something better may come; at once if not set.
+    wait: Option<Time>,
+}
+
+impl PendingEnd {
+    /// Whether the reason only stands in for the application's own (RFC 9000 section 10.2.3).
+    fn is_stand_in(&self) -> bool {
+        matches!(self.reason, CloseReason::PeerTransport { code: TransportErrorCode::APPLICATION_ERROR, .. })
+    }
+}
+
 impl Connection {
     /// The peer broke a rule.
     pub(super) fn close_for(&mut self, now: Time, violation: Violation) {
@@ -85,15 +102,28 @@ impl Connection {
                 reason: Bytes::copy_from_slice(reason),
             },
         };
-        match (&self.phase, &self.pending_end) {
-            (Phase::Alive | Phase::Closing(_), _) => self.enter_draining(now, reason),
-            // The application's own code may follow the stand-in for it in the same datagram.
-            (Phase::Draining { .. }, Some(CloseReason::PeerTransport { code, .. }))
-                if *code == TransportErrorCode::APPLICATION_ERROR =>
-            {
+        match (&self.phase, &mut self.pending_end) {
+            (Phase::Alive | Phase::Closing(_), _) => {
+                self.enter_draining(now, reason);
+                self.await_full_close(now, level);
+            }
+            (Phase::Draining { .. }, Some(end)) if end.is_stand_in() => {
                 if matches!(reason, CloseReason::PeerApplication { .. }) {
-                    self.pending_end = Some(reason);
+                    *end = PendingEnd { reason, wait: None };
                 }
+            }
+            _ => {}
+        }
+    }
+
+    /// The close that carries the application's own code may follow the one that stands in for it,
+    /// in the same datagram or in the next.
+    fn await_full_close(&mut self, now: Time, level: EncryptionLevel) {
+        let readable = self.spaces.data.one_rtt.is_some() && self.is_complete();
+        let wait = (self.recovery.rtt().smoothed / 4).clamp(Duration::from_millis(1), Duration::from_millis(50));
+        match &mut self.pending_end {
+            Some(end) if readable && level != EncryptionLevel::OneRtt && end.is_stand_in() => {
+                end.wait = Some(now + wait);
             }
             _ => {}
         }
@@ -107,7 +137,7 @@ impl Connection {
         };
         self.phase = Phase::Draining { until };
         if was_alive {
-            self.pending_end = Some(reason);
+            self.pending_end = Some(PendingEnd { reason, wait: None });
         }
     }
 
@@ -125,9 +155,9 @@ impl Connection {
     }
 
     /// Tells the driver of an end that the peer brought about, once its datagram is read.
-    pub(super) fn tell_pending_end(&mut self) {
-        if let Some(reason) = self.pending_end.take() {
-            self.on_ending(reason);
+    pub(super) fn tell_pending_end(&mut self, now: Time) {
+        if let Some(end) = self.pending_end.take_if(|end| end.wait.is_none_or(|until| until <= now)) {
+            self.on_ending(end.reason);
         }
     }
 
@@ -141,6 +171,9 @@ impl Connection {
     }
 
     pub(super) fn on_closed(&mut self) {
+        if let Some(end) = self.pending_end.take() {
+            self.on_ending(end.reason);
+        }
         self.local_ids.remove_all();
         self.peer_ids.remove_all();
         if self.role == Role::Server && self.spaces.initial.is_some() {
@@ -149,20 +182,56 @@ impl Connection {
         self.events.push_back(Event::Closed);
     }
 
-    /// The close, in every packet in which the peer may be able to read it.
+    /// The next datagram of the close.
     pub(super) fn transmit_close(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
-        let Phase::Closing(closing) = &mut self.phase else { return None };
-        let packets = closing.take_pending()?.clone();
-        let farewell = self.farewell.clone()?;
         let path = &self.paths.active;
         let allowed = usize::try_from(path.amplification.allowance()).unwrap_or(usize::MAX);
         let size = usize::from(path.mtu.current()).min(allowed);
-        let (path, address) = (path.id, path.address);
+        let (id, address) = (path.id, path.address);
+        let sending = Sending { path: id, mtu_probe: false, ecn: Ecn::NotEct, pad_to: 0 };
         reserve(buf, size);
         let datagram = buf.get_mut(..size)?;
+        let Phase::Closing(closing) = &mut self.phase else { return None };
         let mut len = 0;
-        let last = packets.len().checked_sub(1)?;
+        if closing.is_full_close_due() {
+            // The peer can read it only once it has our Finished.
+            len = self.write_rest_of_flight(now, datagram, sending);
+        }
+        if len == 0 || !self.has_rest_of_flight() {
+            len = self.write_close(now, len, datagram, sending);
+        }
+        self.paths.active.amplification.on_sent(len);
+        (len > 0).then_some(Transmit { path: address, ecn: Ecn::NotEct, len, segment_size: None })
+    }
+
+    /// Whether something of our last flight of the handshake was never sent.
+    fn has_rest_of_flight(&self) -> bool {
+        self.spaces.handshake.as_ref().is_some_and(|space| space.numbers.crypto.wants_to_send())
+    }
+
+    /// A Handshake packet with what of our last flight was not sent before the close. Window and pacer
+    /// are not asked: it is little, and sent once.
+    fn write_rest_of_flight(&mut self, now: Time, datagram: &mut [u8], sending: Sending) -> usize {
+        const LEVEL: EncryptionLevel = EncryptionLevel::Handshake;
+        if !self.has_rest_of_flight() {
+            return 0;
+        }
+        let Some(tag_len) = self.sending_keys(LEVEL).map(|keys| keys.1.tag_len()) else { return 0 };
+        let draft = self.draft_with(LEVEL, self.header(LEVEL), 0, datagram, tag_len, |connection, sink| {
+            if let Some(space) = &mut connection.spaces.handshake {
+                space.numbers.crypto.write(sink);
+            }
+        });
+        draft.map_or(0, |draft| self.finish(now, draft, datagram, sending))
+    }
+
+    /// The close behind the first `len` bytes, in every packet of this datagram.
+    fn write_close(&mut self, now: Time, mut len: usize, datagram: &mut [u8], sending: Sending) -> usize {
+        let Phase::Closing(closing) = &mut self.phase else { return len };
+        let packets = closing.take_datagram();
+        let Some(farewell) = self.farewell.clone() else { return len };
         let has_initial = packets.iter().any(|(level, _)| *level == EncryptionLevel::Initial);
+        let last = packets.len().saturating_sub(1);
         for (at, (level, form)) in packets.into_iter().enumerate() {
             let Some(tag_len) = self.sending_keys(level).map(|keys| keys.1.tag_len()) else { continue };
             let header = self.header(level);
@@ -173,13 +242,18 @@ impl Connection {
             });
             // A client's datagram with an Initial packet is full-sized (RFC 9000 section 14.1).
             let pad = at == last && has_initial && self.role == Role::Client;
-            let pad_to = if pad { MIN_INITIAL_DATAGRAM.min(size) } else { 0 };
+            let pad_to = if pad { MIN_INITIAL_DATAGRAM.min(datagram.len()) } else { 0 };
             if let Some(draft) = draft {
-                len = self.finish(now, draft, datagram, Sending { path, mtu_probe: false, ecn: Ecn::NotEct, pad_to });
+                len = self.finish(now, draft, datagram, Sending { pad_to, ..sending });
             }
         }
-        self.paths.active.amplification.on_sent(len);
-        (len > 0).then_some(Transmit { path: address, ecn: Ecn::NotEct, len, segment_size: None })
+        len
+    }
+
+    /// When the next step of the end is due.
+    pub(super) fn next_end(&self) -> Option<Time> {
+        let told = self.pending_end.as_ref().and_then(|end| end.wait);
+        [told, self.end_of_phase()].into_iter().flatten().min()
     }
 
     /// Where the closing states end.

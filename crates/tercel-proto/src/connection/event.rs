@@ -7,6 +7,7 @@ use crate::datagram::DatagramEvent;
 use crate::error::CloseReason;
 use crate::path::PathAddress;
 use crate::stream::StreamEvent;
+use crate::tls::Presented;
 
 /// What happened, in order. See `shared grammar` in [`super::Connection`].
 #[derive(Debug)]
@@ -14,6 +15,10 @@ use crate::stream::StreamEvent;
 pub enum Event {
     /// Server: the ClientHello is here. Answer with `Connection::accept` or `Connection::refuse`.
     ClientHello(ClientHello),
+    /// The peer has proved that it owns this certificate, and TLS was told to leave the verdict to
+    /// the application ([`tls::DeferredServerVerifier`](crate::tls::DeferredServerVerifier)). Until
+    /// `Connection::give_verdict` the handshake does not go on.
+    Certificate(Presented),
     /// The handshake is complete at this end (RFC 9001 section 4.1.1): the peer is known and data
     /// may flow.
     Connected(Connected),

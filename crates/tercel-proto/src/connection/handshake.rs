@@ -61,6 +61,8 @@ pub(super) struct Handshake {
     /// Whether 0-RTT packets, and Handshake packets, were sent.
     pub(super) early_sent: bool,
     pub(super) handshake_sent: bool,
+    /// When an awaited verdict comes too late, if there is a limit of its own.
+    pub(super) verdict_deadline: Option<Time>,
 }
 
 impl Handshake {
@@ -83,7 +85,13 @@ impl Handshake {
             new_token_due: false,
             early_sent: false,
             handshake_sent: false,
+            verdict_deadline: None,
         }
+    }
+
+    /// Whether 1-RTT packets must wait although there may be keys for them.
+    pub(super) const fn withholds_one_rtt(&self) -> bool {
+        matches!(&self.tls, Tls::Running(tls) if tls.withholds_one_rtt())
     }
 }
 
@@ -222,8 +230,7 @@ impl Connection {
                     }
                 }
                 Output::PeerParameters(parameters) => self.on_peer_parameters(&parameters)?,
-                // The application judges certificates in part 2; until then the gate is never closed.
-                Output::CertificateReady => {}
+                Output::Certificate(presented) => self.on_certificate(now, presented),
                 Output::Complete => self.on_complete(now),
             }
         }

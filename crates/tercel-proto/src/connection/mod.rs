@@ -6,6 +6,7 @@
 //! calls; it leaves by the four polls.
 
 mod acks;
+mod certificate;
 mod closing;
 mod event;
 mod frames;
@@ -29,7 +30,7 @@ use tercel_wire::{
     TransportParameters, Version,
 };
 
-use self::closing::Farewell;
+use self::closing::{Farewell, PendingEnd};
 use self::handshake::{Handshake, Tls};
 use self::phase::Phase;
 use self::receive::Waiting;
@@ -161,7 +162,7 @@ pub struct Connection {
     /// What our close says, and why the connection ended; an end that is still to be told.
     farewell: Option<Farewell>,
     close_reason: Option<CloseReason>,
-    pending_end: Option<CloseReason>,
+    pending_end: Option<PendingEnd>,
     /// Whether a PING is to be sent; whether the datagram being written is to be padded.
     ping_due: bool,
     pad_datagram: bool,
@@ -339,13 +340,13 @@ impl Connection {
     /// The driver recognised a stateless reset of this connection by its token.
     pub fn stateless_reset(&mut self, now: Time) {
         self.on_stateless_reset(now);
-        self.tell_pending_end();
+        self.tell_pending_end(now);
     }
 
     /// What every input may have changed.
     fn after_input(&mut self, now: Time) {
         self.update_progress(now);
-        self.tell_pending_end();
+        self.tell_pending_end(now);
         self.maybe_update_keys();
     }
 

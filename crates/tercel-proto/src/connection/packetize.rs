@@ -114,6 +114,7 @@ impl Connection {
             EncryptionLevel::Handshake => &self.spaces.handshake.as_ref()?.keys.local,
             EncryptionLevel::ZeroRtt if self.role == Role::Client && data.one_rtt.is_none() => data.early.as_ref()?,
             EncryptionLevel::ZeroRtt => return None,
+            EncryptionLevel::OneRtt if self.handshake.withholds_one_rtt() => return None,
             EncryptionLevel::OneRtt => return data.one_rtt.as_ref().map(|keys| keys.local()),
         };
         Some((&keys.header, &keys.packet))

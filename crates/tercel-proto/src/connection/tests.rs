@@ -1,5 +1,7 @@
 //! Two connections, joined by a line that may lose datagrams.
 
+mod verdict;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ struct Pair {
     client: Connection,
     server: Option<Connection>,
     server_config: Arc<rustls::ServerConfig>,
+    client_config: Arc<rustls::ClientConfig>,
     transport: Arc<TransportConfig>,
     to_server: VecDeque<(Time, Vec<u8>, PathAddress)>,
     to_client: VecDeque<(Time, Vec<u8>, PathAddress)>,
@@ -93,7 +96,7 @@ impl Pair {
     ) -> Self {
         let transport = Arc::new(transport);
         let start = ClientStart {
-            tls: client_config,
+            tls: client_config.clone(),
             server_name: "localhost".try_into().unwrap(),
             version: Version::V1,
             path: PathAddress { remote: SERVER.into(), local: None },
@@ -104,6 +107,7 @@ impl Pair {
             client: Connection::client(now, shared(&transport, 1), start).unwrap(),
             server: None,
             server_config,
+            client_config,
             transport,
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
@@ -180,14 +184,27 @@ impl Pair {
         }
     }
 
+    fn next_event(&mut self) -> Option<Time> {
+        let lines = [self.to_server.front(), self.to_client.front()].into_iter().flatten().map(|(at, ..)| *at);
+        let timers = [self.client.poll_timeout(), self.server.as_mut().and_then(Connection::poll_timeout)];
+        lines.chain(timers.into_iter().flatten()).min()
+    }
+
+    /// Lets time pass.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.flush(true);
+        self.flush(false);
+        while self.next_event().is_some_and(|at| at <= end) && self.step() {}
+        self.now = end;
+    }
+
     /// One step of time: whatever is next. False if nothing is.
     fn step(&mut self) -> bool {
         // The application may have called in between.
         self.flush(true);
         self.flush(false);
-        let lines = [self.to_server.front(), self.to_client.front()].into_iter().flatten().map(|(at, ..)| *at);
-        let timers = [self.client.poll_timeout(), self.server.as_mut().and_then(Connection::poll_timeout)];
-        let Some(next) = lines.chain(timers.into_iter().flatten()).min() else { return false };
+        let Some(next) = self.next_event() else { return false };
         self.now = self.now.max(next);
         self.deliver();
         if self.client.poll_timeout().is_some_and(|at| at <= self.now) {

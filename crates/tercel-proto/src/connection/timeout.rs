@@ -9,6 +9,7 @@ use crate::time::Time;
 
 impl Connection {
     pub(super) fn on_timeout(&mut self, now: Time) {
+        self.tell_pending_end(now);
         if self.end_of_phase().is_some_and(|until| until <= now) {
             self.phase = Phase::Closed;
             self.on_closed();
@@ -19,6 +20,7 @@ impl Connection {
         if self.blocked_until.is_some_and(|until| until <= now) {
             self.blocked_until = None;
         }
+        self.on_verdict_timeout(now);
         match self.idle.timeout(now) {
             Some(Expired::Idle) => return self.end(CloseReason::IdleTimeout),
             Some(Expired::Handshake) => return self.on_handshake_timeout(now),
@@ -52,7 +54,7 @@ impl Connection {
 
     pub(super) fn next_timeout(&self) -> Option<Time> {
         if !self.phase.is_alive() {
-            return self.end_of_phase();
+            return self.next_end();
         }
         let acks = match self.spaces.data.numbers.acks.urgency(Time::ZERO) {
             Urgency::By(at) if self.spaces.data.one_rtt.is_some() => Some(at),
@@ -62,6 +64,7 @@ impl Connection {
         let times = [
             self.recovery.next_timeout(),
             self.idle.next_timeout(),
+            self.handshake.verdict_deadline,
             self.paths.next_timeout(self.silent_at),
             self.blocked_until,
             acks,

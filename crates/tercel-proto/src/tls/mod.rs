@@ -1,10 +1,12 @@
 //! TLS as the transport sees it (RFC 9001 section 4).
 //!
 //! CRYPTO bytes go in, in order; out come CRYPTO bytes, keys, the peer's transport parameters and
-//! the completion of the handshake. Messages are fed to TLS one at a time, which is what lets the
-//! [`Gate`] stand before the peer's Finished: while it is closed, the handshake cannot complete,
-//! nothing that follows from its completion exists, and so nothing of it can leak.
+//! the completion of the handshake. Messages are fed to TLS one at a time, which is what lets a gate
+//! stand before the peer's Finished: while it is closed, the handshake cannot complete, nothing that
+//! follows from its completion exists, and so nothing of it can leak. The gate closes by itself when
+//! TLS takes a certificate without a verdict, which only the verifiers in `deferred` let it do.
 
+mod deferred;
 mod rustls_session;
 mod verdict;
 
@@ -19,8 +21,12 @@ use tercel_wire::{EncryptionLevel, Role, TransportErrorCode, TransportParameters
 use crate::error::Violation;
 use crate::keys::{self, DirectionalKeys, LevelKeys};
 
+use deferred::{Note, Unjudged};
+use verdict::Gate;
+
+pub use deferred::{DeferredClientVerifier, DeferredServerVerifier};
 pub use rustls_session::RustlsSession;
-pub use verdict::Gate;
+pub use verdict::{Alert, Presented, Verdict};
 
 /// TLS alerts (RFC 8446 section 6) that the transport itself raises.
 pub mod alert {
@@ -99,8 +105,8 @@ pub enum Output {
     OneRttKeys(LevelKeys, Box<Secrets>),
     /// The peer's transport parameters.
     PeerParameters(TransportParameters),
-    /// The gate is closed, and the peer has proved that it owns its certificate: judge it.
-    CertificateReady,
+    /// The peer has proved that it owns this certificate, and the gate is closed: judge it.
+    Certificate(Presented),
     /// The handshake is complete at this end (RFC 9001 section 4.1.1).
     Complete,
 }
@@ -110,6 +116,10 @@ pub struct Handshake {
     role: Role,
     session: Box<dyn Session>,
     gate: Gate,
+    /// A certificate whose owner is still to be proved.
+    unjudged: Option<Unjudged>,
+    /// Server: whether a certificate was asked for whose verdict will be awaited.
+    asked: bool,
     /// The level whose bytes TLS reads next, and what of the next message is there.
     reading: EncryptionLevel,
     partial: Vec<u8>,
@@ -156,6 +166,8 @@ impl Handshake {
             role,
             session,
             gate: Gate::Open,
+            unjudged: None,
+            asked: false,
             reading: EncryptionLevel::Initial,
             partial: Vec::new(),
             writing: EncryptionLevel::Initial,
@@ -165,19 +177,27 @@ impl Handshake {
         }
     }
 
-    /// Closes the gate: the peer's Finished will wait for [`open_gate`](Self::open_gate). To be
-    /// called before anything is fed.
-    pub const fn close_gate(&mut self) {
-        self.gate = Gate::Closed;
-    }
-
-    /// The peer's certificate was accepted: goes on with what waited.
+    /// The peer's certificate was accepted: goes on with what waited. Does nothing if no verdict is
+    /// awaited.
     ///
     /// # Errors
     /// As for [`feed`](Self::feed).
-    pub fn open_gate(&mut self) -> Result<(), Violation> {
-        self.gate = Gate::Open;
+    pub fn accept_certificate(&mut self) -> Result<(), Violation> {
+        if self.gate == Gate::Awaiting {
+            self.gate = Gate::Open;
+        }
         self.process()
+    }
+
+    /// Whether a verdict is awaited.
+    pub fn awaits_verdict(&self) -> bool {
+        self.gate == Gate::Awaiting
+    }
+
+    /// Whether 1-RTT packets must wait for completion although there may be keys for them: a server
+    /// that will await a verdict says nothing to a client that it does not know.
+    pub const fn withholds_one_rtt(&self) -> bool {
+        self.asked && !self.complete
     }
 
     /// Whether the handshake is complete at this end.
@@ -215,13 +235,15 @@ impl Handshake {
             if len > MAX_MESSAGE {
                 return Err(tls_error(alert::DECODE_ERROR, "handshake message too long"));
             }
-            if body.len() < len || (ty == message::FINISHED && !self.gate.lets_finished_pass()) {
+            if body.len() < len || (ty == message::FINISHED && self.gate != Gate::Open) {
                 break;
             }
             let rest = self.partial.split_off(4 + len);
             let message = std::mem::replace(&mut self.partial, rest);
             let level = self.reading;
-            self.session.read(&message)?;
+            let (result, note) = deferred::note_during(|| self.session.read(&message));
+            result?;
+            self.heed(note);
             self.after(ty)?;
             if self.reading != level && !self.partial.is_empty() {
                 // A message must not straddle a change of keys (RFC 8446 section 5.1).
@@ -229,6 +251,15 @@ impl Handshake {
             }
         }
         Ok(())
+    }
+
+    /// The gate closes as soon as TLS has taken what it would not judge.
+    fn heed(&mut self, note: Note) {
+        self.asked |= note.asked;
+        if let Some(certificate) = note.certificate {
+            self.gate = Gate::Closed;
+            self.unjudged = Some(certificate);
+        }
     }
 
     /// What may have become known by a message of this type.
@@ -239,8 +270,12 @@ impl Handshake {
         ) {
             self.tell_parameters()?;
         }
-        if ty == message::CERTIFICATE_VERIFY && self.gate.await_verdict() {
-            self.outputs.push_back(Output::CertificateReady);
+        if ty == message::CERTIFICATE_VERIFY
+            && let Some(Unjudged { ocsp_response, builtin }) = self.unjudged.take()
+        {
+            self.gate = Gate::Awaiting;
+            let chain = self.session.peer_certificates().unwrap_or_default();
+            self.outputs.push_back(Output::Certificate(Presented { chain, ocsp_response, builtin }));
         }
         self.pump();
         if !self.complete && !self.session.is_handshaking() {
