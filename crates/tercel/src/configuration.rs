@@ -6,8 +6,11 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, KeyLogFile, RootCertStore, ServerConfig};
 use tercel_proto::config::TransportConfig;
+use tercel_proto::tls::DeferredClientVerifier;
 
-use crate::credential::{Identity, PinnedVerifier, Trust};
+use crate::aio::CertificateVerifier;
+use crate::aio::verifier::AnyVerifier;
+use crate::credential::{Identity, Trust};
 use crate::settings::Settings;
 use crate::status::Error;
 
@@ -19,6 +22,16 @@ pub struct Configuration {
     server: Option<Arc<ServerConfig>>,
     transport: Arc<TransportConfig>,
     send_buffer: usize,
+    verifier: Option<Verifier>,
+}
+
+#[derive(Clone)]
+struct Verifier(Arc<dyn AnyVerifier>);
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Verifier")
+    }
 }
 
 /// A client's credential.
@@ -49,6 +62,16 @@ pub enum ClientAuthentication {
     Optional(Arc<RootCertStore>),
     /// They must show one that one of these authorities has signed.
     Required(Arc<RootCertStore>),
+    /// They are asked for one, and the application judges it, at
+    /// [`ConnectionEvent::PeerCertificate`](crate::ConnectionEvent::PeerCertificate), at
+    /// [`Connecting::certificate`](crate::aio::Connecting::certificate) or by the verifier of
+    /// [`Configuration::judged_by`].
+    Deferred {
+        /// Whether they must show one. Who need not and does not is not judged.
+        required: bool,
+        /// The application is told what validation by these authorities says.
+        advice: Option<Arc<RootCertStore>>,
+    },
 }
 
 impl From<Trust> for ClientCredential {
@@ -96,12 +119,7 @@ impl Configuration {
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(tls_error)?;
-        let builder = match trust {
-            Trust::Roots(roots) => builder.with_root_certificates(roots),
-            Trust::Pinned(fingerprint) => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(PinnedVerifier { fingerprint, provider }))
-            }
-        };
+        let builder = builder.dangerous().with_custom_certificate_verifier(trust.verifier(&provider)?);
         let mut tls = match identity {
             Some(Identity { chain, key }) => builder.with_client_auth_cert(chain, key).map_err(tls_error)?,
             None => builder.with_no_client_auth(),
@@ -135,6 +153,11 @@ impl Configuration {
             ClientAuthentication::Required(roots) => {
                 builder.with_client_cert_verifier(verifier(roots).build().map_err(tls_error)?)
             }
+            ClientAuthentication::Deferred { required, advice } => {
+                let advice = advice.map(|roots| verifier(roots).build()).transpose().map_err(tls_error)?;
+                let deferred = DeferredClientVerifier::new(advice, required, provider.clone());
+                builder.with_client_cert_verifier(Arc::new(deferred))
+            }
         };
         let mut tls = builder.with_single_cert(identity.chain, identity.key).map_err(tls_error)?;
         tls.alpn_protocols = protocols(alpn)?;
@@ -144,7 +167,8 @@ impl Configuration {
     }
 
     fn of(settings: Settings) -> Result<Self, Error> {
-        Ok(Self { client: None, server: None, transport: settings.transport()?, send_buffer: settings.send_buffer })
+        let (transport, send_buffer) = (settings.transport()?, settings.send_buffer);
+        Ok(Self { client: None, server: None, transport, send_buffer, verifier: None })
     }
 
     /// Of ready-made TLS configurations, for a client, a server or both, with ALPN protocols set.
@@ -153,7 +177,20 @@ impl Configuration {
         server: Option<Arc<ServerConfig>>,
         transport: Arc<TransportConfig>,
     ) -> Self {
-        Self { client, server, transport, send_buffer: Settings::default().send_buffer }
+        Self { client, server, transport, send_buffer: Settings::default().send_buffer, verifier: None }
+    }
+
+    /// The async face asks `verifier` about certificates that the credential leaves to the
+    /// application. (The callback face tells its handler of them.)
+    #[must_use]
+    pub fn judged_by(mut self, verifier: impl CertificateVerifier) -> Self {
+        self.verifier = Some(Verifier(Arc::new(verifier)));
+        self
+    }
+
+    /// Whom the async face asks.
+    pub(crate) fn verifier(&self) -> Option<Arc<dyn AnyVerifier>> {
+        self.verifier.as_ref().map(|verifier| verifier.0.clone())
     }
 
     /// Server: forgets what clients could resume, and takes no early data.

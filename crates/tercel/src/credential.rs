@@ -7,11 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tercel_proto::tls::DeferredServerVerifier;
 
 use crate::status::Error;
 
@@ -137,9 +139,45 @@ pub enum Trust {
     Roots(Arc<RootCertStore>),
     /// The one server whose leaf certificate has this SHA-256 fingerprint, whatever its name.
     Pinned([u8; 32]),
+    /// Servers that the application accepts, at [`ConnectionEvent::PeerCertificate`], at
+    /// [`Connecting::certificate`] or by the verifier of [`Configuration::judged_by`]. It is told
+    /// what this trust, if any, advises.
+    ///
+    /// [`ConnectionEvent::PeerCertificate`]: crate::ConnectionEvent::PeerCertificate
+    /// [`Connecting::certificate`]: crate::aio::Connecting::certificate
+    /// [`Configuration::judged_by`]: crate::Configuration::judged_by
+    Deferred(Option<Box<Trust>>),
 }
 
 impl Trust {
+    /// Leaves the verdict to the application, which is told what `self` advises.
+    #[must_use]
+    pub fn deferred(self) -> Self {
+        match self {
+            Self::Deferred(advice) => Self::Deferred(advice),
+            advice => Self::Deferred(Some(Box::new(advice))),
+        }
+    }
+
+    /// Leaves the verdict to the application, without any advice.
+    pub const fn application() -> Self {
+        Self::Deferred(None)
+    }
+
+    /// The verifier for TLS.
+    pub(crate) fn verifier(self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+        Ok(match self {
+            Self::Roots(roots) => WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+                .build()
+                .map_err(|error| Error::tls(error.to_string()))?,
+            Self::Pinned(fingerprint) => Arc::new(PinnedVerifier { fingerprint, provider: provider.clone() }),
+            Self::Deferred(advice) => {
+                let advice = advice.map(|advice| advice.verifier(provider)).transpose()?;
+                Arc::new(DeferredServerVerifier::new(advice, provider.clone()))
+            }
+        })
+    }
+
     /// The authorities that the system trusts.
     ///
     /// # Errors
@@ -186,9 +224,9 @@ impl Trust {
 
 /// Takes exactly one certificate.
 #[derive(Debug)]
-pub(crate) struct PinnedVerifier {
-    pub(crate) fingerprint: [u8; 32],
-    pub(crate) provider: Arc<CryptoProvider>,
+struct PinnedVerifier {
+    fingerprint: [u8; 32],
+    provider: Arc<CryptoProvider>,
 }
 
 impl ServerCertVerifier for PinnedVerifier {

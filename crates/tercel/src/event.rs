@@ -1,7 +1,7 @@
 //! What the application is told, and the traits of those who are told.
 //!
 //! Per connection the events follow a grammar:
-//! `Connected? (streams, datagrams ...)* (ShutdownInitiatedByPeer | ShutdownInitiatedByTransport)?
+//! `PeerCertificate? Connected? (streams, datagrams ...)* (ShutdownInitiatedByPeer | ShutdownInitiatedByTransport)?
 //! (every stream's ShutdownComplete)* ShutdownComplete`, and nothing follows.
 
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::error::CloseReason;
 use tercel_wire::{ApplicationErrorCode, Direction, StreamId, TransportErrorCode};
 
+use crate::certificate::{PeerCertificate, PendingVerdict};
 use crate::configuration::Configuration;
 use crate::connection::Connection;
 use crate::listener::Listener;
@@ -73,6 +74,15 @@ pub enum ListenerEvent {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectionEvent<'a> {
+    /// The peer has proved that it owns this certificate, and the configuration leaves it to the
+    /// application to judge it ([`Trust::deferred`](crate::Trust::deferred)). Until the verdict no
+    /// data flows and the handshake is not completed. Dropping `verdict` rejects.
+    PeerCertificate {
+        /// The certificate.
+        certificate: PeerCertificate,
+        /// By which to answer, now or later.
+        verdict: PendingVerdict,
+    },
     /// The handshake is complete: the peer is known and data may flow.
     Connected {
         /// The application protocol agreed on.

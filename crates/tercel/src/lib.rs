@@ -37,6 +37,7 @@
 pub mod aio;
 mod binding;
 mod cell;
+pub mod certificate;
 pub mod configuration;
 pub mod connection;
 pub mod credential;
@@ -50,6 +51,7 @@ pub mod status;
 pub mod stream;
 pub mod worker;
 
+pub use certificate::{PeerCertificate, PendingVerdict};
 pub use configuration::{ClientAuthentication, ClientCredential, Configuration, ServerCredential};
 pub use connection::Connection;
 pub use credential::{Identity, Trust};
@@ -69,6 +71,7 @@ pub use tercel_proto::datagram::DatagramSendState;
 pub use tercel_proto::error::CloseReason;
 pub use tercel_proto::stats::ConnectionStats;
 pub use tercel_proto::time::Time;
+pub use tercel_proto::tls::{Alert, Verdict};
 pub use tercel_wire::{ApplicationErrorCode, Direction, Role, StreamId, TransportErrorCode, VarInt};
 
 /// The code in the README compiles.

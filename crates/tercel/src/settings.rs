@@ -126,6 +126,9 @@ settings! {
     max_idle_timeout: Duration = 30_000, 0 => 86_400_000, "milliseconds";
     /// How long the handshake may take.
     handshake_timeout: Duration = 10_000, 100 => 600_000, "milliseconds";
+    /// How long the application may take to judge the peer's certificate, if that is left to it; 0
+    /// for as long as the handshake may take.
+    verdict_timeout: Duration = 0, 0 => 600_000, "milliseconds";
     /// How many bidirectional streams the peer may have open at once.
     max_bidi_streams: u64 = 100, 0 => 1_000_000, "streams";
     /// How many unidirectional streams the peer may have open at once.
@@ -177,6 +180,7 @@ impl Settings {
         Ok(Arc::new(TransportConfig {
             max_idle_timeout: self.max_idle_timeout,
             handshake_timeout: self.handshake_timeout,
+            verdict_timeout: self.verdict_timeout,
             keep_alive: self.keep_alive,
             max_bidi_streams: self.max_bidi_streams,
             max_uni_streams: self.max_uni_streams,

@@ -61,6 +61,8 @@ pub(super) struct Handshake {
     /// Whether 0-RTT packets, and Handshake packets, were sent.
     pub(super) early_sent: bool,
     pub(super) handshake_sent: bool,
+    /// The name of the server as the client calls it.
+    pub(super) server_name: Option<String>,
     /// When an awaited verdict comes too late, if there is a limit of its own.
     pub(super) verdict_deadline: Option<Time>,
 }
@@ -85,6 +87,7 @@ impl Handshake {
             new_token_due: false,
             early_sent: false,
             handshake_sent: false,
+            server_name: None,
             verdict_deadline: None,
         }
     }
@@ -147,6 +150,7 @@ impl Connection {
         let hello = client_hello::parse(bytes).map_err(|_| tls::tls_error(alert::DECODE_ERROR, "not a ClientHello"))?;
         if let Some(hello) = hello {
             self.handshake.tls = Tls::AwaitDecision(std::mem::take(bytes));
+            self.handshake.server_name.clone_from(&hello.server_name);
             let hello = ClientHello { server_name: hello.server_name, alpn: hello.alpn };
             self.events.push_back(Event::ClientHello(hello));
         }

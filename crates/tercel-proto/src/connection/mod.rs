@@ -187,10 +187,14 @@ impl Connection {
         let (scid, reset_token) = shared.issuer.issue(&mut shared.entropy);
         let parameters = handshake::parameters(&shared.transport, scid);
         let bytes = handshake::encode(&parameters, &mut shared.entropy);
+        let server_name = Some(start.server_name.to_str().into_owned());
         let tls = tls::Handshake::client(start.tls, start.version, start.server_name, bytes)?;
         let path = Path::new(0, start.path, &shared.transport, AntiAmplification::Validated);
-        let handshake =
-            Handshake { token: start.token, ..Handshake::new(now, Tls::Running(Box::new(tls)), initial_dcid, scid) };
+        let handshake = Handshake {
+            token: start.token,
+            server_name,
+            ..Handshake::new(now, Tls::Running(Box::new(tls)), initial_dcid, scid)
+        };
         let mut connection =
             Self::new(now, Role::Client, start.version, shared, handshake, path, reset_token, initial_dcid)?;
         connection.offer_early_data();
@@ -569,6 +573,19 @@ impl Connection {
             ecn_capable: path.ecn.is_capable(),
             stream_bytes_retransmitted: self.streams.retransmitted_bytes(),
             ..self.stats
+        }
+    }
+
+    /// The name of the server as the client calls it, if it does.
+    pub fn server_name(&self) -> Option<&str> {
+        self.handshake.server_name.as_deref()
+    }
+
+    /// The application protocol, once chosen.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match &self.handshake.tls {
+            Tls::Running(tls) => tls.session().alpn(),
+            _ => None,
         }
     }
 

@@ -15,6 +15,8 @@ use super::error::{ConnectError, ConnectionError};
 use super::recv::RecvStream;
 use super::send::SendStream;
 use super::state::{ConnectionState, StreamFeed, StreamState, lock};
+use super::verifier::{AnyVerifier, Verifying};
+use crate::certificate::{PeerCertificate, PendingVerdict};
 use crate::status::Error;
 use crate::stream::Stream;
 
@@ -28,32 +30,98 @@ pub struct Connection {
 }
 
 /// A connection whose handshake is under way: a future of the [`Connection`].
-#[derive(Debug)]
 #[must_use = "futures do nothing unless awaited; dropping it closes the connection"]
-pub struct Connecting(pub(super) Connection);
+pub struct Connecting {
+    connection: Connection,
+    /// Who judges the peer's certificate, if that was left to the application; and the judgement.
+    verifier: Option<Arc<dyn AnyVerifier>>,
+    verifying: Option<(Verifying, PendingVerdict)>,
+}
+
+impl std::fmt::Debug for Connecting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connecting").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        // A verdict that nobody works out any more rejects, before the handle closes.
+        self.verifying = None;
+        let mut state = lock(&self.connection.state);
+        state.unjudged = true;
+        let question = state.question.take();
+        drop(state);
+        drop(question);
+    }
+}
 
 impl Connecting {
+    pub(super) const fn new(connection: Connection, verifier: Option<Arc<dyn AnyVerifier>>) -> Self {
+        Self { connection, verifier, verifying: None }
+    }
+
     /// The connection before its handshake is complete: a client that resumes can send early data on
     /// it. Early data can be replayed by an attacker; send only what may be done twice.
     pub fn early(&self) -> Connection {
-        self.0.clone()
+        self.connection.clone()
+    }
+
+    /// Waits for the peer's certificate, if the credential leaves it to the application to judge it;
+    /// `None` if there is nothing to judge, because TLS does, because a session was resumed or because
+    /// the connection has ended. A certificate that is neither taken here nor judged by a verifier
+    /// ([`Configuration::judged_by`](crate::Configuration::judged_by)) is rejected.
+    pub async fn certificate(&mut self) -> Option<(PeerCertificate, PendingVerdict)> {
+        poll_fn(|context| {
+            let mut state = lock(&self.connection.state);
+            let question = state.question.take();
+            if question.is_some() || state.connected || state.ending.is_some() {
+                return Poll::Ready(question);
+            }
+            state.wakers.wait(context);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Goes on with the verdict.
+    fn judge(&mut self, context: &mut Context<'_>) {
+        if let Some((verifying, _)) = &mut self.verifying
+            && let Poll::Ready(verdict) = verifying.as_mut().poll(context)
+            && let Some((_, pending)) = self.verifying.take()
+        {
+            // If it comes too late the end is told below.
+            let _ = pending.give(verdict);
+        }
     }
 }
 
 impl Future for Connecting {
     type Output = Result<Connection, ConnectError>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = lock(&self.0.state);
-        if let (false, Some(reason)) = (state.connected, &state.ending) {
-            return Poll::Ready(Err(ConnectError::Connection(reason.clone())));
-        }
-        if !state.connected {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let question = {
+            let mut state = lock(&self.connection.state);
+            if let (false, Some(reason)) = (state.connected, &state.ending) {
+                let reason = reason.clone();
+                drop(state);
+                self.verifying = None;
+                return Poll::Ready(Err(ConnectError::Connection(reason)));
+            }
+            if state.connected {
+                drop(state);
+                return Poll::Ready(Ok(self.connection.clone()));
+            }
             state.wakers.wait(context);
-            return Poll::Pending;
+            state.question.take()
+        };
+        if let Some((certificate, pending)) = question
+            && let Some(verifier) = self.verifier.clone()
+        {
+            self.verifying = Some((verifier.begin(certificate), pending));
         }
-        drop(state);
-        Poll::Ready(Ok(self.0.clone()))
+        self.judge(context);
+        Poll::Pending
     }
 }
 

@@ -119,7 +119,7 @@ impl Endpoint {
         let send_buffer = configuration.send_buffer();
         let feed = ConnectionFeed { state: state.clone(), send_buffer };
         let inner = self.registration.connect(configuration, connect, feed)?;
-        Ok(Connecting(Connection::new(inner, state, send_buffer)))
+        Ok(Connecting::new(Connection::new(inner, state, send_buffer), configuration.verifier()))
     }
 
     /// The next connection that arrives; `None` once the endpoint listens no more.
@@ -213,7 +213,7 @@ impl Incoming {
         let state = Arc::new(Mutex::new(ConnectionState::default()));
         let send_buffer = configuration.send_buffer();
         let inner = self.new.accept(configuration, ConnectionFeed { state: state.clone(), send_buffer })?;
-        Ok(Connecting(Connection::new(inner, state, send_buffer)))
+        Ok(Connecting::new(Connection::new(inner, state, send_buffer), configuration.verifier()))
     }
 
     /// Refuses, with a transport error code such as CONNECTION_REFUSED.

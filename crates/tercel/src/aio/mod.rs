@@ -8,12 +8,16 @@
 mod connection;
 mod endpoint;
 mod error;
+mod off_thread;
 mod recv;
 mod send;
 mod state;
+pub(crate) mod verifier;
 
 pub use connection::{Closed, Connecting, Connection, OpenBi, OpenUni};
 pub use endpoint::{Accept, Endpoint, Incoming};
 pub use error::{ConnectError, ConnectionError, ReadError, ReadToEndError, WriteError};
+pub use off_thread::OffThread;
 pub use recv::RecvStream;
 pub use send::SendStream;
+pub use verifier::CertificateVerifier;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tercel_proto::error::CloseReason;
 use tercel_wire::ApplicationErrorCode;
 
+use crate::certificate::{PeerCertificate, PendingVerdict};
 use crate::event::{ConnectionEvent, ConnectionHandler, StreamEvent, StreamHandler};
 use crate::status::Error;
 use crate::stream::Stream;
@@ -54,6 +55,10 @@ const MAX_DATAGRAMS: usize = 4096;
 /// The state of a connection.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionState {
+    /// The peer's certificate, until somebody judges it.
+    pub(super) question: Option<(PeerCertificate, PendingVerdict)>,
+    /// Whether nobody is left who could.
+    pub(super) unjudged: bool,
     pub(super) connected: bool,
     pub(super) confirmed: bool,
     /// Why the connection is ending, or has ended.
@@ -79,6 +84,11 @@ impl ConnectionHandler for ConnectionFeed {
     fn event(&mut self, _connection: &crate::Connection, event: ConnectionEvent<'_>) {
         let mut state = lock(&self.state);
         match event {
+            // The verdict is dropped, which rejects.
+            ConnectionEvent::PeerCertificate { .. } if state.unjudged => return,
+            ConnectionEvent::PeerCertificate { certificate, verdict } => {
+                state.question = Some((certificate, verdict));
+            }
             ConnectionEvent::Connected { .. } => state.connected = true,
             ConnectionEvent::HandshakeConfirmed => state.confirmed = true,
             ConnectionEvent::PeerStreamStarted(new) => {
@@ -108,7 +118,7 @@ impl ConnectionHandler for ConnectionFeed {
                 state.ending = Some(reason.clone());
                 state.ended = true;
                 // What nobody accepted is of no use any more.
-                let arrived = std::mem::take(&mut state.arrived);
+                let arrived = (std::mem::take(&mut state.arrived), state.question.take());
                 let wakers = state.wakers.take();
                 drop(state);
                 drop(arrived);

@@ -83,8 +83,18 @@ impl Core {
                 let number = self.proto.send_datagram(data)?;
                 self.datagrams.insert(number, (context, false));
             }
-            ConnectionOperation::Close { code, reason } => self.close(code, reason),
-            ConnectionOperation::CloseSilently => self.proto.close_silently(),
+            ConnectionOperation::Close { code, reason } => {
+                self.shared.note_close_called();
+                self.close(code, reason);
+            }
+            ConnectionOperation::CloseSilently => {
+                self.shared.note_close_called();
+                self.proto.close_silently();
+            }
+            ConnectionOperation::Verdict(verdict) => {
+                self.question = None;
+                self.proto.give_verdict(self.now, verdict)?;
+            }
             ConnectionOperation::Ping => self.proto.ping(),
             ConnectionOperation::UpdateKeys => self.proto.update_keys()?,
             ConnectionOperation::Rebind { binding, socket, address } => {

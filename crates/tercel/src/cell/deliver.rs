@@ -4,14 +4,17 @@
 
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use tercel_proto::connection::{Connected, Event, Read, RouteChange};
 use tercel_proto::datagram::{DatagramEvent, DatagramSendState};
 use tercel_proto::error::CloseReason;
 use tercel_proto::stream::StreamEvent as TransportStreamEvent;
+use tercel_proto::tls::Presented;
 use tercel_wire::{Direction, TransportErrorCode};
 
 use super::streams::{Listening, Note, ReceivePart, SendPart, StreamKey};
 use super::{Core, Happening, Phase, StreamId};
+use crate::certificate::{PeerCertificate, PendingVerdict, Question};
 use crate::connection::Connection;
 use crate::event::{ConnectionEvent, ListenerEvent, NewConnection, NewStream, Receive, StreamEvent};
 use crate::worker::{Floor, current};
@@ -81,6 +84,7 @@ fn transport_event(core: Box<Core>, event: Event, floor: &mut Floor) -> Box<Core
     }
     match event {
         Event::ClientHello(hello) => client_hello(core, hello.server_name, hello.alpn, floor),
+        Event::Certificate(presented) => certificate(core, presented),
         Event::Connected(connected) => connected_event(core, &connected),
         Event::Confirmed => tell(core, ConnectionEvent::HandshakeConfirmed),
         Event::EarlyDataRejected => tell(core, ConnectionEvent::EarlyDataRejected),
@@ -113,18 +117,39 @@ fn client_hello(mut core: Box<Core>, server_name: Option<String>, alpn: Vec<Vec<
     core
 }
 
+fn certificate(mut core: Box<Core>, presented: Presented) -> Box<Core> {
+    // A close that was called before now leaves nothing to judge.
+    core.take_operations();
+    if !core.proto.awaits_verdict() {
+        return core;
+    }
+    let limit = core.proto.verdict_deadline().map(|deadline| deadline.since(core.now));
+    let question = Question::new(core.shared.clone(), limit);
+    core.question = Some(question.clone());
+    let Presented { chain, ocsp_response, builtin } = presented;
+    let certificate = PeerCertificate {
+        chain,
+        ocsp_response,
+        advice: builtin,
+        server_name: core.proto.server_name().map(Into::into),
+        alpn: core.proto.alpn().map(Bytes::copy_from_slice).unwrap_or_default(),
+    };
+    let verdict = PendingVerdict::new(question);
+    tell(core, ConnectionEvent::PeerCertificate { certificate, verdict })
+}
+
 /// The TLS alert for want of a common application protocol (RFC 7301 section 3.2).
 const NO_APPLICATION_PROTOCOL: u8 = 120;
 
 fn connected_event(mut core: Box<Core>, connected: &Connected) -> Box<Core> {
     // A close that was called before now must not be followed by Connected.
     core.take_operations();
-    if core.proto.close_reason().is_some() {
+    if matches!(core.proto.close_reason(), Some(CloseReason::LocalApplication { .. } | CloseReason::Silent)) {
         return core;
     }
     core.phase = Phase::Connected;
     core.handshake_completed = true;
-    core.shared.facts().alpn = Some(bytes::Bytes::copy_from_slice(&connected.alpn));
+    core.shared.facts().alpn = Some(Bytes::copy_from_slice(&connected.alpn));
     core.publish(true);
     core.start_waiting();
     tell(
@@ -312,7 +337,7 @@ struct Gathered {
 }
 
 impl Core {
-    fn gather(&mut self, key: StreamKey, chunks: &mut Vec<bytes::Bytes>) -> Option<Gathered> {
+    fn gather(&mut self, key: StreamKey, chunks: &mut Vec<Bytes>) -> Option<Gathered> {
         let entry = self.streams.get(key).filter(|entry| entry.readable && entry.receive_enabled)?;
         let id = entry.id?;
         let mut read = Gathered { offset: entry.delivered, len: 0, fin: false, reset: None };
@@ -371,6 +396,9 @@ fn begin_closing(mut core: Box<Core>, reason: CloseReason) -> Box<Core> {
     core.phase = Phase::Closing;
     core.shared.facts().close_reason = Some(reason.clone());
     core.publish(true);
+    if let Some(question) = core.question.take() {
+        question.settle();
+    }
     for operation in core.shared.queue.end() {
         core.apply_queued(operation);
     }
@@ -453,6 +481,6 @@ impl Core {
     /// connections to serve.
     pub(super) fn panicked(&mut self) {
         tracing::error!("a handler panicked; its connection is closed");
-        self.close(tercel_wire::ApplicationErrorCode::default(), bytes::Bytes::new());
+        self.close(tercel_wire::ApplicationErrorCode::default(), Bytes::new());
     }
 }

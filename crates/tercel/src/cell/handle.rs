@@ -68,6 +68,9 @@ pub(crate) struct ConnectionShared {
     pub(crate) worker: usize,
     pub(crate) queue: Queue<Operation>,
     pub(crate) handles: Handles,
+    /// Whether the application has called for the end. Set under the lock of the queue, so that a
+    /// verdict given after it is refused.
+    close_called: AtomicBool,
     slot: AtomicU64,
     facts: Mutex<Facts>,
 }
@@ -92,6 +95,7 @@ impl ConnectionShared {
             worker,
             queue: Queue::new(),
             handles: Handles::new(),
+            close_called: AtomicBool::new(false),
             slot: AtomicU64::new(u64::MAX),
             facts: Mutex::new(facts),
         })
@@ -106,12 +110,28 @@ impl ConnectionShared {
     }
 
     fn enqueue(self: &Arc<Self>, operation: Operation) -> Result<(), Error> {
-        match self.queue.put(operation, Operation::is_late) {
+        let is_late = |operation: &Operation| {
+            if operation.is_close() {
+                self.close_called.store(true, Ordering::Release);
+            }
+            operation.is_late() || (operation.is_verdict() && self.is_close_called())
+        };
+        match self.queue.put(operation, is_late) {
             Ok(false) => Ok(()),
             // A worker that is gone has ended the queue, or is about to.
             Ok(true) => self.mailbox().send(Letter::Run(self.clone())).map_err(|_| Error::Closed),
             Err(_) => Err(self.closed()),
         }
+    }
+
+    /// Whether the application has called for the end.
+    pub(crate) fn is_close_called(&self) -> bool {
+        self.close_called.load(Ordering::Acquire)
+    }
+
+    /// The same, called from a handler.
+    pub(crate) fn note_close_called(&self) {
+        self.close_called.store(true, Ordering::Release);
     }
 
     fn mailbox(&self) -> &Mailbox<Letter> {

@@ -26,6 +26,7 @@ use tercel_wire::{Direction, Role, StreamId};
 use self::monitor::Monitor;
 use self::streams::{Entry, Listening, Note, StreamKey, StreamTable};
 use crate::binding::Binding;
+use crate::certificate::Question;
 use crate::connection::Connection;
 use crate::datapath::SocketId;
 use crate::event::ConnectionHandler;
@@ -73,6 +74,8 @@ pub(crate) struct Core {
     role: Role,
     phase: Phase,
     handshake_completed: bool,
+    /// What the application was asked about the peer's certificate.
+    question: Option<Arc<Question>>,
     streams: StreamTable,
     happened: VecDeque<Happening>,
     /// Datagrams on their way, by number: the application's context, and whether it left.
@@ -126,6 +129,7 @@ impl Core {
             role: start.role,
             phase: Phase::Handshaking,
             handshake_completed: false,
+            question: None,
             streams: StreamTable::default(),
             happened: VecDeque::new(),
             datagrams: BTreeMap::new(),

@@ -7,6 +7,7 @@ use crate::event::ConnectionEvent;
 enum Stage {
     #[default]
     Start,
+    Judged,
     Connected,
     ShutdownInitiated,
     Complete,
@@ -27,7 +28,8 @@ impl Monitor {
         }
         let before = self.stage;
         let (allowed, after) = match event {
-            ConnectionEvent::Connected { .. } => (before == Stage::Start, Stage::Connected),
+            ConnectionEvent::PeerCertificate { .. } => (before == Stage::Start, Stage::Judged),
+            ConnectionEvent::Connected { .. } => (before <= Stage::Judged, Stage::Connected),
             ConnectionEvent::ShutdownInitiatedByPeer { .. } | ConnectionEvent::ShutdownInitiatedByTransport { .. } => {
                 (before < Stage::ShutdownInitiated, Stage::ShutdownInitiated)
             }

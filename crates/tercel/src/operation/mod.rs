@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tercel_proto::config::TransportConfig;
+use tercel_proto::tls::Verdict;
 use tercel_wire::{ApplicationErrorCode, TransportErrorCode};
 
 pub(crate) use self::queue::Queue;
@@ -47,6 +48,7 @@ pub(crate) enum ConnectionOperation {
         reason: Bytes,
     },
     CloseSilently,
+    Verdict(Verdict),
     Ping,
     UpdateKeys,
     Rebind {
@@ -92,6 +94,17 @@ impl Operation {
             Self::Connection(_) | Self::Stream(_, StreamOperation::Consumed(_) | StreamOperation::Dropped) => false,
             Self::Stream(stream, _) => stream.sealed.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether it ends the connection.
+    pub(crate) fn is_close(&self) -> bool {
+        use ConnectionOperation::{Close, CloseSilently};
+        matches!(self, Self::Connection(Close { .. } | CloseSilently))
+    }
+
+    /// Whether it is of no use once the connection was told to end.
+    pub(crate) fn is_verdict(&self) -> bool {
+        matches!(self, Self::Connection(ConnectionOperation::Verdict(_)))
     }
 
     /// What was promised by accepting it.
