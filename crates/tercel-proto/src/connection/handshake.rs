@@ -376,12 +376,15 @@ impl Connection {
     /// Tells recovery how far the handshake has come.
     pub(super) fn update_progress(&mut self, now: Time) {
         let path = &self.paths.active;
+        let waits =
+            |space: &Option<HandshakeSpace>| space.as_ref().is_some_and(|space| space.numbers.crypto.wants_to_send());
         self.recovery.set_progress(
             now,
             Progress {
                 has_handshake_keys: self.spaces.handshake.is_some(),
                 confirmed: self.handshake.state == HandshakeState::Confirmed,
                 peer_validated: self.role == Role::Server || self.handshake.peer_validated,
+                crypto_waits: waits(&self.spaces.initial) || waits(&self.spaces.handshake),
                 blocked: path.amplification.allowance() < u64::from(crate::path::mtu::BASE),
             },
         );

@@ -43,8 +43,10 @@ pub(super) enum Permit {
     All,
     /// Whatever is waiting, and a PING if nothing is: a probe (RFC 9002 section 6.2.4).
     Probe,
-    /// Only what congestion control does not count: acknowledgements.
-    AckOnly,
+    /// Only what need not ask the window: acknowledgements, and challenges and responses of path
+    /// validation. These are few, and a window that is full of what went to an address where the peer
+    /// no longer is opens only once its new address is validated.
+    Exempt,
 }
 
 /// Facts of a packet that recovery is told beside its contents.
@@ -224,8 +226,9 @@ impl Connection {
     fn has_something_for(&self, now: Time, level: EncryptionLevel, permit: Permit) -> bool {
         let Some(numbers) = self.spaces.get(level.space()) else { return false };
         let ack_due = level != EncryptionLevel::ZeroRtt && numbers.acks.urgency(now) == Urgency::Now;
-        if permit == Permit::AckOnly {
-            return ack_due;
+        let path_frames = level == EncryptionLevel::OneRtt && self.has_path_frames(now);
+        if permit == Permit::Exempt {
+            return ack_due || path_frames;
         }
         let data = matches!(level, EncryptionLevel::ZeroRtt | EncryptionLevel::OneRtt);
         let crypto = level != EncryptionLevel::ZeroRtt && numbers.crypto.wants_to_send();
@@ -240,14 +243,20 @@ impl Connection {
             || self.local_ids.wants_to_send() && one_rtt
             || self.peer_ids.wants_to_send() && one_rtt
             || (self.handshake.done_due || self.handshake.new_token_due) && one_rtt
-            || self.paths.active.validation.is_due(now) && one_rtt
-            || self.paths.peek_response().is_some() && one_rtt
+            || self.has_path_frames(now) && one_rtt
+    }
+
+    fn has_path_frames(&self, now: Time) -> bool {
+        self.paths.active.validation.is_due(now) || self.paths.peek_response().is_some()
     }
 
     /// The writers, most important first.
     fn write_frames(&mut self, now: Time, level: EncryptionLevel, permit: Permit, sink: &mut FrameSink<'_, '_>) {
         self.write_ack(now, level, sink);
-        if permit == Permit::AckOnly {
+        if permit == Permit::Exempt {
+            if level == EncryptionLevel::OneRtt {
+                self.write_path_frames(now, sink);
+            }
             return;
         }
         if level != EncryptionLevel::ZeroRtt
@@ -332,7 +341,7 @@ impl Connection {
 const fn permit(allowance: Allowance, level: EncryptionLevel) -> Permit {
     match allowance {
         Allowance::Probe { space } if space as u8 == level.space() as u8 => Permit::Probe,
-        Allowance::Probe { .. } | Allowance::Blocked { .. } => Permit::AckOnly,
+        Allowance::Probe { .. } | Allowance::Blocked { .. } => Permit::Exempt,
         Allowance::Send { .. } => Permit::All,
     }
 }

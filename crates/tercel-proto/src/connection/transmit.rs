@@ -92,7 +92,6 @@ impl Connection {
 
     fn has_data(&self, now: Time) -> bool {
         self.streams.wants_to_send()
-            || self.paths.active.validation.is_due(now)
             || self.datagrams.wants_to_send()
             || self.spaces.data.numbers.crypto.wants_to_send()
     }

@@ -28,6 +28,8 @@ pub struct Progress {
     /// Client: the server is known to have validated our address. An acknowledgement in the
     /// Handshake space is noticed here, without this.
     pub peer_validated: bool,
+    /// Handshake data is to be sent, and was not yet.
+    pub crypto_waits: bool,
     /// Server: the anti-amplification limit is reached, so that nothing can be sent.
     pub blocked: bool,
 }
@@ -52,7 +54,13 @@ impl Pto {
     pub(super) const fn new(role: Role) -> Self {
         Self {
             role,
-            progress: Progress { has_handshake_keys: false, confirmed: false, peer_validated: false, blocked: false },
+            progress: Progress {
+                has_handshake_keys: false,
+                confirmed: false,
+                peer_validated: false,
+                crypto_waits: false,
+                blocked: false,
+            },
             max_ack_delay: Duration::from_millis(25),
             count: 0,
             since: [Time::ZERO; 3],
@@ -146,9 +154,16 @@ impl Pto {
             .map(|space| (self.since[space as usize] + self.backed_off(rtt, space), space));
         armed.min().or_else(|| {
             let space = if self.progress.has_handshake_keys { SpaceId::Handshake } else { SpaceId::Initial };
-            let since = self.idle_since.filter(|_| self.may_be_deadlocked())?;
+            let stuck = self.may_be_deadlocked() || self.may_be_choked(under_way);
+            let since = self.idle_since.filter(|_| stuck)?;
             Some((since + self.backed_off(rtt, space), space))
         })
+    }
+
+    /// Whether application data may fill the window that lost handshake data waits for: the peer
+    /// acknowledges none of it before it has that.
+    const fn may_be_choked(&self, under_way: [bool; 3]) -> bool {
+        self.progress.crypto_waits && under_way[SpaceId::Data as usize]
     }
 
     /// Whether only a client's next datagram may allow the server to go on.

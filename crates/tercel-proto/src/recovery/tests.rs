@@ -38,7 +38,7 @@ fn handshake(number: u64, time: Time) -> SentPacket {
 }
 
 pub(super) const CONFIRMED: Progress =
-    Progress { has_handshake_keys: true, confirmed: true, peer_validated: true, blocked: false };
+    Progress { has_handshake_keys: true, confirmed: true, peer_validated: true, crypto_waits: false, blocked: false };
 
 /// A client's recovery with the handshake behind it, and an outcome to use.
 fn confirmed() -> (Recovery, AckOutcome) {
@@ -274,6 +274,22 @@ fn the_earliest_space_probes_and_data_only_when_confirmed() {
     assert_eq!(recovery.next_timeout(), None);
     recovery.set_progress(START, CONFIRMED);
     assert_eq!(recovery.next_timeout(), Some(START + recovery.pto(DATA)));
+}
+
+/// Application data that the peer cannot acknowledge yet may fill the window; the lost Finished that
+/// it lacks has to get through nevertheless.
+#[test]
+fn handshake_data_is_probed_for_while_application_data_fills_the_window() {
+    let mut recovery = Recovery::new(Role::Client, &TransportConfig::default());
+    let mut outcome = AckOutcome::default();
+    let progress = Progress { has_handshake_keys: true, peer_validated: true, ..Progress::default() };
+    recovery.set_progress(START, progress);
+    send(&mut recovery, 0..10, START);
+    assert_eq!(recovery.next_timeout(), None);
+    recovery.set_progress(START, Progress { crypto_waits: true, ..progress });
+    assert!(matches!(recovery.allowance(START), Allowance::Blocked { .. }));
+    recovery.timeout(recovery.next_timeout().unwrap(), &mut outcome);
+    assert_eq!(recovery.allowance(START), Allowance::Probe { space: SpaceId::Handshake });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use tercel_proto::connection::{Connection, Read};
 use tercel_proto::time::Time;
-use tercel_wire::{Direction, StreamId};
+use tercel_wire::{Direction, Role, StreamId};
 
 use super::pattern;
 
@@ -130,7 +130,10 @@ impl Line {
                 }
                 return true;
             }
-            let echoed = self.out.as_ref().filter(|out| !self.mine && !out.over);
+            // Only at one end: two ends that read no more before the other has read could each fill the
+            // connection's window with what the other will not read.
+            let holds_back = !self.mine && self.id.initiator() == Role::Client;
+            let echoed = self.out.as_ref().filter(|out| holds_back && !out.over);
             let piled = echoed.map_or(0, |out| input.read - out.acked);
             if piled >= window {
                 break;

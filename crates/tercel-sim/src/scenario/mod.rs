@@ -13,6 +13,7 @@ use tercel_proto::config::TransportConfig;
 use tercel_proto::error::CloseReason;
 use tercel_proto::stats::ConnectionStats;
 use tercel_proto::time::Time;
+use tercel_wire::TransportErrorCode;
 
 use crate::crypto::{self, KeyShares};
 use crate::host::{Endpoint, Peer, Script, Service, Session};
@@ -182,6 +183,13 @@ fn check_end(session: &Session<Peer>, transport: &TransportConfig, completed: bo
         CloseReason::HandshakeTimeout => START + transport.handshake_timeout * 2 + Duration::from_secs(5),
         // The server's handshake was over, the client's not; or the other way around.
         CloseReason::PeerTransport { .. } if !completed => *when,
+        // RFC 9000 section 10.2.3: an end whose handshake is not over may hear of the application's
+        // close only by what stands in for it.
+        CloseReason::PeerTransport { code: TransportErrorCode::APPLICATION_ERROR, .. }
+            if session.stats.handshake.is_none() =>
+        {
+            *when
+        }
         _ => panic!("ended with {reason:?}; {}; {:?}", session.application.progress(), session.stats),
     };
     assert!(*when <= bound, "{reason:?} was reported at {when:?}, but {bound:?} would have been right");
