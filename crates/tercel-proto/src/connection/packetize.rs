@@ -341,7 +341,9 @@ impl Connection {
 const fn permit(allowance: Allowance, level: EncryptionLevel) -> Permit {
     match allowance {
         Allowance::Probe { space } if space as u8 == level.space() as u8 => Permit::Probe,
-        Allowance::Probe { .. } | Allowance::Blocked { .. } => Permit::Exempt,
-        Allowance::Send { .. } => Permit::All,
+        Allowance::Blocked { .. } => Permit::Exempt,
+        // RFC 9002 section 6.2.4: a probe takes what other spaces have to say along, for the peer may
+        // be able to read only that.
+        Allowance::Probe { .. } | Allowance::Send { .. } => Permit::All,
     }
 }

@@ -314,6 +314,24 @@ fn data_arrives_over_losses() {
     }
 }
 
+/// A client that lacks the ServerHello can read nothing else: the server's probes never leave it out,
+/// not even when all that went unheard fills the window.
+#[test]
+fn every_probe_of_the_handshake_can_be_read() {
+    let mut pair = Pair::new(TransportConfig { initial_rtt: DELAY, ..TransportConfig::default() });
+    let is_initial = |data: &[u8]| LongHeader::decode(data).is_ok_and(|(header, _)| header.is_initial());
+    let (end, mut probes) = (pair.now + Duration::from_secs(9), 0);
+    while pair.now < end && pair.step() {
+        let lost = std::mem::take(&mut pair.to_client);
+        let data: Vec<_> = lost.iter().map(|(_, data, _)| data).filter(|data| data.len() > 100).collect();
+        if !data.is_empty() {
+            assert!(data.iter().any(|data| data.len() >= 1200 && is_initial(data)), "{data:x?}");
+            probes += 1;
+        }
+    }
+    assert!(probes > 6, "{probes} probes");
+}
+
 #[test]
 fn an_application_close_is_heard() {
     let mut pair = Pair::new(TransportConfig::default());

@@ -81,7 +81,7 @@ impl Connection {
     fn note_end_of_batch(&mut self, now: Time, len: usize) {
         if len == 0 {
             let blocked = matches!(self.recovery.allowance(now), Allowance::Blocked { .. });
-            let idle = !blocked || !self.has_data(now);
+            let idle = !blocked || !self.has_data();
             self.recovery.set_app_limited(idle);
             if idle {
                 self.blocked_until = None;
@@ -90,7 +90,7 @@ impl Connection {
         self.update_progress(now);
     }
 
-    fn has_data(&self, now: Time) -> bool {
+    fn has_data(&self) -> bool {
         self.streams.wants_to_send()
             || self.datagrams.wants_to_send()
             || self.spaces.data.numbers.crypto.wants_to_send()
