@@ -82,8 +82,8 @@ impl Connection {
             return;
         }
         let changed = match acked {
-            true => path.mtu.on_acked(now, packet.size, packet.mtu_probe),
-            false => path.mtu.on_lost(now, packet.size, packet.mtu_probe),
+            true => path.mtu.on_acked(now, packet.time, packet.size, packet.mtu_probe),
+            false => path.mtu.on_lost(now, packet.time, packet.size, packet.mtu_probe),
         };
         if changed {
             self.on_mtu_changed();

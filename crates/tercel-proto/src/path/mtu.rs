@@ -43,6 +43,8 @@ pub struct Mtu {
     /// The probe under way: its size.
     probe: Option<u16>,
     large_lost: u32,
+    /// When the newest of the larger packets that arrived was sent.
+    large_arrived: Time,
     black_holes: u64,
 }
 
@@ -51,7 +53,7 @@ impl Mtu {
     pub fn new(initial: u16, max: u16) -> Self {
         let initial = initial.max(BASE);
         let search = if max > initial { Search::Searching { high: max + 1, lost: 0 } } else { Search::Off };
-        Self { current: initial, max, search, probe: None, large_lost: 0, black_holes: 0 }
+        Self { current: initial, max, search, probe: None, large_lost: 0, large_arrived: Time::ZERO, black_holes: 0 }
     }
 
     /// The size in use.
@@ -108,9 +110,10 @@ impl Mtu {
     }
 
     /// A packet was acknowledged. Returns whether the size has changed.
-    pub fn on_acked(&mut self, now: Time, size: u16, is_probe: bool) -> bool {
+    pub fn on_acked(&mut self, now: Time, sent: Time, size: u16, is_probe: bool) -> bool {
         if size > BASE {
             self.large_lost = 0;
+            self.large_arrived = self.large_arrived.max(sent);
         }
         if !is_probe {
             return false;
@@ -128,7 +131,7 @@ impl Mtu {
     }
 
     /// A packet was lost. Returns whether the size has changed: a black hole.
-    pub fn on_lost(&mut self, now: Time, size: u16, is_probe: bool) -> bool {
+    pub fn on_lost(&mut self, now: Time, sent: Time, size: u16, is_probe: bool) -> bool {
         if is_probe {
             self.probe = None;
             if let Search::Searching { high, lost } = self.search {
@@ -140,7 +143,8 @@ impl Mtu {
             }
             return false;
         }
-        if size <= BASE || self.current <= BASE {
+        // What was lost while others of its size arrived was lost for another reason.
+        if size <= BASE || self.current <= BASE || sent <= self.large_arrived {
             return false;
         }
         self.large_lost += 1;
@@ -178,9 +182,9 @@ mod tests {
             assert_eq!(mtu.next_probe(now), None, "one probe at a time");
             now += Duration::from_millis(10);
             if size <= true_mtu {
-                mtu.on_acked(now, size, true);
+                mtu.on_acked(now, now, size, true);
             } else {
-                mtu.on_lost(now, size, true);
+                mtu.on_lost(now, now, size, true);
             }
         }
         assert_eq!(mtu.next_probe(now), None, "the search ends");
@@ -201,11 +205,11 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(mtu.next_probe(Time::ZERO), Some(1472));
             mtu.on_probe_sent(1472);
-            mtu.on_lost(Time::ZERO, 1472, true);
+            mtu.on_lost(Time::ZERO, Time::ZERO, 1472, true);
         }
         assert_eq!(mtu.next_probe(Time::ZERO), Some(1472));
         mtu.on_probe_sent(1472);
-        assert!(mtu.on_acked(Time::ZERO, 1472, true));
+        assert!(mtu.on_acked(Time::ZERO, Time::ZERO, 1472, true));
         assert_eq!((mtu.current(), mtu.next_probe(Time::ZERO)), (1472, None));
     }
 
@@ -213,10 +217,13 @@ mod tests {
     fn a_black_hole_falls_back_and_is_tried_again_later() {
         let mut mtu = Mtu::new(1200, 1472);
         search(&mut mtu, 1472, Time::ZERO);
-        assert!(!(0..7).any(|_| mtu.on_lost(Time::ZERO, 1472, false)));
-        mtu.on_acked(Time::ZERO, 1472, false);
-        assert!(!(0..7).any(|_| mtu.on_lost(Time::ZERO, 1472, false)), "one that arrives breaks the run");
-        assert!(mtu.on_lost(Time::ZERO, 1472, false));
+        let [early, late] = [1, 2].map(|second| Time::ZERO + Duration::from_secs(second));
+        assert!(!(0..7).any(|_| mtu.on_lost(late, late, 1472, false)));
+        mtu.on_acked(late, early, 1472, false);
+        assert!(!(0..7).any(|_| mtu.on_lost(late, late, 1472, false)), "one that arrives breaks the run");
+        let congested = (0..100).any(|_| mtu.on_lost(late, early, 1472, false));
+        assert!(!congested, "lost beside one that arrived: for another reason than their size");
+        assert!(mtu.on_lost(Time::ZERO, late, 1472, false));
         assert_eq!((mtu.current(), mtu.black_holes(), mtu.next_probe(Time::ZERO)), (1200, 1, None));
         let later = mtu.next_timeout().unwrap();
         assert_eq!(search(&mut mtu, 1400, later), 1396.max(mtu.current()));

@@ -305,6 +305,16 @@ impl Connection {
         .await
     }
 
+    /// Whether an earlier session was resumed. Known once the handshake is complete.
+    pub fn is_resumed(&self) -> bool {
+        lock(&self.state).resumed
+    }
+
+    /// Whether early data was sent and the server took it. Known once the handshake is complete.
+    pub fn is_early_data_accepted(&self) -> bool {
+        lock(&self.state).early_data_accepted
+    }
+
     /// Why the connection is ending or has ended.
     pub fn close_reason(&self) -> Option<CloseReason> {
         lock(&self.state).ending.clone()

@@ -60,6 +60,8 @@ pub(super) struct ConnectionState {
     /// Whether nobody is left who could.
     pub(super) unjudged: bool,
     pub(super) connected: bool,
+    pub(super) resumed: bool,
+    pub(super) early_data_accepted: bool,
     pub(super) confirmed: bool,
     /// Why the connection is ending, or has ended.
     pub(super) ending: Option<CloseReason>,
@@ -89,7 +91,10 @@ impl ConnectionHandler for ConnectionFeed {
             ConnectionEvent::PeerCertificate { certificate, verdict } => {
                 state.question = Some((certificate, verdict));
             }
-            ConnectionEvent::Connected { .. } => state.connected = true,
+            ConnectionEvent::Connected { resumed, early_data_accepted, .. } => {
+                state.connected = true;
+                (state.resumed, state.early_data_accepted) = (resumed, early_data_accepted);
+            }
             ConnectionEvent::HandshakeConfirmed => state.confirmed = true,
             ConnectionEvent::PeerStreamStarted(new) => {
                 let direction = new.direction();

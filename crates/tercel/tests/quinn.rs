@@ -1,0 +1,617 @@
+//! Tercel and quinn, each as client and as server of the other, over real UDP.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests measure time")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tercel::aio::{ConnectError, Connection, Endpoint};
+use tercel::{
+    Bytes, ClientAuthentication, ClientCredential, CloseReason, Configuration, Identity, Registration,
+    RegistrationConfig, RetryPolicy, ServerCredential, Settings, TransportErrorCode, Trust,
+};
+
+const ALPN: &[u8] = b"test";
+const PATIENCE: Duration = Duration::from_secs(60);
+const BULK: usize = 100 << 20;
+const STREAMS: usize = 500;
+
+/// Fails loudly in place of hanging for ever.
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: not within a minute"))
+}
+
+fn local() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+struct Certificate {
+    der: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Certificate {
+    fn new(name: &str) -> Self {
+        let made = rcgen::generate_simple_self_signed(vec![name.into()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        Self { der: made.cert.der().clone(), key: key.into() }
+    }
+
+    fn identity(&self) -> Identity {
+        Identity::new(vec![self.der.clone()], self.key.clone_key()).unwrap()
+    }
+
+    fn roots(&self) -> Arc<rustls::RootCertStore> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.der.clone()).unwrap();
+        Arc::new(roots)
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn settings() -> Settings {
+    Settings { max_bidi_streams: STREAMS as u64, max_datagram_size: 65_535, ..Settings::default() }
+}
+
+/// Tercel's two configurations.
+fn tercel_server(certificate: &Certificate) -> Configuration {
+    Configuration::server(&[ALPN], settings(), certificate.identity()).unwrap()
+}
+
+fn tercel_client(certificate: &Certificate) -> Configuration {
+    Configuration::client(&[ALPN], settings(), Trust::Pinned(certificate.identity().fingerprint())).unwrap()
+}
+
+/// quinn's.
+fn quinn_transport() -> Arc<quinn::TransportConfig> {
+    let mut transport = quinn::TransportConfig::default();
+    transport.max_concurrent_bidi_streams((STREAMS as u32).into());
+    transport.max_idle_timeout(Some(Duration::from_secs(20).try_into().unwrap()));
+    Arc::new(transport)
+}
+
+fn quinn_server_tls(certificate: &Certificate) -> rustls::ServerConfig {
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der.clone()], certificate.key.clone_key())
+        .unwrap();
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.max_early_data_size = u32::MAX;
+    tls
+}
+
+fn quinn_server_config(tls: rustls::ServerConfig) -> quinn::ServerConfig {
+    let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls).unwrap();
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(quinn_transport());
+    config
+}
+
+fn quinn_server(certificate: &Certificate) -> quinn::Endpoint {
+    quinn::Endpoint::server(quinn_server_config(quinn_server_tls(certificate)), local()).unwrap()
+}
+
+fn quinn_client_tls(certificate: &Certificate) -> rustls::ClientConfig {
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(certificate.roots())
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls
+}
+
+fn quinn_client(tls: rustls::ClientConfig) -> quinn::Endpoint {
+    let mut endpoint = quinn::Endpoint::client(local()).unwrap();
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(quinn_transport());
+    endpoint.set_default_client_config(config);
+    endpoint
+}
+
+/// A Tercel client and a quinn server, connected.
+struct ToQuinn {
+    client: Connection,
+    server: quinn::Connection,
+    endpoint: Endpoint,
+    quinn: quinn::Endpoint,
+}
+
+async fn to_quinn() -> ToQuinn {
+    let certificate = Certificate::new("localhost");
+    let quinn = quinn_server(&certificate);
+    let endpoint = Endpoint::client().unwrap();
+    let connecting = endpoint.connect(&tercel_client(&certificate), quinn.local_addr().unwrap(), "localhost").unwrap();
+    let accepting = async { quinn.accept().await.unwrap().await.unwrap() };
+    let (client, server) = soon("the handshake", async { tokio::join!(connecting, accepting) }).await;
+    ToQuinn { client: client.unwrap(), server, endpoint, quinn }
+}
+
+/// A quinn client and a Tercel server, connected.
+struct FromQuinn {
+    client: quinn::Connection,
+    server: Connection,
+    endpoint: Endpoint,
+    quinn: quinn::Endpoint,
+}
+
+async fn from_quinn() -> FromQuinn {
+    from_quinn_with(RegistrationConfig::default()).await
+}
+
+async fn from_quinn_with(config: RegistrationConfig) -> FromQuinn {
+    let certificate = Certificate::new("localhost");
+    let registration = Registration::new(config).unwrap();
+    let endpoint = Endpoint::of(registration).listen(&tercel_server(&certificate), local()).unwrap();
+    let quinn = quinn_client(quinn_client_tls(&certificate));
+    let connecting = quinn.connect(endpoint.local_address().unwrap(), "localhost").unwrap();
+    let accepting = async { endpoint.accept().await.unwrap().accept().unwrap().await.unwrap() };
+    let (client, server) = soon("the handshake", async { tokio::join!(connecting, accepting) }).await;
+    FromQuinn { client: client.unwrap(), server, endpoint, quinn }
+}
+
+/// Bytes that differ everywhere.
+fn pattern(len: usize) -> Bytes {
+    (0..len).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+/// Sends `len` bytes from a quinn connection to a Tercel one.
+async fn quinn_sends(from: &quinn::Connection, to: &Connection, data: &Bytes) {
+    let sending = async {
+        let mut stream = from.open_uni().await.unwrap();
+        stream.write_chunk(data.clone()).await.unwrap();
+        stream.finish().unwrap();
+        let _ = stream.stopped().await;
+    };
+    let receiving = async {
+        let mut stream = to.accept_uni().await.unwrap();
+        let mut at = 0;
+        while let Some(chunk) = stream.read_chunk(usize::MAX).await.unwrap() {
+            assert!(data[at..at + chunk.len()] == chunk[..], "wrong bytes at {at}");
+            at += chunk.len();
+        }
+        assert_eq!(at, data.len());
+    };
+    soon("a transfer from quinn", async { tokio::join!(sending, receiving) }).await;
+}
+
+async fn tercel_sends(from: &Connection, to: &quinn::Connection, data: &Bytes) {
+    let sending = async {
+        let mut stream = from.open_uni().await.unwrap();
+        stream.write_chunk(data.clone()).await.unwrap();
+        stream.finish().unwrap();
+        stream.stopped().await.unwrap();
+    };
+    let receiving = async {
+        let mut stream = to.accept_uni().await.unwrap();
+        let mut at = 0;
+        while let Some(chunk) = stream.read_chunk(usize::MAX, true).await.unwrap() {
+            assert!(data[at..at + chunk.bytes.len()] == chunk.bytes[..], "wrong bytes at {at}");
+            at += chunk.bytes.len();
+        }
+        assert_eq!(at, data.len());
+    };
+    soon("a transfer to quinn", async { tokio::join!(sending, receiving) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_mebibytes_each_way() {
+    let data = pattern(BULK);
+    let pair = to_quinn().await;
+    tercel_sends(&pair.client, &pair.server, &data).await;
+    quinn_sends(&pair.server, &pair.client, &data).await;
+    let pair = from_quinn().await;
+    quinn_sends(&pair.client, &pair.server, &data).await;
+    tercel_sends(&pair.server, &pair.client, &data).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_streams_at_once() {
+    let question = |at: usize| pattern(100 + at * 7);
+    // A Tercel client asks quinn.
+    let pair = to_quinn().await;
+    let server = pair.server.clone();
+    tokio::spawn(async move {
+        while let Ok((mut send, mut recv)) = server.accept_bi().await {
+            tokio::spawn(async move {
+                let data = recv.read_to_end(1 << 20).await.unwrap();
+                send.write_all(&data).await.unwrap();
+                send.finish().unwrap();
+            });
+        }
+    });
+    let mut tasks = Vec::new();
+    for at in 0..STREAMS {
+        let client = pair.client.clone();
+        tasks.push(tokio::spawn(async move {
+            let (mut send, mut recv) = client.open_bi().await.unwrap();
+            send.write_all(&question(at)).await.unwrap();
+            send.finish().unwrap();
+            assert!(recv.read_to_end(1 << 20).await.unwrap() == question(at));
+        }));
+    }
+    for task in tasks {
+        soon("a stream to quinn", task).await.unwrap();
+    }
+    // A quinn client asks Tercel.
+    let pair = from_quinn().await;
+    let server = pair.server.clone();
+    tokio::spawn(async move {
+        while let Ok((mut send, mut recv)) = server.accept_bi().await {
+            tokio::spawn(async move {
+                let data = recv.read_to_end(1 << 20).await.unwrap();
+                send.write_all(&data).await.unwrap();
+                send.finish().unwrap();
+            });
+        }
+    });
+    let mut tasks = Vec::new();
+    for at in 0..STREAMS {
+        let client = pair.client.clone();
+        tasks.push(tokio::spawn(async move {
+            let (mut send, mut recv) = client.open_bi().await.unwrap();
+            send.write_all(&question(at)).await.unwrap();
+            send.finish().unwrap();
+            assert!(recv.read_to_end(1 << 20).await.unwrap() == question(at));
+        }));
+    }
+    for task in tasks {
+        soon("a stream from quinn", task).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry() {
+    // quinn asks for a Retry.
+    let certificate = Certificate::new("localhost");
+    let quinn = quinn_server(&certificate);
+    let endpoint = Endpoint::client().unwrap();
+    let connecting = endpoint.connect(&tercel_client(&certificate), quinn.local_addr().unwrap(), "localhost").unwrap();
+    let accepting = async {
+        let first = quinn.accept().await.unwrap();
+        assert!(!first.remote_address_validated());
+        first.retry().unwrap();
+        let second = quinn.accept().await.unwrap();
+        assert!(second.remote_address_validated());
+        second.await.unwrap()
+    };
+    let (client, server) = soon("a handshake with Retry", async { tokio::join!(connecting, accepting) }).await;
+    tercel_sends(&client.unwrap(), &server, &pattern(100_000)).await;
+    // Tercel does.
+    let mut config = RegistrationConfig::default();
+    config.retry = RetryPolicy::Always;
+    let pair = from_quinn_with(config).await;
+    quinn_sends(&pair.client, &pair.server, &pattern(100_000)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_updated_by_either_end_in_mid_transfer() {
+    let data = pattern(8 << 20);
+    let pair = to_quinn().await;
+    for ours in [true, false, true, false] {
+        let before = pair.client.stats().key_updates;
+        let updating = async {
+            while pair.client.stats().key_updates == before {
+                // Too soon after the last update it does nothing (RFC 9001 section 6.5).
+                match ours {
+                    true => pair.client.handle().update_keys().unwrap(),
+                    false => pair.server.force_key_update(),
+                }
+                tercel_sends(&pair.client, &pair.server, &data).await;
+                quinn_sends(&pair.server, &pair.client, &data).await;
+            }
+        };
+        soon("a key update", updating).await;
+    }
+    let pair = from_quinn().await;
+    for ours in [true, false, true, false] {
+        let before = pair.server.stats().key_updates;
+        let updating = async {
+            while pair.server.stats().key_updates == before {
+                match ours {
+                    true => pair.server.handle().update_keys().unwrap(),
+                    false => pair.client.force_key_update(),
+                }
+                quinn_sends(&pair.client, &pair.server, &data).await;
+                tercel_sends(&pair.server, &pair.client, &data).await;
+            }
+        };
+        soon("a key update", updating).await;
+    }
+}
+
+/// Forwards datagrams between whoever speaks to the address that it returns and whoever `to` names.
+async fn forward(to: tokio::sync::watch::Receiver<SocketAddr>) -> SocketAddr {
+    let [inside, outside] =
+        [tokio::net::UdpSocket::bind(local()).await.unwrap(), tokio::net::UdpSocket::bind(local()).await.unwrap()];
+    let address = inside.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
+        let mut client = None;
+        loop {
+            tokio::select! {
+                Ok((len, from)) = inside.recv_from(&mut up) => {
+                    client = Some(from);
+                    let server = *to.borrow();
+                    outside.send_to(&up[..len], server).await.unwrap();
+                }
+                Ok((len, from)) = outside.recv_from(&mut down) => {
+                    if let Some(client) = client && from == *to.borrow() {
+                        inside.send_to(&down[..len], client).await.unwrap();
+                    }
+                }
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_forgot_says_so_by_a_stateless_reset() {
+    // A Tercel server forgets its quinn client.
+    let pair = from_quinn().await;
+    quinn_sends(&pair.client, &pair.server, &pattern(10_000)).await;
+    pair.server.handle().close_silently();
+    pair.server.closed().await;
+    let begun = Instant::now();
+    let sending = async {
+        let mut stream = pair.client.open_uni().await.unwrap();
+        let _ = stream.write_all(&pattern(100_000)).await;
+        pair.client.closed().await
+    };
+    assert_eq!(soon("a reset for quinn", sending).await, quinn::ConnectionError::Reset);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+
+    // A quinn server is replaced by one that knows nothing but the key.
+    let certificate = Certificate::new("localhost");
+    let mut endpoint_config = quinn::EndpointConfig::default();
+    // By default quinn makes IDs that no other endpoint takes for its own.
+    endpoint_config.cid_generator(|| Box::new(quinn_proto::RandomConnectionIdGenerator::new(8)));
+    let runtime = || Arc::new(quinn::TokioRuntime);
+    let begin = |socket: std::net::UdpSocket| {
+        let config = quinn_server_config(quinn_server_tls(&certificate));
+        quinn::Endpoint::new(endpoint_config.clone(), Some(config), socket, runtime()).unwrap()
+    };
+    let [first, second] = [0; 2].map(|_| begin(std::net::UdpSocket::bind(local()).unwrap()));
+    let (to, turn) = tokio::sync::watch::channel(first.local_addr().unwrap());
+    let address = forward(turn).await;
+    let endpoint = Endpoint::client().unwrap();
+    let connecting = endpoint.connect(&tercel_client(&certificate), address, "localhost").unwrap();
+    let accepting = async { first.accept().await.unwrap().await.unwrap() };
+    let (client, server) = soon("the handshake", async { tokio::join!(connecting, accepting) }).await;
+    let client = client.unwrap();
+    tercel_sends(&client, &server, &pattern(10_000)).await;
+    to.send(second.local_addr().unwrap()).unwrap();
+    let mut stream = client.open_uni().await.unwrap();
+    stream.write_all(&pattern(100_000)).await.unwrap();
+    assert_eq!(soon("a reset for Tercel", client.closed()).await, CloseReason::StatelessReset);
+    drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn datagrams_both_ways() {
+    for from in [false, true] {
+        let (ours, theirs, _keep);
+        if from {
+            let pair = from_quinn().await;
+            (ours, theirs) = (pair.server, pair.client);
+            _keep = (pair.endpoint, pair.quinn);
+        } else {
+            let pair = to_quinn().await;
+            (ours, theirs) = (pair.client, pair.server);
+            _keep = (pair.endpoint, pair.quinn);
+        }
+        assert!(theirs.max_datagram_size().is_some_and(|size| size >= 1000));
+        for at in 0..50 {
+            let data = pattern(at * 20);
+            ours.send_datagram(data.clone()).unwrap();
+            assert_eq!(soon("a datagram to quinn", theirs.read_datagram()).await.unwrap(), data);
+            theirs.send_datagram(data.clone()).unwrap();
+            assert_eq!(soon("a datagram from quinn", ours.read_datagram()).await.unwrap(), data);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_and_reasons_of_a_close_arrive() {
+    for (tercel_closes, from) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (ours, theirs, _keep);
+        if from {
+            let pair = from_quinn().await;
+            (ours, theirs) = (pair.server, pair.client);
+            _keep = (pair.endpoint, pair.quinn);
+        } else {
+            let pair = to_quinn().await;
+            (ours, theirs) = (pair.client, pair.server);
+            _keep = (pair.endpoint, pair.quinn);
+        }
+        if tercel_closes {
+            ours.close(4_000_000u32.into(), b"had enough");
+            match soon("quinn hears of the close", theirs.closed()).await {
+                quinn::ConnectionError::ApplicationClosed(close) => {
+                    assert_eq!(close.error_code.into_inner(), 4_000_000);
+                    assert_eq!(close.reason, "had enough");
+                }
+                other => panic!("{other:?}"),
+            }
+        } else {
+            theirs.close(77u32.into(), b"good bye");
+            let reason = CloseReason::PeerApplication { code: 77u32.into(), reason: Bytes::from_static(b"good bye") };
+            assert_eq!(soon("Tercel hears of the close", ours.closed()).await, reason);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_move_in_mid_transfer() {
+    let data = pattern(20 << 20);
+    // A Tercel client.
+    let pair = to_quinn().await;
+    pair.client.handshake_confirmed().await.unwrap();
+    let before = pair.server.remote_address();
+    let moving = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        pair.client.rebind(local()).unwrap();
+    };
+    tokio::join!(tercel_sends(&pair.client, &pair.server, &data), moving);
+    assert_ne!(pair.server.remote_address(), before);
+    quinn_sends(&pair.server, &pair.client, &data).await;
+    // A quinn client.
+    let pair = from_quinn().await;
+    let before = pair.server.remote_address();
+    let moving = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        pair.quinn.rebind(std::net::UdpSocket::bind(local()).unwrap()).unwrap();
+    };
+    tokio::join!(quinn_sends(&pair.client, &pair.server, &data), moving);
+    assert_ne!(pair.server.remote_address(), before);
+    tercel_sends(&pair.server, &pair.client, &data).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_that_fail_say_why_at_both_ends() {
+    let certificate = Certificate::new("localhost");
+    // No common protocol.
+    let quinn = quinn_server(&certificate);
+    let address = quinn.local_addr().unwrap();
+    let endpoint = Endpoint::client().unwrap();
+    let other = Configuration::client(&["other"], settings(), Trust::Pinned(certificate.identity().fingerprint()));
+    let connecting = endpoint.connect(&other.unwrap(), address, "localhost").unwrap();
+    let accepting = async { quinn.accept().await.unwrap().await };
+    let (ours, theirs) = soon("a refusal", async { tokio::join!(connecting, accepting) }).await;
+    let alert = |alert| TransportErrorCode::crypto(alert);
+    assert!(
+        matches!(ours, Err(ConnectError::Connection(CloseReason::PeerTransport { code, .. })) if code == alert(120))
+    );
+    assert!(theirs.is_err());
+    // A certificate that the client does not trust.
+    let stranger = Certificate::new("elsewhere");
+    let connecting = endpoint.connect(&tercel_client(&stranger), address, "localhost").unwrap();
+    let accepting = async { quinn.accept().await.unwrap().await };
+    let (ours, theirs) = soon("a refusal", async { tokio::join!(connecting, accepting) }).await;
+    assert!(matches!(ours, Err(ConnectError::Connection(CloseReason::Violation(_)))), "{ours:?}");
+    match theirs.unwrap_err() {
+        quinn::ConnectionError::ConnectionClosed(close) => {
+            assert_eq!(u64::from(close.error_code), 0x100 + 49);
+        }
+        other => panic!("{other:?}"),
+    }
+    // The other way around.
+    let endpoint = Endpoint::server(&tercel_server(&certificate), local()).unwrap();
+    let address = endpoint.local_address().unwrap();
+    for (certificate, protocol, tells) in [(&certificate, &b"other"[..], 120), (&stranger, ALPN, 48)] {
+        let mut tls = quinn_client_tls(certificate);
+        tls.alpn_protocols = vec![protocol.to_vec()];
+        let quinn = quinn_client(tls);
+        let connecting = quinn.connect(address, "localhost").unwrap();
+        if protocol == ALPN {
+            let accepting = async { endpoint.accept().await.unwrap().accept().unwrap().await };
+            let (theirs, ours) = soon("a refusal", async { tokio::join!(connecting, accepting) }).await;
+            assert!(theirs.is_err());
+            let Err(ConnectError::Connection(CloseReason::PeerTransport { code, .. })) = ours else {
+                panic!("{ours:?}")
+            };
+            assert!(code == alert(tells) || code == alert(51), "{code}");
+        } else {
+            match soon("a refusal", connecting).await.unwrap_err() {
+                quinn::ConnectionError::ConnectionClosed(close) => {
+                    assert_eq!(u64::from(close.error_code), 0x100 + u64::from(tells));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_ends_show_certificates() {
+    let (server, client) = (Certificate::new("localhost"), Certificate::new("client"));
+    // A Tercel server asks a quinn client.
+    let credential =
+        ServerCredential { identity: server.identity(), clients: ClientAuthentication::Required(client.roots()) };
+    let configuration = Configuration::server(&[ALPN], settings(), credential).unwrap();
+    let endpoint = Endpoint::server(&configuration, local()).unwrap();
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(server.roots())
+        .with_client_auth_cert(vec![client.der.clone()], client.key.clone_key())
+        .unwrap();
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let quinn = quinn_client(tls);
+    let connecting = quinn.connect(endpoint.local_address().unwrap(), "localhost").unwrap();
+    let accepting = async { endpoint.accept().await.unwrap().accept().unwrap().await.unwrap() };
+    let (theirs, ours) = soon("mutual TLS", async { tokio::join!(connecting, accepting) }).await;
+    quinn_sends(&theirs.unwrap(), &ours, &pattern(50_000)).await;
+    // A quinn server asks a Tercel client.
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(client.roots(), provider()).build();
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_client_cert_verifier(verifier.unwrap())
+        .with_single_cert(vec![server.der.clone()], server.key.clone_key())
+        .unwrap();
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let quinn = quinn::Endpoint::server(quinn_server_config(tls), local()).unwrap();
+    let credential =
+        ClientCredential { trust: Trust::Pinned(server.identity().fingerprint()), identity: Some(client.identity()) };
+    let configuration = Configuration::client(&[ALPN], settings(), credential).unwrap();
+    let endpoint = Endpoint::client().unwrap();
+    let connecting = endpoint.connect(&configuration, quinn.local_addr().unwrap(), "localhost").unwrap();
+    let accepting = async { quinn.accept().await.unwrap().await.unwrap() };
+    let (ours, theirs) = soon("mutual TLS", async { tokio::join!(connecting, accepting) }).await;
+    tercel_sends(&ours.unwrap(), &theirs, &pattern(50_000)).await;
+}
+
+/// A second connection resumes and sends with its first flight.
+#[tokio::test(flavor = "multi_thread")]
+async fn early_data() {
+    let certificate = Certificate::new("localhost");
+    let quinn = quinn_server(&certificate);
+    let address = quinn.local_addr().unwrap();
+    let endpoint = Endpoint::client().unwrap();
+    let configuration = tercel_client(&certificate);
+    for resumes in [false, true] {
+        let connecting = endpoint.connect(&configuration, address, "localhost").unwrap();
+        let early = connecting.early();
+        let asking = async {
+            if resumes {
+                let mut stream = early.open_uni().await.unwrap();
+                stream.write_all(b"early").await.unwrap();
+                stream.finish().unwrap();
+            }
+            let connection = connecting.await.unwrap();
+            assert_eq!((connection.is_resumed(), connection.is_early_data_accepted()), (resumes, resumes));
+            if resumes {
+                return connection;
+            }
+            // The ticket comes behind the handshake; the answer shows that it has come.
+            let (mut send, mut recv) = connection.open_bi().await.unwrap();
+            send.write_all(b"late").await.unwrap();
+            send.finish().unwrap();
+            assert_eq!(recv.read_to_end(10).await.unwrap(), b"late");
+            connection
+        };
+        let serving = async {
+            let connection = quinn.accept().await.unwrap().await.unwrap();
+            if resumes {
+                let mut stream = connection.accept_uni().await.unwrap();
+                assert_eq!(stream.read_to_end(10).await.unwrap(), b"early");
+            } else {
+                let (mut send, mut recv) = connection.accept_bi().await.unwrap();
+                send.write_all(&recv.read_to_end(10).await.unwrap()).await.unwrap();
+                send.finish().unwrap();
+            }
+            connection
+        };
+        let (ours, _theirs) = soon("an exchange", async { tokio::join!(asking, serving) }).await;
+        ours.close(0u32.into(), b"");
+    }
+}
