@@ -87,3 +87,67 @@ fn protocols(reader: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, DecodeError> {
     }
     Ok(protocols)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extension(ty: u16, body: &[u8]) -> Vec<u8> {
+        [&ty.to_be_bytes()[..], &(body.len() as u16).to_be_bytes(), body].concat()
+    }
+
+    fn with_len(bytes: &[u8]) -> Vec<u8> {
+        [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
+    }
+
+    fn hello(extensions: &[Vec<u8>]) -> Vec<u8> {
+        let mut body = vec![3, 3];
+        body.extend([9; 32]);
+        body.extend([0, 0, 2, 0x13, 0x01, 1, 0]);
+        body.extend(with_len(&extensions.concat()));
+        [&[1, 0][..], &with_len(&body)].concat()
+    }
+
+    fn usual() -> Vec<u8> {
+        let name = [&[0][..], &with_len(b"Example.ORG")].concat();
+        hello(&[
+            extension(0x0a0a, &[]),
+            extension(SERVER_NAME, &with_len(&name)),
+            extension(ALPN, &with_len(&[2, b'h', b'3', 4, b'e', b'c', b'h', b'o'])),
+        ])
+    }
+
+    #[test]
+    fn name_and_protocols_are_found() {
+        let found = parse(&usual()).unwrap().unwrap();
+        assert_eq!(found.server_name.as_deref(), Some("example.org"));
+        assert_eq!(found.alpn, [b"h3".to_vec(), b"echo".to_vec()]);
+        assert_eq!(parse(&hello(&[])).unwrap(), Some(ClientHello::default()));
+        // Whatever follows it belongs to the next message.
+        assert!(parse(&[&usual()[..], &[1, 2, 3]].concat()).unwrap().is_some());
+    }
+
+    #[test]
+    fn until_it_is_whole_there_is_nothing_to_tell() {
+        let bytes = usual();
+        for len in 0..bytes.len() {
+            assert_eq!(parse(&bytes[..len]), Ok(None), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_refused() {
+        assert!(parse(&[2, 0, 0, 0]).is_err(), "a ServerHello");
+        assert!(parse(&[1, 1, 0, 0]).is_err(), "too long");
+        assert!(parse(&[1, 0, 0, 1, 3]).is_err(), "too short");
+        assert!(parse(&hello(&[extension(ALPN, &with_len(&[0]))])).is_err(), "an empty protocol");
+        assert!(parse(&hello(&[extension(ALPN, &[0, 9, 1])])).is_err(), "a list beyond its extension");
+        let name = [&[0][..], &with_len(&[0xff, 0xfe])].concat();
+        assert!(parse(&hello(&[extension(SERVER_NAME, &with_len(&name))])).is_err(), "a name that is no text");
+        let mut cut = usual();
+        let last = cut.len() - 1;
+        cut.truncate(last);
+        cut[3] -= 1;
+        assert!(parse(&cut).is_err(), "an inner length beyond the outer");
+    }
+}

@@ -59,10 +59,6 @@ macro_rules! integer_parameters {
         }
 
         impl TransportParameters {
-            /// The ID, default and bounds of each integer parameter.
-            #[cfg(test)]
-            const INTEGERS: &[(u64, u64, u64, u64)] = &[$(($id, $default, $min, $max),)*];
-
             fn decode_integer(&mut self, id: u64, value: &[u8]) -> Result<bool, DecodeError> {
                 match id {
                     $($id => {
@@ -261,3 +257,6 @@ impl PreferredAddress {
         Ok(Self { ipv4, ipv6, connection_id, reset_token })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,3 +77,57 @@ impl std::fmt::Display for VarInt {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Reader, VarInt, Writer};
+
+    fn encode(value: u64) -> Vec<u8> {
+        let mut bytes = [0; 8];
+        let mut writer = Writer::new(&mut bytes);
+        writer.varint(value);
+        writer.written().to_vec()
+    }
+
+    #[test]
+    fn vectors_of_rfc_9000_appendix_a() {
+        for (bytes, value) in [
+            (&[0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c][..], 151_288_809_941_952_652),
+            (&[0x9d, 0x7f, 0x3e, 0x7d], 494_878_333),
+            (&[0x7b, 0xbd], 15_293),
+            (&[0x25], 37),
+        ] {
+            assert_eq!(Reader::new(bytes).varint(), Ok(value));
+            assert_eq!(encode(value), bytes);
+        }
+        // The same value in two forms.
+        assert_eq!(Reader::new(&[0x40, 0x25]).varint(), Ok(37));
+    }
+
+    #[test]
+    fn every_length_ends_where_it_should() {
+        let last = VarInt::MAX.into_inner();
+        let edges = [0, 63, 64, 16_383, 16_384, (1 << 30) - 1, 1 << 30, last];
+        let lens = [1, 1, 2, 2, 4, 4, 8, 8];
+        for (value, len) in edges.into_iter().zip(lens).chain((0..20_000).map(|value| {
+            (
+                value,
+                if value < 64 {
+                    1
+                } else if value < 16_384 {
+                    2
+                } else {
+                    4
+                },
+            )
+        })) {
+            let bytes = encode(value);
+            assert_eq!((bytes.len(), VarInt::encoded_len(value)), (len, len), "{value}");
+            assert_eq!(Reader::new(&bytes).varint(), Ok(value));
+            for cut in 0..len {
+                assert!(Reader::new(&bytes[..cut]).varint().is_err());
+            }
+        }
+        assert!(VarInt::new(last).is_ok() && VarInt::new(last + 1).is_err());
+    }
+}

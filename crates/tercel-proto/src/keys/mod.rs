@@ -3,6 +3,8 @@
 //! rustls derives them; here they take the form that tercel-wire's packets ask for. Keys are never
 //! marked as discarded: they are dropped.
 
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub use update::OneRttKeys;

@@ -26,8 +26,8 @@ struct Previous {
 pub struct OneRttKeys {
     local_header: HeaderKey,
     remote_header: HeaderKey,
-    local: PacketKey,
-    remote: PacketKey,
+    pub(super) local: PacketKey,
+    pub(super) remote: PacketKey,
     next: PacketKeySet,
     secrets: Secrets,
     previous: Option<Previous>,
@@ -38,9 +38,9 @@ pub struct OneRttKeys {
     first_sent: Option<u64>,
     /// Whether a packet sent in this phase was acknowledged.
     acknowledged: bool,
-    sealed: u64,
+    pub(super) sealed: u64,
     sealed_bytes: u64,
-    forged: u64,
+    pub(super) forged: u64,
     updates: u64,
 }
 

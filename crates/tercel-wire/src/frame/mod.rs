@@ -6,6 +6,8 @@
 mod ack;
 mod codec;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 pub use ack::{AckRanges, encode_ack};
 

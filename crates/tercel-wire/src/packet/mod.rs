@@ -13,6 +13,8 @@ mod received;
 pub mod retry;
 mod space;
 pub mod stateless_reset;
+#[cfg(test)]
+mod tests;
 pub mod version_negotiation;
 
 pub use header::{Header, PacketStart};

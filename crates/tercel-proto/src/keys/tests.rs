@@ -1,0 +1,331 @@
+//! The vectors of RFC 9001 appendix A, through the packets of tercel-wire; and key updates.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use rustls::crypto::cipher::{AeadKey, Iv};
+use tercel_wire::packet::{FirstPacket, Header, Opened, Protected, Sealed};
+use tercel_wire::{TransportErrorCode, Writer};
+
+use super::*;
+use crate::time::Time;
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u32> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
+    digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
+}
+
+fn id(text: &str) -> ConnectionId {
+    ConnectionId::new(&hex(text)).unwrap()
+}
+
+fn seal(
+    header: &Header,
+    number: u64,
+    acked: Option<u64>,
+    frames: &[u8],
+    len: usize,
+    keys: &DirectionalKeys,
+) -> Vec<u8> {
+    let mut packet = vec![0; 1500];
+    let mut writer = Writer::new(&mut packet);
+    let start = header.begin(&mut writer, number, acked);
+    writer.bytes(frames);
+    start.pad(&mut writer, len, 16);
+    let len = start.finish(&mut writer, &keys.header, &keys.packet).unwrap();
+    packet.truncate(len);
+    packet
+}
+
+fn unprotect(packet: &[u8], key: &HeaderKey, largest: Option<u64>) -> Sealed {
+    match Protected::split_first(&mut BytesMut::from(packet), 0) {
+        Ok(FirstPacket::Protected(packet)) => packet.unprotect(key, largest).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+const DCID: &str = "8394c8f03e515708";
+
+/// A.2: the CRYPTO frame of the client's Initial packet.
+const CLIENT_HELLO: &str = "060040f1010000ed0303ebf8fa56f12939b9584a3896472ec40bb863cfd3e868
+    04fe3a47f06a2b69484c00000413011302010000c000000010000e00000b6578
+    616d706c652e636f6dff01000100000a00080006001d00170018001000070005
+    04616c706e000500050100000000003300260024001d00209370b2c9caa47fba
+    baf4559fedba753de171fa71f50f1ce15d43e994ec74d748002b000302030400
+    0d0010000e0403050306030203080408050806002d00020101001c0002400100
+    3900320408ffffffffffffffff05048000ffff07048000ffff08011001048000
+    75300901100f088394c8f03e51570806048000ffff";
+
+#[test]
+fn a2_the_clients_initial_packet() {
+    let client = initial(Version::V1, &id(DCID), Role::Client).unwrap();
+    let header = Header::Initial { version: Version::V1, dcid: id(DCID), scid: id(""), token: Bytes::new() };
+    // The packet number takes 4 bytes there, as if nothing was acknowledged for long.
+    let frames = hex(CLIENT_HELLO);
+    assert_eq!(frames.len(), 245);
+    let mut packet = vec![0; 1200];
+    let plain = [&hex("c300000001088394c8f03e5157080000449e00000002")[..], &frames].concat();
+    packet[..plain.len()].copy_from_slice(&plain);
+    let (head, rest) = packet.split_at_mut(22);
+    let (payload, tag) = rest.split_at_mut(1162);
+    protection::PacketKey::seal(&client.local.packet, 2, head, payload, tag);
+    let sample: [u8; 16] = packet[22..38].try_into().unwrap();
+    assert_eq!(sample[..], hex("d1b1c98dd7689fb8ec11d242b123dc9b"));
+    let (first, rest) = packet.split_first_mut().unwrap();
+    protection::HeaderKey::protect(&client.local.header, &sample, first, &mut rest[17..21]);
+    assert_eq!(packet[..22], hex("c000000001088394c8f03e5157080000449e7b9aec34"));
+    assert_eq!(packet[22..54], hex("d1b1c98dd7689fb8ec11d242b123dc9bd8bab936b47d92ec356c0bab7df5976d"));
+    assert_eq!(packet[1184..], hex("e221af44860018ab0856972e194cd934"));
+    // And the server reads it.
+    let server = initial(Version::V1, &id(DCID), Role::Server).unwrap();
+    let sealed = unprotect(&packet, &server.remote.header, None);
+    assert_eq!(sealed.number(), 2);
+    let opened = sealed.open(&server.remote.packet).unwrap();
+    assert_eq!(opened.header, header);
+    assert!(opened.payload.starts_with(&frames) && opened.payload[frames.len()..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a3_the_servers_initial_packet() {
+    let server = initial(Version::V1, &id(DCID), Role::Server).unwrap();
+    let header =
+        Header::Initial { version: Version::V1, dcid: id(""), scid: id("f067a5502a4262b5"), token: Bytes::new() };
+    let frames = hex("02000000000600405a020000560303eefce7f7b37ba1d1632e96677825ddf739
+        88cfc79825df566dc5430b9a045a1200130100002e00330024001d00209d3c94
+        0d89690b84d08a60993c144eca684d1081287c834d5311bcf32bb9da1a002b00
+        020304");
+    // Packet 1 in two bytes: as if 200 packets were under way.
+    let packet = seal(&header, 1, None, &frames, 0, &server.local);
+    let expected = hex("cf000000010008f067a5502a4262b5004075c0d95a482cd0991cd25b0aac406a
+        5816b6394100f37a1c69797554780bb38cc5a99f5ede4cf73c3ec2493a1839b3
+        dbcba3f6ea46c5b7684df3548e7ddeb9c3bf9c73cc3f3bded74b562bfb19fb84
+        022f8ef4cdd93795d77d06edbb7aaf2f58891850abbdca3d20398c276456cbc4
+        2158407dd074ee");
+    let client = initial(Version::V1, &id(DCID), Role::Client).unwrap();
+    let sealed = unprotect(&expected, &client.remote.header, None);
+    assert_eq!(sealed.number(), 1);
+    let opened = sealed.open(&client.remote.packet).unwrap();
+    assert_eq!((&opened.header, &opened.payload[..]), (&header, &frames[..]));
+    // Ours is a byte shorter, since one byte is enough for the number.
+    assert_eq!(packet.len(), expected.len() - 1);
+    let opened = unprotect(&packet, &client.remote.header, None).open(&client.remote.packet).unwrap();
+    assert_eq!(opened.payload, frames);
+}
+
+/// ChaCha20 keys from key material as the appendix prints it.
+fn chacha() -> DirectionalKeys {
+    let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256.tls13().unwrap();
+    let quic = suite.quic.unwrap();
+    let key = |text: &str| AeadKey::from(<[u8; 32]>::try_from(hex(text)).unwrap());
+    let iv = Iv::from(<[u8; 12]>::try_from(hex("e0459b3474bdd0e44a41c144")).unwrap());
+    let packet = key("c6d98ff3441c3fe1b2182094f69caa2ed4b716b65488960a7a984979fb23e1c8");
+    let header = key("25a282b9e82f06f21f488917a4fc8f1b73573685608597d0efcb076b0ab7a7a4");
+    DirectionalKeys {
+        header: HeaderKey(quic.header_protection_key(header)),
+        packet: PacketKey(quic.packet_key(packet, iv)),
+    }
+}
+
+#[test]
+fn a5_a_short_header_with_chacha20() {
+    let keys = chacha();
+    let header = Header::OneRtt { dcid: id(""), spin: false, key_phase: false };
+    let number = 654_360_564;
+    // Three bytes of the number: about 2^17 packets under way.
+    let packet = seal(&header, number, Some(number - (1 << 17)), &[1], 0, &keys);
+    assert_eq!(packet, hex("4cfe4189655e5cd55c41f69080575d7999c25a5bfb"));
+    let opened = unprotect(&packet, &keys.header, Some(number - 1)).open(&keys.packet).unwrap();
+    assert_eq!((opened.number, &opened.payload[..]), (number, &[1][..]));
+}
+
+// Key updates (section 6).
+
+const PTO: Duration = Duration::from_millis(100);
+const NOW: Time = Time::from_nanos(1 << 40);
+
+/// The two ends' 1-RTT keys after a handshake of rustls.
+fn pair() -> (OneRttKeys, OneRttKeys) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let versions = [&rustls::version::TLS13];
+    let server = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let version = rustls::quic::Version::V1;
+    let mut client = rustls::quic::Connection::from(
+        rustls::quic::ClientConnection::new(client.into(), version, name, vec![]).unwrap(),
+    );
+    let mut server =
+        rustls::quic::Connection::from(rustls::quic::ServerConnection::new(server.into(), version, vec![]).unwrap());
+    let (mut ours, mut theirs) = (None, None);
+    for _ in 0..10 {
+        for (from, to, keys) in [(&mut client, &mut server, &mut ours)] {
+            exchange(from, to, keys);
+        }
+        exchange(&mut server, &mut client, &mut theirs);
+    }
+    (ours.unwrap(), theirs.unwrap())
+}
+
+fn exchange(from: &mut rustls::quic::Connection, to: &mut rustls::quic::Connection, keys: &mut Option<OneRttKeys>) {
+    loop {
+        let mut bytes = Vec::new();
+        let change = from.write_hs(&mut bytes);
+        if !bytes.is_empty() {
+            to.read_hs(&bytes).unwrap();
+        }
+        match change {
+            Some(rustls::quic::KeyChange::OneRtt { keys: level, next }) => {
+                *keys = Some(OneRttKeys::new(level.into(), next));
+            }
+            Some(_) => {}
+            None if bytes.is_empty() => return,
+            None => {}
+        }
+    }
+}
+
+fn send(from: &mut OneRttKeys, number: u64) -> Vec<u8> {
+    let header = Header::OneRtt { dcid: ConnectionId::EMPTY, spin: false, key_phase: from.phase() };
+    let (header_key, packet_key) = from.local();
+    let mut packet = vec![0; 100];
+    let mut writer = Writer::new(&mut packet);
+    let start = header.begin(&mut writer, number, None);
+    writer.bytes(&number.to_be_bytes());
+    let len = start.finish(&mut writer, header_key, packet_key).unwrap();
+    from.on_sealed(number, len);
+    packet.truncate(len);
+    packet
+}
+
+fn receive(to: &mut OneRttKeys, now: Time, packet: &[u8]) -> Result<Option<Opened>, crate::error::Violation> {
+    let sealed = unprotect(packet, to.remote_header(), None);
+    to.open(now, PTO, sealed)
+}
+
+/// A packet there and its acknowledgement back.
+fn round(from: &mut OneRttKeys, to: &mut OneRttKeys, number: u64) {
+    let packet = send(from, number);
+    let opened = receive(to, NOW, &packet).unwrap().unwrap();
+    assert_eq!(opened.payload, number.to_be_bytes()[..]);
+    from.on_acked(number);
+}
+
+#[test]
+fn an_update_is_followed_and_old_packets_are_read_for_three_ptos() {
+    let (mut client, mut server) = pair();
+    assert!(!client.may_update(), "nothing was acknowledged yet (section 6.1)");
+    round(&mut client, &mut server, 0);
+    round(&mut server, &mut client, 0);
+    let late = send(&mut client, 1);
+    assert!(client.may_update());
+    client.update();
+    assert!(client.phase() && !client.may_update(), "an update at a time");
+    let first = send(&mut client, 2);
+    assert!(receive(&mut server, NOW, &first).unwrap().is_some());
+    assert!(server.phase() && server.updates() == 1, "the server follows");
+    // What was under way is still read, and once only for three probe timeouts.
+    assert!(receive(&mut server, NOW, &late).unwrap().is_some());
+    assert_eq!(server.next_timeout(), Some(NOW + 3 * PTO));
+    server.timeout(NOW + 3 * PTO);
+    assert!(receive(&mut server, NOW, &late).unwrap().is_none(), "the old keys are gone");
+    // Old packets of the server reach the client until it has answered with the new keys.
+    client.on_acked(2);
+    assert!(!client.may_update(), "the old keys are still held");
+    let answer = send(&mut server, 1);
+    assert!(receive(&mut client, NOW, &answer).unwrap().is_some());
+    client.timeout(NOW + 3 * PTO);
+    assert!(client.may_update());
+    for number in 3..10 {
+        round(&mut client, &mut server, number);
+        round(&mut server, &mut client, number);
+    }
+}
+
+#[test]
+fn many_updates_by_both_ends() {
+    let (mut client, mut server) = pair();
+    let (mut number, mut now) = (0, NOW);
+    for turn in 0..20 {
+        // Whoever did not begin the last update follows in the first, and is answered in the second.
+        for _ in 0..2 {
+            round(&mut client, &mut server, number);
+            round(&mut server, &mut client, number);
+            number += 1;
+        }
+        now += 10 * PTO;
+        client.timeout(now);
+        server.timeout(now);
+        let updating = if turn % 2 == 0 { &mut client } else { &mut server };
+        assert!(updating.may_update(), "turn {turn}");
+        updating.update();
+    }
+    round(&mut client, &mut server, number);
+    round(&mut server, &mut client, number);
+    assert_eq!((client.updates(), server.updates()), (20, 20));
+}
+
+/// Section 6.2: a peer that updates again before it can know that we have followed.
+#[test]
+fn an_update_upon_an_update_is_a_fault() {
+    let (mut client, mut server) = pair();
+    round(&mut client, &mut server, 0);
+    client.update();
+    let packet = send(&mut client, 1);
+    assert!(receive(&mut server, NOW, &packet).unwrap().is_some());
+    server.timeout(NOW + 3 * PTO);
+    client.update();
+    let packet = send(&mut client, 2);
+    let violation = receive(&mut server, NOW, &packet).unwrap_err();
+    assert_eq!(violation.code, TransportErrorCode::KEY_UPDATE_ERROR);
+}
+
+#[test]
+fn forged_packets_change_nothing_and_are_counted() {
+    let (mut client, mut server) = pair();
+    round(&mut client, &mut server, 0);
+    for phase in [false, true] {
+        let mut packet = send(&mut client, 1);
+        if phase {
+            client.update();
+            packet = send(&mut client, 2);
+        }
+        let last = packet.len() - 1;
+        packet[last] ^= 1;
+        assert!(receive(&mut server, NOW, &packet).unwrap().is_none());
+        assert_eq!((server.phase(), server.updates()), (false, 0));
+    }
+    assert!(server.check_limits().is_ok());
+    assert_eq!(server.forged, 2);
+}
+
+/// Section 6.6: what the keys may protect, and how many forgeries they may meet.
+#[test]
+fn keys_are_used_up() {
+    let (mut client, mut server) = pair();
+    round(&mut client, &mut server, 0);
+    assert!(!client.should_update(1 << 30) && client.check_limits().is_ok());
+    assert!(client.should_update(10), "after so many bytes");
+    let limit = client.local.confidentiality_limit();
+    assert!((1 << 23..=1 << 62).contains(&limit));
+    client.sealed = limit / 2;
+    assert!(client.should_update(u64::MAX));
+    client.sealed = limit;
+    assert_eq!(client.check_limits().unwrap_err().code, TransportErrorCode::AEAD_LIMIT_REACHED);
+    server.forged = server.remote.integrity_limit();
+    assert!(server.check_limits().is_ok());
+    server.forged += 1;
+    assert_eq!(server.check_limits().unwrap_err().code, TransportErrorCode::AEAD_LIMIT_REACHED);
+}
