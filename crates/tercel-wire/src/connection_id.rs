@@ -96,3 +96,34 @@ impl std::fmt::Debug for ResetToken {
         f.write_str("ResetToken(..)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_twenty_bytes() {
+        for len in 0..=40 {
+            let bytes = vec![0xa5; len];
+            match ConnectionId::new(&bytes) {
+                Ok(id) => assert_eq!((id.as_slice(), id.len(), id.is_empty()), (&bytes[..], len, len == 0)),
+                Err(_) => assert!(len > 20, "{len} bytes"),
+            }
+        }
+        assert_ne!(ConnectionId::new(&[0]), ConnectionId::new(&[0, 0]), "zeros count");
+        assert_eq!(ConnectionId::new(&[0x0f, 0xf0]).map(|id| id.to_string()).as_deref(), Ok("0ff0"));
+        assert_eq!(ConnectionId::EMPTY.to_string(), "(empty)");
+    }
+
+    #[test]
+    fn tokens_differ_by_any_bit_and_are_not_shown() {
+        let token = ResetToken([3; 16]);
+        for bit in 0..128 {
+            let mut other = token;
+            other.0[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(token, other, "bit {bit}");
+        }
+        assert_eq!(token, ResetToken([3; 16]));
+        assert!(!format!("{token:?}").contains('3'));
+    }
+}

@@ -217,3 +217,6 @@ impl<'a> Writer<'a> {
         self.pos += len;
     }
 }
+
+#[cfg(test)]
+mod tests;

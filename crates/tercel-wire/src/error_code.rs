@@ -90,3 +90,45 @@ impl std::fmt::Display for TransportErrorCode {
 
 /// An error code whose meaning belongs to the application (RFC 9000 section 20.2).
 pub type ApplicationErrorCode = VarInt;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9000 Table 7.
+    const TABLE: [&str; 17] = [
+        "NO_ERROR",
+        "INTERNAL_ERROR",
+        "CONNECTION_REFUSED",
+        "FLOW_CONTROL_ERROR",
+        "STREAM_LIMIT_ERROR",
+        "STREAM_STATE_ERROR",
+        "FINAL_SIZE_ERROR",
+        "FRAME_ENCODING_ERROR",
+        "TRANSPORT_PARAMETER_ERROR",
+        "CONNECTION_ID_LIMIT_ERROR",
+        "PROTOCOL_VIOLATION",
+        "INVALID_TOKEN",
+        "APPLICATION_ERROR",
+        "CRYPTO_BUFFER_EXCEEDED",
+        "KEY_UPDATE_ERROR",
+        "AEAD_LIMIT_REACHED",
+        "NO_VIABLE_PATH",
+    ];
+
+    #[test]
+    fn names_and_alerts_by_the_table() {
+        for code in (0..0x300).chain([1 << 32, u64::MAX]) {
+            let (name, alert) = match code {
+                0x100..=0x1ff => (Some("CRYPTO_ERROR"), Some((code - 0x100) as u8)),
+                _ => (usize::try_from(code).ok().and_then(|code| TABLE.get(code)).copied(), None),
+            };
+            let code = TransportErrorCode(code);
+            assert_eq!((code.name(), code.alert()), (name, alert), "{code}");
+            assert!(alert.is_none_or(|alert| TransportErrorCode::crypto(alert) == code));
+        }
+        assert_eq!(TransportErrorCode::crypto(40).to_string(), "CRYPTO_ERROR (TLS alert 40)");
+        assert_eq!(TransportErrorCode::PROTOCOL_VIOLATION.to_string(), "PROTOCOL_VIOLATION (0xa)");
+        assert_eq!(TransportErrorCode(0x77).to_string(), "error 0x77");
+    }
+}

@@ -3,6 +3,7 @@
 //! One table says for each parameter its ID, type, default and bounds; decoding, encoding and the
 //! struct are made from it. Parameters whose type is not an integer follow by hand.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
 use crate::{ConnectionId, DecodeError, Reader, ResetToken, Role, VarInt};
@@ -178,17 +179,12 @@ impl TransportParameters {
     /// value out of bounds, or a client that sends a server's parameter.
     pub fn decode(bytes: &[u8], sender: Role) -> Result<Self, DecodeError> {
         let mut parameters = Self::default();
-        let mut seen = Vec::new();
+        let mut seen = BTreeSet::new();
         let mut reader = Reader::new(bytes);
         while !reader.is_empty() {
             let (id, value) = (reader.varint()?, reader.length_prefixed()?);
-            if seen.contains(&id) {
+            if !seen.insert(id) {
                 return Err(DecodeError::Malformed("transport parameter sent twice"));
-            }
-            // An attacker could send thousands of different unknown parameters; remembering 64
-            // finds every honest mistake.
-            if seen.len() < 64 || id <= RETRY_SOURCE_CONNECTION_ID {
-                seen.push(id);
             }
             if !parameters.decode_integer(id, value)? {
                 parameters.decode_other(id, value, sender)?;

@@ -26,3 +26,25 @@ impl std::fmt::Debug for Version {
         write!(f, "{:#010x}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_and_the_reserved() {
+        for (version, supported, reserved) in [
+            (0, false, false),
+            (1, true, false),
+            (2, false, false),
+            (0x6b33_43cf, false, false),
+            (0x0a0a_0a0a, false, true),
+            (0xfafa_fafa, false, true),
+            (0x1a2a_3a4a, false, true),
+            (0x1a2a_3a4b, false, false),
+        ] {
+            let version = Version(version);
+            assert_eq!((version.is_supported(), version.is_reserved()), (supported, reserved), "{version:?}");
+        }
+    }
+}

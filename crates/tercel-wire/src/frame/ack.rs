@@ -123,3 +123,6 @@ pub fn encode_ack(
     write_ecn(writer, ecn);
     true
 }
+
+#[cfg(test)]
+mod tests;

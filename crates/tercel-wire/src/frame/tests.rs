@@ -8,7 +8,8 @@ use crate::{DecodeError, EncryptionLevel, Reader, Role, VarInt, Writer};
 
 /// A frame of every type, with the columns "Pkts" and "Spec" of Table 3: where it may be, N for not
 /// ack-eliciting, C for not in flight, P for probing. The RFC's text (section 12.5) takes
-/// RETIRE_CONNECTION_ID out of 0-RTT packets again.
+/// RETIRE_CONNECTION_ID out of 0-RTT packets again, and that of RFC 9002 (section 2) counts only
+/// ack-eliciting packets and PADDING as in flight, so that CONNECTION_CLOSE has a C as well.
 const TABLE: &[(&[u8], &str, &str)] = &[
     (&[0x00], "IH01", "NP"),
     (&[0x01], "IH01", ""),

@@ -28,3 +28,6 @@ pub(crate) fn expand(truncated: u32, len: usize, largest_received: Option<u64>) 
         candidate
     }
 }
+
+#[cfg(test)]
+mod tests;

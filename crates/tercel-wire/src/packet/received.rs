@@ -176,3 +176,6 @@ impl Sealed {
         Some(Opened { header: self.header, number: self.number, payload: self.packet.freeze(), reserved_bits })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,11 +123,42 @@ fn unknown_parameters_are_ignored_unless_they_come_twice() {
         assert_eq!(both(&[&bytes[..], &bytes].concat()), [false; 2], "{id:#x} twice");
         assert_eq!(both(&[&bytes[..], &integer(0x04, 5)].concat()), [true; 2]);
     }
+    // However many unknown ones come before.
+    let many: Vec<u8> = (0..500).flat_map(|n| parameter(31 * n + 27, &[])).collect();
+    assert_eq!(both(&many), [true; 2]);
+    for id in [0x20, 0x2ab2, 27, 27 + 31 * 400, 0x7157] {
+        let value: &[u8] = if id == 0x20 { &[5] } else { &[] };
+        let again = [&many[..], &parameter(id, value), &parameter(id, value)].concat();
+        assert_eq!(both(&again), [false; 2], "{id:#x} twice behind many");
+    }
     // A reserved parameter is added on request (section 18.1).
     let greased = TransportParameters::default().encode(Some((u32::MAX, b"grease")));
     let (id, len) = (31 * u64::from(u32::MAX) + 27, greased.len());
     assert_eq!(greased, parameter(id, b"grease"));
     assert_eq!(len, 8 + 1 + 6);
+}
+
+#[test]
+fn the_client_of_rfc_9001_appendix_a2() {
+    let bytes = [
+        &[0x04, 8][..],
+        &[0xff; 8],
+        &[0x05, 4, 0x80, 0, 0xff, 0xff, 0x07, 4, 0x80, 0, 0xff, 0xff, 0x08, 1, 0x10, 0x01, 4, 0x80, 0, 0x75, 0x30],
+        &[0x09, 1, 0x10, 0x0f, 8, 0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08, 0x06, 4, 0x80, 0, 0xff, 0xff],
+    ]
+    .concat();
+    let expected = TransportParameters {
+        initial_max_data: VarInt::MAX.into_inner(),
+        initial_max_stream_data_bidi_local: 65_535,
+        initial_max_stream_data_bidi_remote: 65_535,
+        initial_max_stream_data_uni: 65_535,
+        initial_max_streams_bidi: 16,
+        initial_max_streams_uni: 16,
+        max_idle_timeout: 30_000,
+        initial_source_connection_id: ConnectionId::new(&[0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08]).ok(),
+        ..TransportParameters::default()
+    };
+    assert_eq!(TransportParameters::decode(&bytes, Role::Client), Ok(expected));
 }
 
 proptest! {
