@@ -14,6 +14,7 @@ pub mod random;
 
 pub mod runner;
 pub mod scenario;
+pub mod workers;
 pub mod world;
 
 pub use random::Random;

@@ -109,7 +109,9 @@ impl Connection {
         self.submit(ConnectionOperation::UpdateKeys)
     }
 
-    /// Client: moves the connection to a new socket bound to `local` (port 0 for any port).
+    /// Client: moves the connection to a new socket bound to `local` (port 0 for any port), as soon as
+    /// the handshake is confirmed: a server hears nothing from elsewhere before (RFC 9000 section 9).
+    /// At a server it does nothing, and is an error from the connection's own handlers.
     ///
     /// # Errors
     /// [`Error::Io`] if the socket cannot be opened, [`Error::ConnectionClosed`] if the connection is

@@ -36,12 +36,12 @@ impl Connection {
     fn switch(&mut self, now: Time, address: PathAddress, amplification: AntiAmplification) {
         let id = self.paths.take_id();
         let old_address = self.paths.active.address;
-        let same_host = old_address.remote.ip() == address.remote.ip();
+        // Section 9.4: where only the peer's port changed the path is most likely the same.
+        let same_host = self.role == Role::Server && old_address.remote.ip() == address.remote.ip();
         let mut path = Path::new(id, address, &self.config, amplification);
         let max = u16::try_from(self.peer_parameters.max_udp_payload_size).unwrap_or(u16::MAX);
         path.mtu.set_peer_max(max);
         if same_host {
-            // Another port of the same host is most likely a NAT's doing (section 9.4).
             path.mtu = self.paths.active.mtu.clone();
         }
         path.ecn = self.paths.active.ecn.clone();
@@ -140,6 +140,17 @@ impl Connection {
         self.switch(now, address, AntiAmplification::Validated);
         self.ping_due = true;
         Ok(())
+    }
+
+    /// See [`Connection::local_address_changed`].
+    pub(super) fn leave_local_address(&mut self, now: Time) {
+        if self.role == Role::Client && self.is_confirmed() {
+            let remote = self.paths.active.address.remote;
+            self.switch(now, PathAddress { remote, local: None }, AntiAmplification::Validated);
+            // There is no way back to the old one.
+            self.paths.previous = None;
+        }
+        self.ping_due = true;
     }
 
     /// Client: the server would rather be reached elsewhere (section 9.6): tries that path, and

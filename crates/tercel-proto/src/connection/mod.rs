@@ -524,11 +524,12 @@ impl Connection {
         self.begin_migration(now, path)
     }
 
-    /// The socket was rebound to another local port or address: a PING lets the peer learn of it
-    /// soon.
-    pub const fn local_address_changed(&mut self) {
-        self.paths.active.address.local = None;
-        self.ping_due = true;
+    /// Client: from now on everything leaves from another local port or address. That is a new path:
+    /// it gets a connection ID of its own, is measured anew, and validated (RFC 9000 section 9). A
+    /// PING lets the server learn of it soon. Only for a confirmed handshake: before, the server
+    /// hears nothing from elsewhere.
+    pub fn local_address_changed(&mut self, now: Time) {
+        self.leave_local_address(now);
     }
 
     // Looking.
@@ -546,6 +547,11 @@ impl Connection {
     /// Whether the handshake is not complete.
     pub const fn is_handshaking(&self) -> bool {
         !self.is_complete()
+    }
+
+    /// Whether the handshake is confirmed (RFC 9001 section 4.1.2), and the connection not over.
+    pub fn is_confirmed(&self) -> bool {
+        self.phase.is_alive() && self.handshake.state == HandshakeState::Confirmed
     }
 
     /// Why the connection ended, if it did.

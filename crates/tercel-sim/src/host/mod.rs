@@ -8,7 +8,7 @@
 mod application;
 mod grammar;
 mod lines;
-mod pattern;
+pub(crate) mod pattern;
 mod peer;
 
 use std::collections::BTreeMap;

@@ -21,13 +21,13 @@ fn position(id: StreamId, offset: u64) -> usize {
 }
 
 /// Up to `max` bytes (more than none) of the stream from `offset` on. Nothing is copied.
-pub(super) fn bytes(id: StreamId, offset: u64, max: usize) -> Bytes {
+pub(crate) fn bytes(id: StreamId, offset: u64, max: usize) -> Bytes {
     let start = position(id, offset);
     TABLE.slice(start..PERIOD.min(start + max))
 }
 
 /// Whether `data` is what belongs there.
-pub(super) fn matches(id: StreamId, mut offset: u64, mut data: &[u8]) -> bool {
+pub(crate) fn matches(id: StreamId, mut offset: u64, mut data: &[u8]) -> bool {
     while !data.is_empty() {
         let expected = bytes(id, offset, data.len());
         let (now, later) = data.split_at(expected.len());

@@ -51,7 +51,7 @@ pub fn by_name(name: &str) -> Option<Scenario> {
 
 const MS: Duration = Duration::from_millis(1);
 
-fn transport(random: &mut Random) -> TransportConfig {
+pub(crate) fn transport(random: &mut Random) -> TransportConfig {
     TransportConfig {
         congestion: random.one_of(&[CongestionAlgorithm::Cubic, CongestionAlgorithm::NewReno]),
         pacing: random.chance(0.8),
@@ -66,7 +66,7 @@ fn transport(random: &mut Random) -> TransportConfig {
     }
 }
 
-fn line(random: &mut Random, delay: Duration) -> Vec<Box<dyn Node>> {
+pub(crate) fn line(random: &mut Random, delay: Duration) -> Vec<Box<dyn Node>> {
     let mut nodes: Vec<Box<dyn Node>> = Vec::new();
     if random.chance(0.6) {
         let rate = random.within(100..=2_000) * 1_000;

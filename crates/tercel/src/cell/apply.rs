@@ -8,10 +8,10 @@ use bytes::Bytes;
 use tercel_proto::connection::ServerAccept;
 use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::error::ApiMisuse;
-use tercel_wire::{ApplicationErrorCode, StreamId, TransportErrorCode};
+use tercel_wire::{ApplicationErrorCode, Role, StreamId, TransportErrorCode};
 
 use super::streams::{Entry, Listening, Note, Pending, ReceivePart, SendPart, StreamKey};
-use super::{Core, Happening, StreamShared, index};
+use super::{Core, Happening, Rebinding, StreamShared, index};
 use crate::connection::Inspect;
 use crate::operation::{ConnectionOperation, Operation, Promise, StreamOperation};
 use crate::status::Error;
@@ -97,11 +97,12 @@ impl Core {
             }
             ConnectionOperation::Ping => self.proto.ping(),
             ConnectionOperation::UpdateKeys => self.proto.update_keys()?,
+            ConnectionOperation::Rebind { .. } if self.role == Role::Server => {
+                return Err(ApiMisuse::WrongRole.into());
+            }
             ConnectionOperation::Rebind { binding, socket, address } => {
-                self.binding = binding;
-                self.socket = socket;
-                self.shared.facts().local = address;
-                self.proto.local_address_changed();
+                self.rebinding = Some(Rebinding { binding, socket, address });
+                self.rebind();
             }
             ConnectionOperation::Inspect(look) => {
                 if current::guard(|| look(&Inspect { proto: &self.proto })).is_err() {
@@ -119,6 +120,19 @@ impl Core {
             ConnectionOperation::Dropped => self.close(ApplicationErrorCode::default(), Bytes::new()),
         }
         Ok(())
+    }
+
+    /// Moves to another socket, once the handshake is confirmed: a server hears nothing from elsewhere
+    /// before (RFC 9000 section 9).
+    pub(super) fn rebind(&mut self) {
+        if self.proto.is_confirmed()
+            && let Some(Rebinding { binding, socket, address }) = self.rebinding.take()
+        {
+            self.binding = binding;
+            self.socket = socket;
+            self.shared.facts().local = address;
+            self.proto.local_address_changed(self.now);
+        }
     }
 
     pub(super) fn close(&mut self, code: ApplicationErrorCode, reason: Bytes) {
@@ -249,7 +263,7 @@ impl Core {
     fn start(&mut self, key: StreamKey) {
         let Some(direction) = self.streams.get(key).map(|entry| entry.shared.direction) else { return };
         if self.is_closing() {
-            self.never_starts(key);
+            self.wind_up(key);
         } else if !self.streams.opening[index(direction)].is_empty() || !self.try_start(key) {
             self.streams.opening[index(direction)].push_back(key);
         }
@@ -279,7 +293,7 @@ impl Core {
             }
             Err(ApiMisuse::StreamLimit | ApiMisuse::TooEarly) => false,
             Err(_) => {
-                self.never_starts(key);
+                self.wind_up(key);
                 true
             }
         }
@@ -306,19 +320,18 @@ impl Core {
         }
     }
 
-    fn never_starts(&mut self, key: StreamKey) {
-        self.note(key, Note::Started(Err(self.shared.closed())));
-        self.wind_up(key);
-    }
-
-    /// The stream is over: cancels what waits and tells its last events.
+    /// The stream is over, or never starts: cancels what waits and tells its last events.
     pub(super) fn wind_up(&mut self, key: StreamKey) {
         let Some(entry) = self.streams.get(key).filter(|entry| !entry.over) else { return };
         entry.over = true;
         entry.receive = ReceivePart::Done;
         entry.readable = false;
         entry.shared.receive_closed.store(true, Ordering::Relaxed);
-        if entry.send != SendPart::Done {
+        let (send, never_started) = (entry.send, entry.id.is_none());
+        if never_started {
+            self.note(key, Note::Started(Err(self.shared.closed())));
+        }
+        if send != SendPart::Done {
             self.abort_sends(key);
             self.send_shut_down(key, false);
         }

@@ -86,13 +86,21 @@ fn transport_event(core: Box<Core>, event: Event, floor: &mut Floor) -> Box<Core
         Event::ClientHello(hello) => client_hello(core, hello.server_name, hello.alpn, floor),
         Event::Certificate(presented) => certificate(core, presented),
         Event::Connected(connected) => connected_event(core, &connected),
-        Event::Confirmed => tell(core, ConnectionEvent::HandshakeConfirmed),
+        Event::Confirmed => {
+            let mut core = tell(core, ConnectionEvent::HandshakeConfirmed);
+            core.rebind();
+            core
+        }
         Event::EarlyDataRejected => tell(core, ConnectionEvent::EarlyDataRejected),
         Event::Stream(event) => stream_event(core, event),
         Event::Datagram(event) => datagram_event(core, event),
         Event::PathChanged(path) => {
-            core.shared.facts().remote = path.remote;
-            tell(core, ConnectionEvent::PeerAddressChanged(path.remote))
+            let before = std::mem::replace(&mut core.shared.facts().remote, path.remote);
+            match before == path.remote {
+                // Another local address.
+                true => core,
+                false => tell(core, ConnectionEvent::PeerAddressChanged(path.remote)),
+            }
         }
         Event::NewToken(token) => tell(core, ConnectionEvent::NewToken(&token)),
         Event::Closing(reason) => begin_closing(core, reason),

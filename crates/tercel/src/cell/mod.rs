@@ -63,6 +63,13 @@ enum Happening {
     Complete,
 }
 
+/// A socket to move to.
+struct Rebinding {
+    binding: Arc<Binding>,
+    socket: SocketId,
+    address: SocketAddr,
+}
+
 /// A connection inside its worker.
 pub(crate) struct Core {
     proto: proto::Connection,
@@ -91,6 +98,8 @@ pub(crate) struct Core {
     operations_wait: bool,
     socket: SocketId,
     binding: Arc<Binding>,
+    /// Where it is to move as soon as it may.
+    rebinding: Option<Rebinding>,
     /// How many datagrams a batch may have.
     batch: usize,
     routes: Vec<RouteChange>,
@@ -141,6 +150,7 @@ impl Core {
             operations_wait: false,
             socket: start.socket,
             binding: start.binding,
+            rebinding: None,
             batch: batch_of(&start.transport),
             routes: Vec::new(),
             deadline: None,

@@ -353,6 +353,44 @@ fn a_handler_that_panics_ends_its_connection_alone() {
 }
 
 #[test]
+fn a_stream_that_never_starts_is_told_so_before_it_ends() {
+    let mut world = World::new(TransportConfig::default());
+    let (connection, events) = world.connect();
+    let (tell, told) = mpsc::channel();
+    let handler =
+        move |_: &Stream, event: StreamEvent<'_>| {
+            let text = format!("{event:?}");
+            drop(tell.send(
+                text.split(['(', ' ']).next().unwrap().to_owned() + if text.contains("Err(") { " Err" } else { "" },
+            ));
+        };
+    let stream = connection.open_stream(Direction::Bidirectional, handler).unwrap();
+    stream.send(Bytes::from_static(b"in vain"), true, 7).unwrap();
+    // Nobody listens.
+    world.run_until(|| heard(&events, "ShutdownComplete"));
+    let told: Vec<String> = told.try_iter().collect();
+    assert_eq!(told, ["Started Err", "SendComplete", "SendShutdownComplete", "ShutdownComplete"]);
+}
+
+#[test]
+fn a_move_before_the_handshake_is_confirmed_waits_for_it() {
+    let mut world = World::new(TransportConfig::default());
+    world.serve(|_, _| {});
+    let (connection, events) = world.connect();
+    world.step();
+    let before = connection.local_address();
+    connection.rebind(SocketAddr::from(([0; 4], 0))).unwrap();
+    world.run_until(|| {
+        assert_eq!(connection.local_address(), before);
+        heard(&events, "Connected")
+    });
+    world.run_until(|| connection.local_address() != before);
+    world.run_until(|| connection.stats().handshake.is_some());
+    world.run(Duration::from_secs(2));
+    assert!(connection.close_reason().is_none());
+}
+
+#[test]
 fn dropping_the_registration_ends_everything() {
     let mut world = World::new(TransportConfig::default());
     world.serve(|_, _| {});
