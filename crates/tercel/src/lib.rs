@@ -78,3 +78,8 @@ pub use tercel_wire::{ApplicationErrorCode, Direction, Role, StreamId, Transport
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// So does that in the guide to verdicts.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/verdicts.md")]
+struct Verdicts;

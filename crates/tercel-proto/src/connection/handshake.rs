@@ -449,7 +449,10 @@ impl Connection {
             config.handshake_timeout,
             config.keep_alive,
         );
+        let path = &mut self.paths.active;
+        *path = crate::path::Path::new(path.id, path.address, &config, path.amplification);
         self.recovery.configure(&config);
+        self.recovery.mtu_changed(self.paths.active.mtu.current());
         self.config = config;
     }
 }

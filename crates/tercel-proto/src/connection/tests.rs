@@ -34,6 +34,8 @@ struct Pair {
     server_config: Arc<rustls::ServerConfig>,
     client_config: Arc<rustls::ClientConfig>,
     transport: Arc<TransportConfig>,
+    /// What the server decides on once it has seen the ClientHello.
+    accept_with: Option<Arc<TransportConfig>>,
     to_server: VecDeque<(Time, Vec<u8>, PathAddress)>,
     to_client: VecDeque<(Time, Vec<u8>, PathAddress)>,
     client_events: Vec<Event>,
@@ -109,6 +111,7 @@ impl Pair {
             server_config,
             client_config,
             transport,
+            accept_with: None,
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
             client_events: Vec::new(),
@@ -134,7 +137,7 @@ impl Pair {
                 assert_eq!(hello.alpn, [b"test".to_vec()]);
                 let accept = ServerAccept {
                     tls: self.server_config.clone(),
-                    transport: None,
+                    transport: self.accept_with.clone(),
                     new_token: Bytes::from_static(b"t"),
                 };
                 connection.accept(self.now, accept).unwrap();
@@ -499,4 +502,15 @@ fn what_an_attacker_can_make_us_send_is_bounded() {
     }
     let stats = pair.server().stats();
     assert!(stats.bytes_sent <= 3 * stats.bytes_received, "{stats:?}");
+}
+
+/// What a server decides on after the ClientHello holds for the path as well.
+#[test]
+fn the_accepted_settings_hold() {
+    let mut pair = Pair::new(TransportConfig { max_mtu: 1472, ..TransportConfig::default() });
+    pair.accept_with =
+        Some(Arc::new(TransportConfig { initial_mtu: 1250, max_mtu: 1250, ..TransportConfig::default() }));
+    pair.connect();
+    pair.upload(100_000);
+    assert_eq!(pair.server().stats().mtu, 1250);
 }

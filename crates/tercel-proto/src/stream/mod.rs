@@ -106,11 +106,17 @@ pub struct Streams {
     /// unable to raise it before.
     repeats: Schedule,
     schedule: Schedule,
+    /// How many bytes the stream whose turn it is may still send before the next has its turn.
+    turn_left: u64,
     /// Streams with a control frame to say.
     control: BTreeSet<StreamId>,
     events: VecDeque<StreamEvent>,
     retransmitted: u64,
 }
+
+/// How many bytes a stream sends in its turn: enough that sender, receiver and the receiver's
+/// application do more than a packet's worth of work on it before they go on to the next.
+const TURN: u64 = 16 << 10;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct PeerLimits {
@@ -134,6 +140,7 @@ impl Streams {
             peer_limits: PeerLimits::default(),
             repeats: Schedule::default(),
             schedule: Schedule::default(),
+            turn_left: TURN,
             control: BTreeSet::new(),
             events: VecDeque::new(),
             retransmitted: 0,
@@ -469,9 +476,13 @@ impl Streams {
         };
         let written = send.write_new(id, sink, credit);
         self.send_limit.use_up(written.bytes);
+        self.turn_left = self.turn_left.saturating_sub(written.bytes);
+        if written.next != send::Next::Full && (written.next != send::Next::More || self.turn_left == 0) {
+            self.turn_left = TURN;
+        }
         match written.next {
-            send::Next::More => self.schedule.rotate(),
-            send::Next::Full => {}
+            send::Next::More if self.turn_left == TURN => self.schedule.rotate(),
+            send::Next::More | send::Next::Full => {}
             send::Next::Nothing => self.schedule.remove_first(),
             send::Next::StreamBlocked => {
                 self.schedule.remove_first();

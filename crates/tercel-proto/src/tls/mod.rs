@@ -235,7 +235,7 @@ impl Handshake {
             if len > MAX_MESSAGE {
                 return Err(tls_error(alert::DECODE_ERROR, "handshake message too long"));
             }
-            if body.len() < len || (ty == message::FINISHED && self.gate != Gate::Open) {
+            if body.len() < len || (ty == message::FINISHED && self.must_wait(body.len() > len)?) {
                 break;
             }
             let rest = self.partial.split_off(4 + len);
@@ -251,6 +251,17 @@ impl Handshake {
             }
         }
         Ok(())
+    }
+
+    /// Whether the peer's Finished waits. It is the last of its level: whoever sends more behind it
+    /// must not fill memory until there is a verdict.
+    fn must_wait(&self, more_behind: bool) -> Result<bool, Violation> {
+        match self.gate {
+            Gate::Open => Ok(false),
+            Gate::Closed => Err(tls_error(alert::UNEXPECTED_MESSAGE, "Finished before the certificate was proved")),
+            Gate::Awaiting if more_behind => Err(tls_error(alert::UNEXPECTED_MESSAGE, "data behind Finished")),
+            Gate::Awaiting => Ok(true),
+        }
     }
 
     /// The gate closes as soon as TLS has taken what it would not judge.
@@ -345,3 +356,6 @@ impl Handshake {
 pub(crate) const fn tls_error(alert: u8, reason: &'static str) -> Violation {
     Violation::new(TransportErrorCode::crypto(alert), reason)
 }
+
+#[cfg(test)]
+mod tests;
