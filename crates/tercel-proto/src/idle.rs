@@ -52,6 +52,11 @@ impl Idle {
         };
     }
 
+    /// How long the two ends bear silence; zero for ever.
+    pub const fn timeout_of_both(&self) -> Duration {
+        self.timeout
+    }
+
     /// When the handshake has taken too long.
     pub const fn handshake_deadline(&self) -> Option<Time> {
         self.handshake_deadline

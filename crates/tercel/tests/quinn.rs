@@ -355,16 +355,27 @@ async fn forward(to: tokio::sync::watch::Receiver<SocketAddr>) -> SocketAddr {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_forgot_says_so_by_a_stateless_reset() {
-    // A Tercel server forgets its quinn client.
-    let pair = from_quinn().await;
-    quinn_sends(&pair.client, &pair.server, &pattern(10_000)).await;
-    pair.server.handle().close_silently();
-    pair.server.closed().await;
+    // A Tercel server is replaced by one that knows nothing but the secret.
+    let certificate = Certificate::new("localhost");
+    let [first, second] = [0; 2].map(|_| {
+        let mut config = RegistrationConfig::default();
+        config.secret = Some([7; 32]);
+        let registration = Registration::new(config).unwrap();
+        Endpoint::of(registration).listen(&tercel_server(&certificate), local()).unwrap()
+    });
+    let (to, turn) = tokio::sync::watch::channel(first.local_address().unwrap());
+    let quinn = quinn_client(quinn_client_tls(&certificate));
+    let connecting = quinn.connect(forward(turn).await, "localhost").unwrap();
+    let accepting = async { first.accept().await.unwrap().accept().unwrap().await.unwrap() };
+    let (client, server) = soon("the handshake", async { tokio::join!(connecting, accepting) }).await;
+    let client = client.unwrap();
+    quinn_sends(&client, &server, &pattern(10_000)).await;
+    to.send(second.local_address().unwrap()).unwrap();
     let begun = Instant::now();
     let sending = async {
-        let mut stream = pair.client.open_uni().await.unwrap();
+        let mut stream = client.open_uni().await.unwrap();
         let _ = stream.write_all(&pattern(100_000)).await;
-        pair.client.closed().await
+        client.closed().await
     };
     assert_eq!(soon("a reset for quinn", sending).await, quinn::ConnectionError::Reset);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());

@@ -141,6 +141,19 @@ impl Connection {
         }
     }
 
+    /// Ends for the application; hears out what the peer still sends, and says nothing.
+    pub(super) fn vanish(&mut self, now: Time) {
+        match &self.phase {
+            Phase::Alive => {
+                let patience = self.idle.timeout_of_both().max(3 * self.recovery.pto(SpaceId::Data));
+                self.phase = Phase::Draining { until: now + patience };
+                self.on_ending(CloseReason::Silent);
+            }
+            Phase::Closing(closing) => self.phase = Phase::Draining { until: closing.until() },
+            Phase::Draining { .. } | Phase::Closed => {}
+        }
+    }
+
     /// Ends at once, without a word.
     pub(super) fn end(&mut self, reason: CloseReason) {
         if matches!(self.phase, Phase::Closed) {

@@ -488,9 +488,10 @@ impl Connection {
         self.begin_close(now, Farewell::Application { code, reason }, CloseReason::LocalApplication { code });
     }
 
-    /// Ends without a word to the peer.
-    pub fn close_silently(&mut self) {
-        self.end(CloseReason::Silent);
+    /// Ends without a word to the peer. What it still sends is taken in silence until it must have
+    /// given up; so nobody answers it with a stateless reset.
+    pub fn close_silently(&mut self, now: Time) {
+        self.vanish(now);
     }
 
     /// Sends a PING, to see whether the peer is there.

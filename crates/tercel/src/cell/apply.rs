@@ -89,7 +89,7 @@ impl Core {
             }
             ConnectionOperation::CloseSilently => {
                 self.shared.note_close_called();
-                self.proto.close_silently();
+                self.proto.close_silently(self.now);
             }
             ConnectionOperation::Verdict(verdict) => {
                 self.question = None;

@@ -419,7 +419,12 @@ fn begin_closing(mut core: Box<Core>, reason: CloseReason) -> Box<Core> {
     }
     match &reason {
         // The end of our own close is the end of the protocol: the peer may not have heard of it yet.
-        CloseReason::LocalApplication { .. } | CloseReason::Silent => core,
+        CloseReason::LocalApplication { .. } => core,
+        // Nobody is to hear of it.
+        CloseReason::Silent => {
+            core.happened.push_back(Happening::Complete);
+            core
+        }
         CloseReason::PeerApplication { code, reason } => {
             core.happened.push_back(Happening::Complete);
             tell(core, ConnectionEvent::ShutdownInitiatedByPeer { code: *code, reason })
