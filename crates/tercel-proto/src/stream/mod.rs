@@ -158,9 +158,7 @@ impl Streams {
         self.send_limit.raise(parameters.initial_max_data);
         let limits = [parameters.initial_max_streams_bidi, parameters.initial_max_streams_uni];
         for (direction, limit) in Direction::ALL.into_iter().zip(limits) {
-            if self.local[direction as usize].raise(limit) {
-                self.events.push_back(StreamEvent::Available(direction));
-            }
+            self.on_max_streams(direction, limit);
         }
         let ids: Vec<StreamId> = self.streams.keys().copied().collect();
         for id in ids {
@@ -177,11 +175,16 @@ impl Streams {
     pub fn early_data_rejected(&mut self) {
         self.send_limit = SendLimit::default();
         self.local.iter_mut().for_each(LocalIds::forget_limit);
+        // Under the limits that hold, some of the streams may have to wait.
+        (self.repeats, self.schedule) = (Schedule::default(), Schedule::default());
         for (id, stream) in &mut self.streams {
             if let Some(send) = &mut stream.send {
                 send.rewind();
-                self.control.insert(*id);
             }
+            if let Some(recv) = &mut stream.recv {
+                recv.stop_lost();
+            }
+            self.control.insert(*id);
         }
     }
 
@@ -373,10 +376,13 @@ impl Streams {
 
     /// A MAX_STREAMS frame.
     pub fn on_max_streams(&mut self, direction: Direction, maximum: u64) {
+        let held: Vec<StreamId> = self.streams.keys().copied().filter(|id| self.is_held_back(*id)).collect();
         if self.local[direction as usize].raise(maximum) {
             self.events.push_back(StreamEvent::Available(direction));
-            let held: Vec<StreamId> = self.streams.keys().filter(|id| id.initiator() == self.role).copied().collect();
-            held.into_iter().for_each(|id| self.reschedule(id));
+            for id in held {
+                self.control.insert(id);
+                self.reschedule(id);
+            }
         }
     }
 
@@ -411,9 +417,9 @@ impl Streams {
         self.write_limits(sink);
         while let Some(id) = self.control.first().copied() {
             let held = self.is_held_back(id);
-            if let Some(stream) = self.streams.get_mut(&id) {
+            if let Some(stream) = self.streams.get_mut(&id).filter(|_| !held) {
                 let said = stream.recv.as_mut().is_none_or(|recv| recv.write_control(id, sink))
-                    && stream.send.as_mut().is_none_or(|send| held || send.write_control(id, sink));
+                    && stream.send.as_mut().is_none_or(|send| send.write_control(id, sink));
                 if !said {
                     return;
                 }
