@@ -18,6 +18,7 @@ pub mod idle;
 pub mod keys;
 pub mod path;
 pub mod ranges;
+mod reassembly;
 pub mod recovery;
 pub mod space;
 pub mod stateless;

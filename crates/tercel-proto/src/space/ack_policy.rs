@@ -172,4 +172,76 @@ mod tests {
         assert_eq!((ack.largest, ack.delay, ack.ecn.unwrap().ect0), (4, 100, 1));
         assert_eq!(acks.urgency(now), Urgency::None);
     }
+
+    /// Receives packets as a space does.
+    fn receive(acks: &mut AckPolicy, received: &mut Received, now: Time, number: u64, ack_eliciting: bool) {
+        let before = received.largest();
+        received.insert(number);
+        acks.on_packet(now, number, ack_eliciting, Ecn::NotEct, before, received.has_gaps());
+    }
+
+    /// Section 13.2.1: within max_ack_delay of the first that waits, however many come that elicit
+    /// nothing, and however late the next.
+    #[test]
+    fn an_acknowledgement_is_never_put_off() {
+        let (mut acks, mut received) = (AckPolicy::new(10, DELAY), Received::default());
+        let at = |ms| Time::ZERO + Duration::from_millis(ms);
+        receive(&mut acks, &mut received, at(0), 0, false);
+        assert_eq!((acks.urgency(at(100)), acks.next_timeout()), (Urgency::None, None));
+        receive(&mut acks, &mut received, at(1), 1, true);
+        for (ms, number) in (2..9).zip(2..) {
+            receive(&mut acks, &mut received, at(ms), number, number % 2 == 0);
+            assert_eq!(acks.next_timeout(), Some(at(26)));
+            assert_eq!(acks.urgency(at(25)), Urgency::By(at(26)));
+            assert_eq!(acks.urgency(at(26)), Urgency::Now);
+        }
+        let mut bytes = [0; 64];
+        assert_eq!(acks.write(at(9), &received, 3, &mut Writer::new(&mut bytes)), Some(8));
+        assert_eq!((acks.urgency(at(100)), acks.next_timeout()), (Urgency::None, None));
+    }
+
+    #[test]
+    fn the_threshold_counts_since_the_last_frame() {
+        for threshold in 1..5 {
+            let (mut acks, mut received) = (AckPolicy::new(threshold, DELAY), Received::default());
+            let mut number = 0;
+            for _ in 0..3 {
+                for count in 1..=threshold {
+                    receive(&mut acks, &mut received, Time::ZERO, number, true);
+                    number += 1;
+                    assert_eq!(acks.urgency(Time::ZERO) == Urgency::Now, count == threshold);
+                }
+                let mut bytes = [0; 64];
+                assert!(acks.write(Time::ZERO, &received, 3, &mut Writer::new(&mut [0; 2])).is_none());
+                assert_eq!(acks.urgency(Time::ZERO), Urgency::Now, "what does not fit is still due");
+                assert!(acks.write(Time::ZERO, &received, 3, &mut Writer::new(&mut bytes)).is_some());
+            }
+        }
+    }
+
+    /// Section 13.2.1: packets of the handshake are acknowledged at once.
+    #[test]
+    fn handshakes_do_not_wait() {
+        let (mut acks, mut received) = (AckPolicy::immediate(), Received::default());
+        receive(&mut acks, &mut received, Time::ZERO, 0, true);
+        assert_eq!(acks.urgency(Time::ZERO), Urgency::Now);
+    }
+
+    /// The delay is that of the largest number, not of what came later.
+    #[test]
+    fn the_delay_is_that_of_the_largest() {
+        let (mut acks, mut received) = (policy(), Received::default());
+        let at = |micros| Time::ZERO + Duration::from_micros(micros);
+        for (micros, number) in [(0, 3), (800, 5), (1600, 4), (2400, 0)] {
+            receive(&mut acks, &mut received, at(micros), number, true);
+        }
+        for (exponent, delay) in [(0, 2200), (3, 275), (10, 2)] {
+            let mut bytes = [0; 64];
+            let mut writer = Writer::new(&mut bytes);
+            acks.write(at(3000), &received, exponent, &mut writer);
+            let mut reader = tercel_wire::Reader::new(writer.written());
+            let Ok(tercel_wire::Frame::Ack(ack)) = tercel_wire::Frame::decode(&mut reader) else { panic!() };
+            assert_eq!((ack.largest, ack.delay, ack.ecn), (5, delay, None));
+        }
+    }
 }

@@ -1,15 +1,15 @@
 //! The CRYPTO stream of a space (RFC 9000 sections 7.5 and 19.6): what TLS has to say, until it is
 //! acknowledged, and what the peer's TLS says, in order.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use tercel_wire::{Frame, TransportErrorCode, VarInt};
 
 use crate::error::Violation;
 use crate::frames::{FrameSink, SentFrame};
 use crate::ranges::RangeSet;
+use crate::reassembly::Reassembly;
 
 /// TLS messages of one level, both ways.
 #[derive(Debug)]
@@ -31,19 +31,14 @@ struct Send {
 
 #[derive(Debug)]
 struct Receive {
-    /// The first byte not yet given to TLS.
-    next: u64,
-    waiting: BTreeMap<u64, Bytes>,
+    data: Reassembly,
     limit: usize,
 }
 
 impl CryptoStream {
     /// An empty stream. At most `limit` bytes may be received ahead of the next one in order.
-    pub const fn new(limit: usize) -> Self {
-        Self {
-            send: Send { data: Vec::new(), base: 0, next: 0, acked: RangeSet::new(), lost: RangeSet::new() },
-            receive: Receive { next: 0, waiting: BTreeMap::new(), limit },
-        }
+    pub fn new(limit: usize) -> Self {
+        Self { send: Send::default(), receive: Receive { data: Reassembly::default(), limit } }
     }
 
     /// Adds bytes to send.
@@ -97,43 +92,21 @@ impl CryptoStream {
     ///
     /// # Errors
     /// CRYPTO_BUFFER_EXCEEDED: it lies too far ahead.
-    pub fn receive(&mut self, offset: u64, mut data: Bytes) -> Result<(), Violation> {
+    pub fn receive(&mut self, offset: u64, data: Bytes) -> Result<(), Violation> {
         let receive = &mut self.receive;
-        let end = offset + data.len() as u64;
-        if end > receive.next + receive.limit as u64 {
-            return Err(Violation::new(
-                TransportErrorCode::CRYPTO_BUFFER_EXCEEDED,
-                "too much CRYPTO data out of order",
-            ));
+        let exceeded = |reason| Violation::new(TransportErrorCode::CRYPTO_BUFFER_EXCEEDED, reason);
+        if offset + data.len() as u64 > receive.data.read_offset() + receive.limit as u64 {
+            return Err(exceeded("too much CRYPTO data out of order"));
         }
-        if end <= receive.next {
-            return Ok(());
-        }
-        data.advance(receive.next.saturating_sub(offset) as usize);
-        let offset = offset.max(receive.next);
-        // Many tiny pieces would cost more than their bytes: keep the longest at each offset, and
-        // merge nothing, for the limit on offsets bounds their number too.
-        let known = receive.waiting.entry(offset).or_default();
-        if known.len() < data.len() {
-            // A copy: a small piece must not hold on to a whole receive buffer.
-            *known = Bytes::copy_from_slice(&data);
-        }
-        Ok(())
+        // What waits is copied, whatever its size: none of it may hold on to a receive buffer.
+        let early = offset > receive.data.contiguous();
+        let data = if early { Bytes::copy_from_slice(&data) } else { data };
+        receive.data.insert(offset, data).map_err(|_| exceeded("too many gaps in CRYPTO data"))
     }
 
     /// The next bytes in order, if they are there.
     pub fn read(&mut self) -> Option<Bytes> {
-        let receive = &mut self.receive;
-        loop {
-            let entry = receive.waiting.first_entry().filter(|entry| *entry.key() <= receive.next)?;
-            let (offset, mut data) = entry.remove_entry();
-            let old = (receive.next - offset) as usize;
-            if old < data.len() {
-                data.advance(old);
-                receive.next += data.len() as u64;
-                return Some(data);
-            }
-        }
+        self.receive.data.take(usize::MAX)
     }
 }
 
@@ -223,5 +196,80 @@ mod tests {
         assert!(stream.receive(0, Bytes::from_static(&[0; 50])).is_ok());
         assert_eq!((stream.read().unwrap().len(), stream.read().unwrap().len()), (50, 50));
         assert!(stream.receive(101, Bytes::from_static(&[0; 99])).is_ok());
+    }
+
+    /// RFC 9000 section 7.5: at least 4096 bytes must be taken, in whatever pieces they come.
+    #[test]
+    fn overlaps_and_tiny_pieces_are_taken() {
+        let message: Vec<u8> = (0..4096u32).map(|value| (value / 3) as u8).collect();
+        let piece = |from: usize, to: usize| Bytes::copy_from_slice(&message[from..to]);
+        let mut stream = CryptoStream::new(4096);
+        for at in (1..4096).step_by(2) {
+            stream.receive(at as u64, piece(at, at + 1)).unwrap();
+        }
+        for at in (0..4000).rev().step_by(97) {
+            stream.receive(at as u64, piece(at, at + 90)).unwrap();
+        }
+        stream.receive(0, piece(0, 4096)).unwrap();
+        stream.receive(0, piece(0, 4096)).unwrap();
+        assert_eq!(std::iter::from_fn(|| stream.read()).collect::<Vec<_>>().concat(), message);
+        stream.receive(0, piece(0, 4096)).unwrap();
+        assert!(stream.read().is_none(), "what was read is not read again");
+        assert!(stream.receive(4096 + 4096, Bytes::new()).is_ok());
+        assert!(stream.receive(4096 + 4096, Bytes::from_static(&[0])).is_err());
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_freed_and_never_sent_again() {
+        let mut stream = CryptoStream::new(0);
+        let message: Vec<u8> = (0..600u32).map(|value| value as u8).collect();
+        stream.send(&message);
+        let mut sent = Vec::new();
+        while stream.wants_to_send() {
+            sent.extend(packet(&mut stream, 104).1);
+        }
+        let ranges: Vec<(u64, u32)> = sent
+            .iter()
+            .map(|frame| if let SentFrame::Crypto { offset, len } = *frame { (offset, len) } else { panic!() })
+            .collect();
+        assert!(ranges.len() > 5);
+        // The second, then the first: both are freed; the first counts as lost too late.
+        stream.acked(ranges[1].0, ranges[1].1);
+        assert_eq!(stream.send.data.len(), 600);
+        stream.acked(ranges[0].0, ranges[0].1);
+        assert_eq!((stream.send.base, stream.send.data.len()), (ranges[2].0, 600 - ranges[2].0 as usize));
+        stream.lost(ranges[0].0, ranges[0].1);
+        assert!(!stream.wants_to_send());
+        // Everything again, as after a Retry or for a probe: without what was acknowledged.
+        stream.acked(ranges[4].0, ranges[4].1);
+        stream.resend_all();
+        let mut again = Vec::new();
+        while stream.wants_to_send() {
+            for (offset, data) in packet(&mut stream, 70).0 {
+                assert_eq!(data, message[offset as usize..offset as usize + data.len()]);
+                again.extend(offset..offset + data.len() as u64);
+            }
+        }
+        let missing = (ranges[2].0..ranges[4].0).chain(ranges[5].0..600);
+        assert!(again.into_iter().eq(missing));
+        for (offset, len) in ranges {
+            stream.acked(offset, len);
+            stream.acked(offset, len);
+        }
+        assert!(stream.send.data.is_empty() && !stream.wants_to_send());
+        stream.send(b"more");
+        assert_eq!(packet(&mut stream, 100).0, [(600, Bytes::from_static(b"more"))]);
+    }
+
+    #[test]
+    fn a_packet_without_room_loses_nothing() {
+        for room in 0..40 {
+            let mut stream = CryptoStream::new(0);
+            stream.send(b"a message of TLS");
+            let (first, _) = packet(&mut stream, room);
+            let (rest, _) = packet(&mut stream, 100);
+            let all: Vec<u8> = first.into_iter().chain(rest).flat_map(|(_, data)| data).collect();
+            assert_eq!(all, b"a message of TLS", "{room}");
+        }
     }
 }

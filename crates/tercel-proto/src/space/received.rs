@@ -62,7 +62,39 @@ impl Received {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Section 12.3: no packet is taken twice, whatever was forgotten; and ACK frames tell only of
+        /// what was received.
+        #[test]
+        fn nothing_is_taken_twice(steps in prop::collection::vec((0u64..400, 0u8..20), 0..500)) {
+            let (mut received, mut taken, mut told) = (Received::default(), BTreeSet::new(), 0);
+            for (number, what) in steps {
+                if what == 0 {
+                    told = told.max(number);
+                    received.forget_up_to(number);
+                    continue;
+                }
+                if !received.is_duplicate(number) {
+                    prop_assert!(taken.insert(number));
+                    received.insert(number);
+                }
+                prop_assert!(received.is_duplicate(number));
+                prop_assert_eq!(received.largest(), taken.last().copied());
+                prop_assert!(received.ranges().flatten().all(|number| taken.contains(&number)));
+                // With few gaps, only what was told is left out.
+                if received.ranges().count() < 30 && taken.len() < 60 {
+                    let acked: BTreeSet<u64> = received.ranges().flatten().collect();
+                    prop_assert!(taken.iter().all(|number| *number < told || acked.contains(number)));
+                }
+            }
+        }
+    }
 
     #[test]
     fn duplicates_are_known() {

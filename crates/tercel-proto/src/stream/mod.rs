@@ -7,7 +7,6 @@
 
 mod flow;
 mod id_limits;
-mod reassembly;
 mod recv;
 mod schedule;
 mod send;

@@ -7,9 +7,9 @@ use tercel_wire::{ApplicationErrorCode, Frame, StreamId, TransportErrorCode};
 
 use super::Read;
 use super::flow::{ReceiveWindow, Say};
-use super::reassembly::Reassembly;
 use crate::error::{ApiMisuse, Violation};
 use crate::frames::{FrameSink, SentFrame};
+use crate::reassembly::Reassembly;
 use crate::time::Time;
 
 /// The states of section 3.2.

@@ -1,0 +1,182 @@
+//! Received data in order, of STREAM and of CRYPTO frames. Data that is next in line is handed on as
+//! it lies in the packet; data that came too early waits. No byte is kept twice, however a peer
+//! repeats it, and small pieces are copied, so that none holds on to a large receive buffer.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{Buf as _, Bytes};
+use tercel_wire::TransportErrorCode;
+
+use crate::error::Violation;
+
+/// Pieces below this are copied.
+const SMALL: usize = 512;
+
+/// So many pieces may wait out of order. An honest peer whose window of 16 MiB is all in flight has
+/// fewer packets than that.
+const MAX_PIECES: usize = 16 << 10;
+
+#[derive(Debug, Default)]
+pub(crate) struct Reassembly {
+    /// In order, from `read`.
+    ready: VecDeque<Bytes>,
+    waiting: BTreeMap<u64, Bytes>,
+    /// The next byte that the application reads, and the first byte that is not `ready`.
+    read: u64,
+    next: u64,
+}
+
+impl Reassembly {
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// How many bytes from the start are there without a gap.
+    pub(crate) const fn contiguous(&self) -> u64 {
+        self.next
+    }
+
+    pub(crate) const fn read_offset(&self) -> u64 {
+        self.read
+    }
+
+    pub(crate) fn insert(&mut self, offset: u64, mut data: Bytes) -> Result<(), Violation> {
+        let end = offset + data.len() as u64;
+        if end <= self.next {
+            return Ok(());
+        }
+        if offset <= self.next {
+            data.advance((self.next - offset) as usize);
+            self.append(self.next, own_if_small(data));
+            while let Some(entry) = self.waiting.first_entry().filter(|entry| *entry.key() <= self.next) {
+                let (offset, data) = entry.remove_entry();
+                self.append(offset, data);
+            }
+            return Ok(());
+        }
+        self.wait(offset, &data);
+        match self.waiting.len() <= MAX_PIECES {
+            true => Ok(()),
+            false => Err(Violation::new(TransportErrorCode::INTERNAL_ERROR, "too many gaps in a stream")),
+        }
+    }
+
+    /// Keeps what of `data` fills gaps.
+    fn wait(&mut self, offset: u64, data: &Bytes) {
+        let end = offset + data.len() as u64;
+        let end_of = |(start, known): (&u64, &Bytes)| *start + known.len() as u64;
+        let mut at = self.waiting.range(..=offset).next_back().map_or(offset, |known| end_of(known).max(offset));
+        while at < end {
+            let known = self.waiting.range(at..end).next();
+            let gap = at..known.map_or(end, |(start, _)| *start);
+            at = known.map_or(end, end_of);
+            if !gap.is_empty() {
+                let piece = data.slice((gap.start - offset) as usize..(gap.end - offset) as usize);
+                self.waiting.insert(gap.start, own_if_small(piece));
+            }
+        }
+    }
+
+    /// Adds what of `data` is new; it begins at or before the next byte.
+    fn append(&mut self, offset: u64, mut data: Bytes) {
+        let old = self.next - offset;
+        if old < data.len() as u64 {
+            data.advance(old as usize);
+            self.next += data.len() as u64;
+            self.ready.push_back(data);
+        }
+    }
+
+    /// Takes the next bytes, at most `max`.
+    pub(crate) fn take(&mut self, max: usize) -> Option<Bytes> {
+        let first = self.ready.front_mut()?;
+        let data = if first.len() <= max { self.ready.pop_front()? } else { first.split_to(max) };
+        self.read += data.len() as u64;
+        Some(data)
+    }
+
+    /// Drops everything.
+    pub(crate) fn clear(&mut self) {
+        self.ready.clear();
+        self.waiting.clear();
+    }
+}
+
+fn own_if_small(data: Bytes) -> Bytes {
+    if data.len() < SMALL { Bytes::copy_from_slice(&data) } else { data }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes(from: u64, len: u64) -> Bytes {
+        (from..from + len).map(|at| (at * 7 + at / 256) as u8).collect()
+    }
+
+    impl Reassembly {
+        fn waiting_bytes(&self) -> u64 {
+            self.waiting.values().map(|data| data.len() as u64).sum()
+        }
+    }
+
+    proptest! {
+        /// Against the plainest model: which bytes were received.
+        #[test]
+        fn every_byte_comes_once_and_in_order(
+            pieces in prop::collection::vec((0u64..3000, 0u64..900, any::<bool>(), 1usize..2000), 0..60),
+        ) {
+            let (mut reassembly, mut model) = (Reassembly::default(), vec![false; 4000]);
+            let mut read = 0;
+            for (offset, len, reads, max) in pieces {
+                reassembly.insert(offset, bytes(offset, len)).unwrap();
+                model[offset as usize..(offset + len) as usize].fill(true);
+                let contiguous = model.iter().position(|received| !received).unwrap() as u64;
+                prop_assert_eq!(reassembly.contiguous(), contiguous);
+                let known = model.iter().filter(|received| **received).count() as u64;
+                prop_assert_eq!(reassembly.waiting_bytes(), known - contiguous, "no byte is kept twice");
+                while reads && let Some(data) = reassembly.take(max) {
+                    prop_assert!(!data.is_empty() && data.len() <= max);
+                    prop_assert_eq!(&data, &bytes(read, data.len() as u64));
+                    read += data.len() as u64;
+                    prop_assert_eq!(reassembly.read_offset(), read);
+                }
+                prop_assert_eq!(reassembly.has_ready(), read < contiguous);
+            }
+        }
+    }
+
+    #[test]
+    fn a_peer_that_repeats_itself_takes_no_more_memory() {
+        let mut reassembly = Reassembly::default();
+        for offset in 1..10_000 {
+            reassembly.insert(offset, bytes(offset, 1200)).unwrap();
+        }
+        assert_eq!(reassembly.waiting_bytes(), 9_999 + 1199);
+        reassembly.insert(0, bytes(0, 1)).unwrap();
+        assert_eq!(reassembly.contiguous(), 9_999 + 1200);
+    }
+
+    #[test]
+    fn gaps_are_bounded() {
+        let mut reassembly = Reassembly::default();
+        let refused = (1..).find(|gap| reassembly.insert(2 * gap, bytes(2 * gap, 1)).is_err());
+        assert_eq!(refused, Some(MAX_PIECES as u64 + 1));
+    }
+
+    #[test]
+    fn only_large_pieces_are_kept_as_they_lie() {
+        let packet = bytes(0, 1400);
+        let inside = |data: &Bytes| packet.as_ptr_range().contains(&data.as_ptr());
+        for (len, kept) in [(SMALL - 1, false), (SMALL, true), (1400, true)] {
+            for offset in [0, 10_000] {
+                let mut reassembly = Reassembly::default();
+                reassembly.insert(offset, packet.slice(..len)).unwrap();
+                let data = reassembly.ready.front().or(reassembly.waiting.values().next()).unwrap();
+                assert_eq!(inside(data), kept, "{len} {offset}");
+            }
+        }
+    }
+}
