@@ -1,62 +1,89 @@
-//! Tercel beside its peers, in one run on one machine.
+//! Tercel beside its peers: the same work over the same settings, each end in a process of its own.
 //!
-//! Each measurement is two fresh processes of this program, a server and a client, over loopback;
-//! the peers take turns, round by round, so that what else the machine does meets all alike. The
-//! result is the median over the rounds, and what counts is the ratio to the peer in the same run.
+//! `cargo run --release` runs every scenario with every peer in turns and writes `RESULTS.md`; see
+//! `README.md` for the method.
 
+mod exchange;
 mod limit;
+mod measure;
 mod peer;
-mod quinn_peer;
+mod process;
 mod report;
-mod run;
 mod scenario;
-mod tercel_peer;
+mod tls;
 
-use std::time::Duration;
+use std::net::SocketAddr;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
-use crate::peer::Stack;
-use crate::scenario::Scenario;
+use self::peer::Peer;
+use self::report::Results;
+use self::scenario::Scenario;
 
-/// Tercel beside its peers.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
 #[derive(Parser)]
+#[command(about = "Tercel beside its peers")]
 struct Args {
-    /// Rounds per peer and scenario.
-    #[arg(long, default_value_t = 7)]
+    #[command(subcommand)]
+    part: Option<Part>,
+    /// How often every scenario is run with every peer.
+    #[arg(long, default_value_t = 9)]
     rounds: usize,
-    /// Seconds for each measurement.
-    #[arg(long, default_value_t = 2.0)]
-    seconds: f64,
+    /// How much work a run does, in hundredths of the usual.
+    #[arg(long, default_value_t = 100)]
+    percent: u64,
     /// Only these scenarios.
-    #[arg(long, value_enum)]
-    scenario: Vec<Scenario>,
-    /// Only these stacks.
-    #[arg(long, value_enum)]
-    stack: Vec<Stack>,
-    /// Where to write the table.
+    #[arg(long, value_delimiter = ',')]
+    scenarios: Vec<Scenario>,
+    /// Only these peers.
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<Peer>,
+    /// Where the results go.
     #[arg(long, default_value = "RESULTS.md")]
-    out: String,
-    /// Internal: be the server of a stack.
-    #[arg(long, hide = true)]
-    serve: Option<Stack>,
-    /// Internal: be the client of a stack; needs `--scenario` and `--address`.
-    #[arg(long, hide = true)]
-    drive: Option<Stack>,
-    #[arg(long, hide = true)]
-    address: Option<std::net::SocketAddr>,
+    output: std::path::PathBuf,
 }
 
-fn main() {
+/// What the program starts itself for; also of use by hand, to look at one end with a profiler.
+#[derive(Subcommand)]
+enum Part {
+    /// Serves until its input ends.
+    Server { peer: Peer },
+    /// Does a scenario's work once.
+    Client { peer: Peer, scenario: Scenario, percent: u64, address: SocketAddr, certificate: String },
+}
+
+fn main() -> Result<()> {
     let args = Args::parse();
-    let time = Duration::from_secs_f64(args.seconds);
-    match (args.serve, args.drive, args.address) {
-        (Some(stack), ..) => run::serve(stack),
-        (None, Some(stack), Some(address)) => run::drive(stack, args.scenario[0], address, time),
-        _ => {
-            let pick = |chosen: Vec<Stack>| if chosen.is_empty() { Stack::ALL.to_vec() } else { chosen };
-            let scenarios = if args.scenario.is_empty() { Scenario::ALL.to_vec() } else { args.scenario };
-            report::write(&run::all(&pick(args.stack), &scenarios, args.rounds, time), &args.out);
+    match args.part {
+        Some(Part::Server { peer }) => process::serve(peer),
+        Some(Part::Client { peer, scenario, percent, address, certificate }) => {
+            process::work(peer, scenario, percent, address, &certificate)
+        }
+        None => compare(&args),
+    }
+}
+
+fn or_all<T: clap::ValueEnum + Clone>(chosen: &[T]) -> Vec<T> {
+    if chosen.is_empty() { T::value_variants().to_vec() } else { chosen.to_vec() }
+}
+
+fn compare(args: &Args) -> Result<()> {
+    let mut results = Results::default();
+    let peers = or_all(&args.peers);
+    for scenario in or_all(&args.scenarios) {
+        let peers: Vec<Peer> = peers.iter().copied().filter(|peer| peer.does(scenario)).collect();
+        for round in 0..args.rounds {
+            // Whoever goes first finds another machine than whoever goes last.
+            for turn in 0..peers.len() {
+                let peer = peers[(round + turn) % peers.len()];
+                let run = process::run(peer, scenario, args.percent)?;
+                eprintln!("{scenario:?} {round} {peer:?}: {run}");
+                results.add(scenario, peer, round, run);
+            }
         }
     }
+    std::fs::write(&args.output, results.to_markdown(args.rounds, args.percent))?;
+    eprintln!("written to {}", args.output.display());
+    Ok(())
 }

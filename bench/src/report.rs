@@ -1,69 +1,111 @@
-//! The table.
+//! The results as Markdown: medians over the rounds, and ratios to quinn within each round.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::peer::Stack;
-use crate::run::{Run, Sample};
+use crate::peer::Peer;
+use crate::process::Run;
 use crate::scenario::Scenario;
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        len if len % 2 == 1 => values[len / 2],
-        len => (values[len / 2 - 1] + values[len / 2]) / 2.0,
+#[derive(Default)]
+pub struct Results {
+    runs: BTreeMap<Scenario, BTreeMap<Peer, Vec<Run>>>,
+}
+
+/// The median, and the quartiles.
+struct Spread {
+    low: f64,
+    median: f64,
+    high: f64,
+}
+
+impl Spread {
+    fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let at =
+            |quarter: usize| values.get((values.len().saturating_sub(1) * quarter + 2) / 4).copied().unwrap_or(0.0);
+        Self { low: at(1), median: at(2), high: at(3) }
     }
 }
 
-fn spread(values: &[f64]) -> (f64, f64) {
-    values.iter().fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(*value), high.max(*value)))
-}
+impl Results {
+    pub fn add(&mut self, scenario: Scenario, peer: Peer, _round: usize, run: Run) {
+        self.runs.entry(scenario).or_default().entry(peer).or_default().push(run);
+    }
 
-pub fn write(run: &Run, file: &str) {
-    let mut text = String::from("# Tercel beside its peers\n\nMade by `cargo run --release` in this folder; see README.md.\n\n");
-    let of = |stack: Stack, scenario: Scenario, value: &dyn Fn(&Sample) -> f64| -> Vec<f64> {
-        let samples = run.samples.iter().filter(|sample| sample.stack == stack && sample.scenario == scenario);
-        samples.map(value).collect()
-    };
-    let limit = median(run.limits.iter().map(crate::limit::Limit::gigabits).collect());
-    let _ = writeln!(text, "| scenario | stack | median | lowest to highest | Tercel / peer | CPU s/GiB, both ends |");
-    let _ = writeln!(text, "|---|---|---|---|---|---|");
-    for scenario in Scenario::ALL {
-        let ours = median(of(Stack::Tercel, scenario, &|sample| sample.outcome.value));
-        for stack in Stack::ALL {
-            let values = of(stack, scenario, &|sample| sample.outcome.value);
-            if values.is_empty() {
-                continue;
-            }
-            let ((unit, more), (low, high), middle) = (scenario.unit(), spread(&values), median(values.clone()));
-            let ratio = if more { ours / middle } else { middle / ours };
-            let cpu = median(of(stack, scenario, &|sample| {
-                let gib = sample.outcome.bytes as f64 / f64::from(1 << 30);
-                (sample.client_cpu + sample.server_cpu) / gib
-            }));
-            let cpu = if cpu.is_finite() { format!("{cpu:.2}") } else { String::new() };
-            let ratio = if stack == Stack::Tercel { String::new() } else { format!("{ratio:.2}") };
-            let _ = writeln!(
-                text,
-                "| {} | {} | {middle:.2} {unit} | {low:.2} to {high:.2} | {ratio} | {cpu} |",
-                scenario.name(),
-                stack.name(),
-            );
+    pub fn to_markdown(&self, rounds: usize, percent: u64) -> String {
+        let mut text = String::from(HEAD);
+        let _ = writeln!(text, "\n{rounds} rounds at {percent} % of the usual work, on {}.", machine());
+        for (scenario, peers) in &self.runs {
+            scenario_to_markdown(&mut text, *scenario, peers);
         }
+        text
     }
-    let one = |value: fn(&crate::limit::Limit) -> f64| median(run.limits.iter().map(value).collect());
+}
+
+fn scenario_to_markdown(text: &mut String, scenario: Scenario, peers: &BTreeMap<Peer, Vec<Run>>) {
+    let (rate, cost) = match scenario.is_bulk() {
+        true => ("MiB/s", "CPU s/GiB"),
+        false => ("per second", "CPU s/10,000"),
+    };
+    let _ = writeln!(text, "\n## {}\n", scenario.title());
     let _ = writeln!(
         text,
-        "\nThe limit, measured between the rounds: {limit:.1} Gbit/s (packet protection {:.0} ns, plain UDP with GSO \
-         {:.0} ns to send and {:.0} ns to receive, for each packet of {} bytes).\n\nFor times, a ratio above 1 means \
-         that Tercel takes less.",
-        one(|limit| limit.protect),
-        one(|limit| limit.send),
-        one(|limit| limit.receive),
-        crate::peer::MTU,
+        "| peer | {rate} | quartiles | ratio to quinn | {cost}: client | server | both | ratio to quinn | latency median, 99 % |"
     );
-    print!("{text}");
-    if let Err(error) = std::fs::write(file, text) {
-        eprintln!("{file}: {error}");
+    text.push_str("|---|---:|---:|---:|---:|---:|---:|---:|---:|\n");
+    let quinn = peers.get(&Peer::Quinn);
+    for (peer, runs) in peers {
+        let both = |run: &Run| run.client_cost() + run.server_cost();
+        let ratio = |figure: &dyn Fn(&Run) -> f64| match quinn {
+            Some(quinn) => {
+                let spread = Spread::of(runs.iter().zip(quinn).map(|(run, other)| figure(run) / figure(other)));
+                format!("{:.2} ({:.2}–{:.2})", spread.median, spread.low, spread.high)
+            }
+            None => "–".into(),
+        };
+        let rate = Spread::of(runs.iter().map(Run::rate));
+        let median = |figure: &dyn Fn(&Run) -> f64| Spread::of(runs.iter().map(figure)).median;
+        let micros = |figure: &dyn Fn(&Run) -> f64| match scenario.is_bulk() {
+            true => "–".into(),
+            false => format!("{:.0} µs", 1e6 * median(figure)),
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {:.0} | {:.0}–{:.0} | {} | {:.2} | {:.2} | {:.2} | {} | {}, {} |",
+            peer.name(),
+            rate.median,
+            rate.low,
+            rate.high,
+            ratio(&Run::rate),
+            median(&Run::client_cost),
+            median(&Run::server_cost),
+            median(&both),
+            ratio(&both),
+            micros(&|run| run.client.median.as_secs_f64()),
+            micros(&|run| run.client.high.as_secs_f64()),
+        );
     }
 }
+
+/// The processor and the system.
+fn machine() -> String {
+    let read = |file| std::fs::read_to_string(file).unwrap_or_default();
+    let cpus = read("/proc/cpuinfo");
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+        .map_or("?", |(_, name)| name.trim());
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{count} x {model}, Linux {}", read("/proc/sys/kernel/osrelease").trim())
+}
+
+const HEAD: &str = "\
+# Results
+
+Written by `cargo run --release`; how it is measured is told in `README.md`. Rates are medians over the
+rounds; ratios are medians (and quartiles) of the ratios within each round, because the machine's other
+users come and go. CPU is processor time of all threads of a process, in user mode and in the system.
+`udp` and `protection` are limits, not peers: UDP alone with segmentation offload, and the cipher alone.
+";

@@ -1,250 +1,175 @@
-//! What is measured. The first bytes of a stream say what its server is to do: take everything and
-//! say how much it was, send so many bytes, or answer with as many bytes as were asked with.
+//! The scenarios, each defined once, and the bytes that they move.
+//!
+//! All work is made of exchanges. An exchange is a bidirectional stream: the client sends 8 bytes
+//! that say how long an answer it wants, then `up` bytes; the server, once it has read them, sends 8
+//! bytes that say how many came, then `down` bytes. What comes is compared with what must come,
+//! byte by byte.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::LazyLock;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
+use clap::ValueEnum;
 
-use crate::peer::{Connection, Peer, RecvStream, Result, SendStream};
-
-/// The scenarios.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Scenario {
-    /// One stream, from the client.
+    /// One stream to the server.
     Upload,
-    /// One stream, to the client.
+    /// One stream to the client.
     Download,
-    /// A hundred streams at once, to the client.
-    Download100,
-    /// 512 bytes each way, 50 at a time on one connection.
+    /// A hundred streams to the client at once.
+    Streams,
+    /// Requests and answers of 512 bytes, 50 under way at a time.
     Requests,
-    /// 512 bytes each way, one at a time.
+    /// Requests and answers of 512 bytes, one at a time.
     Latency,
-    /// One full handshake after the other.
+    /// Connections, 8 under way at a time: each is made, carries one exchange and is closed.
     Handshakes,
 }
 
+/// What a client is to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Work {
+    /// How many exchanges there are.
+    pub exchanges: usize,
+    /// How many of them are under way at a time.
+    pub at_once: usize,
+    /// How many bytes go to the server in each.
+    pub up: u64,
+    /// And how many come back.
+    pub down: u64,
+    /// Whether each has a connection of its own.
+    pub connection_each: bool,
+}
+
 impl Scenario {
-    pub const ALL: [Self; 6] =
-        [Self::Upload, Self::Download, Self::Download100, Self::Requests, Self::Latency, Self::Handshakes];
-
-    pub fn name(self) -> &'static str {
+    pub fn work(self, percent: u64) -> Work {
+        const MIB: u64 = 1 << 20;
+        let some = |usual: usize| (usual * percent as usize / 100).max(1);
+        let bytes = |usual: u64| (usual * percent / 100).max(1);
+        let work = Work { exchanges: 1, at_once: 1, up: 0, down: 0, connection_each: false };
         match self {
-            Self::Upload => "upload, one stream",
-            Self::Download => "download, one stream",
-            Self::Download100 => "download, 100 streams",
-            Self::Requests => "requests, 50 at a time",
-            Self::Latency => "one request at a time",
-            Self::Handshakes => "full handshakes, one at a time",
+            Self::Upload => Work { up: bytes(512 * MIB), ..work },
+            Self::Download => Work { down: bytes(512 * MIB), ..work },
+            Self::Streams => Work { exchanges: 100, at_once: 100, down: bytes(5 * MIB), ..work },
+            Self::Requests => Work { exchanges: some(40_000), at_once: 50, up: 512, down: 512, ..work },
+            Self::Latency => Work { exchanges: some(8_000), up: 512, down: 512, ..work },
+            Self::Handshakes => Work { exchanges: some(600), at_once: 8, connection_each: true, ..work },
         }
     }
 
-    /// The unit of [`Outcome::value`], and whether more is better.
-    pub fn unit(self) -> (&'static str, bool) {
+    /// Whether it is about how many bytes get through (else: how many exchanges).
+    pub fn is_bulk(self) -> bool {
+        matches!(self, Self::Upload | Self::Download | Self::Streams)
+    }
+
+    pub fn title(self) -> &'static str {
         match self {
-            Self::Upload | Self::Download | Self::Download100 => ("Gbit/s", true),
-            Self::Requests | Self::Handshakes => ("/s", true),
-            Self::Latency => ("us median", false),
+            Self::Upload => "Upload, one stream",
+            Self::Download => "Download, one stream",
+            Self::Streams => "Download, 100 streams at once",
+            Self::Requests => "Requests of 512 bytes each way, 50 at a time",
+            Self::Latency => "Requests of 512 bytes each way, one at a time",
+            Self::Handshakes => "Connections made, used once and closed, 8 at a time",
         }
     }
 }
 
-/// What a client measured.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Outcome {
-    /// In the scenario's unit.
-    pub value: f64,
-    /// Bytes moved, for the bulk scenarios.
-    pub bytes: u64,
+/// The body of every message repeats after so many bytes; a prime, so that no mistake in offsets
+/// hides behind sizes that computers like.
+const PERIOD: u64 = 65_521;
+
+/// The longest piece that is given to a peer at once.
+pub const PIECE: u64 = 64 << 10;
+
+static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
+    let byte = |at: u64| ((at % PERIOD).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8;
+    (0..2 * PERIOD.max(PIECE)).map(byte).collect()
+});
+
+/// `len` bytes of a body, from `offset` on. Not copied.
+fn body(offset: u64, len: u64) -> Bytes {
+    let from = (offset % PERIOD) as usize;
+    PATTERN.slice(from..from + len as usize)
 }
 
-const TAKE: u64 = 1;
-const GIVE: u64 = 2;
-const ECHO: u64 = 3;
-const HEAD: usize = 16;
-const SIZE: usize = 512;
-
-fn head(what: u64, len: u64) -> Bytes {
-    Bytes::from([what.to_be_bytes(), len.to_be_bytes()].concat())
+/// A message on its way out.
+pub struct Outgoing {
+    header: Option<u64>,
+    sent: u64,
+    len: u64,
+    finished: bool,
 }
 
-fn chunk() -> Bytes {
-    static CHUNK: [u8; 64 << 10] = [0x5a; 64 << 10];
-    Bytes::from_static(&CHUNK)
-}
+impl Outgoing {
+    /// `header`, and then a body of `len` bytes.
+    pub fn new(header: u64, len: u64) -> Self {
+        Self { header: Some(header), sent: 0, len, finished: false }
+    }
 
-/// Serves until the process is ended.
-pub async fn serve<P: Peer>(peer: Arc<P>) {
-    while let Some(connection) = peer.accept().await {
-        tokio::spawn(async move {
-            while let Ok((send, recv)) = connection.accept().await {
-                tokio::spawn(async move {
-                    // A client that has seen enough leaves in mid-stream.
-                    let _ = answer(send, recv).await;
-                });
+    /// The next piece, and whether it is the last.
+    pub fn next(&mut self) -> Option<(Bytes, bool)> {
+        if self.finished {
+            return None;
+        }
+        let piece = match self.header.take() {
+            Some(header) => {
+                let first = self.len.min(4096);
+                let mut piece = BytesMut::with_capacity(8 + first as usize);
+                piece.extend_from_slice(&header.to_le_bytes());
+                piece.extend_from_slice(&body(0, first));
+                self.sent = first;
+                piece.freeze()
             }
-        });
-    }
-}
-
-async fn answer(mut send: impl SendStream, mut recv: impl RecvStream) -> Result<()> {
-    let mut begin = BytesMut::new();
-    while begin.len() < HEAD {
-        begin.extend_from_slice(&recv.read().await?.ok_or("a stream without a head")?);
-    }
-    let (what, len) = (begin.get_u64(), begin.get_u64());
-    let mut rest = begin.len() as u64;
-    match what {
-        TAKE => {
-            while let Some(chunk) = recv.read().await? {
-                rest += chunk.len() as u64;
+            None => {
+                let len = (self.len - self.sent).min(PIECE);
+                let piece = body(self.sent, len);
+                self.sent += len;
+                piece
             }
-            send.write(Bytes::from(rest.to_be_bytes().to_vec())).await?;
-        }
-        GIVE => give(&mut send, len).await?,
-        _ => {
-            while let Some(chunk) = recv.read().await? {
-                rest += chunk.len() as u64;
-            }
-            send.write(chunk().slice(..rest as usize)).await?;
-        }
-    }
-    send.finish()
-}
-
-async fn give(send: &mut impl SendStream, mut len: u64) -> Result<()> {
-    while len > 0 {
-        let now = len.min(chunk().len() as u64);
-        send.write(chunk().slice(..now as usize)).await?;
-        len -= now;
-    }
-    Ok(())
-}
-
-/// Measures for about `time`.
-pub async fn drive<P: Peer>(peer: P, scenario: Scenario, to: SocketAddr, time: Duration) -> Result<Outcome> {
-    match scenario {
-        Scenario::Upload => upload(&peer.connect(to).await?, time).await,
-        Scenario::Download => download(&peer.connect(to).await?, time, 1).await,
-        Scenario::Download100 => download(&peer.connect(to).await?, time, 100).await,
-        Scenario::Requests => requests(&peer.connect(to).await?, time).await,
-        Scenario::Latency => latency(&peer.connect(to).await?, time).await,
-        Scenario::Handshakes => handshakes(&peer, to, time).await,
+        };
+        self.finished = self.sent == self.len;
+        Some((piece, self.finished))
     }
 }
 
-fn gigabits(bytes: u64, time: Duration) -> Outcome {
-    Outcome { value: bytes as f64 * 8.0 / time.as_secs_f64() / 1e9, bytes }
+/// A message on its way in.
+#[derive(Default)]
+pub struct Incoming {
+    header: [u8; 8],
+    header_len: usize,
+    len: u64,
 }
 
-async fn upload(connection: &impl Connection, time: Duration) -> Result<Outcome> {
-    let begun = Instant::now();
-    let (mut send, mut recv) = connection.open().await?;
-    send.write(head(TAKE, 0)).await?;
-    let mut bytes = 0;
-    while begun.elapsed() < time {
-        for _ in 0..16 {
-            send.write(chunk()).await?;
-            bytes += chunk().len() as u64;
+impl Incoming {
+    /// The next piece of it. Panics if it is not what must come.
+    pub fn take(&mut self, mut piece: &[u8]) {
+        let of_header = piece.len().min(8 - self.header_len);
+        self.header[self.header_len..self.header_len + of_header].copy_from_slice(&piece[..of_header]);
+        self.header_len += of_header;
+        piece = &piece[of_header..];
+        for part in piece.chunks(PIECE as usize) {
+            assert!(*part == body(self.len, part.len() as u64), "wrong bytes behind {}", self.len);
+            self.len += part.len() as u64;
         }
     }
-    send.finish()?;
-    let mut count = BytesMut::new();
-    while let Some(chunk) = recv.read().await? {
-        count.extend_from_slice(&chunk);
+
+    /// At the end of an exchange's request: the answer.
+    pub fn answer(&self) -> Outgoing {
+        assert_eq!(self.header_len, 8, "the header is not whole");
+        Outgoing::new(self.len, u64::from_le_bytes(self.header))
     }
-    if count.len() != 8 || count.get_u64() != bytes {
-        return Err("not all that was sent arrived".into());
+
+    /// At the end of an exchange's answer. Panics if it is not the one to `work`.
+    pub fn check(&self, work: &Work) {
+        assert_eq!(self.header_len, 8, "the header is not whole");
+        assert_eq!(u64::from_le_bytes(self.header), work.up, "bytes that the server got");
+        assert_eq!(self.len, work.down, "bytes that the client got");
     }
-    Ok(gigabits(bytes, begun.elapsed()))
 }
 
-/// Streams of a size are fetched one after the other, `count` at a time.
-async fn download(connection: &impl Connection, time: Duration, count: u64) -> Result<Outcome> {
-    let each = (256 << 20) / count;
-    let begun = Instant::now();
-    let tasks: Vec<_> = (0..count)
-        .map(|_| {
-            let connection = connection.clone();
-            tokio::spawn(async move {
-                let mut bytes = 0;
-                while begun.elapsed() < time {
-                    let (mut send, mut recv) = connection.open().await?;
-                    send.write(head(GIVE, each)).await?;
-                    send.finish()?;
-                    let mut got = 0;
-                    while let Some(chunk) = recv.read().await? {
-                        got += chunk.len() as u64;
-                    }
-                    if got != each {
-                        return Err::<u64, Box<dyn std::error::Error + Send + Sync>>("not all arrived".into());
-                    }
-                    bytes += got;
-                }
-                Ok(bytes)
-            })
-        })
-        .collect();
-    let mut bytes = 0;
-    for task in tasks {
-        bytes += task.await??;
+impl Work {
+    /// The request of an exchange.
+    pub fn request(&self) -> Outgoing {
+        Outgoing::new(self.down, self.up)
     }
-    Ok(gigabits(bytes, begun.elapsed()))
-}
-
-async fn request(connection: &impl Connection) -> Result<()> {
-    let (mut send, mut recv) = connection.open().await?;
-    let mut question = BytesMut::from(&head(ECHO, 0)[..]);
-    question.extend_from_slice(&chunk()[..SIZE]);
-    send.write(question.freeze()).await?;
-    send.finish()?;
-    let mut got = 0;
-    while let Some(chunk) = recv.read().await? {
-        got += chunk.len();
-    }
-    if got == SIZE { Ok(()) } else { Err("a wrong answer".into()) }
-}
-
-async fn requests(connection: &impl Connection, time: Duration) -> Result<Outcome> {
-    let (begun, count) = (Instant::now(), Arc::new(AtomicU64::new(0)));
-    let tasks: Vec<_> = (0..50)
-        .map(|_| {
-            let (connection, count) = (connection.clone(), count.clone());
-            tokio::spawn(async move {
-                while begun.elapsed() < time {
-                    request(&connection).await?;
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await??;
-    }
-    let count = count.load(Ordering::Relaxed) as f64;
-    Ok(Outcome { value: count / begun.elapsed().as_secs_f64(), bytes: 0 })
-}
-
-async fn latency(connection: &impl Connection, time: Duration) -> Result<Outcome> {
-    let (begun, mut times) = (Instant::now(), Vec::new());
-    while begun.elapsed() < time {
-        let one = Instant::now();
-        request(connection).await?;
-        times.push(one.elapsed());
-    }
-    times.sort();
-    Ok(Outcome { value: times[times.len() / 2].as_secs_f64() * 1e6, bytes: 0 })
-}
-
-async fn handshakes<P: Peer>(peer: &P, to: SocketAddr, time: Duration) -> Result<Outcome> {
-    let (begun, mut count) = (Instant::now(), 0);
-    while begun.elapsed() < time {
-        peer.connect(to).await?.close().await;
-        count += 1;
-    }
-    Ok(Outcome { value: f64::from(count) / begun.elapsed().as_secs_f64(), bytes: 0 })
 }

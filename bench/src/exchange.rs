@@ -1,0 +1,122 @@
+//! Exchanges over a peer with an async interface.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::task::LocalSet;
+
+use crate::Result;
+use crate::measure::{Measured, Stopwatch};
+use crate::scenario::{Incoming, Outgoing, Work};
+
+/// A connection.
+pub trait Connection: Clone + 'static {
+    type Send: Send;
+    type Recv: Recv;
+    /// Opens a bidirectional stream.
+    fn open(&self) -> impl Future<Output = Result<(Self::Send, Self::Recv)>>;
+    /// The next bidirectional stream of the peer's; `None` when the connection has ended.
+    fn accept(&self) -> impl Future<Output = Option<(Self::Send, Self::Recv)>>;
+    /// Closes it with code 0.
+    fn close(&self);
+}
+
+/// The sending part of a stream.
+pub trait Send: 'static {
+    /// Sends `piece`; waits for room.
+    fn write(&mut self, piece: Bytes) -> impl Future<Output = Result<()>>;
+    /// Ends it.
+    fn finish(&mut self) -> Result<()>;
+}
+
+/// The receiving part of a stream.
+pub trait Recv: 'static {
+    /// The next piece, not copied; `None` at the end.
+    fn read(&mut self) -> impl Future<Output = Result<Option<Bytes>>>;
+}
+
+/// Runs `future` and whatever it spawns on this thread.
+pub fn run<T>(future: impl Future<Output = T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(LocalSet::new().block_on(&runtime, future))
+}
+
+async fn send(stream: &mut impl Send, mut message: Outgoing) -> Result<()> {
+    while let Some((piece, last)) = message.next() {
+        if !piece.is_empty() {
+            stream.write(piece).await?;
+        }
+        if last {
+            stream.finish()?;
+        }
+    }
+    Ok(())
+}
+
+async fn receive(stream: &mut impl Recv) -> Result<Incoming> {
+    let mut message = Incoming::default();
+    while let Some(piece) = stream.read().await? {
+        message.take(&piece);
+    }
+    Ok(message)
+}
+
+/// Serves a connection until it ends.
+pub async fn serve(connection: impl Connection) {
+    while let Some((mut to, mut from)) = connection.accept().await {
+        tokio::task::spawn_local(async move {
+            let request = receive(&mut from).await?;
+            send(&mut to, request.answer()).await
+        });
+    }
+}
+
+async fn exchange(connection: &impl Connection, work: &Work) -> Result<Duration> {
+    let began = Instant::now();
+    let (mut to, mut from) = connection.open().await?;
+    send(&mut to, work.request()).await?;
+    receive(&mut from).await?.check(work);
+    Ok(began.elapsed())
+}
+
+/// Does the work of a client over connections that `connect` makes.
+pub async fn work<C: Connection, F: Future<Output = Result<C>>>(
+    work: Work,
+    connect: impl Fn() -> F + 'static,
+) -> Result<Measured> {
+    let first = if work.connection_each { None } else { Some(connect().await?) };
+    let left = Rc::new(Cell::new(work.exchanges));
+    let latencies = Rc::new(RefCell::new(Vec::with_capacity(work.exchanges)));
+    let connect = Rc::new(connect);
+    let stopwatch = Stopwatch::start();
+    let tasks: Vec<_> = (0..work.at_once)
+        .map(|_| {
+            let (first, connect) = (first.clone(), connect.clone());
+            let (left, latencies) = (left.clone(), latencies.clone());
+            tokio::task::spawn_local(async move {
+                while left.get() > 0 {
+                    left.set(left.get() - 1);
+                    let latency = match &first {
+                        Some(connection) => exchange(connection, &work).await?,
+                        None => {
+                            let began = Instant::now();
+                            let connection = connect().await?;
+                            exchange(&connection, &work).await?;
+                            connection.close();
+                            began.elapsed()
+                        }
+                    };
+                    latencies.borrow_mut().push(latency);
+                }
+                Result::Ok(())
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await??;
+    }
+    Ok(stopwatch.stop(latencies.take()))
+}

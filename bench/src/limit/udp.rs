@@ -1,0 +1,62 @@
+//! Plain UDP in batches of the same datagrams: a client that sends within a window, and a server that
+//! gives credit after every read.
+
+use std::io::IoSliceMut;
+use std::net::{SocketAddr, UdpSocket};
+
+use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+
+use crate::Result;
+use crate::measure::{Measured, Stopwatch};
+use crate::peer::{Serving, settings, socket};
+use crate::scenario::Work;
+
+/// What may be under way: less than the socket holds, so that nothing is lost.
+const WINDOW: u64 = 1 << 20;
+
+pub fn serve() -> Result<Serving> {
+    let socket = socket()?;
+    let address = socket.local_addr()?;
+    std::thread::spawn(move || receive(&socket));
+    Ok(Serving { address, _keeps: Box::new(()) })
+}
+
+fn receive(socket: &UdpSocket) -> Result<()> {
+    let state = UdpSocketState::new(UdpSockRef::from(socket))?;
+    socket.set_nonblocking(false)?;
+    let mut buffer = vec![0; 64 << 10];
+    let mut total = 0u64;
+    loop {
+        let mut meta = [RecvMeta::default()];
+        state.recv(UdpSockRef::from(socket), &mut [IoSliceMut::new(&mut buffer)], &mut meta)?;
+        total += meta[0].len as u64;
+        socket.send_to(&total.to_le_bytes(), meta[0].addr)?;
+    }
+}
+
+pub fn work(work: Work, address: SocketAddr) -> Result<Measured> {
+    let socket = socket()?;
+    let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+    socket.set_nonblocking(false)?;
+    let size = usize::from(settings::MTU);
+    let contents = vec![7; size * (65_507 / size).min(state.max_gso_segments())];
+    let (mut sent, mut credited) = (0, 0);
+    let stopwatch = Stopwatch::start();
+    while credited < work.up {
+        while sent < work.up && sent - credited + contents.len() as u64 <= WINDOW {
+            let transmit = Transmit {
+                destination: address,
+                ecn: None,
+                contents: &contents,
+                segment_size: Some(size),
+                src_ip: None,
+            };
+            state.send(UdpSockRef::from(&socket), &transmit)?;
+            sent += contents.len() as u64;
+        }
+        let mut credit = [0; 8];
+        socket.recv_from(&mut credit)?;
+        credited = u64::from_le_bytes(credit);
+    }
+    Ok(stopwatch.stop(Vec::new()))
+}

@@ -1,0 +1,100 @@
+//! quinn.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+
+use bytes::Bytes;
+use quinn::congestion::CubicConfig;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use rustls::pki_types::CertificateDer;
+
+use super::{Serving, settings, socket};
+use crate::measure::Measured;
+use crate::scenario::Work;
+use crate::tls::{self, Identity};
+use crate::{Result, exchange};
+
+fn transport() -> Arc<TransportConfig> {
+    let mut config = TransportConfig::default();
+    config
+        .initial_mtu(settings::MTU)
+        .mtu_discovery_config(None)
+        .stream_receive_window(settings::STREAM_WINDOW.into())
+        .receive_window(settings::WINDOW.into())
+        .send_window(settings::STREAM_WINDOW.into())
+        .max_concurrent_bidi_streams(settings::STREAMS.into())
+        .congestion_controller_factory(Arc::new(CubicConfig::default()));
+    Arc::new(config)
+}
+
+fn endpoint(server: Option<ServerConfig>) -> Result<Endpoint> {
+    Ok(Endpoint::new(EndpointConfig::default(), server, socket()?, Arc::new(TokioRuntime))?)
+}
+
+pub fn serve(identity: Identity) -> Result<Serving> {
+    let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(identity.server()?)?));
+    config.transport_config(transport());
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        exchange::run(async move {
+            let endpoint = endpoint(Some(config))?;
+            tell.send(endpoint.local_addr()?)?;
+            while let Some(incoming) = endpoint.accept().await {
+                tokio::task::spawn_local(async move {
+                    if let Ok(connection) = incoming.await {
+                        exchange::serve(connection).await;
+                    }
+                });
+            }
+            Result::Ok(())
+        })
+    });
+    Ok(Serving { address: told.recv()?, _keeps: Box::new(()) })
+}
+
+pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>) -> Result<Measured> {
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls::client(certificate)?)?));
+    config.transport_config(transport());
+    exchange::run(async move {
+        let endpoint = endpoint(None)?;
+        exchange::work(work, move || {
+            let connecting = endpoint.connect_with(config.clone(), address, tls::SERVER_NAME);
+            async move { Ok(connecting?.await?) }
+        })
+        .await
+    })?
+}
+
+impl exchange::Connection for quinn::Connection {
+    type Send = quinn::SendStream;
+    type Recv = quinn::RecvStream;
+
+    async fn open(&self) -> Result<(Self::Send, Self::Recv)> {
+        Ok(self.open_bi().await?)
+    }
+
+    async fn accept(&self) -> Option<(Self::Send, Self::Recv)> {
+        self.accept_bi().await.ok()
+    }
+
+    fn close(&self) {
+        self.close(VarInt::from_u32(0), b"");
+    }
+}
+
+impl exchange::Send for quinn::SendStream {
+    async fn write(&mut self, piece: Bytes) -> Result<()> {
+        Ok(self.write_chunk(piece).await?)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(self.finish()?)
+    }
+}
+
+impl exchange::Recv for quinn::RecvStream {
+    async fn read(&mut self) -> Result<Option<Bytes>> {
+        Ok(self.read_chunk(usize::MAX, true).await?.map(|chunk| chunk.bytes))
+    }
+}
