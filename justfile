@@ -19,7 +19,15 @@ sim SEEDS="1000":
 
 # Every fuzz target for SECONDS seconds each (needs cargo-fuzz).
 fuzz SECONDS="60":
-    cd fuzz && for target in $(cargo fuzz list); do RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $target -- -max_total_time={{SECONDS}} || exit 1; done
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cd fuzz
+    export RUSTC_BOOTSTRAP=1
+    for target in $(cargo fuzz list); do
+        mkdir -p corpus/$target
+        cargo fuzz run --sanitizer none $target corpus/$target seeds/$target -- \
+            -max_total_time={{SECONDS}} -max_len=4096 -timeout=20
+    done
 
 # Tercel beside its peers.
 bench *ARGS:
