@@ -60,7 +60,9 @@ pub use event::{
     StreamHandler,
 };
 pub use listener::Listener;
-pub use registration::{Connect, Listen, Registration, RegistrationConfig, RetryPolicy, SocketChoice};
+pub use registration::{
+    Connect, Listen, Registration, RegistrationConfig, RegistrationStats, RetryPolicy, SocketChoice,
+};
 pub use settings::Settings;
 pub use status::Error;
 pub use stream::Stream;

@@ -38,7 +38,8 @@ pub enum RetryPolicy {
     Never,
     /// Of every client that brings no valid token.
     Always,
-    /// While a worker has more than this many unfinished handshakes.
+    /// While a worker has more than this many unfinished handshakes; those that failed count until
+    /// they are forgotten, some seconds later.
     Above(usize),
 }
 
@@ -50,7 +51,8 @@ pub struct RegistrationConfig {
     pub workers: usize,
     /// When to demand a Retry. Default above 256 unfinished handshakes of a worker.
     pub retry: RetryPolicy,
-    /// How many unfinished handshakes a worker holds as a server; first packets beyond are dropped.
+    /// How many unfinished handshakes, failed ones included, a worker holds as a server; first packets
+    /// beyond are dropped.
     /// Default 4096.
     pub max_half_open: usize,
     /// How many stateless resets a worker sends in a second. Default 100.
@@ -126,9 +128,42 @@ impl Listen {
     }
 }
 
+/// What the workers of a registration hold; see [`Registration::stats`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RegistrationStats {
+    /// Connections of clients and servers, those included that have ended and still linger for the
+    /// peer (RFC 9000 section 10.2).
+    pub connections: usize,
+    /// Those of servers whose handshake is not complete, or never was.
+    pub half_open: usize,
+    /// Connection IDs and stateless reset tokens by which arriving datagrams find their connection.
+    pub routes: usize,
+}
+
+/// What one worker holds. The worker alone writes it.
+#[derive(Debug, Default)]
+pub(crate) struct Holdings([AtomicUsize; 3]);
+
+impl Holdings {
+    pub(crate) fn publish(&self, stats: RegistrationStats) {
+        let values = [stats.connections, stats.half_open, stats.routes];
+        self.0.iter().zip(values).for_each(|(to, value)| to.store(value, Ordering::Relaxed));
+    }
+
+    fn add_to(&self, sum: &mut RegistrationStats) {
+        let [connections, half_open, routes] = [0, 1, 2].map(|at: usize| self.0[at].load(Ordering::Relaxed));
+        sum.connections += connections;
+        sum.half_open += half_open;
+        sum.routes += routes;
+    }
+}
+
 /// What the workers and handles of a registration share.
 pub(crate) struct RegistrationShared {
     pub(crate) config: RegistrationConfig,
+    /// By worker.
+    pub(crate) holdings: Vec<Arc<Holdings>>,
     pub(crate) mailboxes: Vec<Arc<Mailbox<Letter>>>,
     pub(crate) bindings: Bindings,
     pub(crate) cid_keys: CidKeys,
@@ -143,6 +178,7 @@ impl RegistrationShared {
         let mailboxes: Vec<_> = (0..workers).map(|worker| Arc::new(Mailbox::new(worker, datapath.clone()))).collect();
         Some(Self {
             config,
+            holdings: (0..workers).map(|_| Arc::default()).collect(),
             bindings: Bindings::new(datapath, mailboxes.clone()),
             mailboxes,
             cid_keys: CidKeys::new(secret),
@@ -300,6 +336,13 @@ impl Registration {
     /// Closes every connection with `code` and takes no new ones.
     pub fn shutdown(&self, code: ApplicationErrorCode) {
         self.0.shared.tell_workers(|| Letter::Shutdown(code));
+    }
+
+    /// What the workers hold now, each as of the end of its last turn.
+    pub fn stats(&self) -> RegistrationStats {
+        let mut sum = RegistrationStats::default();
+        self.0.shared.holdings.iter().for_each(|holdings| holdings.add_to(&mut sum));
+        sum
     }
 
     /// How many workers there are.

@@ -14,26 +14,6 @@ use tercel::{
 };
 use tercel_proto::config::TransportConfig;
 
-/// Sends `data` on a new stream and gives what comes back.
-fn exchange(connection: &Connection, data: Bytes) -> mpsc::Receiver<Vec<u8>> {
-    let (done, result) = mpsc::channel();
-    let mut got = Vec::new();
-    let stream = connection
-        .open_stream(Direction::Bidirectional, move |_: &Stream, event: StreamEvent<'_>| match event {
-            StreamEvent::Receive(receive) => {
-                receive.chunks().iter().for_each(|chunk| got.extend_from_slice(chunk));
-            }
-            StreamEvent::ShutdownComplete => {
-                let _ = done.send(std::mem::take(&mut got));
-            }
-            _ => {}
-        })
-        .unwrap();
-    stream.send(data, true, 1).unwrap();
-    stream.detach();
-    result
-}
-
 fn connect(
     registration: &tercel::Registration,
     configuration: &tercel::Configuration,

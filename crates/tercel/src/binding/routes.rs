@@ -56,7 +56,6 @@ impl Routes {
     }
 
     /// How many routes there are.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.ids.len() + self.tokens.len()
     }

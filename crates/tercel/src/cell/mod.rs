@@ -185,9 +185,10 @@ impl Core {
         self.proto.stateless_reset(now);
     }
 
-    /// Whether this is a server's connection whose handshake is not complete.
+    /// Whether this is a server's connection whose handshake was not completed. One that failed counts
+    /// until it is forgotten: anybody can have as many as are allowed.
     pub(crate) fn is_half_open(&self) -> bool {
-        self.role == Role::Server && self.phase == Phase::Handshaking
+        self.role == Role::Server && !self.handshake_completed
     }
 
     /// What still leads to it.

@@ -34,7 +34,7 @@ use crate::connection::Connection;
 use crate::datapath::{Socket, SocketId};
 use crate::event::{ConnectionEvent, ConnectionHandler};
 use crate::operation::{ConnectionOperation, Operation};
-use crate::registration::RegistrationShared;
+use crate::registration::{Holdings, RegistrationShared, RegistrationStats};
 
 /// How long a worker need not be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +88,7 @@ pub(crate) struct NewClient {
 pub struct Worker {
     index: usize,
     registration: Arc<RegistrationShared>,
+    holdings: Arc<Holdings>,
     mailbox: Arc<Mailbox<Letter>>,
     letters: Vec<Letter>,
     cells: Vec<Option<Box<Core>>>,
@@ -105,6 +106,7 @@ impl Worker {
         let floor = Floor::new(index, &registration, entropy);
         Self {
             index,
+            holdings: registration.holdings[index].clone(),
             registration,
             mailbox,
             letters: Vec::new(),
@@ -130,9 +132,23 @@ impl Worker {
                 self.drain(slot);
             }
         }
-        if self.quitting {
-            return self.quit();
+        let park = match self.quitting {
+            true => self.quit(),
+            false => self.park(),
+        };
+        self.holdings.publish(self.stats());
+        park
+    }
+
+    fn stats(&self) -> RegistrationStats {
+        RegistrationStats {
+            connections: self.cells.len() - self.free.len(),
+            half_open: self.half_open,
+            routes: self.floor.routes.len(),
         }
+    }
+
+    fn park(&mut self) -> Park {
         if self.floor.ready.len() > 0 || self.floor.sockets.any_readable() || !self.mailbox.sleep() {
             return Park::Now;
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tercel::{
-    Bytes, Configuration, Connection, ConnectionEvent, Listen, Listener, ListenerEvent, NewStream, Registration,
-    RegistrationConfig, Stream, StreamEvent,
+    Bytes, Configuration, Connection, ConnectionEvent, Direction, Listen, Listener, ListenerEvent, NewStream,
+    Registration, RegistrationConfig, Stream, StreamEvent,
 };
 use tercel_proto::config::TransportConfig;
 
@@ -80,6 +80,16 @@ pub(crate) fn wait_for(heard: &Receiver<String>, start: &str) -> String {
         let word = heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {start}"));
         if word.starts_with(start) {
             return word;
+        }
+    }
+}
+
+/// Waits for an event whose word begins with one of `starts`, and tells which.
+pub(crate) fn wait_for_any<'a>(heard: &Receiver<String>, starts: &[&'a str]) -> &'a str {
+    loop {
+        let word = heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("none of {starts:?}"));
+        if let Some(start) = starts.iter().find(|start| word.starts_with(*start)) {
+            return start;
         }
     }
 }
@@ -158,6 +168,26 @@ pub(crate) fn try_echo_server(
             connection.detach();
         }
     })
+}
+
+/// Sends `data` on a new stream and gives what comes back.
+pub(crate) fn exchange(connection: &Connection, data: Bytes) -> Receiver<Vec<u8>> {
+    let (done, result) = mpsc::channel();
+    let mut got = Vec::new();
+    let stream = connection
+        .open_stream(Direction::Bidirectional, move |_: &Stream, event: StreamEvent<'_>| match event {
+            StreamEvent::Receive(receive) => {
+                receive.chunks().iter().for_each(|chunk| got.extend_from_slice(chunk));
+            }
+            StreamEvent::ShutdownComplete => {
+                let _ = done.send(std::mem::take(&mut got));
+            }
+            _ => {}
+        })
+        .unwrap();
+    stream.send(data, true, 1).unwrap();
+    stream.detach();
+    result
 }
 
 /// Bytes that differ everywhere.
