@@ -436,14 +436,14 @@ impl Pair {
             Action::Close { code, reason } => {
                 connection.close(now, u32::from(code).into(), vec![b'x'; 8 * usize::from(reason)].into());
             }
-            Action::CloseSilently => connection.close_silently(),
+            Action::CloseSilently => connection.close_silently(now),
             Action::Ping => connection.ping(),
             Action::UpdateKeys => _ = connection.update_keys(),
             Action::Migrate { address: number } => {
                 let [remote, local] = [address(Role::Server, number >> 4 & 1), address(Role::Client, number)];
                 let _ = connection.migrate(now, PathAddress { remote, local: Some(local.ip()) });
             }
-            Action::Rebind => connection.local_address_changed(),
+            Action::Rebind => connection.local_address_changed(now),
             Action::Accept => {
                 end.asked = false;
                 let _ = connection.accept(now, accept);
@@ -555,7 +555,7 @@ mod tests {
                     let connection = end.connection.as_ref().unwrap();
                     assert!(!connection.is_handshaking() && end.streams.len() == streams, "{:?}", end.streams);
                     assert_eq!(connection.close_reason(), None);
-                    assert!(end.ids.len() > 1 && !end.streams.is_empty() == (streams > 0));
+                    assert!(end.ids.len() > 1 && end.streams.is_empty() == (streams == 0));
                 }
             }
         }
