@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::fingerprint::Fingerprint;
 use crate::size::Size;
@@ -46,7 +46,9 @@ pub(crate) enum Command {
 Examples:
   tercel demo                    1 GiB, made on the spot
   tercel demo --size 100MiB      less
-  tercel demo film.mkv           a file of yours")]
+  tercel demo film.mkv           a file of yours
+  tercel demo --verdict slow     a certificate judged by the application
+  tercel demo --verdict accept --close race")]
 pub(crate) struct Demo {
     /// The file to send; without one, a file of --size is made and removed again
     pub(crate) file: Option<PathBuf>,
@@ -56,6 +58,39 @@ pub(crate) struct Demo {
     /// Send from the client to the server
     #[arg(long)]
     pub(crate) upload: bool,
+    /// In place of a file, show a certificate that the client's application judges, as a time line of
+    /// both ends
+    #[arg(long, value_enum, conflicts_with_all = ["file", "size", "upload"])]
+    pub(crate) verdict: Option<Verdict>,
+    /// When the client closes: before or after its verdict, or from another thread at the same time
+    #[arg(long, value_enum, requires = "verdict")]
+    pub(crate) close: Option<Close>,
+}
+
+/// What becomes of the certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Verdict {
+    /// It is accepted
+    Accept,
+    /// It is rejected
+    Reject,
+    /// The pending verdict is dropped
+    Drop,
+    /// It is accepted after a while
+    Slow,
+    /// There is no answer
+    Never,
+}
+
+/// When the client closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Close {
+    /// Before its verdict
+    Before,
+    /// After its verdict
+    After,
+    /// At the same time
+    Race,
 }
 
 #[derive(Debug, Args)]

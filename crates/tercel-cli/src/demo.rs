@@ -31,6 +31,9 @@ struct Exhibit {
 }
 
 pub(crate) async fn run(arguments: args::Demo) -> Outcome {
+    if let Some(verdict) = arguments.verdict {
+        return crate::verdict::run(verdict, arguments.close).await;
+    }
     let scratch = tempfile::Builder::new().prefix("tercel-demo-").tempdir().doing(|| "cannot make a directory")?;
     let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
     for directory in [&from, &to] {

@@ -16,6 +16,8 @@ mod progress;
 mod serve;
 mod size;
 mod target;
+mod timeline;
+mod verdict;
 
 use std::process::ExitCode;
 

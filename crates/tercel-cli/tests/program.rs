@@ -172,3 +172,38 @@ fn help_teaches() {
         assert!(out.contains("tercel") && out.len() > 400, "{out}");
     }
 }
+
+/// Every verdict meets every close, and both ends learn of the end at once.
+#[test]
+fn the_time_line_of_verdicts_and_closes() {
+    for verdict in ["accept", "reject", "drop", "slow", "never"] {
+        for close in [None, Some("before"), Some("after"), Some("race")] {
+            // A verdict that never comes leaves nothing to close after.
+            let mut command = tercel();
+            command.args(["demo", "--verdict", verdict]);
+            command.args(close.into_iter().flat_map(|close| ["--close", close]));
+            let output = command.output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "{verdict} {close:?}: {text}");
+            assert!(text.contains("a certificate to judge"), "{text}");
+            let connected = text.matches("event: connected").count();
+            match (verdict, close) {
+                (_, Some("before")) | ("reject" | "drop" | "never", None | Some("after")) => {
+                    assert_eq!(connected, 0, "{verdict} {close:?}: {text}");
+                }
+                ("accept" | "slow", None) => assert_eq!(connected, 2, "{text}"),
+                // After a close the closing end does not hear of it.
+                ("accept" | "slow", Some("after")) => assert!(connected >= 1, "{text}"),
+                _ => assert!(connected <= 2),
+            }
+            let told = match (verdict, close) {
+                (_, Some("before")) => "APPLICATION_ERROR",
+                ("accept" | "slow", None | Some("after")) => "closed by the peer, code 42",
+                ("reject", None | Some("after")) => "TLS alert 48",
+                ("drop" | "never", None | Some("after")) => "TLS alert 46",
+                _ => "closed by the peer",
+            };
+            assert!(text.contains(told), "{verdict} {close:?} should tell {told}: {text}");
+        }
+    }
+}
