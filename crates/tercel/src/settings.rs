@@ -76,7 +76,8 @@ macro_rules! settings {
             pub keep_alive: Option<Duration>,
             /// The congestion controller. Default CUBIC.
             pub congestion: CongestionAlgorithm,
-            /// Server: where clients should rather come (RFC 9000 section 9.6). Default none.
+            /// Server: where clients should rather come (RFC 9000 section 9.6); the same registration must
+            /// listen there, too. Default none.
             pub preferred_address: Option<PreferredAddress>,
         }
 

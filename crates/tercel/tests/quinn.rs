@@ -626,3 +626,79 @@ async fn early_data() {
         ours.close(0u32.into(), b"");
     }
 }
+
+/// The other way around: a quinn client resumes at a Tercel server.
+#[tokio::test(flavor = "multi_thread")]
+async fn early_data_from_quinn() {
+    let certificate = Certificate::new("localhost");
+    let endpoint = Endpoint::server(&tercel_server(&certificate), local()).unwrap();
+    let mut tls = quinn_client_tls(&certificate);
+    tls.enable_early_data = true;
+    let quinn = quinn_client(tls);
+    for resumes in [false, true] {
+        let serving = async {
+            let connection = endpoint.accept().await.unwrap().accept().unwrap().await.unwrap();
+            let (mut send, mut recv) = connection.accept_bi().await.unwrap();
+            send.write_all(&recv.read_to_end(10).await.unwrap()).await.unwrap();
+            send.finish().unwrap();
+            connection
+        };
+        let asking = async {
+            let connecting = quinn.connect(endpoint.local_address().unwrap(), "localhost").unwrap();
+            let (connection, accepted) = match connecting.into_0rtt() {
+                Ok((connection, accepted)) => (connection, Some(accepted)),
+                Err(connecting) => (connecting.await.unwrap(), None),
+            };
+            assert_eq!(accepted.is_some(), resumes);
+            let (mut send, mut recv) = connection.open_bi().await.unwrap();
+            send.write_all(b"early?").await.unwrap();
+            send.finish().unwrap();
+            assert_eq!(recv.read_to_end(10).await.unwrap(), b"early?");
+            if let Some(accepted) = accepted {
+                assert!(accepted.await);
+            }
+            connection
+        };
+        let (ours, theirs) = soon("an exchange", async { tokio::join!(serving, asking) }).await;
+        assert_eq!((ours.is_resumed(), ours.is_early_data_accepted()), (resumes, resumes));
+        theirs.close(0u32.into(), b"");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_ends_a_connection_and_keep_alive_prevents_it() {
+    const IDLE: Duration = Duration::from_millis(400);
+    let certificate = Certificate::new("localhost");
+    for keep_alive in [None, Some(IDLE / 4)] {
+        // quinn would wait for 20 seconds; the smaller value holds at both ends.
+        let settings = Settings { max_idle_timeout: IDLE, keep_alive, ..settings() };
+        let (to, from) = (quinn_server(&certificate), quinn_client(quinn_client_tls(&certificate)));
+        let trust = Trust::Pinned(certificate.identity().fingerprint());
+        let client = Configuration::client(&[ALPN], settings.clone(), trust).unwrap();
+        let server = Configuration::server(&[ALPN], settings, certificate.identity()).unwrap();
+        let endpoint = Endpoint::server(&server, local()).unwrap();
+        let pairs = async {
+            tokio::join!(
+                endpoint.connect(&client, to.local_addr().unwrap(), "localhost").unwrap(),
+                async { to.accept().await.unwrap().await.unwrap() },
+                async { endpoint.accept().await.unwrap().accept().unwrap().await.unwrap() },
+                from.connect(endpoint.local_address().unwrap(), "localhost").unwrap(),
+            )
+        };
+        let (ours, theirs, our_server, their_client) = soon("two handshakes", pairs).await;
+        let pairs = [(ours.unwrap(), theirs), (our_server, their_client.unwrap())];
+        if keep_alive.is_some() {
+            tokio::time::sleep(4 * IDLE).await;
+            for (ours, theirs) in &pairs {
+                assert_eq!((ours.close_reason(), theirs.close_reason()), (None, None));
+            }
+            continue;
+        }
+        let begun = Instant::now();
+        for (ours, theirs) in &pairs {
+            assert_eq!(soon("an end", ours.closed()).await, CloseReason::IdleTimeout);
+            assert_eq!(soon("an end", theirs.closed()).await, quinn::ConnectionError::TimedOut);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+}

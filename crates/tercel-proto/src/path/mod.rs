@@ -10,7 +10,7 @@ pub mod mtu;
 mod validation;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 pub use amplification::AntiAmplification;
 pub use ecn::EcnValidation;
@@ -25,8 +25,9 @@ use crate::time::Time;
 pub struct PathAddress {
     /// The peer's address.
     pub remote: SocketAddr,
-    /// This end's address, where it is known.
-    pub local: Option<IpAddr>,
+    /// This end's address, where it is known. A server with a preferred address has two (RFC 9000
+    /// section 9.6).
+    pub local: Option<SocketAddr>,
 }
 
 impl PathAddress {

@@ -249,10 +249,7 @@ impl<A: Application> Endpoint<A> {
             assert!(len > 0 && len <= self.buf.len() && size > 0, "a malformed transmit: {transmit:?}");
             assert!(size <= self.transport.max_mtu.max(1200).into(), "a datagram of {size} bytes");
             assert!(len.div_ceil(size) <= self.segments, "more than {} segments: {transmit:?}", self.segments);
-            let from = match path.local {
-                Some(ip) => SocketAddr::new(ip, self.address.port()),
-                None => self.address,
-            };
+            let from = path.local.unwrap_or(self.address);
             out.extend(self.buf[..len].chunks(size).map(|data| Datagram::new(from, path.remote, ecn, data)));
         }
     }
@@ -270,7 +267,7 @@ impl<A: Application> Endpoint<A> {
 
 impl<A: Application> Host for Endpoint<A> {
     fn receive(&mut self, now: Time, datagram: Datagram) {
-        let path = PathAddress { remote: datagram.from, local: Some(datagram.to.ip()) };
+        let path = PathAddress { remote: datagram.from, local: Some(datagram.to) };
         let arrival = |data: BytesMut| proto::Datagram { path, ecn: datagram.ecn, data };
         if let Some(index) = self.find(&datagram.data) {
             let session = &mut self.sessions[index];

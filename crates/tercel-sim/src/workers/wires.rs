@@ -175,7 +175,7 @@ impl Socket for Wire {
         let size = transmit.segment_size.unwrap_or(contents.len());
         assert!(contents.len() == transmit.len && (1..=9000).contains(&size), "a malformed send: {transmit:?}");
         assert!(contents.len().div_ceil(size) <= state.segments, "more segments than asked for: {transmit:?}");
-        let from = SocketAddr::new(transmit.path.local.unwrap_or(state.ip), self.address.port());
+        let from = SocketAddr::new(transmit.path.local.map_or(state.ip, |local| local.ip()), self.address.port());
         let datagrams = contents.chunks(size).map(|data| Datagram::new(from, transmit.path.remote, transmit.ecn, data));
         state.out.extend(datagrams);
         Ok(())
@@ -199,7 +199,7 @@ impl Socket for Wire {
             data.extend(port.queue.pop_front().map(|next| next.data).unwrap_or_default());
         }
         port.queued -= data.len();
-        let path = PathAddress { remote: first.from, local: Some(first.to.ip()) };
+        let path = PathAddress { remote: first.from, local: Some(first.to) };
         Ok(Received { path, ecn: first.ecn, data, segment_size })
     }
 }

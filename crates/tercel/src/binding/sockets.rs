@@ -82,6 +82,16 @@ impl Sockets {
         self.slots.iter().find(|(_, slot)| is_at(slot)).map(|(id, _)| *id)
     }
 
+    /// The socket here from which datagrams leave with the source address `local`, and its binding.
+    pub(crate) fn leaving_from(&self, local: SocketAddr) -> Option<(SocketId, Arc<Binding>)> {
+        let id = self.id_of(local)?;
+        Some((id, self.binding(id)?))
+    }
+
+    fn id_of(&self, local: SocketAddr) -> Option<SocketId> {
+        self.slots.iter().find(|(_, slot)| leaves_from(slot, local)).map(|(id, _)| *id)
+    }
+
     /// Every listener, each once.
     pub(crate) fn take_listeners(&mut self) -> Vec<Arc<ListenerShared>> {
         self.slots.values_mut().flat_map(|slot| std::mem::take(&mut slot.listeners)).collect()
@@ -154,8 +164,12 @@ impl Sockets {
             return Sent::Blocked;
         }
         let Some(transmit) = make(slot.socket.max_segments(), &mut self.batch) else { return Sent::Nothing };
+        // What is for another path than the active one may leave from another socket.
+        let elsewhere = transmit.path.local.filter(|local| !leaves_from(slot, *local));
+        let from = elsewhere.and_then(|local| self.id_of(local)).unwrap_or(id);
+        let Some(slot) = self.slots.get_mut(&from) else { return Sent::Nothing };
         let contents = self.batch.get(..transmit.len).unwrap_or(&self.batch);
-        if is_blocked(slot.socket.send(&transmit, contents)) {
+        if is_blocked(slot.socket.send(&transmit, contents)) && from == id {
             slot.stalled = Some((transmit, contents.to_vec()));
         }
         Sent::Batch
@@ -168,6 +182,11 @@ impl Sockets {
             let _ = slot.socket.send(transmit, contents);
         }
     }
+}
+
+fn leaves_from(slot: &Slot, local: SocketAddr) -> bool {
+    let bound = slot.socket.local_address();
+    bound.port() == local.port() && (bound.ip() == local.ip() || bound.ip().is_unspecified())
 }
 
 fn is_blocked(result: io::Result<()>) -> bool {

@@ -77,7 +77,7 @@ fn happened(core: Box<Core>, happening: Happening) -> Box<Core> {
     }
 }
 
-fn transport_event(core: Box<Core>, event: Event, floor: &mut Floor) -> Box<Core> {
+fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<Core> {
     if core.is_closing() {
         // The application has heard that it is over; only the protocol's own end matters now.
         return if matches!(event, Event::Closed) { gone(core) } else { core };
@@ -95,6 +95,9 @@ fn transport_event(core: Box<Core>, event: Event, floor: &mut Floor) -> Box<Core
         Event::Stream(event) => stream_event(core, event),
         Event::Datagram(event) => datagram_event(core, event),
         Event::PathChanged(path) => {
+            if let Some((socket, binding)) = path.local.and_then(|local| floor.sockets.leaving_from(local)) {
+                core.leave_from(socket, binding);
+            }
             let before = std::mem::replace(&mut core.shared.facts().remote, path.remote);
             match before == path.remote {
                 // Another local address.

@@ -175,6 +175,15 @@ impl Core {
         self.inbox.push(datagram);
     }
 
+    /// Its active path leads through another socket.
+    fn leave_from(&mut self, socket: SocketId, binding: Arc<Binding>) {
+        if self.role == Role::Server && socket != self.socket {
+            self.shared.facts().local = binding.address;
+            self.socket = socket;
+            self.binding = binding;
+        }
+    }
+
     /// Its queue holds operations.
     pub(crate) fn operations_wait(&mut self) {
         self.operations_wait = true;

@@ -98,7 +98,7 @@ impl OsSocket {
             },
             contents,
             segment_size,
-            src_ip: transmit.path.local,
+            src_ip: transmit.path.local.map(|local| local.ip()),
         };
         self.io.try_io(|| self.state.try_send(UdpSockRef::from(&self.io), &outgoing))
     }
@@ -136,7 +136,10 @@ impl Socket for OsSocket {
         self.io.try_io(|| self.state.recv(UdpSockRef::from(&self.io), &mut into, &mut meta))?;
         let [meta] = meta;
         Ok(Received {
-            path: PathAddress { remote: meta.addr, local: meta.dst_ip },
+            path: PathAddress {
+                remote: meta.addr,
+                local: meta.dst_ip.map(|ip| SocketAddr::new(ip, self.address.port())),
+            },
             ecn: match meta.ecn {
                 None => Ecn::NotEct,
                 Some(EcnCodepoint::Ect0) => Ecn::Ect0,
@@ -193,7 +196,7 @@ mod tests {
         while got.len() < contents.len() {
             let received = receive(&mut polls[1], receiver.as_mut(), &mut buffers);
             assert_eq!(received.path.remote, sender.local_address());
-            assert_eq!(received.path.local, Some(ANY.ip()));
+            assert_eq!(received.path.local, Some(receiver.local_address()));
             assert_eq!(received.ecn, Ecn::Ect0);
             assert!(received.segment_size == 1200 || received.data.len() < 1200);
             got.extend_from_slice(&received.data);

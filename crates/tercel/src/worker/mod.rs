@@ -308,7 +308,7 @@ impl Worker {
             validated: first.validated,
         };
         let remote = datagram.path.remote;
-        let local = datagram.path.local.map_or(binding.address, |ip| SocketAddr::new(ip, binding.address.port()));
+        let local = datagram.path.local.unwrap_or(binding.address);
         let Ok(mut proto) = proto::Connection::server(self.floor.now, self.floor.shared(transport.clone()), start)
         else {
             return;

@@ -83,7 +83,7 @@ impl Socket for MemorySocket {
         let mut net = self.net.0.lock().unwrap();
         let next = net.sockets.get_mut(&self.address).and_then(VecDeque::pop_front);
         let (remote, ecn, data) = next.ok_or(io::ErrorKind::WouldBlock)?;
-        let path = PathAddress { remote, local: Some(self.address.ip()) };
+        let path = PathAddress { remote, local: Some(self.address) };
         Ok(Received { path, ecn, segment_size: data.len().max(1), data: data[..].into() })
     }
 }
