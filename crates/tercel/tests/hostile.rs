@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 use mutate::{Mutator, answers};
 use relay::{Relay, Seen, To};
 use support::*;
-use tercel::{Connect, Connection, Listener, Registration, RegistrationStats, VarInt};
+use tercel::{
+    Connect, Connection, ConnectionEvent, Listen, Listener, ListenerEvent, Registration, RegistrationStats, VarInt,
+};
 use tercel_proto::config::TransportConfig;
 
 /// How many datagrams each of the tests sends.
@@ -48,6 +50,8 @@ struct Scene {
     clients: Registration,
     listener: Listener,
     configuration: tercel::Configuration,
+    /// For handshakes that may fail.
+    impatient: tercel::Configuration,
     relay: Relay,
     seen: Arc<Mutex<Seen>>,
     connection: Connection,
@@ -57,15 +61,23 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let transport = TransportConfig { max_datagram_frame_size: 65_535, ..TransportConfig::default() };
-        let configuration = configuration(transport);
+        let impatient = TransportConfig { handshake_timeout: Duration::from_secs(2), ..transport.clone() };
+        let [configuration, impatient] = configurations([transport, impatient]);
         let (servers, clients) = (registration(2), registration(1));
-        let (record, _) = Record::new();
-        let listener = echo_server(&servers, &configuration, loopback(), &record);
+        let server = configuration.clone();
+        let listen = move |_: &Listener, event| {
+            if let ListenerEvent::NewConnection(new) = event
+                && let Ok(connection) = new.accept(&server, echo_streams)
+            {
+                connection.detach();
+            }
+        };
+        let listener = servers.listen(Listen::new(loopback(), [ALPN]), listen).unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let relay = Relay::new(listener.local_address(), seen.clone());
         let (connection, record, heard) = connect(&clients, &configuration, relay.address());
         wait_for(&heard, "HandshakeConfirmed");
-        let scene = Self { servers, clients, listener, configuration, relay, seen, connection, record };
+        let scene = Self { servers, clients, listener, configuration, impatient, relay, seen, connection, record };
         // Something of everything to learn from.
         for round in 0..8 {
             scene.connection.send_datagram(pattern(50 * round), 0).unwrap();
@@ -84,6 +96,13 @@ impl Scene {
     fn assert_well(&self) {
         echo_once(&self.connection, 100_000, PATIENCE);
         assert_eq!(self.connection.close_reason(), None, "{:?}", self.record.words());
+    }
+}
+
+/// Keeps nothing of what it hears.
+fn echo_streams(connection: &Connection, event: ConnectionEvent<'_>) {
+    if let ConnectionEvent::PeerStreamStarted(new) = event {
+        echo(connection, new);
     }
 }
 
@@ -331,6 +350,8 @@ fn a_client_under_attack_goes_on_and_hardly_answers() {
 
 #[test]
 fn handshakes_among_forgeries_succeed_or_fail_cleanly() {
+    /// What the buffers of the relay surely hold.
+    const AT_ONCE: usize = 50;
     let scene = Scene::new();
     let count = (datagrams() / 1000).clamp(100, 1000);
     let mut mutator = Mutator::new(seed(17), scene.seen.clone());
@@ -344,22 +365,25 @@ fn handshakes_among_forgeries_succeed_or_fail_cleanly() {
             answers
         })));
         let begun = Instant::now();
-        let connections: Vec<_> =
-            (0..count).map(|_| connect(&scene.clients, &scene.configuration, scene.relay.address())).collect();
-        let mut connected = 0;
-        for (connection, _, heard) in &connections {
-            let end = wait_for_any(heard, &["Connected", "ShutdownComplete"]);
-            if end == "Connected" {
-                connected += 1;
-                if !forged {
-                    echo_once(connection, 1_000, PATIENCE);
-                }
-            }
-        }
+        let connected: usize = (0..count / AT_ONCE).map(|_| handshakes(&scene, AT_ONCE, forged)).sum();
         println!("{connected} of {count} handshakes (forged: {forged}) in {:.1?}", begun.elapsed());
         assert!(forged || connected == count, "{connected} of {count}");
         scene.relay.set_hook(None);
-        drop(connections);
         scene.assert_well();
     }
+}
+
+/// So many handshakes at once through the relay; how many succeed.
+fn handshakes(scene: &Scene, count: usize, may_fail: bool) -> usize {
+    let configuration = if may_fail { &scene.impatient } else { &scene.configuration };
+    let connections: Vec<_> =
+        (0..count).map(|_| connect(&scene.clients, configuration, scene.relay.address())).collect();
+    let succeeds = |(connection, _, heard): &(Connection, Record, mpsc::Receiver<String>)| {
+        let succeeded = wait_for_any(heard, &["Connected", "ShutdownComplete"]) == "Connected";
+        if succeeded && !may_fail {
+            echo_once(connection, 1_000, PATIENCE);
+        }
+        succeeded
+    };
+    connections.iter().filter(|connection| succeeds(connection)).count()
 }

@@ -22,6 +22,17 @@ pub(crate) fn loopback() -> SocketAddr {
 
 /// A configuration for both ends.
 pub(crate) fn configuration(transport: TransportConfig) -> Configuration {
+    let [configuration] = configurations([transport]);
+    configuration
+}
+
+/// Configurations for both ends that differ in nothing but their settings.
+pub(crate) fn configurations<const N: usize>(transports: [TransportConfig; N]) -> [Configuration; N] {
+    let (client, server) = tls();
+    transports.map(|transport| Configuration::from_tls(Some(client.clone()), Some(server.clone()), Arc::new(transport)))
+}
+
+fn tls() -> (Arc<rustls::ClientConfig>, Arc<rustls::ServerConfig>) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let mut roots = rustls::RootCertStore::empty();
@@ -41,7 +52,7 @@ pub(crate) fn configuration(transport: TransportConfig) -> Configuration {
         .with_root_certificates(roots)
         .with_no_client_auth();
     client.alpn_protocols = vec![ALPN.to_vec()];
-    Configuration::from_tls(Some(Arc::new(client)), Some(Arc::new(server)), Arc::new(transport))
+    (Arc::new(client), Arc::new(server))
 }
 
 pub(crate) fn registration(workers: usize) -> Registration {
