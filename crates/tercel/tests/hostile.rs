@@ -60,7 +60,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let transport = TransportConfig { max_datagram_frame_size: 65_535, ..TransportConfig::default() };
+        let transport = TransportConfig {
+            max_datagram_frame_size: 65_535,
+            keep_alive: Some(Duration::from_secs(5)),
+            ..TransportConfig::default()
+        };
         let impatient = TransportConfig { handshake_timeout: Duration::from_secs(2), ..transport.clone() };
         let [configuration, impatient] = configurations([transport, impatient]);
         let (servers, clients) = (registration(2), registration(1));
@@ -362,7 +366,7 @@ fn handshakes_among_forgeries_succeed_or_fail_cleanly() {
         scene.relay.set_hook(Some(Box::new(move |first| {
             let mut answers: Vec<_> = (0..4).map(|_| mutator.next(To::Client)).collect();
             answers.extend(mutator.forged_answer(first).filter(|_| forged));
-            answers
+            Some(answers)
         })));
         let begun = Instant::now();
         let connected: usize = (0..count / AT_ONCE).map(|_| handshakes(&scene, AT_ONCE, forged)).sum();
@@ -386,4 +390,42 @@ fn handshakes(scene: &Scene, count: usize, may_fail: bool) -> usize {
         succeeded
     };
     connections.iter().filter(|connection| succeeds(connection)).count()
+}
+
+/// Somebody on the path sends the client's packets on from addresses that are not the client's (RFC 9000
+/// section 9.3.2): these addresses hear at most three times as much, and the connection goes on.
+#[test]
+fn packets_that_are_sent_on_from_elsewhere_bring_little_there() {
+    let scene = Scene::new();
+    let victims = Arc::new(Mutex::new(Vec::<Address>::new()));
+    let (server, stolen, mut count) = (scene.server(), victims.clone(), 0);
+    scene.relay.set_hook(Some(Box::new(move |datagram| {
+        count += 1;
+        if count % 20 != 0 {
+            return Some(Vec::new());
+        }
+        let mut victims = stolen.lock().unwrap();
+        if count % 100 == 0 || victims.is_empty() {
+            victims.push(Address::new(server));
+        }
+        victims.last_mut().unwrap().send(datagram);
+        None
+    })));
+    let begun = Instant::now();
+    for _ in 0..8 {
+        echo_once(&scene.connection, 4 << 20, PATIENCE);
+        victims.lock().unwrap().iter_mut().for_each(Address::take);
+    }
+    scene.relay.set_hook(None);
+    scene.assert_well();
+    let mut victims = victims.lock().unwrap();
+    victims.iter_mut().for_each(Address::take);
+    let [sent, received] = [|address: &Address| address.sent, |address: &Address| address.received]
+        .map(|of| victims.iter().map(of).sum::<usize>());
+    println!(
+        "{} victims' addresses in {:.1?}: {sent} bytes from there, {received} bytes there",
+        victims.len(),
+        begun.elapsed()
+    );
+    assert!(victims.len() > 8 && received > 0, "the server did not follow");
 }

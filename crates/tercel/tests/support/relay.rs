@@ -45,8 +45,9 @@ impl Seen {
     }
 }
 
-/// Sees what a client sends, and says what the client is to hear before the server does.
-pub(crate) type Hook = Box<dyn FnMut(&[u8]) -> Vec<Vec<u8>> + Send>;
+/// Sees what a client sends, and says what the client is to hear before the server does; `None` if the
+/// server is not to hear of it.
+pub(crate) type Hook = Box<dyn FnMut(&[u8]) -> Option<Vec<Vec<u8>>> + Send>;
 
 struct Line {
     /// Where the client sends to.
@@ -100,7 +101,7 @@ impl Relay {
         self.line.from_client.load(Ordering::Relaxed)
     }
 
-    /// From now on `hook` answers the client first.
+    /// From now on `hook` comes first.
     pub(crate) fn set_hook(&self, hook: Option<Hook>) {
         *self.line.hook.lock().unwrap() = hook;
     }
@@ -133,8 +134,9 @@ impl Line {
             *self.client.lock().unwrap() = Some(from);
             self.from_client.fetch_add(len as u64, Ordering::Relaxed);
             self.seen.lock().unwrap().note(To::Server, &buffer[..len]);
-            let answers = self.hook.lock().unwrap().as_mut().map(|hook| hook(&buffer[..len]));
-            for answer in answers.unwrap_or_default() {
+            let hooked = self.hook.lock().unwrap().as_mut().map(|hook| hook(&buffer[..len]));
+            let Some(answers) = hooked.unwrap_or(Some(Vec::new())) else { continue };
+            for answer in answers {
                 let _ = self.inside.send_to(&answer, from);
             }
             let _ = self.outside.send_to(&buffer[..len], self.server);
