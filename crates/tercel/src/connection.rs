@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tercel_proto::error::CloseReason;
@@ -80,6 +81,14 @@ impl Connection {
     pub fn close(&self, code: ApplicationErrorCode, reason: Bytes) {
         // Already over is as closed as can be.
         let _ = self.submit(ConnectionOperation::Close { code, reason });
+    }
+
+    /// Closes the connection once the peer has acknowledged all that was sent, or after `within`,
+    /// whichever is sooner. What is sent after this call is delivered, too, if there is time. Of
+    /// several such calls the first one holds; [`close`](Self::close) does not wait for it.
+    pub fn close_delivered(&self, code: ApplicationErrorCode, reason: Bytes, within: Duration) {
+        // Already over is as closed as can be.
+        let _ = self.submit(ConnectionOperation::CloseDelivered { code, reason, within });
     }
 
     /// Ends the connection without a word to the peer.

@@ -1,11 +1,13 @@
 //! Clients and servers over real UDP, by the callback face.
 
-#![allow(clippy::unwrap_used, reason = "for tests")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "for tests")]
 
 mod support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use support::*;
 use tercel::{
@@ -325,4 +327,46 @@ fn a_server_that_lost_its_state_resets() {
     let _ = exchange(&connection, pattern(5000));
     let word = wait_for(&heard, "ShutdownInitiatedByTransport");
     assert!(word.contains("StatelessReset"), "{word}");
+}
+
+/// A close that waits for delivery: the peer has all that was sent before it, and then the code; and
+/// if the peer takes nothing, the wait has an end.
+#[test]
+fn a_close_may_wait_for_delivery() {
+    for (reads, within) in [(true, PATIENCE), (false, Duration::from_millis(300))] {
+        let configuration = configuration(TransportConfig::default());
+        let (server, client) = (registration(1), registration(1));
+        let (record, heard) = Record::new();
+        let (total, accepting) = (Arc::new(AtomicUsize::new(0)), configuration.clone());
+        let counted = total.clone();
+        let listener = server
+            .listen(Listen::new(loopback(), [ALPN]), move |_: &Listener, event| {
+                let ListenerEvent::NewConnection(new) = event else { return };
+                let counted = counted.clone();
+                let handler = recorder(record.clone(), move |_, new: NewStream| {
+                    let counted = counted.clone();
+                    let stream = new.accept(move |_: &Stream, event: StreamEvent<'_>| {
+                        if let StreamEvent::Receive(receive) = event {
+                            counted.fetch_add(receive.len(), Ordering::SeqCst);
+                        }
+                    });
+                    let stream = stream.unwrap();
+                    stream.set_receive_enabled(reads);
+                    stream.detach();
+                });
+                new.accept(&accepting, handler).unwrap().detach();
+            })
+            .unwrap();
+        let (connection, _, _) = connect(&client, &configuration, listener.local_address());
+        let stream = connection.open_stream(Direction::Unidirectional, |_: &Stream, _: StreamEvent<'_>| {}).unwrap();
+        let begun = Instant::now();
+        stream.send(pattern(3 << 20), true, 0).unwrap();
+        connection.close_delivered(5u32.into(), Bytes::from_static(b"all said"), within);
+        let word = wait_for(&heard, "ShutdownComplete");
+        assert!(word.contains("PeerApplication") && word.contains("all said"), "{word}");
+        match reads {
+            true => assert_eq!(total.load(Ordering::SeqCst), 3 << 20),
+            false => assert!(begun.elapsed() >= within && begun.elapsed() < PATIENCE),
+        }
+    }
 }

@@ -11,7 +11,7 @@ use tercel_proto::error::ApiMisuse;
 use tercel_wire::{ApplicationErrorCode, Role, StreamId, TransportErrorCode};
 
 use super::streams::{Entry, Listening, Note, Pending, ReceivePart, SendPart, StreamKey};
-use super::{Core, Happening, Rebinding, StreamShared, index};
+use super::{Core, Farewell, Happening, Rebinding, StreamShared, index};
 use crate::connection::Inspect;
 use crate::operation::{ConnectionOperation, Operation, Promise, StreamOperation};
 use crate::status::Error;
@@ -87,6 +87,11 @@ impl Core {
                 self.shared.note_close_called();
                 self.close(code, reason);
             }
+            ConnectionOperation::CloseDelivered { code, reason, within } => {
+                let deadline = self.now + within;
+                // The first call says how the connection is closed.
+                self.farewell.get_or_insert(Farewell { code, reason, deadline });
+            }
             ConnectionOperation::CloseSilently => {
                 self.shared.note_close_called();
                 self.proto.close_silently(self.now);
@@ -137,6 +142,16 @@ impl Core {
 
     pub(super) fn close(&mut self, code: ApplicationErrorCode, reason: Bytes) {
         self.proto.close(self.now, code, reason);
+    }
+
+    /// Closes as was asked for once everything is delivered, or time is up. Tells whether it did.
+    pub(super) fn close_if_delivered(&mut self) -> bool {
+        let (now, streams) = (self.now, &self.streams);
+        let due = |farewell: &mut Farewell| farewell.deadline <= now || streams.are_delivered();
+        let Some(Farewell { code, reason, .. }) = self.farewell.take_if(due) else { return false };
+        self.shared.note_close_called();
+        self.close(code, reason);
+        true
     }
 
     fn apply_to_stream(&mut self, stream: &Arc<StreamShared>, operation: StreamOperation) -> Result<(), Error> {

@@ -45,6 +45,7 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
     let mut outcome: fn(Box<Core>) -> Outcome = Outcome::Again;
     for _ in 0..BATCHES {
         (core, _) = deliver(core, floor);
+        core.close_if_delivered();
         match core.transmit(floor) {
             Sent::Batch => continue,
             Sent::Blocked => outcome = Outcome::Blocked,
@@ -52,7 +53,7 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
                 // Sending may have caused events, and these something to send.
                 let any;
                 (core, any) = deliver(core, floor);
-                if any {
+                if core.close_if_delivered() || any {
                     continue;
                 }
                 outcome = Outcome::Waits;
@@ -61,7 +62,8 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
         }
         break;
     }
-    core.deadline = core.proto.poll_timeout();
+    let farewell = core.farewell.as_ref().map(|farewell| farewell.deadline);
+    core.deadline = core.proto.poll_timeout().into_iter().chain(farewell).min();
     // Whenever it comes to rest, and now and then in a long burst.
     core.publish(rests);
     if core.gone { Outcome::Gone(core) } else { outcome(core) }

@@ -21,7 +21,7 @@ use tercel_proto::connection::{Datagram, RouteChange};
 use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::entropy::Entropy;
 use tercel_proto::time::Time;
-use tercel_wire::{Direction, Role, StreamId};
+use tercel_wire::{ApplicationErrorCode, Direction, Role, StreamId};
 
 use self::monitor::Monitor;
 use self::streams::{Entry, Listening, Note, StreamKey, StreamTable};
@@ -70,6 +70,13 @@ struct Rebinding {
     address: SocketAddr,
 }
 
+/// A close that waits until all that was sent is delivered.
+struct Farewell {
+    code: ApplicationErrorCode,
+    reason: Bytes,
+    deadline: Time,
+}
+
 /// A connection inside its worker.
 pub(crate) struct Core {
     proto: proto::Connection,
@@ -81,6 +88,8 @@ pub(crate) struct Core {
     role: Role,
     phase: Phase,
     handshake_completed: bool,
+    /// A close that waits for delivery, and for how long.
+    farewell: Option<Farewell>,
     /// What the application was asked about the peer's certificate.
     question: Option<Arc<Question>>,
     streams: StreamTable,
@@ -138,6 +147,7 @@ impl Core {
             role: start.role,
             phase: Phase::Handshaking,
             handshake_completed: false,
+            farewell: None,
             question: None,
             streams: StreamTable::default(),
             happened: VecDeque::new(),

@@ -219,6 +219,15 @@ impl StreamTable {
         Some((id, len))
     }
 
+    /// Whether the peer has acknowledged everything that was given to send.
+    pub(super) fn are_delivered(&self) -> bool {
+        self.slots.iter().flatten().all(|entry| match entry.send {
+            SendPart::Open => entry.acked == entry.given,
+            SendPart::Finished => false,
+            SendPart::Aborted | SendPart::Done => true,
+        })
+    }
+
     /// The keys of all streams.
     pub(super) fn keys(&self) -> Vec<StreamKey> {
         self.slots.iter().flatten().map(|entry| entry.key).collect()

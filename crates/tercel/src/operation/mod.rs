@@ -5,6 +5,7 @@ mod queue;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tercel_proto::config::TransportConfig;
@@ -46,6 +47,12 @@ pub(crate) enum ConnectionOperation {
     Close {
         code: ApplicationErrorCode,
         reason: Bytes,
+    },
+    /// When all that was sent is delivered, or this much time has passed.
+    CloseDelivered {
+        code: ApplicationErrorCode,
+        reason: Bytes,
+        within: Duration,
     },
     CloseSilently,
     Verdict(Verdict),
