@@ -3,6 +3,7 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::header::{FIXED, KEY_PHASE, LONG, LONG_RESERVED, SAMPLE_OFFSET, SHORT_RESERVED, SPIN};
+use super::invariant::LongHeader;
 use super::number;
 use super::protection::{HeaderKey, PacketKey};
 use super::retry::RetryPacket;
@@ -76,7 +77,8 @@ impl Protected {
             return VersionNegotiationPacket::decode(datagram).map(FirstPacket::VersionNegotiation);
         }
         if !version.is_supported() {
-            return Ok(FirstPacket::Unsupported(version));
+            // What all versions agree on must be there (RFC 8999 section 5.1).
+            return LongHeader::decode(datagram).map(|_| FirstPacket::Unsupported(version));
         }
         if first & FIXED == 0 {
             return Err(DecodeError::Malformed("fixed bit is 0"));

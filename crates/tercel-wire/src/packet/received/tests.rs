@@ -102,3 +102,14 @@ fn a_version_negotiation_packet_needs_no_fixed_bit() {
         assert!(first(&[&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1][..], &vec![0; extra]].concat()).is_err());
     }
 }
+
+#[test]
+fn other_versions_have_whole_connection_ids_too() {
+    let bytes = [&[0xc0, 0, 0, 0, 0x52, 30][..], &[1; 30], &[2, 8, 8]].concat();
+    for len in 0..=bytes.len() {
+        match first(&bytes[..len]) {
+            Ok(FirstPacket::Unsupported(version)) => assert_eq!((version, len), (Version(0x52), bytes.len())),
+            other => assert_eq!(other.unwrap_err(), DecodeError::UnexpectedEnd, "cut to {len}"),
+        }
+    }
+}
