@@ -7,11 +7,13 @@ default:
 check:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# Every test of the workspace.
+# Every test of the workspace, and every input that the fuzzer begins with.
 test:
     cargo test --workspace
+    cargo test --manifest-path fuzz/Cargo.toml
 
 # The simulator at length: SEEDS seeds for each scenario.
 sim SEEDS="1000":

@@ -303,7 +303,7 @@ impl Pair {
         let retried = initial_dcid == self.initial_dcid && initial_dcid != self.original_dcid;
         let start = ServerStart {
             version: header.version,
-            path: PathAddress { remote: wire.from, local: Some(wire.to.ip()) },
+            path: PathAddress { remote: wire.from, local: Some(wire.to) },
             initial_dcid,
             peer_cid: ConnectionId::new(header.scid).ok()?,
             original_dcid: retried.then_some(self.original_dcid),
@@ -441,7 +441,7 @@ impl Pair {
             Action::UpdateKeys => _ = connection.update_keys(),
             Action::Migrate { address: number } => {
                 let [remote, local] = [address(Role::Server, number >> 4 & 1), address(Role::Client, number)];
-                let _ = connection.migrate(now, PathAddress { remote, local: Some(local.ip()) });
+                let _ = connection.migrate(now, PathAddress { remote, local: Some(local) });
             }
             Action::Rebind => connection.local_address_changed(now),
             Action::Accept => {

@@ -115,7 +115,7 @@ impl End {
 
     pub fn receive(&mut self, now: Time, wire: &Wire) {
         let Some(connection) = &mut self.connection else { return };
-        let path = PathAddress { remote: wire.from, local: Some(wire.to.ip()) };
+        let path = PathAddress { remote: wire.from, local: Some(wire.to) };
         connection.receive(now, Datagram { path, ecn: wire.ecn, data: BytesMut::from(&wire.data[..]) });
     }
 
@@ -182,10 +182,7 @@ impl End {
             let size = transmit.segment_size.unwrap_or(transmit.len);
             assert!(transmit.len > 0 && transmit.len <= self.buf.len(), "{transmit:?}");
             assert!(size > 0 && size <= 1472 && transmit.len.div_ceil(size) <= 4, "{transmit:?}");
-            let mut from = address(self.role, 0);
-            if let Some(ip) = transmit.path.local {
-                from.set_ip(ip);
-            }
+            let from = transmit.path.local.unwrap_or(address(self.role, 0));
             for data in self.buf[..transmit.len].chunks(size) {
                 sent.push(Wire { from, to: transmit.path.remote, ecn: transmit.ecn, data: data.to_vec() });
             }
