@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use tercel_wire::{Frame, TransportErrorCode, VarInt};
+use tercel_wire::{Frame, TransportErrorCode};
 
 use crate::error::{ApiMisuse, Violation};
 use crate::frames::{FrameSink, SentFrame};
@@ -79,16 +79,20 @@ impl Datagrams {
             self.told = max;
             self.events.push_back(DatagramEvent::MaxSizeChanged(max));
         }
-        // What no longer fits will never leave.
-        while let Some((number, _)) =
-            self.queue.front().filter(|(_, data)| max.is_none_or(|max| data.len() > max)).cloned()
-        {
-            self.cancel_first(number);
-        }
+        // What no longer fits will never leave, and must not stand in the way of others.
+        let Self { queue, queued, events, .. } = self;
+        queue.retain(|(number, data)| {
+            let fits = max.is_some_and(|max| data.len() <= max);
+            if !fits {
+                *queued -= data.len();
+                events.push_back(DatagramEvent::SendState { number: *number, state: DatagramSendState::Canceled });
+            }
+            fits
+        });
     }
 
-    fn cancel_first(&mut self, number: u64) {
-        if let Some((_, data)) = self.queue.pop_front() {
+    fn cancel_first(&mut self) {
+        if let Some((number, data)) = self.queue.pop_front() {
             self.queued -= data.len();
             self.events.push_back(DatagramEvent::SendState { number, state: DatagramSendState::Canceled });
         }
@@ -112,11 +116,8 @@ impl Datagrams {
         if data.len() > max {
             return Err(ApiMisuse::DatagramTooLarge);
         }
-        while self.queued + data.len() > self.limit
-            && let Some((number, _)) = self.queue.front()
-        {
-            let number = *number;
-            self.cancel_first(number);
+        while self.queued + data.len() > self.limit && !self.queue.is_empty() {
+            self.cancel_first();
         }
         let number = self.next_number;
         self.next_number += 1;
@@ -130,10 +131,9 @@ impl Datagrams {
     /// # Errors
     /// PROTOCOL_VIOLATION: we take none, or none so large (RFC 9221 section 3).
     pub fn on_datagram(&mut self, data: Bytes) -> Result<(), Violation> {
-        let frame_len = (1 + VarInt::encoded_len(data.len() as u64) + data.len()) as u64;
-        // The length may have been left out, which saves its bytes.
+        // The length may have been left out, which saves its bytes: the frame in its shortest form.
         let shortest = 1 + data.len() as u64;
-        if self.local_max == 0 || shortest.min(frame_len) > self.local_max {
+        if self.local_max == 0 || shortest > self.local_max {
             return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "datagram not allowed, or too large"));
         }
         self.events.push_back(DatagramEvent::Received(data));
@@ -170,14 +170,140 @@ impl Datagrams {
 
     /// The connection is over: what waits is canceled.
     pub fn cancel_all(&mut self) {
-        while let Some((number, _)) = self.queue.front() {
-            let number = *number;
-            self.cancel_first(number);
+        while !self.queue.is_empty() {
+            self.cancel_first();
         }
     }
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<DatagramEvent> {
         self.events.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tercel_wire::{Reader, Writer};
+
+    use super::DatagramSendState::{Acknowledged, Canceled, Lost, Sent};
+    use super::*;
+    use crate::frames::SentFrames;
+
+    /// Datagrams to a peer that takes frames of `peer_max` bytes, on a path with packets of 1000.
+    fn datagrams(peer_max: u64, limit: usize) -> Datagrams {
+        let mut datagrams = Datagrams::new(1000, limit);
+        datagrams.set_limits(Some(peer_max), 1000);
+        datagrams.events.clear();
+        datagrams
+    }
+
+    /// The datagrams of one packet, as a peer reads them.
+    fn packet(datagrams: &mut Datagrams, size: usize) -> (Vec<Bytes>, SentFrames) {
+        let (mut bytes, mut sent) = (vec![0; size], SentFrames::new());
+        let mut writer = Writer::new(&mut bytes);
+        datagrams.write(&mut FrameSink::new(&mut writer, &mut sent));
+        let mut reader = Reader::new(writer.written());
+        let mut received = Vec::new();
+        while !reader.is_empty() {
+            let Ok(Frame::Datagram { data }) = Frame::decode(&mut reader) else { panic!() };
+            received.push(Bytes::copy_from_slice(data));
+        }
+        (received, sent)
+    }
+
+    /// What became of datagrams, in the order in which it was told.
+    fn states(datagrams: &mut Datagrams) -> Vec<(u64, DatagramSendState)> {
+        std::iter::from_fn(|| datagrams.poll_event())
+            .filter_map(|event| match event {
+                DatagramEvent::SendState { number, state } => Some((number, state)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn bytes(len: usize) -> Bytes {
+        Bytes::from(vec![len as u8; len])
+    }
+
+    #[test]
+    fn each_is_sent_once_in_order_and_has_one_end() {
+        let mut datagrams = datagrams(1000, 10_000);
+        for len in [100, 0, 300, 400] {
+            datagrams.send(bytes(len)).unwrap();
+        }
+        let (first, sent) = packet(&mut datagrams, 500);
+        assert_eq!(first, [bytes(100), bytes(0), bytes(300)]);
+        assert_eq!(sent.len(), 3);
+        assert_eq!(packet(&mut datagrams, 402).0, Vec::<Bytes>::new(), "a frame is never cut");
+        assert_eq!(packet(&mut datagrams, 403).0, [bytes(400)]);
+        assert!(!datagrams.wants_to_send());
+        datagrams.acked(0);
+        datagrams.lost(1);
+        assert!(!datagrams.wants_to_send(), "RFC 9221 section 5.2: not sent again");
+        let told = [(0, Sent), (1, Sent), (2, Sent), (3, Sent), (0, Acknowledged), (1, Lost)];
+        assert_eq!(states(&mut datagrams), told);
+    }
+
+    #[test]
+    fn the_largest_that_leaves_is_the_largest_that_fits() {
+        for (peer_max, packet_max, max) in [(65535, 1000, 997), (500, 1000, 497), (3, 1000, 0)] {
+            let mut datagrams = Datagrams::new(0, 10_000);
+            assert_eq!(datagrams.send(Bytes::new()), Err(ApiMisuse::DatagramsUnsupported));
+            datagrams.set_limits(Some(peer_max), packet_max);
+            assert_eq!(datagrams.poll_event(), Some(DatagramEvent::MaxSizeChanged(Some(max))));
+            assert_eq!(datagrams.send(bytes(max + 1)), Err(ApiMisuse::DatagramTooLarge));
+            assert_eq!(datagrams.send(bytes(max)), Ok(0));
+            assert_eq!(packet(&mut datagrams, packet_max).0, [bytes(max)]);
+            datagrams.set_limits(None, packet_max);
+            assert_eq!(datagrams.poll_event(), Some(DatagramEvent::SendState { number: 0, state: Sent }));
+            assert_eq!(datagrams.poll_event(), None, "what has not changed is not told");
+        }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_the_oldest_goes() {
+        let mut datagrams = datagrams(1000, 1000);
+        for _ in 0..5 {
+            datagrams.send(bytes(300)).unwrap();
+        }
+        assert_eq!(states(&mut datagrams), [(0, Canceled), (1, Canceled)]);
+        datagrams.send(bytes(997)).unwrap();
+        assert_eq!(states(&mut datagrams), [(2, Canceled), (3, Canceled), (4, Canceled)]);
+        datagrams.cancel_all();
+        assert_eq!((states(&mut datagrams), datagrams.queued), (vec![(5, Canceled)], 0));
+    }
+
+    /// A path that carries less: what no longer fits goes, wherever it waits, and the rest leaves.
+    #[test]
+    fn what_no_longer_fits_is_in_nobodys_way() {
+        let mut datagrams = datagrams(1000, 10_000);
+        for len in [100, 900, 200, 501, 498] {
+            datagrams.send(bytes(len)).unwrap();
+        }
+        datagrams.set_limits(None, 501);
+        assert_eq!(datagrams.poll_event(), Some(DatagramEvent::MaxSizeChanged(Some(498))));
+        assert_eq!(states(&mut datagrams), [(1, Canceled), (3, Canceled)]);
+        assert_eq!(packet(&mut datagrams, 501).0, [bytes(100), bytes(200)]);
+        assert_eq!(packet(&mut datagrams, 501).0, [bytes(498)]);
+        assert_eq!(datagrams.queued, 0);
+        // Early data was accepted of a peer that takes none any more.
+        datagrams.send(bytes(1)).unwrap();
+        datagrams.set_limits(Some(0), 501);
+        assert_eq!(states(&mut datagrams).last(), Some(&(5, Canceled)));
+        assert_eq!(datagrams.send(bytes(1)), Err(ApiMisuse::DatagramsUnsupported));
+    }
+
+    /// RFC 9221 section 3: a frame, with its type and length, of at most what we said.
+    #[test]
+    fn what_comes_in_keeps_to_our_limit() {
+        let take = |local_max, len| {
+            let mut datagrams = Datagrams::new(local_max, 0);
+            datagrams.on_datagram(bytes(len)).map(|()| datagrams.poll_event()).map_err(|violation| violation.code)
+        };
+        let violation = Err(TransportErrorCode::PROTOCOL_VIOLATION);
+        assert_eq!(take(0, 0), violation);
+        assert_eq!(take(100, 99), Ok(Some(DatagramEvent::Received(bytes(99)))));
+        assert_eq!(take(100, 100), violation);
+        assert_eq!(take(1, 0), Ok(Some(DatagramEvent::Received(bytes(0)))));
     }
 }

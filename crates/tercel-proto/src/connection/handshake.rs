@@ -16,6 +16,7 @@ use crate::close::HandshakeState;
 use crate::config::TransportConfig;
 use crate::entropy::Entropy;
 use crate::error::{ApiMisuse, CloseReason, Violation};
+use crate::frames::SentFrame;
 use crate::keys::{self, OneRttKeys};
 use crate::recovery::Progress;
 use crate::space::{AckPolicy, HandshakeSpace, PacketNumberSpace};
@@ -296,8 +297,12 @@ impl Connection {
         self.spaces.data.early = None;
         let mut outcome = std::mem::take(&mut self.outcome);
         self.recovery.lose_early_data(&mut outcome);
-        // The streams begin anew, whatever these packets carried.
-        outcome.lost.clear();
+        // The streams begin anew, whatever these packets carried; datagrams do not.
+        for frame in outcome.lost.drain(..).flat_map(|packet| packet.frames) {
+            if let SentFrame::Datagram { number } = frame {
+                self.datagrams.lost(number);
+            }
+        }
         self.outcome = outcome;
         self.streams.early_data_rejected();
         self.events.push_back(Event::EarlyDataRejected);

@@ -1,5 +1,6 @@
 //! Two connections, joined by a line that may lose datagrams.
 
+mod early_data;
 mod verdict;
 
 use std::collections::VecDeque;
