@@ -137,3 +137,167 @@ impl LocalIds {
         self.to_tell.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tercel_wire::{Reader, Writer};
+
+    use super::*;
+    use crate::frames::SentFrames;
+
+    /// Numbers its connection IDs, which have `len` bytes.
+    struct Issuer {
+        len: usize,
+        issued: u8,
+    }
+
+    impl ConnectionIdIssuer for Issuer {
+        fn issue(&mut self, _: &mut Entropy) -> (ConnectionId, ResetToken) {
+            self.issued += 1;
+            (id(self.issued), ResetToken([self.issued; 16]))
+        }
+
+        fn len(&self) -> usize {
+            self.len
+        }
+    }
+
+    fn id(value: u8) -> ConnectionId {
+        ConnectionId::new(&[value; 8]).unwrap()
+    }
+
+    struct Ids {
+        ids: LocalIds,
+        issuer: Issuer,
+        entropy: Entropy,
+    }
+
+    impl Ids {
+        fn new(len: usize, limit: u64) -> Self {
+            let mut ids = Self {
+                ids: LocalIds::new(id(0), ResetToken([0; 16])),
+                issuer: Issuer { len, issued: 0 },
+                entropy: Entropy::from_seed([0; 32]),
+            };
+            ids.ids.set_limit(limit, &mut ids.issuer, &mut ids.entropy);
+            ids
+        }
+
+        fn retire(&mut self, sequence: u64, used: u8) -> Result<(), TransportErrorCode> {
+            let result = self.ids.on_retire(sequence, &id(used), &mut self.issuer, &mut self.entropy);
+            result.map_err(|violation| violation.code)
+        }
+
+        /// The sequence numbers told in one packet.
+        fn tell(&mut self, size: usize) -> Vec<u64> {
+            let (mut bytes, mut sent) = (vec![0; size], SentFrames::new());
+            let mut writer = Writer::new(&mut bytes);
+            self.ids.write(&mut FrameSink::new(&mut writer, &mut sent));
+            let mut reader = Reader::new(writer.written());
+            let mut told = Vec::new();
+            while !reader.is_empty() {
+                let Ok(Frame::NewConnectionId(frame)) = Frame::decode(&mut reader) else { panic!() };
+                // Connection ID and token belong together.
+                assert_eq!(frame.id[0], frame.reset_token.0[0]);
+                told.push(frame.sequence);
+            }
+            let recorded: Vec<_> =
+                told.iter().map(|sequence| SentFrame::NewConnectionId { sequence: *sequence }).collect();
+            assert_eq!(sent[..], recorded[..]);
+            told
+        }
+
+        fn routes(&mut self) -> Vec<RouteChange> {
+            std::iter::from_fn(|| self.ids.poll_route()).collect()
+        }
+    }
+
+    #[test]
+    fn as_many_are_issued_as_the_peer_keeps() {
+        for (limit, issued) in [(2, 1), (3, 2), (4, 3), (8, 3), (1 << 60, 3)] {
+            let mut ids = Ids::new(8, limit);
+            let told = ids.tell(1000);
+            assert_eq!(told.len(), issued);
+            assert!(!ids.ids.wants_to_send());
+            assert_eq!(ids.routes().len(), 1 + issued);
+        }
+        let mut none = Ids::new(0, 8);
+        assert!(!none.ids.wants_to_send() && none.tell(1000).is_empty());
+    }
+
+    #[test]
+    fn what_is_retired_is_replaced() {
+        let mut ids = Ids::new(8, 4);
+        ids.tell(1000);
+        ids.routes();
+        ids.retire(1, 0).unwrap();
+        assert_eq!(ids.routes(), [RouteChange::Remove(id(1)), RouteChange::Add(id(4))]);
+        assert!(!ids.ids.contains(&id(1)) && ids.ids.contains(&id(4)));
+        assert_eq!(ids.tell(1000), [4]);
+        // RETIRE_CONNECTION_ID may come again.
+        ids.retire(1, 0).unwrap();
+        assert!(ids.routes().is_empty() && !ids.ids.wants_to_send());
+        // The one of the handshake, in a packet to another.
+        ids.retire(0, 2).unwrap();
+        assert_eq!(ids.tell(1000), [5]);
+        for sequence in 2..200 {
+            ids.retire(sequence, sequence.wrapping_add(1) as u8).unwrap();
+            ids.tell(1000);
+            assert_eq!(ids.ids.active.len(), 4);
+        }
+    }
+
+    /// Section 19.16.
+    #[test]
+    fn what_cannot_be_retired() {
+        let violation = Err(TransportErrorCode::PROTOCOL_VIOLATION);
+        let mut ids = Ids::new(8, 4);
+        assert_eq!(ids.retire(4, 0), violation, "never issued");
+        assert_eq!(ids.retire(0, 0), violation, "the one in use");
+        assert_eq!(ids.retire(3, 0), Ok(()), "issued, though not told yet");
+        assert_eq!(Ids::new(0, 4).retire(0, 9), violation, "there are none");
+    }
+
+    #[test]
+    fn what_is_lost_is_told_again_while_it_is_of_use() {
+        let mut ids = Ids::new(8, 4);
+        let one = ids.tell(40);
+        assert_eq!(one.len(), 1, "a frame is never cut");
+        let rest = ids.tell(1000);
+        assert_eq!(rest.len(), 2);
+        ids.ids.lost(one[0]);
+        ids.ids.lost(one[0]);
+        assert_eq!(ids.tell(1000), one);
+        ids.retire(rest[0], 0).unwrap();
+        assert_eq!(ids.tell(1000), [4]);
+        ids.ids.lost(rest[0]);
+        assert!(!ids.ids.wants_to_send());
+        // One that is retired before it is told is not told.
+        ids.ids.lost(rest[1]);
+        ids.retire(rest[1], 0).unwrap();
+        assert_eq!(ids.tell(1000), [5]);
+    }
+
+    #[test]
+    fn that_of_the_preferred_address_is_the_second() {
+        let mut ids = Ids::new(8, 1);
+        let (preferred, token) = ids.ids.issue_for_preferred_address(&mut ids.issuer, &mut ids.entropy);
+        assert_eq!((preferred, token), (id(1), ResetToken([1; 16])));
+        assert!(!ids.ids.wants_to_send(), "it is told in the transport parameters");
+        ids.ids.set_limit(4, &mut ids.issuer, &mut ids.entropy);
+        let mut told = ids.tell(1000);
+        told.sort_unstable();
+        assert_eq!(told, [2, 3]);
+        ids.retire(1, 0).unwrap();
+        assert_eq!(ids.tell(1000), [4]);
+    }
+
+    #[test]
+    fn at_the_end_none_is_left() {
+        let mut ids = Ids::new(8, 4);
+        ids.routes();
+        ids.ids.remove_all();
+        assert_eq!(ids.routes(), [0, 1, 2, 3].map(|value| RouteChange::Remove(id(value))));
+        assert!(!ids.ids.wants_to_send() && !ids.ids.contains(&id(0)));
+    }
+}

@@ -17,8 +17,8 @@ const MAX_RETIRING: usize = 64;
 #[derive(Debug)]
 pub struct PeerIds {
     current: u64,
+    /// The current one, and those after it; what came before is retired.
     known: BTreeMap<u64, (ConnectionId, Option<ResetToken>)>,
-    retire_prior_to: u64,
     limit: u64,
     /// Sequence numbers to be told as retired, and those told but not acknowledged.
     to_retire: Vec<u64>,
@@ -33,7 +33,6 @@ impl PeerIds {
         Self {
             current: 0,
             known: BTreeMap::from([(0, (id, None))]),
-            retire_prior_to: 0,
             limit,
             to_retire: Vec::new(),
             retiring: Vec::new(),
@@ -90,21 +89,16 @@ impl PeerIds {
                 "another connection ID for the same number, or the same for another",
             ));
         }
-        if frame.sequence < self.retire_prior_to {
+        if frame.sequence < self.current {
+            // It was retired before, or is so late that its successors are in use already.
             self.retire(frame.sequence);
             return self.check_retiring();
         }
-        let retired = self.to_retire.contains(&frame.sequence) || self.retiring.contains(&frame.sequence);
-        if !retired {
-            self.known.entry(frame.sequence).or_insert(new);
-        }
-        if frame.retire_prior_to > self.retire_prior_to {
-            self.retire_prior_to = frame.retire_prior_to;
+        self.known.entry(frame.sequence).or_insert(new);
+        if frame.retire_prior_to > self.current {
             let kept = self.known.split_off(&frame.retire_prior_to);
             let retired = std::mem::replace(&mut self.known, kept);
-            if self.current < frame.retire_prior_to
-                && let Some((next, (_, token))) = self.known.first_key_value()
-            {
+            if let Some((next, (_, token))) = self.known.first_key_value() {
                 if let Some((_, Some(old))) = retired.get(&self.current) {
                     self.routes.push_back(RouteChange::RemoveResetToken(*old));
                 }
@@ -213,7 +207,10 @@ impl PeerIds {
 
 #[cfg(test)]
 mod tests {
+    use tercel_wire::Writer;
+
     use super::*;
+    use crate::frames::SentFrames;
 
     fn id(value: u8) -> ConnectionId {
         ConnectionId::new(&[value; 8]).unwrap()
@@ -271,5 +268,152 @@ mod tests {
         ids.on_new(&frame(1, 0)).unwrap();
         assert!(ids.rotate());
         assert_eq!((ids.current(), ids.to_retire.clone()), (id(1), vec![0]));
+    }
+
+    /// Tells the peer of what is retired; gives the sequence numbers, ascending.
+    fn tell(ids: &mut PeerIds) -> Vec<u64> {
+        let (mut bytes, mut sent) = ([0; 1000], SentFrames::new());
+        ids.write(&mut FrameSink::new(&mut Writer::new(&mut bytes), &mut sent));
+        let mut told: Vec<u64> = sent
+            .iter()
+            .map(|frame| if let SentFrame::RetireConnectionId { sequence } = frame { *sequence } else { panic!() })
+            .collect();
+        told.sort_unstable();
+        told
+    }
+
+    fn routes(ids: &mut PeerIds) -> Vec<RouteChange> {
+        std::iter::from_fn(|| ids.poll_route()).collect()
+    }
+
+    #[test]
+    fn what_was_retired_does_not_come_back() {
+        let mut ids = PeerIds::new(id(0), 3);
+        ids.on_new(&frame(1, 0)).unwrap();
+        ids.on_new(&frame(2, 0)).unwrap();
+        assert!(ids.rotate() && ids.rotate());
+        assert_eq!((ids.current(), tell(&mut ids)), (id(2), vec![0, 1]));
+        // Known to be retired; and retired so long ago that nothing is remembered of it.
+        for _ in 0..2 {
+            ids.on_new(&frame(1, 0)).unwrap();
+            ids.on_new(&frame(3, 0)).unwrap();
+            ids.on_new(&frame(4, 0)).unwrap();
+            assert_eq!((ids.known.len(), ids.current()), (3, id(2)));
+            ids.acked(0);
+            ids.acked(1);
+        }
+        // Section 19.15: it is retired, if need be again.
+        assert_eq!(tell(&mut ids), [1]);
+    }
+
+    /// One that comes behind those that were used after it could never be used.
+    #[test]
+    fn one_that_comes_too_late_is_retired() {
+        let mut ids = PeerIds::new(id(0), 4);
+        ids.on_new(&frame(2, 0)).unwrap();
+        assert!(ids.rotate());
+        ids.on_new(&frame(1, 0)).unwrap();
+        assert_eq!((ids.current(), tell(&mut ids)), (id(2), vec![0, 1]));
+        assert_eq!(ids.next(), None);
+    }
+
+    #[test]
+    fn retirements_are_told_until_they_are_acknowledged() {
+        let mut ids = PeerIds::new(id(0), 4);
+        ids.on_new(&frame(1, 1)).unwrap();
+        assert_eq!(tell(&mut ids), [0]);
+        assert!(!ids.wants_to_send());
+        ids.lost(0);
+        assert_eq!(tell(&mut ids), [0]);
+        ids.acked(0);
+        ids.lost(0);
+        assert!(!ids.wants_to_send());
+    }
+
+    /// Section 10.3.1: a token counts while its connection ID is in use.
+    #[test]
+    fn reset_tokens_follow_the_connection_id_in_use() {
+        let token = |value| ResetToken([value; 16]);
+        let mut ids = PeerIds::new(id(0), 4);
+        assert!(!ids.is_reset_token(token(0)), "none is known yet");
+        ids.set_initial(id(9));
+        ids.set_initial_token(token(9));
+        assert_eq!((ids.current(), routes(&mut ids)), (id(9), vec![RouteChange::AddResetToken(token(9))]));
+        assert!(ids.is_reset_token(token(9)));
+        ids.on_new(&frame(1, 0)).unwrap();
+        assert!(!ids.is_reset_token(token(1)) && routes(&mut ids).is_empty());
+        let change = |from, to| [RouteChange::RemoveResetToken(token(from)), RouteChange::AddResetToken(token(to))];
+        assert!(ids.rotate());
+        assert_eq!(routes(&mut ids), change(9, 1));
+        assert!(ids.is_reset_token(token(1)) && !ids.is_reset_token(token(9)));
+        ids.on_new(&frame(2, 2)).unwrap();
+        assert_eq!(routes(&mut ids), change(1, 2));
+        ids.remove_all();
+        assert_eq!(routes(&mut ids), [RouteChange::RemoveResetToken(token(2))]);
+        assert!(!ids.is_reset_token(token(2)));
+    }
+
+    #[test]
+    fn that_of_the_preferred_address_is_the_next() {
+        let mut ids = PeerIds::new(id(0), 4);
+        ids.add_preferred(id(1), ResetToken([1; 16]));
+        assert_eq!((ids.current(), ids.next()), (id(0), Some(id(1))));
+        ids.on_new(&frame(1, 0)).unwrap();
+        assert!(ids.rotate());
+        assert_eq!(ids.current(), id(1));
+    }
+
+    #[test]
+    fn a_peer_without_connection_ids_moves_freely() {
+        let mut ids = PeerIds::new(ConnectionId::EMPTY, 4);
+        assert_eq!((ids.next(), ids.rotate()), (Some(ConnectionId::EMPTY), true));
+        assert!(!ids.wants_to_send());
+    }
+
+    proptest::proptest! {
+        /// An honest peer, whose frames come late, twice and in any order, is never refused, and what
+        /// it counts as active is what is known here or will be retired.
+        #[test]
+        fn an_honest_peer_is_never_refused(steps in proptest::collection::vec((0u8..4, 0usize..8), 0..120)) {
+            const LIMIT: u64 = 4;
+            let mut ids = PeerIds::new(id(0), LIMIT);
+            // What the peer counts as active, what it will say next, and what it has said.
+            let (mut active, mut next, mut prior) = (vec![0u64], 1u64, 0u64);
+            let mut flying: Vec<NewConnectionId> = Vec::new();
+            for (what, at) in steps {
+                match what {
+                    0 if (active.iter().filter(|sequence| **sequence >= prior).count() as u64) < LIMIT && next < 200 => {
+                        // Now and then it wants old ones gone.
+                        if at == 0 {
+                            prior = prior.max(next.saturating_sub(1));
+                        }
+                        active.push(next);
+                        flying.push(frame(next, prior));
+                        next += 1;
+                    }
+                    1 if !flying.is_empty() => {
+                        let at = at % flying.len();
+                        let new = if at % 3 == 0 { flying[at] } else { flying.swap_remove(at) };
+                        ids.on_new(&new).unwrap();
+                    }
+                    2 => {
+                        let before = ids.current;
+                        if ids.rotate() {
+                            proptest::prop_assert!(ids.current > before);
+                        }
+                    }
+                    3 => {
+                        for sequence in tell(&mut ids) {
+                            active.retain(|known| *known != sequence);
+                            if at % 2 == 0 { ids.acked(sequence) } else { ids.lost(sequence) }
+                        }
+                    }
+                    _ => {}
+                }
+                proptest::prop_assert!(ids.known.contains_key(&ids.current));
+                proptest::prop_assert!(ids.known.keys().all(|sequence| *sequence >= ids.current));
+                proptest::prop_assert!(ids.known.keys().all(|sequence| active.contains(sequence)));
+            }
+        }
     }
 }
