@@ -195,10 +195,42 @@ mod tests {
         let client: SocketAddr = "192.0.2.1:1000".parse().unwrap();
         let sealed = key.seal(&retry(), client, NOW, &mut Entropy::from_seed([0; 32]));
         for at in 0..sealed.len() {
-            let mut changed = sealed.clone();
-            changed[at] ^= 0x40;
-            assert_eq!(key.open(&changed, client, NOW), Err(TokenError::Unknown));
+            for bit in 0..8 {
+                let mut changed = sealed.clone();
+                changed[at] ^= 1 << bit;
+                assert_eq!(key.open(&changed, client, NOW), Err(TokenError::Unknown));
+            }
             assert_eq!(key.open(&sealed[..at], client, NOW), Err(TokenError::Unknown));
+            assert_eq!(key.open(&vec![at as u8; at], client, NOW), Err(TokenError::Unknown));
+        }
+        let longer = [&sealed[..], &[0]].concat();
+        assert_eq!(key.open(&longer, client, NOW), Err(TokenError::Unknown));
+        let forged = TokenKey::new(&[4; 32]).unwrap();
+        assert_eq!(forged.open(&sealed, client, NOW), Err(TokenError::Unknown), "of another server");
+    }
+
+    /// Section 8.1.4: nobody can tell from two tokens that they are of one client.
+    #[test]
+    fn tokens_of_one_client_have_nothing_in_common() {
+        let key = TokenKey::new(&[3; 32]).unwrap();
+        let mut entropy = Entropy::from_seed([0; 32]);
+        let client: SocketAddr = "192.0.2.1:1000".parse().unwrap();
+        let [one, other] = [(); 2].map(|()| key.seal(&retry(), client, NOW, &mut entropy));
+        assert_eq!(one.len(), other.len());
+        let same = one.iter().zip(&other).filter(|(a, b)| a == b).count();
+        assert!(same < 8, "{same} of {} bytes", one.len());
+    }
+
+    #[test]
+    fn connection_ids_of_all_lengths_are_carried() {
+        let key = TokenKey::new(&[3; 32]).unwrap();
+        let mut entropy = Entropy::from_seed([0; 32]);
+        let client: SocketAddr = "[2001:db8::1]:1000".parse().unwrap();
+        for (original, scid) in (0..=20).flat_map(|original| [0, 1, 20].map(|scid| (original, scid))) {
+            let id = |len| ConnectionId::new(&vec![7; len]).unwrap();
+            let token = Token::Retry { original_dcid: id(original), retry_scid: id(scid) };
+            let sealed = key.seal(&token, client, NOW, &mut entropy);
+            assert_eq!(key.open(&sealed, client, NOW), Ok(token));
         }
     }
 

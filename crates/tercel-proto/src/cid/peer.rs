@@ -393,7 +393,7 @@ mod tests {
                     }
                     1 if !flying.is_empty() => {
                         let at = at % flying.len();
-                        let new = if at % 3 == 0 { flying[at] } else { flying.swap_remove(at) };
+                        let new = if at.is_multiple_of(3) { flying[at] } else { flying.swap_remove(at) };
                         ids.on_new(&new).unwrap();
                     }
                     2 => {

@@ -216,4 +216,50 @@ mod tests {
             }
         }
     }
+
+    fn address(port: u16) -> PathAddress {
+        PathAddress { remote: SocketAddr::from(([192, 0, 2, 1], port)), local: None }
+    }
+
+    fn paths() -> Paths {
+        let config = TransportConfig::default();
+        Paths::new(Path::new(0, address(1), &config, AntiAmplification::Validated))
+    }
+
+    /// RFC 9000 section 8.2.2: a response goes where the challenge came from, once; and a peer cannot
+    /// make us owe ever more.
+    #[test]
+    fn responses_go_back_to_where_the_challenge_came_from() {
+        let mut paths = paths();
+        paths.on_challenge(address(1), 1200, [1; 8]);
+        paths.on_challenge(address(2), 100, [2; 8]);
+        paths.on_challenge(address(1), 1200, [3; 8]);
+        let elsewhere = Response { address: address(2), data: [2; 8], budget: 300 };
+        assert_eq!(paths.take_response_elsewhere(), Some(elsewhere));
+        assert_eq!(paths.take_response_elsewhere(), None);
+        assert_eq!(paths.peek_response(), Some([1; 8]));
+        assert_eq!(paths.peek_response(), Some([1; 8]), "owed until it is written");
+        paths.response_written([1; 8]);
+        assert_eq!(paths.peek_response(), Some([3; 8]));
+        paths.response_written([3; 8]);
+        assert!(!paths.owes_response());
+        (0..100).for_each(|data| paths.on_challenge(address(1), 1200, [data; 8]));
+        assert_eq!((paths.responses.len(), paths.peek_response()), (MAX_RESPONSES, Some([96; 8])));
+    }
+
+    #[test]
+    fn bytes_count_for_the_path_they_came_by() {
+        let (mut paths, config) = (paths(), TransportConfig::default());
+        let id = paths.take_id();
+        assert_ne!(id, paths.active.id);
+        paths.candidate = Some(Path::new(id, address(2), &config, AntiAmplification::limited()));
+        paths.on_datagram(&address(1), 1000);
+        paths.on_datagram(&address(3), 1000);
+        let allowance =
+            |paths: &mut Paths, port| paths.find_mut(&address(port)).map(|path| path.amplification.allowance());
+        assert_eq!([1, 2, 3].map(|port| allowance(&mut paths, port)), [Some(u64::MAX), Some(0), None]);
+        paths.on_datagram(&address(2), 1000);
+        assert_eq!(allowance(&mut paths, 2), Some(3000));
+        assert!(paths.is_known_remote(address(2).remote) && !paths.is_known_remote(address(3).remote));
+    }
 }

@@ -91,3 +91,83 @@ impl Validation {
         failed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PTO: Duration = Duration::from_millis(100);
+    const INITIAL_PTO: Duration = Duration::from_millis(999);
+    const NOW: Time = Time::from_nanos(1 << 40);
+
+    fn entropy() -> Entropy {
+        Entropy::from_seed([0; 32])
+    }
+
+    #[test]
+    fn an_answer_to_any_challenge_will_do() {
+        let (mut validation, mut entropy) = (Validation::begin(NOW, PTO, INITIAL_PTO), entropy());
+        let challenges = [0, 1, 2].map(|turn| {
+            let now = NOW + turn * PTO;
+            assert!(validation.is_due(now) && validation.next_challenge() == Some(now));
+            let data = validation.take_challenge(now, PTO, &mut entropy).unwrap();
+            assert!(!validation.is_due(now), "one at a time");
+            assert_eq!(validation.take_challenge(now, PTO, &mut entropy), None);
+            data
+        });
+        // Section 8.2.1: every challenge has data of its own.
+        assert!(challenges[0] != challenges[1] && challenges[1] != challenges[2] && challenges[0] != challenges[2]);
+        for answer in challenges {
+            let mut validation = validation.clone();
+            assert!(!validation.on_response([9; 8]) && validation.deadline().is_some());
+            assert!(validation.on_response(answer));
+            assert_eq!(validation, Validation::Done);
+            assert!(!validation.on_response(answer), "once");
+            assert!(!validation.timeout(NOW + 100 * PTO));
+            assert_eq!((validation.next_challenge(), validation.deadline()), (None, None));
+        }
+    }
+
+    #[test]
+    fn no_answer_counts_before_a_challenge() {
+        for mut validation in [Validation::Idle, Validation::begin(NOW, PTO, INITIAL_PTO), Validation::Failed] {
+            let before = validation.clone();
+            assert!(!validation.on_response([0; 8]));
+            assert_eq!(validation, before);
+        }
+    }
+
+    /// Section 8.2.4: three times the larger of the probe timeout and that of a new path.
+    #[test]
+    fn it_fails_in_time() {
+        for (pto, initial, longest) in
+            [(PTO, INITIAL_PTO, INITIAL_PTO), (5 * INITIAL_PTO, INITIAL_PTO, 5 * INITIAL_PTO)]
+        {
+            let mut validation = Validation::begin(NOW, pto, initial);
+            let deadline = NOW + 3 * longest;
+            let answer = validation.take_challenge(NOW, pto, &mut entropy()).unwrap();
+            assert_eq!(validation.deadline(), Some(deadline));
+            assert!(!validation.timeout(deadline - Duration::from_nanos(1)));
+            assert!(validation.timeout(deadline));
+            assert_eq!(validation, Validation::Failed);
+            assert!(!validation.timeout(deadline), "once");
+            assert!(!validation.on_response(answer), "too late");
+        }
+    }
+
+    #[test]
+    fn challenges_are_bounded() {
+        let (mut validation, mut entropy, mut now) = (Validation::begin(NOW, PTO, 100 * PTO), entropy(), NOW);
+        let mut sent = 0;
+        while let Some(due) = validation.next_challenge() {
+            assert!(due >= now);
+            now = due;
+            assert!(validation.take_challenge(now, PTO, &mut entropy).is_some());
+            sent += 1;
+        }
+        assert_eq!((sent, now), (MAX_CHALLENGES, NOW + 7 * PTO));
+        assert!(!validation.is_due(now + 100 * PTO));
+        assert_eq!(validation.take_challenge(now + 100 * PTO, PTO, &mut entropy), None);
+        assert!(validation.deadline().is_some(), "the last may still be answered");
+    }
+}
