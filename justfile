@@ -35,6 +35,10 @@ fuzz SECONDS="60":
 bench *ARGS:
     cd bench && cargo run --release -- {{ARGS}}
 
+# Tercel against real peers: quinn, s2n-quic, MsQuic.
+interop:
+    interop/run
+
 # The documentation, opened in a browser.
 doc:
     cargo doc --workspace --no-deps --open
