@@ -109,3 +109,47 @@ impl SendBuffer {
         self.lost = RangeSet::new();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes(from: u64, len: u64) -> Vec<u8> {
+        (from..from + len).map(|at| (at * 7 + at / 256) as u8).collect()
+    }
+
+    proptest! {
+        /// However sending, loss and acknowledgement follow each other, a range has its bytes.
+        #[test]
+        fn a_range_has_its_bytes(steps in prop::collection::vec((0u8..6, 1u64..700), 1..200)) {
+            let mut buffer = SendBuffer::default();
+            let mut under_way = VecDeque::new();
+            for (step, len) in steps {
+                let sent = match step {
+                    0 => {
+                        buffer.push(bytes(buffer.end(), len).into());
+                        None
+                    }
+                    1 | 2 => Some(buffer.take_new(len)),
+                    3 => buffer.take_lost(len),
+                    4 => {
+                        let at = len as usize % 3;
+                        under_way.remove(at).into_iter().for_each(|range| buffer.acked(range));
+                        None
+                    }
+                    _ => {
+                        under_way.pop_front().into_iter().for_each(|range| buffer.lost(range));
+                        None
+                    }
+                };
+                if let Some(range) = sent.filter(|range| !range.is_empty()) {
+                    let found = buffer.slices(range.clone()).collect::<Vec<_>>().concat();
+                    prop_assert_eq!(found, bytes(range.start, range.end - range.start));
+                    under_way.push_back(range);
+                }
+            }
+        }
+    }
+}
