@@ -89,7 +89,8 @@ struct Windows {
 pub struct Streams {
     role: Role,
     windows: Windows,
-    streams: BTreeMap<StreamId, Stream>,
+    /// Boxed, for the map moves its values about whenever streams come and go.
+    streams: BTreeMap<StreamId, Box<Stream>>,
     local: [LocalIds; 2],
     remote: [RemoteIds; 2],
     /// The peer's limit on the data of all streams.
@@ -582,7 +583,7 @@ impl Streams {
     fn create(&mut self, id: StreamId) {
         let send = (!self.is_remote_uni(id)).then(|| Send::new(self.initial_send_limit(id)));
         let recv = (!self.is_local_uni(id)).then(|| Recv::new(self.windows.initial, self.windows.max));
-        self.streams.insert(id, Stream { send, recv });
+        self.streams.insert(id, Box::new(Stream { send, recv }));
     }
 
     /// The peer's streams exist from when a higher one was used, but take memory only when touched.
@@ -655,7 +656,7 @@ impl Streams {
     }
 
     fn close_if_done(&mut self, id: StreamId) {
-        if self.streams.get(&id).is_some_and(Stream::is_done) {
+        if self.streams.get(&id).is_some_and(|stream| stream.is_done()) {
             self.streams.remove(&id);
             self.control.remove(&id);
             if id.initiator() != self.role {

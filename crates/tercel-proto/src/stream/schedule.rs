@@ -10,6 +10,8 @@ use tercel_wire::StreamId;
 pub(super) struct Schedule {
     turns: BTreeMap<Reverse<i32>, VecDeque<StreamId>>,
     members: BTreeSet<StreamId>,
+    /// The room of a priority that had its turn, for the next one.
+    spare: VecDeque<StreamId>,
 }
 
 impl Schedule {
@@ -26,7 +28,8 @@ impl Schedule {
     /// Adds a stream at the end of its priority, unless it is there.
     pub(super) fn insert(&mut self, id: StreamId, priority: i32) {
         if self.members.insert(id) {
-            self.turns.entry(Reverse(priority)).or_default().push_back(id);
+            let turn = self.turns.entry(Reverse(priority));
+            turn.or_insert_with(|| std::mem::take(&mut self.spare)).push_back(id);
         }
     }
 
@@ -49,7 +52,7 @@ impl Schedule {
                 self.members.remove(&id);
             }
             if turn.get().is_empty() {
-                turn.remove();
+                self.spare = turn.remove();
             }
         }
     }
