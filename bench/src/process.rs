@@ -56,7 +56,7 @@ impl Run {
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (client, server) = (self.client_cost(), self.server_cost());
-        write!(f, "{:.0}/s, processor {client:.2} + {server:.2}, {:?}", self.rate(), self.client.median)
+        write!(f, "{:.0}/s, processor {client:.4} + {server:.4}, {:?}", self.rate(), self.client.median)
     }
 }
 
