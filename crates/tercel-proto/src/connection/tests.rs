@@ -515,3 +515,38 @@ fn the_accepted_settings_hold() {
     pair.upload(100_000);
     assert_eq!(pair.server().stats().mtu, 1250);
 }
+
+/// A client that seems to move, and whose next probe comes from elsewhere: the server owes an
+/// acknowledgement, and may send nothing to where it believes the client to be.
+#[test]
+fn an_acknowledgement_that_may_not_be_sent_does_not_keep_the_timer_busy() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    pair.pass(Duration::from_secs(1));
+    pair.client.ping();
+    pair.client_address = address(2000);
+    pair.flush(true);
+    pair.now += DELAY;
+    pair.deliver();
+    pair.flush(false);
+    pair.to_client.clear();
+    // All that the server may send to port 2000 is sent. A challenge from port 3000 moves nothing.
+    pair.client.paths.active.validation = crate::path::Validation::begin(pair.now, DELAY, DELAY);
+    pair.client_address = address(3000);
+    pair.flush(true);
+    pair.now += DELAY;
+    pair.deliver();
+    pair.flush(false);
+    assert_eq!(pair.server().remote_address(), address(2000));
+    let server = pair.server();
+    assert!(server.spaces.data.numbers.acks.next_timeout().is_some());
+    assert_eq!(server.paths.active.amplification.allowance(), 0);
+    while let Some(next) = pair.server().poll_timeout() {
+        assert!(next > pair.now, "{next:?} is over at {:?}", pair.now);
+        pair.now = next;
+        pair.server().timeout(next);
+        pair.flush(false);
+    }
+    let [CloseReason::Violation(violation)] = ends(&pair.server_events)[..] else { panic!() };
+    assert_eq!(violation.code, TransportErrorCode::NO_VIABLE_PATH);
+}

@@ -57,7 +57,9 @@ impl Connection {
             return self.next_end();
         }
         let acks = match self.spaces.data.numbers.acks.urgency(Time::ZERO) {
-            Urgency::By(at) if self.spaces.data.one_rtt.is_some() => Some(at),
+            // One that was due and could not be sent waits for what lets it go: bytes from the
+            // peer's new address, or its validation.
+            Urgency::By(at) if self.spaces.data.one_rtt.is_some() && at > self.silent_at => Some(at),
             _ => None,
         };
         let keys = self.spaces.data.one_rtt.as_ref().and_then(|keys| keys.next_timeout());
