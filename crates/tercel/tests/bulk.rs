@@ -73,7 +73,9 @@ async fn much_data_both_ways_at_once_is_the_same_by_its_hash() {
         tokio::spawn(send(ours.clone(), len, 1 << 40)),
         tokio::spawn(send(theirs.clone(), len, 2 << 40)),
         tokio::spawn(receive(ours.clone())),
-        tokio::spawn(receive(theirs)),
+        // Both ends are held until both have everything: dropping the last handle closes, and the other
+        // end would hear of the close instead of the last acknowledgement.
+        tokio::spawn(receive(theirs.clone())),
     );
     let (up, down, down_arrived, up_arrived) = tokio::try_join!(tasks.0, tasks.1, tasks.2, tasks.3).unwrap();
     let took = begun.elapsed();
