@@ -46,5 +46,6 @@ fn rustls(hello: &[u8]) -> Option<ClientHello> {
     Some(ClientHello {
         server_name: hello.server_name().map(str::to_ascii_lowercase),
         alpn: hello.alpn().map(|names| names.map(<[u8]>::to_vec).collect()).unwrap_or_default(),
+        ..ClientHello::default()
     })
 }

@@ -110,6 +110,7 @@ impl Pair {
             version: Version::V1,
             path: PathAddress { remote: address(Role::Server, 0), local: None },
             token: Bytes::new(),
+            session: None,
         };
         client.connection = Some(Connection::client(now, client.shared(run), start).expect("TLS starts"));
         let mut pair = Self {
@@ -403,8 +404,13 @@ impl Pair {
 
     fn act(&mut self, role: Role, action: Action) {
         let now = self.now;
-        let accept =
-            ServerAccept { tls: self.tls.1.clone(), transport: None, new_token: Bytes::from_static(b"come again") };
+        let accept = ServerAccept {
+            tls: self.tls.1.clone(),
+            transport: None,
+            new_token: Bytes::from_static(b"come again"),
+            ticket: None,
+            early_data: true,
+        };
         let mut data_left = self.data_left;
         let end = self.end(role);
         let Some(mut connection) = end.connection.take() else { return };

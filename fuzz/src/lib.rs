@@ -10,6 +10,7 @@ mod end;
 mod frames;
 mod packets;
 pub mod program;
+mod tickets;
 pub mod transparent;
 mod transport_parameters;
 
@@ -17,6 +18,7 @@ pub use client_hello::client_hello;
 pub use connection::{connection, peak_memory};
 pub use frames::frames;
 pub use packets::packets;
+pub use tickets::tickets;
 pub use transport_parameters::transport_parameters;
 
 /// A target: any bytes go in.
@@ -28,5 +30,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("packets", packets),
     ("transport_parameters", transport_parameters),
     ("client_hello", client_hello),
+    ("tickets", tickets),
     ("connection", connection),
 ];

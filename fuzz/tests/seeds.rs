@@ -16,3 +16,13 @@ fn no_seed_breaks_its_target() {
         }
     }
 }
+
+/// The seeds of tickets are tickets.
+#[test]
+fn seeds_of_tickets_are_read() {
+    let read = |name: &str| fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/tickets").join(name)).unwrap();
+    assert!(tercel_proto::tls::ResumptionTicket::from_bytes(&read("resumption_ticket")).is_ok());
+    for name in ["new_session_ticket", "without_early_data"] {
+        assert!(tercel_wire::new_session_ticket::NewSessionTicket::decode(&read(name)).is_ok());
+    }
+}

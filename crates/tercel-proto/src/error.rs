@@ -73,6 +73,8 @@ pub enum ApiMisuse {
     DatagramsUnsupported,
     /// More than the peer or the path can carry in one packet.
     DatagramTooLarge,
+    /// The session cannot be resumed: that is turned off, or the client cannot do it.
+    ResumptionUnavailable,
     /// The call is not for this end of a connection.
     WrongRole,
     /// An argument outside its documented range.
@@ -93,6 +95,9 @@ impl std::fmt::Display for ApiMisuse {
             Self::AlreadyDone => "this was done already",
             Self::DatagramsUnsupported => "datagrams are not in use on this connection",
             Self::DatagramTooLarge => "the datagram is larger than the peer or the path can take",
+            Self::ResumptionUnavailable => {
+                "the session cannot be resumed: it is turned off, or the client cannot do it"
+            }
             Self::WrongRole => "the call is not for this end of the connection",
             Self::InvalidArgument(what) => what,
         })

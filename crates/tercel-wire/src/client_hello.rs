@@ -14,10 +14,20 @@ pub struct ClientHello {
     pub server_name: Option<String>,
     /// The application protocols (RFC 7301), most wanted first.
     pub alpn: Vec<Vec<u8>>,
+    /// The tickets of earlier sessions (RFC 8446 section 4.2.11), most wanted first; no more than
+    /// [`MAX_TICKETS`].
+    pub tickets: Vec<Vec<u8>>,
+    /// Whether early data is offered (RFC 8446 section 4.2.10).
+    pub early_data: bool,
 }
+
+/// How many tickets of a ClientHello are told. Clients offer one, rarely two.
+pub const MAX_TICKETS: usize = 4;
 
 const SERVER_NAME: u16 = 0;
 const ALPN: u16 = 16;
+const PRE_SHARED_KEY: u16 = 41;
+const EARLY_DATA: u16 = 42;
 
 /// Reads the ClientHello at the front of the bytes that CRYPTO frames have brought so far; `None`
 /// if it is not whole yet.
@@ -58,6 +68,8 @@ fn parse_body(reader: &mut Reader<'_>) -> Result<ClientHello, DecodeError> {
         match ty {
             SERVER_NAME => hello.server_name = server_name(&mut Reader::new(body))?,
             ALPN => hello.alpn = protocols(&mut Reader::new(body))?,
+            PRE_SHARED_KEY => hello.tickets = tickets(&mut Reader::new(body))?,
+            EARLY_DATA => hello.early_data = true,
             _ => {}
         }
     }
@@ -86,6 +98,18 @@ fn protocols(reader: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, DecodeError> {
         }
     }
     Ok(protocols)
+}
+
+fn tickets(reader: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, DecodeError> {
+    let mut identities = Reader::new(vec16(reader)?);
+    let mut tickets = Vec::new();
+    while !identities.is_empty() {
+        let (ticket, _obfuscated_age) = (vec16(&mut identities)?, identities.u32()?);
+        if tickets.len() < MAX_TICKETS {
+            tickets.push(ticket.to_vec());
+        }
+    }
+    Ok(tickets)
 }
 
 #[cfg(test)]

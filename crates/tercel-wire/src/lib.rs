@@ -11,6 +11,7 @@ pub mod connection_id;
 pub mod cursor;
 pub mod error_code;
 pub mod frame;
+pub mod new_session_ticket;
 pub mod packet;
 pub mod stream_id;
 pub mod transport_parameters;

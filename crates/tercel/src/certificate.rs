@@ -102,7 +102,7 @@ impl Question {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.state().settled || self.connection.is_close_called()
     }
 }
@@ -190,6 +190,12 @@ impl std::fmt::Debug for PendingVerdict {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Cancelled(Option<Arc<Question>>);
 
+impl Cancelled {
+    pub(crate) const fn of(question: Arc<Question>) -> Self {
+        Self(Some(question))
+    }
+}
+
 impl Future for Cancelled {
     type Output = ();
 
@@ -203,6 +209,12 @@ impl Future for Cancelled {
             state.wakers.push(context.waker().clone());
         }
         Poll::Pending
+    }
+}
+
+impl std::fmt::Debug for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Question").field("settled", &self.is_settled()).finish_non_exhaustive()
     }
 }
 

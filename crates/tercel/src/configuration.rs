@@ -1,16 +1,23 @@
 //! What connections are made with: settings, application protocols and a credential.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use rustls::client::{Resumption, Tls13ClientSessionValue};
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::time_provider::DefaultTimeProvider;
 use rustls::{ClientConfig, KeyLogFile, RootCertStore, ServerConfig};
 use tercel_proto::config::TransportConfig;
-use tercel_proto::tls::DeferredClientVerifier;
+use tercel_proto::tls::{
+    ClientSessions, DeferredClientVerifier, ResumableVerifier, ResumptionTicket, SessionsInTickets, ToldTime, observed,
+    restore,
+};
 
 use crate::aio::CertificateVerifier;
 use crate::aio::verifier::AnyVerifier;
 use crate::credential::{Identity, Trust};
+use crate::resumption::{ResumptionLevel, ServerResumption, Tickets};
 use crate::settings::Settings;
 use crate::status::Error;
 
@@ -23,6 +30,10 @@ pub struct Configuration {
     transport: Arc<TransportConfig>,
     send_buffer: usize,
     verifier: Option<Verifier>,
+    /// Client: under which tickets can be restored.
+    restorer: Option<Arc<ResumableVerifier>>,
+    /// Server: how sessions are resumed.
+    tickets: Option<Arc<Tickets>>,
 }
 
 #[derive(Clone)]
@@ -88,8 +99,13 @@ impl From<Identity> for ServerCredential {
 
 /// TLS 1.3 by aws-lc-rs, X25519MLKEM768 first.
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+        LazyLock::new(|| Arc::new(observed(rustls::crypto::aws_lc_rs::default_provider())));
+    PROVIDER.clone()
 }
+
+/// Of so many servers a client keeps sessions.
+const SESSIONS: usize = 256;
 
 fn tls_error(error: impl std::fmt::Display) -> Error {
     Error::tls(error.to_string())
@@ -116,10 +132,12 @@ impl Configuration {
     ) -> Result<Self, Error> {
         let ClientCredential { trust, identity } = credential.into();
         let provider = provider();
-        let builder = ClientConfig::builder_with_provider(provider.clone())
+        let clock = ToldTime::new(Arc::new(DefaultTimeProvider));
+        let builder = ClientConfig::builder_with_details(provider.clone(), clock)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(tls_error)?;
-        let builder = builder.dangerous().with_custom_certificate_verifier(trust.verifier(&provider)?);
+        let restorer = ResumableVerifier::new(trust.verifier(&provider)?);
+        let builder = builder.dangerous().with_custom_certificate_verifier(restorer.clone());
         let mut tls = match identity {
             Some(Identity { chain, key }) => builder.with_client_auth_cert(chain, key).map_err(tls_error)?,
             None => builder.with_no_client_auth(),
@@ -127,7 +145,8 @@ impl Configuration {
         tls.alpn_protocols = protocols(alpn)?;
         tls.enable_early_data = true;
         tls.key_log = Arc::new(KeyLogFile::new());
-        Ok(Self { client: Some(Arc::new(tls)), ..Self::of(settings)? })
+        tls.resumption = Resumption::store(Arc::new(ClientSessions::new(SESSIONS)));
+        Ok(Self { client: Some(Arc::new(tls)), restorer: Some(restorer), ..Self::of(settings)? })
     }
 
     /// For servers. SSLKEYLOGFILE in the environment, if set, names a file for TLS keys.
@@ -145,39 +164,45 @@ impl Configuration {
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(tls_error)?;
-        let builder = match clients {
-            ClientAuthentication::None => builder.with_no_client_auth(),
+        let clients: Option<Arc<dyn ClientCertVerifier>> = match clients {
+            ClientAuthentication::None => None,
             ClientAuthentication::Optional(roots) => {
-                builder.with_client_cert_verifier(verifier(roots).allow_unauthenticated().build().map_err(tls_error)?)
+                Some(verifier(roots).allow_unauthenticated().build().map_err(tls_error)?)
             }
-            ClientAuthentication::Required(roots) => {
-                builder.with_client_cert_verifier(verifier(roots).build().map_err(tls_error)?)
-            }
+            ClientAuthentication::Required(roots) => Some(verifier(roots).build().map_err(tls_error)?),
             ClientAuthentication::Deferred { required, advice } => {
                 let advice = advice.map(|roots| verifier(roots).build()).transpose().map_err(tls_error)?;
-                let deferred = DeferredClientVerifier::new(advice, required, provider.clone());
-                builder.with_client_cert_verifier(Arc::new(deferred))
+                Some(Arc::new(DeferredClientVerifier::new(advice, required, provider.clone())))
             }
+        };
+        let tickets = Tickets::new(clients.as_deref())?;
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => builder.with_client_cert_verifier(clients),
         };
         let mut tls = builder.with_single_cert(identity.chain, identity.key).map_err(tls_error)?;
         tls.alpn_protocols = protocols(alpn)?;
-        tls.max_early_data_size = u32::MAX;
         tls.key_log = Arc::new(KeyLogFile::new());
-        Ok(Self { server: Some(Arc::new(tls)), ..Self::of(settings)? })
+        tls.session_storage = Arc::new(SessionsInTickets);
+        let server = Self { server: Some(Arc::new(tls)), tickets: Some(Arc::new(tickets)), ..Self::of(settings)? };
+        server.with_resumption(ServerResumption::default())
     }
 
     fn of(settings: Settings) -> Result<Self, Error> {
         let (transport, send_buffer) = (settings.transport()?, settings.send_buffer);
-        Ok(Self { client: None, server: None, transport, send_buffer, verifier: None })
+        let (client, server, verifier, restorer, tickets) = (None, None, None, None, None);
+        Ok(Self { client, server, transport, send_buffer, verifier, restorer, tickets })
     }
 
-    /// Of ready-made TLS configurations, for a client, a server or both, with ALPN protocols set.
+    /// Of ready-made TLS configurations, for a client, a server or both, with ALPN protocols set. They
+    /// resume sessions as they say themselves, without [`ResumptionTicket`]s.
     pub fn from_tls(
         client: Option<Arc<ClientConfig>>,
         server: Option<Arc<ServerConfig>>,
         transport: Arc<TransportConfig>,
     ) -> Self {
-        Self { client, server, transport, send_buffer: Settings::default().send_buffer, verifier: None }
+        let send_buffer = Settings::default().send_buffer;
+        Self { client, server, transport, send_buffer, verifier: None, restorer: None, tickets: None }
     }
 
     /// The async face asks `verifier` about certificates that the credential leaves to the
@@ -193,7 +218,41 @@ impl Configuration {
         self.verifier.as_ref().map(|verifier| verifier.0.clone())
     }
 
-    /// Server: forgets what clients could resume, and takes no early data.
+    /// Server: how clients may resume sessions.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for terms out of their ranges; [`Error::Tls`] if this is no
+    /// configuration made by [`server`](Self::server).
+    pub fn with_resumption(mut self, resumption: ServerResumption) -> Result<Self, Error> {
+        resumption.check()?;
+        let (Some(tls), Some(tickets)) = (&mut self.server, &mut self.tickets) else {
+            return Err(Error::tls("the configuration makes no tickets of its own"));
+        };
+        let tls = Arc::make_mut(tls);
+        // TLS makes one, of which all others are made.
+        tls.send_tls13_tickets = (resumption.level > ResumptionLevel::None).into();
+        tls.max_early_data_size = match resumption.level {
+            ResumptionLevel::SessionsAndEarlyData => u32::MAX,
+            _ => 0,
+        };
+        *tickets = Arc::new(tickets.with_terms(resumption));
+        Ok(self)
+    }
+
+    /// Server: the keys that seal tickets, secret and random. The first one seals, all of them open, so
+    /// that keys can be changed without a break: put the new one first, and the last one out when what
+    /// it sealed has expired. Servers with the same keys resume each other's sessions, if they ask
+    /// clients for the same certificates. Holds at once, for every clone of this configuration. Without
+    /// it each configuration has a key of its own.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if there is no key; [`Error::Tls`] if this is no configuration made by
+    /// [`server`](Self::server).
+    pub fn set_ticket_keys(&self, keys: &[[u8; 32]]) -> Result<(), Error> {
+        self.tickets.as_ref().ok_or_else(|| Error::tls("the configuration makes no tickets of its own"))?.set_keys(keys)
+    }
+
+    /// Server: makes no tickets, resumes nothing and takes no early data. Client: resumes nothing.
     #[must_use]
     pub fn without_resumption(mut self) -> Self {
         if let Some(tls) = &mut self.server {
@@ -201,10 +260,38 @@ impl Configuration {
             tls.send_tls13_tickets = 0;
             tls.max_early_data_size = 0;
         }
+        self.tickets = None;
         if let Some(tls) = &mut self.client {
-            Arc::make_mut(tls).resumption = rustls::client::Resumption::disabled();
+            Arc::make_mut(tls).resumption = Resumption::disabled();
+        }
+        self.restorer = None;
+        self
+    }
+
+    /// Client: keeps no sessions by itself; only what [`Connect::ticket`](crate::Connect::ticket) names
+    /// is resumed.
+    #[must_use]
+    pub fn without_session_cache(mut self) -> Self {
+        if let (Some(tls), Some(_)) = (&mut self.client, &self.restorer) {
+            Arc::make_mut(tls).resumption = Resumption::store(Arc::new(ClientSessions::new(0)));
         }
         self
+    }
+
+    /// Server: how sessions are resumed.
+    pub(crate) fn tickets(&self) -> Option<Arc<Tickets>> {
+        self.tickets.clone()
+    }
+
+    /// Client: the session of a ticket.
+    ///
+    /// # Errors
+    /// The configuration was made of ready TLS, or resumes nothing.
+    pub(crate) fn restore(&self, ticket: &ResumptionTicket) -> Result<Option<Tls13ClientSessionValue>, Error> {
+        match (&self.client, &self.restorer) {
+            (Some(tls), Some(restorer)) => Ok(restore(ticket, tls, restorer)),
+            _ => Err(Error::InvalidArgument("the configuration cannot use a resumption ticket")),
+        }
     }
 
     /// The settings of its connections.

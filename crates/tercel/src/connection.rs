@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tercel_proto::error::CloseReason;
 use tercel_proto::stats::ConnectionStats;
+use tercel_proto::tls::MAX_TICKET_DATA;
 use tercel_wire::{ApplicationErrorCode, Direction};
 
 use crate::cell::{ConnectionShared, StreamShared};
@@ -107,6 +108,22 @@ impl Connection {
     /// [`Error::ConnectionClosed`] if the connection is over.
     pub fn ping(&self) -> Result<(), Error> {
         self.submit(ConnectionOperation::Ping)
+    }
+
+    /// Server: sends a ticket by which the client can resume the session, with `data` (at most 4096
+    /// bytes) for the application to have then ([`NewConnection::ticket`](crate::NewConnection::ticket)).
+    /// As often as wanted, at any time after the handshake.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for too much data, [`Error::ConnectionClosed`] if the connection is over.
+    /// From the connection's own handlers also [`Error::Misuse`]: before
+    /// [`Connected`](crate::ConnectionEvent::Connected), at a client, if the configuration permits no
+    /// resumption or the client cannot resume; otherwise nothing is sent then.
+    pub fn send_resumption_ticket(&self, data: Bytes) -> Result<(), Error> {
+        if data.len() > MAX_TICKET_DATA {
+            return Err(Error::InvalidArgument("a ticket takes no more than 4096 bytes of the application's"));
+        }
+        self.submit(ConnectionOperation::SendTicket { data })
     }
 
     /// Updates the keys (RFC 9001 section 6). Asked before the handshake is confirmed it does

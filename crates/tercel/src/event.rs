@@ -5,17 +5,21 @@
 //! (every stream's ShutdownComplete)* ShutdownComplete`, and nothing follows.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use tercel_proto::connection::ClientHello;
 use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::error::CloseReason;
+use tercel_proto::time::Time;
 use tercel_wire::{ApplicationErrorCode, Direction, StreamId, TransportErrorCode};
 
-use crate::certificate::{PeerCertificate, PendingVerdict};
+use crate::certificate::{Cancelled, PeerCertificate, PendingVerdict, Question};
 use crate::configuration::Configuration;
 use crate::connection::Connection;
 use crate::listener::Listener;
-use crate::operation::{ConnectionOperation, StreamOperation};
+use crate::operation::{Acceptance, ConnectionOperation, Resumption, StreamOperation};
+use crate::resumption::{OfferedTicket, Resume, ResumptionTicket};
 use crate::status::Error;
 use crate::stream::Stream;
 
@@ -125,6 +129,10 @@ pub enum ConnectionEvent<'a> {
     PeerAddressChanged(SocketAddr),
     /// Client: a token for a later connection to the same server ([`crate::Connect::token`]).
     NewToken(&'a Bytes),
+    /// Client: a ticket by which a later connection can go on with the session
+    /// ([`crate::Connect::ticket`]), even one of another process. A configuration resumes the sessions
+    /// that it made itself; only who wants to keep tickets elsewhere needs this.
+    ResumptionTicket(&'a ResumptionTicket),
     /// The peer's application ended the connection.
     ShutdownInitiatedByPeer {
         /// Its error code.
@@ -277,13 +285,20 @@ impl NewStream {
 #[must_use = "dropping it refuses the connection"]
 pub struct NewConnection {
     connection: Connection,
-    server_name: Option<String>,
-    offered: Vec<Vec<u8>>,
+    hello: ClientHello,
+    question: Arc<Question>,
+    arrived: Time,
+    resume: Resume,
 }
 
 impl NewConnection {
-    pub(crate) const fn new(connection: Connection, server_name: Option<String>, offered: Vec<Vec<u8>>) -> Self {
-        Self { connection, server_name, offered }
+    pub(crate) const fn new(
+        connection: Connection,
+        hello: ClientHello,
+        question: Arc<Question>,
+        arrived: Time,
+    ) -> Self {
+        Self { connection, hello, question, arrived, resume: Resume::Session }
     }
 
     /// Takes the connection on, with the certificate, protocols and settings of `configuration`;
@@ -294,8 +309,44 @@ impl NewConnection {
     /// [`Error::ConnectionClosed`] if the client has left meanwhile.
     pub fn accept(self, configuration: &Configuration, handler: impl ConnectionHandler) -> Result<Connection, Error> {
         let (tls, transport) = (configuration.server_tls()?, configuration.transport());
-        self.connection.submit(ConnectionOperation::Accept { tls, transport, handler: Box::new(handler) })?;
+        let ticket = match self.resume {
+            Resume::Session | Resume::WithoutEarlyData => self.ticket(configuration),
+            Resume::Refuse => None,
+        };
+        let resumption = Resumption {
+            tickets: configuration.tickets(),
+            ticket: ticket.map(|ticket| ticket.opened),
+            early_data: self.resume == Resume::Session,
+        };
+        let handler = Box::new(handler);
+        let acceptance = Acceptance { tls, transport, handler, resumption };
+        self.connection.submit(ConnectionOperation::Accept(Box::new(acceptance)))?;
         Ok(self.connection)
+    }
+
+    /// The ticket of an earlier session that the client shows, if `configuration` can resume it. With
+    /// what the application put into it, and knowing whether early data comes with it, the application
+    /// can decide, now or later, whether [`the session goes on`](Self::resume).
+    pub fn ticket(&self, configuration: &Configuration) -> Option<OfferedTicket> {
+        let opened = configuration.tickets()?.open(&self.hello.tickets, self.arrived)?;
+        Some(OfferedTicket { opened, early_data: self.hello.early_data })
+    }
+
+    /// What to make of the client's ticket, if it shows one, when the connection is accepted. Without
+    /// this the session goes on.
+    pub const fn resume(mut self, resume: Resume) -> Self {
+        self.resume = resume;
+        self
+    }
+
+    /// Whether the answer no longer matters, because the client has left or its patience is at an end.
+    pub fn is_cancelled(&self) -> bool {
+        self.question.is_settled()
+    }
+
+    /// Waits until the answer no longer matters. Does not borrow.
+    pub fn cancelled(&self) -> Cancelled {
+        Cancelled::of(self.question.clone())
     }
 
     /// Refuses with a transport error code, such as CONNECTION_REFUSED.
@@ -306,12 +357,12 @@ impl NewConnection {
 
     /// The server name (SNI) that the client asked for.
     pub fn server_name(&self) -> Option<&str> {
-        self.server_name.as_deref()
+        self.hello.server_name.as_deref()
     }
 
     /// The application protocols that the client offered, most wanted first.
     pub fn alpn(&self) -> impl Iterator<Item = &[u8]> {
-        self.offered.iter().map(Vec::as_slice)
+        self.hello.alpn.iter().map(Vec::as_slice)
     }
 
     /// Where the client is.

@@ -46,6 +46,7 @@ pub mod event;
 pub mod listener;
 mod operation;
 pub mod registration;
+pub mod resumption;
 pub mod settings;
 pub mod status;
 pub mod stream;
@@ -63,6 +64,7 @@ pub use listener::Listener;
 pub use registration::{
     Connect, Listen, Registration, RegistrationConfig, RegistrationStats, RetryPolicy, SocketChoice,
 };
+pub use resumption::{OfferedTicket, Resume, ResumptionLevel, ResumptionTicket, ServerResumption};
 pub use settings::Settings;
 pub use status::Error;
 pub use stream::Stream;
@@ -85,3 +87,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/verdicts.md")]
 struct Verdicts;
+
+/// And in that to resumption.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/resumption.md")]
+struct Sessions;

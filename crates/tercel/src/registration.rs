@@ -27,6 +27,7 @@ use crate::datapath::clock::{self, Clock};
 use crate::datapath::udp::UdpDatapath;
 use crate::event::{ConnectionHandler, ListenerHandler};
 use crate::listener::Listener;
+use crate::resumption::ResumptionTicket;
 use crate::status::Error;
 use crate::worker::{Letter, Mailbox, NewClient, Worker, thread};
 
@@ -101,12 +102,17 @@ pub struct Connect {
     pub socket: SocketChoice,
     /// A token of an earlier connection to this server, or empty.
     pub token: Bytes,
+    /// A ticket of an earlier connection to this server, to go on with its session. Without one, a
+    /// session that the configuration remembers goes on. A ticket that has expired, or whose server
+    /// the configuration would not trust, is not used.
+    pub ticket: Option<ResumptionTicket>,
 }
 
 impl Connect {
     /// To `remote`, whose certificate must be for `server_name`.
     pub fn new(remote: SocketAddr, server_name: impl Into<String>) -> Self {
-        Self { remote, server_name: server_name.into(), socket: SocketChoice::default(), token: Bytes::new() }
+        let (server_name, socket) = (server_name.into(), SocketChoice::default());
+        Self { remote, server_name, socket, token: Bytes::new(), ticket: None }
     }
 }
 
@@ -272,8 +278,8 @@ impl Registration {
     /// Begins a connection to a server.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a server name that is none, [`Error::Tls`] if the configuration
-    /// does not serve a client, [`Error::Io`] if no socket can be opened, [`Error::Closed`] if the
+    /// [`Error::InvalidArgument`] for a server name that is none, or a ticket that is of another server or
+    /// that the configuration cannot use, [`Error::Tls`] if the configuration does not serve a client, [`Error::Io`] if no socket can be opened, [`Error::Closed`] if the
     /// workers have ended.
     pub fn connect(
         &self,
@@ -288,6 +294,13 @@ impl Registration {
             return Err(Error::InvalidArgument("port 0 cannot be connected to"));
         }
         let tls = configuration.client_tls()?;
+        let session = match &connect.ticket {
+            Some(ticket) if !ticket.server_name().eq_ignore_ascii_case(&server_name.to_str()) => {
+                return Err(Error::InvalidArgument("the resumption ticket is of another server"));
+            }
+            Some(ticket) if ticket.version() == Version::V1 => configuration.restore(ticket)?,
+            _ => None,
+        };
         let turn = shared.next_worker.fetch_add(1, Ordering::Relaxed);
         let worker = turn % shared.mailboxes.len();
         let binding = match connect.socket {
@@ -311,6 +324,7 @@ impl Registration {
                 version: Version::V1,
                 path: PathAddress { remote, local: None },
                 token: connect.token,
+                session,
             },
         };
         shared.mailboxes[worker].send(Letter::Connect(Box::new(new))).map_err(|_| Error::Closed)?;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use tercel::{
     Alert, Bytes, CloseReason, Configuration, Connect, Connection, ConnectionEvent, Direction, Error, Identity, Listen,
-    Listener, ListenerEvent, PendingVerdict, Registration, RegistrationConfig, Settings, Stream, StreamEvent,
-    TransportErrorCode, Trust,
+    Listener, ListenerEvent, NewConnection, PendingVerdict, Registration, RegistrationConfig, Resume, Settings, Stream,
+    StreamEvent, TransportErrorCode, Trust,
 };
 
 const ALPN: &str = "test";
@@ -247,6 +247,68 @@ fn issues_5962_and_6138_a_verdict_after_the_end() {
     for (verdict, _) in late {
         assert!(verdict.is_cancelled());
         assert!(verdict.reject(Alert::UNKNOWN_CA).is_err());
+    }
+}
+
+/// 5963: the verdict on a resumption ticket comes when the connection is no more, and crashes.
+#[test]
+fn issue_5963_a_ticket_verdict_after_the_end() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let identity = Identity::new(vec![made.cert.der().clone()], key.into()).unwrap();
+    let trust = Trust::Pinned(identity.fingerprint());
+    let server = Configuration::server(&[ALPN], Settings::default(), identity).unwrap();
+    let client = Configuration::client(&[ALPN], Settings::default(), trust).unwrap();
+    let [ours, theirs] = [0, 1].map(|_| Registration::new(RegistrationConfig::default()).unwrap());
+    let (tell, asked) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let listener = theirs.listen(Listen::new(local(), [ALPN]), move |_: &Listener, event: ListenerEvent| {
+        if let ListenerEvent::NewConnection(new) = event {
+            let _ = tell.lock().unwrap().send(new);
+        }
+    });
+    let address = listener.as_ref().unwrap().local_address();
+    // A first connection, for its ticket.
+    let (tell, tickets) = mpsc::channel();
+    let keep = move |_: &Connection, event: ConnectionEvent<'_>| {
+        if let ConnectionEvent::ResumptionTicket(ticket) = event {
+            let _ = tell.send(ticket.clone());
+        }
+    };
+    let first = ours.connect(&client, Connect::new(address, "localhost"), keep).unwrap();
+    let (say, _heard) = mpsc::channel();
+    let accepted = asked.recv_timeout(PATIENCE).unwrap().accept(&server, handler(say)).unwrap();
+    let ticket = tickets.recv_timeout(PATIENCE).unwrap();
+    drop((first, accepted));
+
+    let mut late = Vec::new();
+    for resume in [Resume::Session, Resume::WithoutEarlyData, Resume::Refuse] {
+        let mut connect = Connect::new(address, "localhost");
+        connect.ticket = Some(ticket.clone());
+        let (say, _ended) = mpsc::channel();
+        let connection = ours.connect(&client, connect, handler(say)).unwrap();
+        let new = asked.recv_timeout(PATIENCE).unwrap();
+        assert!(new.ticket(&server).is_some() && !new.is_cancelled());
+        connection.close(1u32.into(), Bytes::new());
+        // The client has left; the judgement is still being worked on, and learns of it.
+        let begun = Instant::now();
+        while !new.is_cancelled() {
+            assert!(begun.elapsed() < SOON, "nobody tells that it no longer matters");
+            std::thread::yield_now();
+        }
+        late.push((new.resume(resume), resume));
+    }
+    let (last, _) = late.pop().unwrap();
+    let answer = |new: NewConnection| {
+        let (say, heard) = mpsc::channel();
+        assert!(matches!(new.accept(&server, handler(say)), Err(Error::Closed | Error::ConnectionClosed(_))));
+        assert!(heard.try_recv().is_err(), "it causes no event");
+    };
+    answer(last);
+    drop((listener, theirs));
+    for (new, _) in late {
+        assert!(new.is_cancelled());
+        answer(new);
     }
 }
 

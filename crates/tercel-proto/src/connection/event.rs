@@ -7,7 +7,7 @@ use crate::datagram::DatagramEvent;
 use crate::error::CloseReason;
 use crate::path::PathAddress;
 use crate::stream::StreamEvent;
-use crate::tls::Presented;
+use crate::tls::{Presented, ResumptionTicket};
 
 /// What happened, in order. See `shared grammar` in [`super::Connection`].
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub enum Event {
     PathChanged(PathAddress),
     /// Client: a token for a later connection to the same server (RFC 9000 section 8.1.3).
     NewToken(Bytes),
+    /// Client: a ticket by which a later connection can go on with the session.
+    Ticket(Box<ResumptionTicket>),
     /// The connection is ending; no more data flows.
     Closing(CloseReason),
     /// The connection has ended and can be dropped. The last event.
@@ -48,6 +50,10 @@ pub struct ClientHello {
     pub server_name: Option<String>,
     /// The application protocols offered, most wanted first.
     pub alpn: Vec<Vec<u8>>,
+    /// The tickets that the client shows, most wanted first.
+    pub tickets: Vec<Vec<u8>>,
+    /// Whether it offers early data.
+    pub early_data: bool,
 }
 
 /// What the handshake settled.

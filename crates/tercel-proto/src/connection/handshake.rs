@@ -152,7 +152,8 @@ impl Connection {
         if let Some(hello) = hello {
             self.handshake.tls = Tls::AwaitDecision(std::mem::take(bytes));
             self.handshake.server_name.clone_from(&hello.server_name);
-            let hello = ClientHello { server_name: hello.server_name, alpn: hello.alpn };
+            let client_hello::ClientHello { server_name, alpn, tickets, early_data } = hello;
+            let hello = ClientHello { server_name, alpn, tickets, early_data };
             self.events.push_back(Event::ClientHello(hello));
         }
         Ok(())
@@ -169,9 +170,14 @@ impl Connection {
         self.handshake.new_token = accept.new_token;
         let parameters = self.server_parameters();
         let bytes = encode(&parameters, &mut self.entropy);
-        let result = tls::Handshake::server(accept.tls, self.version, bytes)
+        let ticket = accept.ticket.filter(|ticket| ticket.is_for(self.version));
+        let early_data = accept.early_data && ticket.as_ref().is_none_or(|ticket| ticket.limits_hold(&parameters));
+        let result = tls::Handshake::server(accept.tls, self.version, bytes, ticket)
             .map_err(|_| tls::tls_error(alert::INTERNAL_ERROR, "the TLS configuration does not suit QUIC"))
-            .and_then(|tls| {
+            .and_then(|mut tls| {
+                if !early_data {
+                    tls.refuse_early_data();
+                }
                 self.handshake.tls = Tls::Running(Box::new(tls));
                 match &mut self.handshake.tls {
                     Tls::Running(tls) => tls.feed(EncryptionLevel::Initial, &hello),
@@ -184,6 +190,30 @@ impl Connection {
         }
         self.replay_parked(now);
         self.after_input(now);
+        Ok(())
+    }
+
+    pub(super) fn issue_ticket(
+        &mut self,
+        now: Time,
+        keys: &tls::TicketKeys,
+        terms: &tls::TicketTerms,
+    ) -> Result<(), ApiMisuse> {
+        if self.role == Role::Client {
+            return Err(ApiMisuse::WrongRole);
+        }
+        if !self.is_complete() {
+            return Err(ApiMisuse::TooEarly);
+        }
+        // What the client remembers of us are the settings; IDs and addresses are of this connection.
+        let parameters = parameters(&self.config, self.handshake.local_scid);
+        let parameters = TransportParameters { initial_source_connection_id: None, ..parameters };
+        let completed = self.handshake.started + self.stats.handshake.unwrap_or_default();
+        let Tls::Running(tls) = &mut self.handshake.tls else { return Err(ApiMisuse::TooEarly) };
+        let issuer = tls.issuer().ok_or(ApiMisuse::ResumptionUnavailable)?;
+        let (age, unix_time) = (now.since(completed), now.since(Time::ZERO));
+        let message = issuer.issue(age, unix_time, (self.version, &parameters), keys, terms, &mut self.entropy)?;
+        self.spaces.data.numbers.crypto.send(&message);
         Ok(())
     }
 
@@ -237,6 +267,7 @@ impl Connection {
                 Output::PeerParameters(parameters) => self.on_peer_parameters(&parameters)?,
                 Output::Certificate(presented) => self.on_certificate(now, presented),
                 Output::Complete => self.on_complete(now),
+                Output::Ticket(ticket) => self.events.push_back(Event::Ticket(ticket)),
             }
         }
     }

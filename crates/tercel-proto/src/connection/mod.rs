@@ -88,6 +88,9 @@ pub struct ClientStart {
     pub path: PathAddress,
     /// A token of an earlier connection to this server, or empty.
     pub token: Bytes,
+    /// The session to go on with ([`tls::restore`]), if the session store of `tls` is
+    /// [`tls::ClientSessions`].
+    pub session: Option<rustls::client::Tls13ClientSessionValue>,
 }
 
 /// What a server connection needs to begin: facts of the first Initial packet.
@@ -118,6 +121,11 @@ pub struct ServerAccept {
     /// A token for the client's next connection, sent as NEW_TOKEN once the handshake is done; or
     /// empty.
     pub new_token: Bytes,
+    /// The client's ticket, if its session may be resumed and the session store of `tls` is
+    /// [`tls::SessionsInTickets`].
+    pub ticket: Option<tls::OpenedTicket>,
+    /// Whether early data may be taken, if all else permits it.
+    pub early_data: bool,
 }
 
 /// What every connection needs from its driver.
@@ -188,7 +196,7 @@ impl Connection {
         let parameters = handshake::parameters(&shared.transport, scid);
         let bytes = handshake::encode(&parameters, &mut shared.entropy);
         let server_name = Some(start.server_name.to_str().into_owned());
-        let tls = tls::Handshake::client(start.tls, start.version, start.server_name, bytes)?;
+        let tls = tls::Handshake::client(start.tls, start.version, start.server_name, bytes, start.session)?;
         let path = Path::new(0, start.path, &shared.transport, AntiAmplification::Validated);
         let handshake = Handshake {
             token: start.token,
@@ -309,6 +317,24 @@ impl Connection {
     pub fn accept(&mut self, now: Time, accept: ServerAccept) -> Result<(), ApiMisuse> {
         self.require_alive()?;
         self.accept_hello(now, accept)
+    }
+
+    /// Server: sends a ticket by which the client can resume the session; as often as wanted, at any
+    /// time after the handshake.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::TooEarly`]: the handshake is not complete; [`ApiMisuse::ResumptionUnavailable`]: the
+    /// session store of the configuration is not [`tls::SessionsInTickets`], TLS was told to make no
+    /// tickets, or the client cannot use any; [`ApiMisuse::InvalidArgument`]: the terms are out of their
+    /// ranges; this is a client, or the connection is closing.
+    pub fn send_ticket(
+        &mut self,
+        now: Time,
+        keys: &tls::TicketKeys,
+        terms: &tls::TicketTerms,
+    ) -> Result<(), ApiMisuse> {
+        self.require_alive()?;
+        self.issue_ticket(now, keys, terms)
     }
 
     /// Server: refuses after [`Event::ClientHello`], with a transport code such as

@@ -104,6 +104,7 @@ impl Pair {
             version: Version::V1,
             path: PathAddress { remote: SERVER.into(), local: None },
             token: Bytes::new(),
+            session: None,
         };
         Self {
             now,
@@ -140,6 +141,8 @@ impl Pair {
                     tls: self.server_config.clone(),
                     transport: self.accept_with.clone(),
                     new_token: Bytes::from_static(b"t"),
+                    ticket: None,
+                    early_data: true,
                 };
                 connection.accept(self.now, accept).unwrap();
             }

@@ -3,14 +3,9 @@
 //! TLS wants a verdict at once; the application's may take its time. These verifiers check the
 //! peer's signature, ask built-in validation if there is any and note what it says, and let the
 //! handshake go on - as far as the [gate](super), which closes because something was noted. Outside
-//! a [`note_during`] nobody would close it, so there built-in validation decides, and without any the
-//! answer is no.
-//!
-//! One verifier serves all connections of a configuration (TLS resumes sessions only under the very
-//! verifier that they began with), and TLS calls it on the thread that feeds it; so the note is
-//! passed on by way of that thread.
+//! a handshake of ours nobody would close it, so there built-in validation decides, and without any
+//! the answer is no.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,43 +15,17 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
-/// What the verifiers noted while TLS read a message.
-#[derive(Debug, Default)]
-pub(super) struct Note {
-    /// Server: a certificate was asked for, and its verdict will be awaited.
-    pub(super) asked: bool,
-    /// A certificate came.
-    pub(super) certificate: Option<Unjudged>,
-}
-
-/// A certificate that TLS took without a verdict.
-#[derive(Debug)]
-pub(super) struct Unjudged {
-    pub(super) ocsp_response: Bytes,
-    pub(super) builtin: Option<Result<(), Error>>,
-}
-
-thread_local! {
-    static NOTE: RefCell<Option<Note>> = const { RefCell::new(None) };
-}
-
-/// Runs `read` and gives what the verifiers noted meanwhile.
-pub(super) fn note_during<R>(read: impl FnOnce() -> R) -> (R, Note) {
-    NOTE.set(Some(Note::default()));
-    let result = read();
-    (result, NOTE.take().unwrap_or_default())
-}
+use super::aside::{self, Unjudged};
 
 /// Leaves the verdict to the gate if there is one.
 fn leave(ocsp_response: &[u8], builtin: Option<Result<(), Error>>) -> Result<(), Error> {
-    NOTE.with_borrow_mut(|note| match note {
-        Some(note) => {
-            let ocsp_response = Bytes::copy_from_slice(ocsp_response);
-            note.certificate = Some(Unjudged { ocsp_response, builtin });
-            Ok(())
-        }
-        None => builtin.unwrap_or(Err(CertificateError::ApplicationVerificationFailure.into())),
-    })
+    let mut builtin = Some(builtin);
+    let left = aside::with(|aside| {
+        let ocsp_response = Bytes::copy_from_slice(ocsp_response);
+        aside.certificate = Some(Unjudged { ocsp_response, builtin: builtin.take().flatten() });
+    });
+    let refused = || Err(CertificateError::ApplicationVerificationFailure.into());
+    left.map_or_else(|| builtin.flatten().unwrap_or_else(refused), Ok)
 }
 
 fn no_tls12() -> Result<HandshakeSignatureValid, Error> {
@@ -149,11 +118,7 @@ impl DeferredClientVerifier {
 
 impl ClientCertVerifier for DeferredClientVerifier {
     fn offer_client_auth(&self) -> bool {
-        NOTE.with_borrow_mut(|note| {
-            if let Some(note) = note {
-                note.asked = true;
-            }
-        });
+        aside::with(|aside| aside.asked = true);
         true
     }
 
@@ -234,7 +199,7 @@ mod tests {
         );
         assert!(!verify(&alone));
         assert!(verify(&asking), "built-in validation decides");
-        let (passed, note) = note_during(|| verify(&alone));
+        let (passed, note) = aside::during(aside::Aside::default(), || verify(&alone));
         let noted = note.certificate.unwrap();
         assert!(passed && noted.builtin.is_none() && noted.ocsp_response == b"ocsp"[..]);
         assert!(!verify(&alone), "the note is over");

@@ -6,8 +6,11 @@
 //! follows from its completion exists, and so nothing of it can leak. The gate closes by itself when
 //! TLS takes a certificate without a verdict, which only the verifiers in `deferred` let it do.
 
+mod aside;
 mod deferred;
+mod observed;
 mod rustls_session;
+mod tickets;
 mod verdict;
 
 use std::collections::VecDeque;
@@ -21,11 +24,17 @@ use tercel_wire::{EncryptionLevel, Role, TransportErrorCode, TransportParameters
 use crate::error::Violation;
 use crate::keys::{self, DirectionalKeys, LevelKeys};
 
-use deferred::{Note, Unjudged};
+use aside::{Aside, Unjudged};
+use tickets::{Issuer, Received};
 use verdict::Gate;
 
 pub use deferred::{DeferredClientVerifier, DeferredServerVerifier};
+pub use observed::observed;
 pub use rustls_session::RustlsSession;
+pub use tickets::{
+    ClientSessions, MAX_TICKET_DATA, OpenedTicket, ResumableVerifier, ResumptionTicket, SessionsInTickets, TicketKeys,
+    TicketTerms, ToldTime, restore,
+};
 pub use verdict::{Alert, Presented, Verdict};
 
 /// TLS alerts (RFC 8446 section 6) that the transport itself raises.
@@ -45,6 +54,7 @@ pub mod alert {
 /// The type of a handshake message (RFC 8446 section 4).
 mod message {
     pub(super) const CLIENT_HELLO: u8 = 1;
+    pub(super) const NEW_SESSION_TICKET: u8 = 4;
     pub(super) const ENCRYPTED_EXTENSIONS: u8 = 8;
     pub(super) const CERTIFICATE_VERIFY: u8 = 15;
     pub(super) const FINISHED: u8 = 20;
@@ -73,6 +83,8 @@ pub trait Session: Send {
     fn is_handshaking(&self) -> bool;
     /// Whether the server accepted early data (known from when EncryptedExtensions were read).
     fn early_data_accepted(&self) -> bool;
+    /// Server, before the ClientHello is read: takes no early data, whatever is offered.
+    fn refuse_early_data(&mut self);
     /// Whether an earlier session was resumed.
     fn is_resumed(&self) -> bool;
     /// The application protocol, once chosen.
@@ -109,6 +121,8 @@ pub enum Output {
     Certificate(Presented),
     /// The handshake is complete at this end (RFC 9001 section 4.1.1).
     Complete,
+    /// Client: a ticket for a later connection.
+    Ticket(Box<ResumptionTicket>),
 }
 
 /// The TLS handshake of a connection, and what follows it.
@@ -120,6 +134,15 @@ pub struct Handshake {
     unjudged: Option<Unjudged>,
     /// Server: whether a certificate was asked for whose verdict will be awaited.
     asked: bool,
+    /// What tickets are for.
+    version: Version,
+    server_name: String,
+    /// Server: the ticket that may be resumed.
+    ticket: Option<Box<OpenedTicket>>,
+    /// Server: makes tickets of this session; and whether those that TLS makes are to go nowhere,
+    /// because they name sessions that are kept nowhere.
+    issuer: Option<Box<Issuer>>,
+    tickets_are_ours: bool,
     /// The level whose bytes TLS reads next, and what of the next message is there.
     reading: EncryptionLevel,
     partial: Vec<u8>,
@@ -130,7 +153,8 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// The client's TLS. Its ClientHello is the first output.
+    /// The client's TLS. Its ClientHello is the first output. It goes on with `session` if that is given
+    /// and the session store of `config` is a [`ClientSessions`].
     ///
     /// # Errors
     /// The configuration does not suit QUIC.
@@ -139,15 +163,21 @@ impl Handshake {
         version: Version,
         server_name: ServerName<'static>,
         parameters: Vec<u8>,
+        session: Option<rustls::client::Tls13ClientSessionValue>,
     ) -> Result<Self, rustls::Error> {
-        let connection =
-            rustls::quic::ClientConnection::new(config, keys::tls_version(version), server_name, parameters)?;
-        let mut handshake = Self::new(Role::Client, Box::new(RustlsSession::new(connection.into())));
+        let aside = Aside { session, ..Aside::default() };
+        let name = server_name.to_str().into_owned();
+        let (connection, _) = aside::during(aside, || {
+            rustls::quic::ClientConnection::new(config, keys::tls_version(version), server_name, parameters)
+        });
+        let session = Box::new(RustlsSession::new(connection?.into()));
+        let mut handshake = Self { version, server_name: name, ..Self::new(Role::Client, session) };
         handshake.pump();
         Ok(handshake)
     }
 
-    /// The server's TLS; it waits for the ClientHello.
+    /// The server's TLS; it waits for the ClientHello. It can resume the session of `ticket` if the
+    /// session store of `config` is [`SessionsInTickets`].
     ///
     /// # Errors
     /// The configuration does not suit QUIC.
@@ -155,9 +185,11 @@ impl Handshake {
         config: Arc<rustls::ServerConfig>,
         version: Version,
         parameters: Vec<u8>,
+        ticket: Option<OpenedTicket>,
     ) -> Result<Self, rustls::Error> {
         let connection = rustls::quic::ServerConnection::new(config, keys::tls_version(version), parameters)?;
-        Ok(Self::new(Role::Server, Box::new(RustlsSession::new(connection.into()))))
+        let ticket = ticket.map(Box::new);
+        Ok(Self { ticket, ..Self::new(Role::Server, Box::new(RustlsSession::new(connection.into()))) })
     }
 
     /// A handshake over any TLS.
@@ -168,6 +200,11 @@ impl Handshake {
             gate: Gate::Open,
             unjudged: None,
             asked: false,
+            version: Version::V1,
+            server_name: String::new(),
+            ticket: None,
+            issuer: None,
+            tickets_are_ours: false,
             reading: EncryptionLevel::Initial,
             partial: Vec::new(),
             writing: EncryptionLevel::Initial,
@@ -187,6 +224,16 @@ impl Handshake {
             self.gate = Gate::Open;
         }
         self.process()
+    }
+
+    /// Server, before the ClientHello: takes no early data, whatever is offered.
+    pub(crate) fn refuse_early_data(&mut self) {
+        self.session.refuse_early_data();
+    }
+
+    /// Server, when the handshake is complete: what makes tickets, if the session can be resumed.
+    pub(crate) fn issuer(&mut self) -> Option<&mut Issuer> {
+        self.issuer.as_deref_mut()
     }
 
     /// Whether a verdict is awaited.
@@ -241,9 +288,9 @@ impl Handshake {
             let rest = self.partial.split_off(4 + len);
             let message = std::mem::replace(&mut self.partial, rest);
             let level = self.reading;
-            let (result, note) = deferred::note_during(|| self.session.read(&message));
+            let (result, aside) = aside::during(self.say(ty), || self.session.read(&message));
             result?;
-            self.heed(note);
+            self.heed(message, aside);
             self.after(ty)?;
             if self.reading != level && !self.partial.is_empty() {
                 // A message must not straddle a change of keys (RFC 8446 section 5.1).
@@ -264,12 +311,36 @@ impl Handshake {
         }
     }
 
-    /// The gate closes as soon as TLS has taken what it would not judge.
-    fn heed(&mut self, note: Note) {
-        self.asked |= note.asked;
-        if let Some(certificate) = note.certificate {
+    /// What TLS's callbacks need to know while it reads a message of this type.
+    fn say(&self, ty: u8) -> Aside {
+        let watch =
+            matches!((self.role, ty), (Role::Server, message::FINISHED) | (Role::Client, message::NEW_SESSION_TICKET));
+        let ticket = self.ticket.as_ref().filter(|_| ty == message::CLIENT_HELLO);
+        let ticket = ticket.map(|opened| (opened.ticket.clone(), opened.session.clone()));
+        Aside { watch, ticket, ..Aside::default() }
+    }
+
+    /// What TLS's callbacks had to say. The gate closes as soon as TLS has taken what it would not judge.
+    fn heed(&mut self, message: Vec<u8>, aside: Aside) {
+        self.asked |= aside.asked;
+        if let Some(certificate) = aside.certificate {
             self.gate = Gate::Closed;
             self.unjudged = Some(certificate);
+        }
+        if let Some(session) = aside.resumable {
+            self.tickets_are_ours = true;
+            self.issuer = aside.secrets.and_then(|secrets| Issuer::new(&session, secrets)).map(Box::new);
+        } else if let (Some(kept), Some(secrets), Some(time)) = (aside.kept, aside.secrets, aside.time) {
+            let received = Received {
+                received: time.as_secs(),
+                suite: kept.suite,
+                psk: secrets.psk.as_ref().to_vec(),
+                message,
+                parameters: kept.parameters,
+                chain: self.session.peer_certificates().unwrap_or_default(),
+            };
+            let ticket = ResumptionTicket::new(self.server_name.clone(), self.version, received);
+            self.outputs.extend(ticket.ok().map(|ticket| Output::Ticket(Box::new(ticket))));
         }
     }
 
@@ -291,6 +362,7 @@ impl Handshake {
         self.pump();
         if !self.complete && !self.session.is_handshaking() {
             self.complete = true;
+            self.ticket = None;
             self.reading = EncryptionLevel::OneRtt;
             if !self.parameters_told {
                 return Err(tls_error(alert::MISSING_EXTENSION, "no transport parameters"));
@@ -330,7 +402,8 @@ impl Handshake {
             let mut bytes = Vec::new();
             let change = self.session.write(&mut bytes);
             let silent = bytes.is_empty() && change.is_none();
-            if !bytes.is_empty() {
+            let discarded = self.tickets_are_ours && self.writing == EncryptionLevel::OneRtt;
+            if !bytes.is_empty() && !discarded {
                 self.outputs.push_back(Output::Crypto(self.writing, bytes));
             }
             match change {

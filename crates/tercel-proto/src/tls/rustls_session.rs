@@ -79,6 +79,14 @@ impl Session for RustlsSession {
         }
     }
 
+    fn refuse_early_data(&mut self) {
+        if let Connection::Server(server) = &mut self.0
+            && server.is_handshaking()
+        {
+            server.reject_early_data();
+        }
+    }
+
     fn is_resumed(&self) -> bool {
         self.0.handshake_kind() == Some(HandshakeKind::Resumed)
     }

@@ -4,6 +4,7 @@
 mod faults;
 mod gate;
 mod resumption;
+mod tickets;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -105,6 +106,7 @@ enum Kind {
     Parameters,
     Certificate,
     Complete,
+    Ticket,
 }
 
 /// One end, with what came out of it.
@@ -118,6 +120,7 @@ struct End {
     one_rtt: Option<LevelKeys>,
     parameters: Option<TransportParameters>,
     presented: Option<Presented>,
+    tickets: Vec<ResumptionTicket>,
 }
 
 impl End {
@@ -131,6 +134,7 @@ impl End {
             one_rtt: None,
             parameters: None,
             presented: None,
+            tickets: Vec::new(),
         }
     }
 
@@ -140,11 +144,11 @@ impl End {
 
     fn client_of(name: &'static str, config: impl Into<Arc<ClientConfig>>, parameters: Vec<u8>) -> Self {
         let name = name.try_into().unwrap();
-        Self::new(Handshake::client(config.into(), Version::V1, name, parameters).unwrap())
+        Self::new(Handshake::client(config.into(), Version::V1, name, parameters, None).unwrap())
     }
 
     fn server(config: impl Into<Arc<ServerConfig>>) -> Self {
-        Self::new(Handshake::server(config.into(), Version::V1, encoded(&parameters(2))).unwrap())
+        Self::new(Handshake::server(config.into(), Version::V1, encoded(&parameters(2)), None).unwrap())
     }
 
     /// Takes what came out.
@@ -177,6 +181,10 @@ impl End {
                     Kind::Certificate
                 }
                 Output::Complete => Kind::Complete,
+                Output::Ticket(ticket) => {
+                    self.tickets.push(*ticket);
+                    Kind::Ticket
+                }
             });
         }
     }

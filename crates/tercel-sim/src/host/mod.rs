@@ -136,6 +136,7 @@ impl<A: Application> Endpoint<A> {
             version: Version::V1,
             path: PathAddress { remote, local: None },
             token: Bytes::new(),
+            session: None,
         };
         let connection = Connection::client(now, self.shared(), start);
         let connection = connection.unwrap_or_else(|error| panic!("TLS does not start: {error}"));
@@ -229,7 +230,13 @@ impl<A: Application> Endpoint<A> {
                 Event::ClientHello(_) => {
                     let tls = self.service.as_ref().map(|service| service.tls.clone());
                     let tls = tls.unwrap_or_else(|| panic!("a client is asked to accept"));
-                    let accept = ServerAccept { tls, transport: None, new_token: Bytes::from_static(b"come again") };
+                    let accept = ServerAccept {
+                        tls,
+                        transport: None,
+                        new_token: Bytes::from_static(b"come again"),
+                        ticket: None,
+                        early_data: true,
+                    };
                     assert_eq!(connection.accept(now, accept), Ok(()));
                 }
                 Event::Closing(reason) => session.ended = Some((now, reason.clone())),

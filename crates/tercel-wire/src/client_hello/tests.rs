@@ -40,6 +40,21 @@ fn name_and_protocols_are_found() {
 }
 
 #[test]
+fn tickets_are_told_up_to_a_number() {
+    let identity = |name: &[u8]| [&with_len(name)[..], &[1, 2, 3, 4]].concat();
+    let offer = |identities: &[Vec<u8>]| {
+        let body = [with_len(&identities.concat()), with_len(&[33, 7])].concat();
+        hello(&[extension(EARLY_DATA, &[]), extension(PRE_SHARED_KEY, &body)])
+    };
+    let found = parse(&offer(&[identity(b"first"), identity(b"second")])).unwrap().unwrap();
+    assert_eq!(found.tickets, [b"first".to_vec(), b"second".to_vec()]);
+    assert!(found.early_data);
+    let many: Vec<_> = (0..9).map(|at| identity(&[at])).collect();
+    assert_eq!(parse(&offer(&many)).unwrap().unwrap().tickets.len(), MAX_TICKETS);
+    assert!(parse(&offer(&[with_len(b"no age")])).is_err());
+}
+
+#[test]
 fn until_it_is_whole_there_is_nothing_to_tell() {
     let bytes = usual();
     for len in 0..bytes.len() {

@@ -17,6 +17,7 @@ use super::send::SendStream;
 use super::state::{ConnectionState, StreamFeed, StreamState, lock};
 use super::verifier::{AnyVerifier, Verifying};
 use crate::certificate::{PeerCertificate, PendingVerdict};
+use crate::resumption::ResumptionTicket;
 use crate::status::Error;
 use crate::stream::Stream;
 
@@ -323,6 +324,35 @@ impl Connection {
     /// Client: the newest token of the server, for [`crate::Connect::token`] of a later connection.
     pub fn token(&self) -> Option<Bytes> {
         lock(&self.state).token.clone()
+    }
+
+    /// Client: waits for a ticket by which a later connection can go on with the session
+    /// ([`crate::Connect::ticket`]); of several that came since the last call, the newest.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn resumption_ticket(&self) -> Result<ResumptionTicket, ConnectionError> {
+        poll_fn(|context| {
+            let mut state = lock(&self.state);
+            if let Some(ticket) = state.ticket.take() {
+                return Poll::Ready(Ok(ticket));
+            }
+            if let Some(reason) = &state.ending {
+                return Poll::Ready(Err(ConnectionError(reason.clone())));
+            }
+            state.wakers.wait(context);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Server: sends a ticket by which the client can resume the session, with `data` (at most 4096
+    /// bytes) for the application to have then ([`Incoming::ticket`](super::Incoming::ticket)).
+    ///
+    /// # Errors
+    /// There is too much data, or the connection has ended.
+    pub fn send_resumption_ticket(&self, data: Bytes) -> Result<(), Error> {
+        self.inner.send_resumption_ticket(data)
     }
 
     /// The peer's address.

@@ -11,10 +11,12 @@ use tercel_wire::{ApplicationErrorCode, TransportErrorCode};
 
 use super::connection::{Connecting, Connection};
 use super::state::{ConnectionFeed, ConnectionState, Wakers, lock, wake};
+use crate::certificate::Cancelled;
 use crate::configuration::Configuration;
 use crate::event::{ListenerEvent, NewConnection};
 use crate::listener::Listener;
 use crate::registration::{Connect, Listen, Registration, RegistrationConfig, SocketChoice};
+use crate::resumption::{OfferedTicket, Resume};
 use crate::status::Error;
 
 /// So many connections wait to be accepted; beyond, clients are refused.
@@ -194,6 +196,23 @@ impl Incoming {
     /// Where the client is.
     pub fn remote_address(&self) -> SocketAddr {
         self.new.remote_address()
+    }
+
+    /// The ticket of an earlier session that the client shows, if the endpoint's configuration can
+    /// resume it, with what the application put into it.
+    pub fn ticket(&self) -> Option<OfferedTicket> {
+        self.new.ticket(&self.configuration)
+    }
+
+    /// What to make of the client's ticket when the connection is accepted. Without this the session
+    /// goes on.
+    pub fn resume(self, resume: Resume) -> Self {
+        Self { new: self.new.resume(resume), ..self }
+    }
+
+    /// Waits until the answer no longer matters, because the client has left. Does not borrow.
+    pub fn cancelled(&self) -> Cancelled {
+        self.new.cancelled()
     }
 
     /// Takes the connection on.

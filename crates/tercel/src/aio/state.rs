@@ -13,6 +13,7 @@ use tercel_wire::ApplicationErrorCode;
 
 use crate::certificate::{PeerCertificate, PendingVerdict};
 use crate::event::{ConnectionEvent, ConnectionHandler, StreamEvent, StreamHandler};
+use crate::resumption::ResumptionTicket;
 use crate::status::Error;
 use crate::stream::Stream;
 
@@ -71,6 +72,8 @@ pub(super) struct ConnectionState {
     pub(super) datagrams: VecDeque<Bytes>,
     /// The newest token for another connection to the same server.
     pub(super) token: Option<Bytes>,
+    /// The newest ticket that nobody took.
+    pub(super) ticket: Option<ResumptionTicket>,
     /// Sending parts that are not done.
     pub(super) sending: usize,
     pub(super) wakers: Wakers,
@@ -115,6 +118,7 @@ impl ConnectionHandler for ConnectionFeed {
                 state.datagrams.push_back(data);
             }
             ConnectionEvent::NewToken(token) => state.token = Some(token.clone()),
+            ConnectionEvent::ResumptionTicket(ticket) => state.ticket = Some(ticket.clone()),
             ConnectionEvent::ShutdownInitiatedByPeer { code, reason } => {
                 state.ending = Some(CloseReason::PeerApplication { code, reason: reason.clone() });
             }

@@ -13,7 +13,7 @@ use tercel_wire::{ApplicationErrorCode, Role, StreamId, TransportErrorCode};
 use super::streams::{Entry, Listening, Note, Pending, ReceivePart, SendPart, StreamKey};
 use super::{Core, Farewell, Happening, Rebinding, StreamShared, index};
 use crate::connection::Inspect;
-use crate::operation::{ConnectionOperation, Operation, Promise, StreamOperation};
+use crate::operation::{Acceptance, ConnectionOperation, Operation, Promise, Resumption, StreamOperation};
 use crate::status::Error;
 use crate::worker::current;
 
@@ -67,18 +67,12 @@ impl Core {
 
     fn apply_to_connection(&mut self, operation: ConnectionOperation, origin: Origin) -> Result<(), Error> {
         match operation {
-            ConnectionOperation::Accept { tls, transport, handler } => {
-                self.batch = super::batch_of(&transport);
-                let new_token = self.shared.registration.new_token(self.now, self.remote(), &mut self.entropy);
-                let accept = ServerAccept { tls, transport: Some(transport), new_token };
-                let accepted = self.proto.accept(self.now, accept);
-                if accepted.is_ok() || origin == Origin::Queue {
-                    // The client may have left. Who was told "accepted" hears of the end.
-                    self.handler = Some(handler);
-                }
-                accepted?;
+            ConnectionOperation::Accept(acceptance) => self.accept(*acceptance, origin)?,
+            ConnectionOperation::Refuse { code } => {
+                self.answered();
+                self.proto.refuse(self.now, code)?;
             }
-            ConnectionOperation::Refuse { code } => self.proto.refuse(self.now, code)?,
+            ConnectionOperation::SendTicket { data } => self.send_ticket(data)?,
             ConnectionOperation::SendDatagram { data, context } => {
                 let number = self.proto.send_datagram(data)?;
                 self.datagrams.insert(number, (context, false));
@@ -125,6 +119,51 @@ impl Core {
             ConnectionOperation::Dropped => self.close(ApplicationErrorCode::default(), Bytes::new()),
         }
         Ok(())
+    }
+
+    fn accept(&mut self, acceptance: Acceptance, origin: Origin) -> Result<(), Error> {
+        self.answered();
+        let Acceptance { tls, transport, handler, resumption } = acceptance;
+        let Resumption { tickets, ticket, early_data } = resumption;
+        self.batch = super::batch_of(&transport);
+        let new_token = self.shared.registration.new_token(self.now, self.remote(), &mut self.entropy);
+        let used = |ticket| tickets.as_ref().is_some_and(|tickets| !tickets.is_first_use(ticket, self.now));
+        let early_data = early_data && !ticket.as_ref().is_some_and(used);
+        self.tickets = tickets;
+        let accept = ServerAccept { tls, transport: Some(transport), new_token, ticket, early_data };
+        let accepted = self.proto.accept(self.now, accept);
+        if accepted.is_ok() || origin == Origin::Queue {
+            // The client may have left. Who was told "accepted" hears of the end.
+            self.handler = Some(handler);
+        }
+        Ok(accepted?)
+    }
+
+    /// The question that the application was asked is answered.
+    fn answered(&mut self) {
+        if let Some(question) = self.question.take() {
+            question.settle();
+        }
+    }
+
+    fn send_ticket(&mut self, data: Bytes) -> Result<(), Error> {
+        if self.role == Role::Client {
+            return Err(ApiMisuse::WrongRole.into());
+        }
+        let tickets = self.tickets.as_ref().ok_or(ApiMisuse::ResumptionUnavailable)?;
+        let (keys, terms) = tickets.make(data)?;
+        Ok(self.proto.send_ticket(self.now, &keys, &terms)?)
+    }
+
+    /// Server: what the configuration sends by itself.
+    pub(super) fn send_automatic_tickets(&mut self) {
+        let automatic = self.tickets.as_ref().map_or(0, |tickets| tickets.terms.automatic);
+        for _ in 0..automatic {
+            if self.send_ticket(Bytes::new()).is_err() {
+                // A client that cannot resume gets none.
+                return;
+            }
+        }
     }
 
     /// Moves to another socket, once the handshake is confirmed: a server hears nothing from elsewhere

@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use tercel_proto::connection::{Connected, Event, Read, RouteChange};
+use tercel_proto::connection::{ClientHello, Connected, Event, Read, RouteChange};
 use tercel_proto::datagram::{DatagramEvent, DatagramSendState};
 use tercel_proto::error::CloseReason;
 use tercel_proto::stream::StreamEvent as TransportStreamEvent;
@@ -83,7 +83,7 @@ fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<
         return if matches!(event, Event::Closed) { gone(core) } else { core };
     }
     match event {
-        Event::ClientHello(hello) => client_hello(core, hello.server_name, hello.alpn, floor),
+        Event::ClientHello(hello) => client_hello(core, hello, floor),
         Event::Certificate(presented) => certificate(core, presented),
         Event::Connected(connected) => connected_event(core, &connected),
         Event::Confirmed => {
@@ -105,6 +105,7 @@ fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<
                 false => tell(core, ConnectionEvent::PeerAddressChanged(path.remote)),
             }
         }
+        Event::Ticket(ticket) => tell(core, ConnectionEvent::ResumptionTicket(&ticket)),
         Event::NewToken(token) => tell(core, ConnectionEvent::NewToken(&token)),
         Event::Closing(reason) => begin_closing(core, reason),
         Event::Closed => gone(core),
@@ -112,15 +113,17 @@ fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<
     }
 }
 
-fn client_hello(mut core: Box<Core>, server_name: Option<String>, alpn: Vec<Vec<u8>>, floor: &Floor) -> Box<Core> {
-    let Some(listener) = floor.listener_for(core.socket, &alpn) else {
+fn client_hello(mut core: Box<Core>, hello: ClientHello, floor: &Floor) -> Box<Core> {
+    let Some(listener) = floor.listener_for(core.socket, &hello.alpn) else {
         // Refused already if this fails.
         let _ = core.proto.refuse(core.now, TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL));
         return core;
     };
     // The count of handles began with one for whoever answers.
     let connection = Connection { shared: core.shared.clone() };
-    let new = NewConnection::new(connection, server_name, alpn);
+    let question = Question::new(core.shared.clone(), None);
+    core.question = Some(question.clone());
+    let new = NewConnection::new(connection, hello, question, core.now);
     let (core, result) = current::lend(core, || listener.tell(ListenerEvent::NewConnection(new)));
     if result.is_err() {
         tracing::error!("a listener's handler panicked");
@@ -163,6 +166,7 @@ fn connected_event(mut core: Box<Core>, connected: &Connected) -> Box<Core> {
     core.shared.facts().alpn = Some(Bytes::copy_from_slice(&connected.alpn));
     core.publish(true);
     core.start_waiting();
+    core.send_automatic_tickets();
     tell(
         core,
         ConnectionEvent::Connected {

@@ -31,6 +31,7 @@ use crate::connection::Connection;
 use crate::datapath::SocketId;
 use crate::event::ConnectionHandler;
 use crate::operation::Operation;
+use crate::resumption::Tickets;
 use crate::stream::Stream;
 
 pub(crate) use self::drain::{Outcome, drain, end};
@@ -90,8 +91,10 @@ pub(crate) struct Core {
     handshake_completed: bool,
     /// A close that waits for delivery, and for how long.
     farewell: Option<Farewell>,
-    /// What the application was asked about the peer's certificate.
+    /// What the application was asked: about the client, or about the peer's certificate.
     question: Option<Arc<Question>>,
+    /// Server: what makes tickets.
+    tickets: Option<Arc<Tickets>>,
     streams: StreamTable,
     happened: VecDeque<Happening>,
     /// Datagrams on their way, by number: the application's context, and whether it left.
@@ -149,6 +152,7 @@ impl Core {
             handshake_completed: false,
             farewell: None,
             question: None,
+            tickets: None,
             streams: StreamTable::default(),
             happened: VecDeque::new(),
             datagrams: BTreeMap::new(),

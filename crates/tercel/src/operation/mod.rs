@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tercel_proto::config::TransportConfig;
-use tercel_proto::tls::Verdict;
+use tercel_proto::tls::{OpenedTicket, Verdict};
 use tercel_wire::{ApplicationErrorCode, TransportErrorCode};
 
 pub(crate) use self::queue::Queue;
@@ -18,6 +18,7 @@ use crate::cell::StreamShared;
 use crate::connection::Inspect;
 use crate::datapath::SocketId;
 use crate::event::{ConnectionHandler, StreamHandler};
+use crate::resumption::Tickets;
 
 /// A look at a connection from its own worker.
 pub(crate) type Look = Box<dyn FnOnce(&Inspect<'_>) + Send>;
@@ -30,12 +31,26 @@ pub(crate) enum Operation {
     Stream(Arc<StreamShared>, StreamOperation),
 }
 
+/// With what a server takes a connection on.
+pub(crate) struct Acceptance {
+    pub(crate) tls: Arc<rustls::ServerConfig>,
+    pub(crate) transport: Arc<TransportConfig>,
+    pub(crate) handler: Box<dyn ConnectionHandler>,
+    pub(crate) resumption: Resumption,
+}
+
+/// How the session of a new connection may go on.
+pub(crate) struct Resumption {
+    pub(crate) tickets: Option<Arc<Tickets>>,
+    pub(crate) ticket: Option<OpenedTicket>,
+    pub(crate) early_data: bool,
+}
+
 /// A call on a connection.
 pub(crate) enum ConnectionOperation {
-    Accept {
-        tls: Arc<rustls::ServerConfig>,
-        transport: Arc<TransportConfig>,
-        handler: Box<dyn ConnectionHandler>,
+    Accept(Box<Acceptance>),
+    SendTicket {
+        data: Bytes,
     },
     Refuse {
         code: TransportErrorCode,

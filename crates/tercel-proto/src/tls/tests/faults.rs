@@ -216,6 +216,8 @@ impl Session for Careless {
         None
     }
 
+    fn refuse_early_data(&mut self) {}
+
     fn is_handshaking(&self) -> bool {
         !self.0
     }

@@ -1,0 +1,90 @@
+//! What rustls's callbacks are told, and tell, beside TLS itself.
+//!
+//! One verifier, one session store and one cipher suite serve all connections of a configuration,
+//! and rustls does not say for which connection it calls them. But it calls them on the thread that
+//! feeds it; so what is between a connection and its callbacks goes by way of that thread, for as
+//! long as one message is read.
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+use rustls::Error;
+use rustls::client::Tls13ClientSessionValue;
+use rustls::crypto::tls13::{Hkdf, OkmBlock};
+use rustls::pki_types::UnixTime;
+
+/// What passes between a connection and rustls's callbacks while TLS reads a message.
+#[derive(Default)]
+pub(super) struct Aside {
+    /// Server, to the session store: the ticket that may be resumed, and its session.
+    pub(super) ticket: Option<(Bytes, Bytes)>,
+    /// Client, to the session store: the session to resume.
+    pub(super) session: Option<Tls13ClientSessionValue>,
+    /// To the cipher suite: whether to note the secret of tickets.
+    pub(super) watch: bool,
+    /// To the cipher suite: the secret of the next ticket, in place of the derived one.
+    pub(super) psk: Option<OkmBlock>,
+    /// To the verifier: that nobody is there to sign, because a session is being
+    /// [restored](super::tickets::restore).
+    pub(super) restoring: bool,
+
+    /// Server: a certificate was asked for, and its verdict will be awaited.
+    pub(super) asked: bool,
+    /// A certificate came.
+    pub(super) certificate: Option<Unjudged>,
+    /// Server: a session that can be resumed, as rustls encodes it.
+    pub(super) resumable: Option<Vec<u8>>,
+    /// Client: a session to resume was kept.
+    pub(super) kept: Option<Kept>,
+    /// The secrets of a ticket.
+    pub(super) secrets: Option<TicketSecrets>,
+    /// The time by rustls's clock.
+    pub(super) time: Option<UnixTime>,
+}
+
+/// A certificate that TLS took without a verdict.
+#[derive(Debug)]
+pub(super) struct Unjudged {
+    pub(super) ocsp_response: Bytes,
+    pub(super) builtin: Option<Result<(), Error>>,
+}
+
+/// What a client knows of a session that it can resume.
+pub(super) struct Kept {
+    pub(super) suite: u16,
+    pub(super) parameters: Vec<u8>,
+}
+
+/// The secrets of tickets (RFC 8446 section 4.6.1).
+pub(super) struct TicketSecrets {
+    /// The resumption_master_secret, and what makes others of it.
+    pub(super) master: OkmBlock,
+    pub(super) hkdf: &'static dyn Hkdf,
+    /// The pre-shared key of this ticket.
+    pub(super) psk: OkmBlock,
+}
+
+thread_local! {
+    static ASIDE: RefCell<Option<Aside>> = const { RefCell::new(None) };
+}
+
+/// Runs `read`; the callbacks meanwhile are told what `aside` says, and what they tell is given back.
+pub(super) fn during<R>(aside: Aside, read: impl FnOnce() -> R) -> (R, Aside) {
+    /// Also if `read` panics, nothing must be left to a later caller.
+    struct Restore(Option<Aside>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ASIDE.set(self.0.take());
+        }
+    }
+    let outer = Restore(ASIDE.replace(Some(aside)));
+    let result = read();
+    let told = ASIDE.take().unwrap_or_default();
+    drop(outer);
+    (result, told)
+}
+
+/// For callbacks: `None` if it is no handshake of ours that they are called for.
+pub(super) fn with<R>(callback: impl FnOnce(&mut Aside) -> R) -> Option<R> {
+    ASIDE.with_borrow_mut(|aside| aside.as_mut().map(callback))
+}
