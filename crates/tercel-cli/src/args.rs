@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Fetch files
     Get(Get),
+    /// Tell all about a server and the way to it, on one screen
+    Ping(Ping),
 }
 
 #[derive(Debug, Args)]
@@ -159,4 +161,31 @@ pub(crate) struct Get {
     /// Say nothing but errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tercel ping example.org
+  tercel ping localhost:4433 --pin 6f:c1:...     as `tercel serve` printed it
+  tercel ping 192.0.2.1 --alpn doq               a server that is no web server
+
+Exit code 1 if the server cannot be reached, or if you would not trust its certificate.")]
+pub(crate) struct Ping {
+    /// The server: HOST, HOST:PORT or a URL
+    #[arg(value_name = "HOST")]
+    pub(crate) host: String,
+    /// Trust only the server whose certificate has this SHA-256 fingerprint, whatever its name
+    #[arg(long, conflicts_with = "ca", value_name = "FINGERPRINT")]
+    pub(crate) pin: Option<Fingerprint>,
+    /// Trust servers whose certificate these authorities signed (PEM or DER) in place of the
+    /// system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// The application protocol to offer; may be given several times
+    #[arg(long, default_values = ["h3", "hq-interop"], value_name = "PROTOCOL")]
+    pub(crate) alpn: Vec<String>,
+    /// How many round trips to measure
+    #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) count: u16,
 }

@@ -175,7 +175,7 @@ async fn connect(endpoint: &Endpoint, configuration: &Configuration, target: &Ta
 }
 
 /// What went wrong, and what a person can do about it.
-fn explain(error: &ConnectError) -> String {
+pub(crate) fn explain(error: &ConnectError) -> String {
     match error {
         ConnectError::Connection(CloseReason::HandshakeTimeout) => "nobody answers there".into(),
         ConnectError::Connection(CloseReason::Violation(violation)) => match violation.code.alert() {

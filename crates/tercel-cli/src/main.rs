@@ -1,5 +1,5 @@
-//! The `tercel` program: shows QUIC at work (`demo`), serves a directory (`serve`) and fetches
-//! (`get`). Arguments come in here; each command is a module; every error leaves through
+//! The `tercel` program: shows QUIC at work (`demo`), serves a directory (`serve`), fetches
+//! (`get`) and examines (`ping`). Arguments come in here; each command is a module; every error leaves through
 //! [`failure`].
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ mod get;
 mod hq;
 mod identity;
 mod partial;
+mod ping;
 mod progress;
 mod serve;
 mod size;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             args::Command::Demo(arguments) => demo::run(arguments).await,
             args::Command::Serve(arguments) => serve::run(arguments).await,
             args::Command::Get(arguments) => get::run(arguments).await,
+            args::Command::Ping(arguments) => ping::run(arguments).await,
         }
     });
     // What still runs (a name look-up, say) must not hold up the exit.

@@ -153,6 +153,43 @@ fn faults_are_told_in_words_with_an_exit_code() {
 }
 
 #[test]
+fn ping_tells_all_on_one_screen() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &["--retry"]);
+    let host = format!("localhost:{}", server.port);
+    let (code, out, err) = run(tercel().args(["ping", &host, "--pin", &server.pin]));
+    assert_eq!(code, Some(0), "{err}{out}");
+    for part in [
+        "127.0.0.1",
+        "certificate shown and proved",
+        "confirmed by the server",
+        "median of 5",
+        "1 (it speaks 1",
+        "hq-interop (of h3, hq-interop offered)",
+        "TLS13_AES_256_GCM_SHA384, X25519MLKEM768",
+        "for localhost",
+        &server.pin,
+        "alone in its chain, no OCSP response",
+        "judgement     trusted",
+        "idle timeout 30 s",
+        "asked for proof of the address",
+        "yes, with early data (0-RTT)",
+        "works: from another port",
+    ] {
+        assert!(out.contains(part), "{part} is missing in:\n{out}");
+    }
+    assert!(out.lines().count() < 40, "more than one screen:\n{out}");
+    // The certificate is judged, and the rest is told nevertheless.
+    let wrong = "00:".repeat(31) + "00";
+    let (code, out, err) = run(tercel().args(["ping", &host, "--pin", &wrong]));
+    assert_eq!((code, err.contains("would not trust")), (Some(1), true), "{err}");
+    assert!(out.contains("NOT TRUSTED: it has another fingerprint than the one pinned"), "{out}");
+    assert!(out.contains("migration"), "{out}");
+    let (code, _, err) = run(tercel().args(["ping", "nobody.invalid"]));
+    assert_eq!((code, err.contains("cannot find nobody.invalid")), (Some(1), true), "{err}");
+}
+
+#[test]
 fn keys_are_logged_where_asked() {
     let output = tempfile::tempdir().unwrap();
     let log = output.path().join("keys");

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct ConnectionStats {
     /// How long the handshake took until it was complete at this end.
     pub handshake: Option<Duration>,
+    /// How far it had come when.
+    pub phases: HandshakePhases,
     /// UDP datagrams sent.
     pub datagrams_sent: u64,
     /// UDP datagrams received.
@@ -40,6 +42,13 @@ pub struct ConnectionStats {
     pub rtt: Duration,
     /// The smallest round-trip time seen.
     pub min_rtt: Duration,
+    /// The last round-trip time measured, without the time for which the peer held its acknowledgement
+    /// back.
+    pub latest_rtt: Duration,
+    /// The mean variation of the round-trip time.
+    pub rtt_variation: Duration,
+    /// How many round-trip times were measured on this path.
+    pub rtt_samples: u64,
     /// The datagram size in use, bytes of UDP payload.
     pub mtu: u16,
     /// Times that a black hole was found and the datagram size fell back.
@@ -50,4 +59,21 @@ pub struct ConnectionStats {
     pub ecn_capable: bool,
     /// Stream bytes sent again because they were lost.
     pub stream_bytes_retransmitted: u64,
+}
+
+/// When the handshake came how far, each since the connection began; `None` for what has not been, or
+/// is not for this end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct HandshakePhases {
+    /// The peer's first packet was authenticated.
+    pub first_packet: Option<Duration>,
+    /// There were Handshake keys: the ClientHello and the ServerHello are here.
+    pub handshake_keys: Option<Duration>,
+    /// The peer's certificate was put before the application.
+    pub verdict_asked: Option<Duration>,
+    /// The application's verdict on it came.
+    pub verdict_given: Option<Duration>,
+    /// The handshake was confirmed (RFC 9001 section 4.1.2).
+    pub confirmed: Option<Duration>,
 }

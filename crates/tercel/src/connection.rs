@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tercel_proto::error::CloseReason;
 use tercel_proto::stats::ConnectionStats;
-use tercel_proto::tls::MAX_TICKET_DATA;
-use tercel_wire::{ApplicationErrorCode, Direction};
+use tercel_proto::tls::{MAX_TICKET_DATA, Negotiated};
+use tercel_wire::{ApplicationErrorCode, Direction, TransportParameters, Version};
 
 use crate::cell::{ConnectionShared, StreamShared};
 use crate::event::StreamHandler;
@@ -197,6 +197,26 @@ impl Inspect<'_> {
     /// What the connection has done so far.
     pub fn stats(&self) -> ConnectionStats {
         self.proto.stats()
+    }
+
+    /// The version of QUIC in use.
+    pub const fn version(&self) -> Version {
+        self.proto.version()
+    }
+
+    /// What TLS agreed on, once it has.
+    pub fn negotiated(&self) -> Option<Negotiated> {
+        self.proto.negotiated()
+    }
+
+    /// The peer's transport parameters, once known.
+    pub fn peer_parameters(&self) -> Option<&TransportParameters> {
+        self.proto.peer_parameters()
+    }
+
+    /// Whether the server demanded proof of the client's address by a Retry packet.
+    pub const fn was_retried(&self) -> bool {
+        self.proto.was_retried()
     }
 
     /// The peer's certificates (DER, leaf first), once known.

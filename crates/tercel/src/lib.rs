@@ -73,10 +73,12 @@ pub use worker::{Park, Worker};
 pub use bytes::Bytes;
 pub use tercel_proto::datagram::DatagramSendState;
 pub use tercel_proto::error::CloseReason;
-pub use tercel_proto::stats::ConnectionStats;
+pub use tercel_proto::stats::{ConnectionStats, HandshakePhases};
 pub use tercel_proto::time::Time;
-pub use tercel_proto::tls::{Alert, Verdict};
-pub use tercel_wire::{ApplicationErrorCode, Direction, Role, StreamId, TransportErrorCode, VarInt};
+pub use tercel_proto::tls::{Alert, Negotiated, Verdict};
+pub use tercel_wire::{
+    ApplicationErrorCode, Direction, Role, StreamId, TransportErrorCode, TransportParameters, VarInt, Version,
+};
 
 /// The code in the README compiles.
 #[cfg(doctest)]

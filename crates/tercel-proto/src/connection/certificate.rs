@@ -15,6 +15,7 @@ impl Connection {
     pub(super) fn on_certificate(&mut self, now: Time, presented: Presented) {
         let limit = self.config.verdict_timeout;
         self.handshake.verdict_deadline = (!limit.is_zero()).then(|| now + limit);
+        self.stats.phases.verdict_asked = Some(now.since(self.handshake.started));
         self.events.push_back(Event::Certificate(presented));
     }
 
@@ -40,6 +41,7 @@ impl Connection {
             return Err(ApiMisuse::AlreadyDone);
         }
         self.handshake.verdict_deadline = None;
+        self.stats.phases.verdict_given = Some(now.since(self.handshake.started));
         match verdict {
             Verdict::Accept => self.go_on(now),
             Verdict::Reject(alert) => self.reject(now, alert),

@@ -253,6 +253,7 @@ impl Connection {
                 }
                 Output::EarlyKeys(keys) => self.spaces.data.early = Some(keys),
                 Output::HandshakeKeys(keys) => {
+                    self.stats.phases.handshake_keys = Some(now.since(self.handshake.started));
                     let id = SpaceId::Handshake;
                     let numbers = PacketNumberSpace::new(id, AckPolicy::immediate(), self.config.crypto_buffer);
                     self.spaces.handshake = Some(HandshakeSpace { keys, numbers });
@@ -375,6 +376,7 @@ impl Connection {
 
     fn confirm(&mut self, now: Time) {
         self.handshake.state = HandshakeState::Confirmed;
+        self.stats.phases.confirmed = Some(now.since(self.handshake.started));
         self.handshake.peer_validated = true;
         self.discard(SpaceId::Initial);
         self.discard(SpaceId::Handshake);

@@ -600,6 +600,9 @@ impl Connection {
             bytes_in_flight: self.recovery.bytes_in_flight(),
             rtt: rtt.smoothed,
             min_rtt: rtt.min,
+            latest_rtt: rtt.adjusted,
+            rtt_variation: rtt.var,
+            rtt_samples: rtt.samples,
             mtu: path.mtu.current(),
             mtu_black_holes: path.mtu.black_holes(),
             key_updates: self.spaces.data.one_rtt.as_ref().map_or(0, |keys| keys.updates()),
@@ -620,6 +623,30 @@ impl Connection {
             Tls::Running(tls) => tls.session().alpn(),
             _ => None,
         }
+    }
+
+    /// The version in use.
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// What TLS agreed on, once it has.
+    pub fn negotiated(&self) -> Option<tls::Negotiated> {
+        match &self.handshake.tls {
+            Tls::Running(tls) => tls.session().negotiated(),
+            _ => None,
+        }
+    }
+
+    /// The peer's transport parameters, or what is remembered of them while early data is sent; `None`
+    /// while nothing is known.
+    pub fn peer_parameters(&self) -> Option<&TransportParameters> {
+        Some(&self.peer_parameters).filter(|parameters| **parameters != TransportParameters::default())
+    }
+
+    /// Whether the server asked for a Retry (RFC 9000 section 8.1.2).
+    pub const fn was_retried(&self) -> bool {
+        self.handshake.retry_scid.is_some()
     }
 
     /// The peer's certificates (DER, leaf first), once known.

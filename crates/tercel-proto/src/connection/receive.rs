@@ -258,6 +258,7 @@ impl Connection {
         }
         let now = arrival.now;
         self.stats.packets_received += 1;
+        self.stats.phases.first_packet.get_or_insert_with(|| now.since(self.handshake.started));
         if !self.phase.is_alive() {
             self.look_for_close(now, level, &opened.payload);
             return Outcome::Opened;

@@ -12,6 +12,8 @@ use super::GRANULARITY;
 pub struct Rtt {
     /// The latest sample; zero before the first.
     pub latest: Duration,
+    /// The latest sample without the time for which the peer held its acknowledgement back.
+    pub adjusted: Duration,
     /// The smoothed round-trip time; before the first sample the initial one.
     pub smoothed: Duration,
     /// The mean variation of the samples.
@@ -19,31 +21,41 @@ pub struct Rtt {
     /// The smallest sample since the path was taken or persistent congestion was found; zero before
     /// the first.
     pub min: Duration,
-    sampled: bool,
+    /// How many samples there were.
+    pub samples: u64,
 }
 
 impl Rtt {
     /// An estimate without a sample (section 6.2.2): `initial` is assumed.
     pub fn new(initial: Duration) -> Self {
-        Self { latest: Duration::ZERO, smoothed: initial, var: initial / 2, min: Duration::ZERO, sampled: false }
+        Self {
+            latest: Duration::ZERO,
+            adjusted: Duration::ZERO,
+            smoothed: initial,
+            var: initial / 2,
+            min: Duration::ZERO,
+            samples: 0,
+        }
     }
 
     /// Whether there was a sample.
     pub const fn is_sampled(&self) -> bool {
-        self.sampled
+        self.samples > 0
     }
 
     /// Takes a sample (section 5.3). `ack_delay` is how long the peer held the acknowledgement
     /// back, already limited to what it may.
     pub(crate) fn update(&mut self, latest: Duration, ack_delay: Duration) {
-        if !self.sampled {
-            *self = Self { latest, smoothed: latest, var: latest / 2, min: latest, sampled: true };
+        self.samples += 1;
+        if self.samples == 1 {
+            *self = Self { latest, adjusted: latest, smoothed: latest, var: latest / 2, min: latest, samples: 1 };
             return;
         }
         self.latest = latest;
         // The smallest time is that of the path itself, so the peer's word is not subtracted.
         self.min = self.min.min(latest);
         let adjusted = latest.checked_sub(ack_delay).filter(|adjusted| *adjusted >= self.min).unwrap_or(latest);
+        self.adjusted = adjusted;
         self.var = (3 * self.var + self.smoothed.abs_diff(adjusted)) / 4;
         self.smoothed = (7 * self.smoothed + adjusted) / 8;
     }

@@ -87,6 +87,8 @@ pub trait Session: Send {
     fn refuse_early_data(&mut self);
     /// Whether an earlier session was resumed.
     fn is_resumed(&self) -> bool;
+    /// What the two ends agreed on, once they have.
+    fn negotiated(&self) -> Option<Negotiated>;
     /// The application protocol, once chosen.
     fn alpn(&self) -> Option<&[u8]>;
     /// The peer's certificates (DER, leaf first), once known.
@@ -94,6 +96,18 @@ pub trait Session: Send {
     /// Keying material for the application (RFC 8446 section 7.5); false before the handshake is
     /// complete.
     fn export_keying_material(&self, out: &mut [u8], label: &[u8], context: &[u8]) -> bool;
+}
+
+/// What the two ends of a TLS handshake agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Negotiated {
+    /// The cipher suite, as its number (RFC 8446 appendix B.4) and its name.
+    pub cipher_suite: (u16, &'static str),
+    /// The group of the key exchange, as its number (RFC 8446 section 4.2.7) and its name; `None` while
+    /// it is not known, or if there was no key exchange.
+    pub key_exchange: Option<(u16, &'static str)>,
+    /// Whether the server asked for another ClientHello.
+    pub hello_retry: bool,
 }
 
 /// Keys that TLS has derived.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rustls::quic::Connection;
 use rustls::{Error, HandshakeKind};
 
-use super::{KeyChange, Session, alert, tls_error};
+use super::{KeyChange, Negotiated, Session, alert, tls_error};
 use crate::error::Violation;
 use crate::keys::DirectionalKeys;
 
@@ -89,6 +89,17 @@ impl Session for RustlsSession {
 
     fn is_resumed(&self) -> bool {
         self.0.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    fn negotiated(&self) -> Option<Negotiated> {
+        const NAMELESS: &str = "unknown";
+        let suite = self.0.negotiated_cipher_suite()?.suite();
+        let group = self.0.negotiated_key_exchange_group().map(|group| group.name());
+        Some(Negotiated {
+            cipher_suite: (suite.into(), suite.as_str().unwrap_or(NAMELESS)),
+            key_exchange: group.map(|group| (group.into(), group.as_str().unwrap_or(NAMELESS))),
+            hello_retry: self.0.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest),
+        })
     }
 
     fn alpn(&self) -> Option<&[u8]> {

@@ -218,6 +218,10 @@ impl Session for Careless {
 
     fn refuse_early_data(&mut self) {}
 
+    fn negotiated(&self) -> Option<Negotiated> {
+        None
+    }
+
     fn is_handshaking(&self) -> bool {
         !self.0
     }
