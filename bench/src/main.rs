@@ -4,6 +4,7 @@
 //! `README.md` for the method.
 
 mod exchange;
+mod gate;
 mod limit;
 mod measure;
 mod peer;
@@ -49,6 +50,12 @@ struct Args {
 enum Part {
     /// Serves until its input ends.
     Server { peer: Peer },
+    /// What the certificate gate costs in handshakes, TLS alone.
+    Gate {
+        /// How often each way has its turn.
+        #[arg(long, default_value_t = 300)]
+        rounds: usize,
+    },
     /// Does a scenario's work once.
     Client { peer: Peer, scenario: Scenario, percent: u64, address: SocketAddr, certificate: String },
 }
@@ -60,6 +67,7 @@ fn main() -> Result<()> {
         Some(Part::Client { peer, scenario, percent, address, certificate }) => {
             process::work(peer, scenario, percent, address, &certificate)
         }
+        Some(Part::Gate { rounds }) => gate::run(rounds),
         None => compare(&args),
     }
 }

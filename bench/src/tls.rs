@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -42,6 +43,13 @@ impl Identity {
         config.send_tls13_tickets = 0;
         Ok(config)
     }
+}
+
+/// Takes servers with this certificate.
+pub fn verifier(certificate: CertificateDer<'static>) -> Result<Arc<WebPkiServerVerifier>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate)?;
+    Ok(WebPkiServerVerifier::builder_with_provider(roots.into(), provider()).build()?)
 }
 
 pub fn client(certificate: CertificateDer<'static>) -> Result<ClientConfig> {

@@ -291,27 +291,41 @@ impl Handshake {
 
     /// Feeds whole messages to TLS while there are any and the gate lets them pass.
     fn process(&mut self) -> Result<(), Violation> {
-        while let Some((&[ty, a, b, c], body)) = self.partial.split_first_chunk() {
-            let len = u32::from_be_bytes([0, a, b, c]) as usize;
-            if len > MAX_MESSAGE {
-                return Err(tls_error(alert::DECODE_ERROR, "handshake message too long"));
-            }
-            if body.len() < len || (ty == message::FINISHED && self.must_wait(body.len() > len)?) {
-                break;
-            }
-            let rest = self.partial.split_off(4 + len);
-            let message = std::mem::replace(&mut self.partial, rest);
+        let mut data = std::mem::take(&mut self.partial);
+        let mut read = 0;
+        while let Some(message) = self.next_message(data.get(read..).unwrap_or_default())? {
+            let Some(message) = data.get(read..read + message) else { break };
+            read += message.len();
             let level = self.reading;
-            let (result, aside) = aside::during(self.say(ty), || self.session.read(&message));
-            result?;
-            self.heed(message, aside);
-            self.after(ty)?;
-            if self.reading != level && !self.partial.is_empty() {
+            self.read(message)?;
+            if self.reading != level && read < data.len() {
                 // A message must not straddle a change of keys (RFC 8446 section 5.1).
                 return Err(tls_error(alert::UNEXPECTED_MESSAGE, "handshake data behind a change of keys"));
             }
         }
+        data.drain(..read);
+        self.partial = data;
         Ok(())
+    }
+
+    /// The length of the message at the front of `data`, if it is whole and may be read now.
+    fn next_message(&self, data: &[u8]) -> Result<Option<usize>, Violation> {
+        let Some((&[ty, a, b, c], body)) = data.split_first_chunk() else { return Ok(None) };
+        let len = u32::from_be_bytes([0, a, b, c]) as usize;
+        if len > MAX_MESSAGE {
+            return Err(tls_error(alert::DECODE_ERROR, "handshake message too long"));
+        }
+        let waits = body.len() < len || (ty == message::FINISHED && self.must_wait(body.len() > len)?);
+        Ok((!waits).then_some(4 + len))
+    }
+
+    /// Lets TLS read one message, and takes what comes of it.
+    fn read(&mut self, message: &[u8]) -> Result<(), Violation> {
+        let ty = message.first().copied().unwrap_or_default();
+        let (result, aside) = aside::during(self.say(ty), || self.session.read(message));
+        result?;
+        self.heed(message, aside);
+        self.after(ty)
     }
 
     /// Whether the peer's Finished waits. It is the last of its level: whoever sends more behind it
@@ -335,7 +349,7 @@ impl Handshake {
     }
 
     /// What TLS's callbacks had to say. The gate closes as soon as TLS has taken what it would not judge.
-    fn heed(&mut self, message: Vec<u8>, aside: Aside) {
+    fn heed(&mut self, message: &[u8], aside: Aside) {
         self.asked |= aside.asked;
         if let Some(certificate) = aside.certificate {
             self.gate = Gate::Closed;
@@ -349,7 +363,7 @@ impl Handshake {
                 received: time.as_secs(),
                 suite: kept.suite,
                 psk: secrets.psk.as_ref().to_vec(),
-                message,
+                message: message.to_vec(),
                 parameters: kept.parameters,
                 chain: self.session.peer_certificates().unwrap_or_default(),
             };
