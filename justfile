@@ -19,6 +19,10 @@ test:
 sim SEEDS="1000":
     TERCEL_SEEDS={{SEEDS}} cargo test --release -p tercel-sim -- --nocapture
 
+# The tests of threads under the thread sanitizer.
+sanitize:
+    crates/tercel/tests/thread-sanitizer
+
 # Every fuzz target for SECONDS seconds each (needs cargo-fuzz).
 fuzz SECONDS="60":
     #!/usr/bin/env bash
