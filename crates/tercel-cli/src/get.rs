@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tercel::aio::{ConnectError, Connection, Endpoint};
-use tercel::{CloseReason, Configuration, Settings, Trust};
+use tercel::{CloseReason, Configuration, Settings, TransportErrorCode};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -19,17 +19,12 @@ use crate::partial::Existing;
 use crate::progress::{Progress, Total};
 use crate::size::{Size, rate, short};
 use crate::target::Target;
+use crate::trust;
 
 pub(crate) async fn run(arguments: args::Get) -> Outcome {
     check(&arguments)?;
-    let trust = match (&arguments.pin, &arguments.ca) {
-        (Some(pin), _) => Trust::Pinned(pin.0),
-        (None, Some(file)) => {
-            Trust::from_file(file).map_err(|error| Failure::plain(format!("cannot use --ca: {error}")))?
-        }
-        (None, None) => Trust::system().map_err(Failure::plain)?,
-    };
-    let configuration = Configuration::client(&[hq::ALPN], Settings::default(), trust).doing(|| "cannot set up TLS")?;
+    let (pin, ca) = (arguments.pin.as_ref(), arguments.ca.as_deref());
+    let configuration = trust::client(&[hq::ALPN], Settings::default(), pin, ca)?;
     let endpoint = Endpoint::client().doing(|| "cannot start")?;
     let progress = match arguments.quiet {
         true => Progress::hidden(),
@@ -178,17 +173,28 @@ async fn connect(endpoint: &Endpoint, configuration: &Configuration, target: &Ta
 pub(crate) fn explain(error: &ConnectError) -> String {
     match error {
         ConnectError::Connection(CloseReason::HandshakeTimeout) => "nobody answers there".into(),
-        ConnectError::Connection(CloseReason::Violation(violation)) => match violation.code.alert() {
-            Some(48) => "no authority that you trust has signed its certificate (see --ca and --pin)".into(),
-            Some(49) => "its certificate has another fingerprint than the one pinned".into(),
-            Some(45) => "its certificate has expired".into(),
-            Some(42) => "its certificate is not for this name".into(),
-            _ => violation.to_string(),
-        },
+        ConnectError::Connection(CloseReason::Violation(violation)) => {
+            refusal(violation.code).map_or_else(|| violation.to_string(), Into::into)
+        }
+        ConnectError::Connection(reason @ CloseReason::Refused { code }) => {
+            refusal(*code).map_or_else(|| reason.to_string(), Into::into)
+        }
         ConnectError::Connection(CloseReason::PeerTransport { code, .. }) if code.alert() == Some(120) => {
             format!("the server does not speak {}", hq::ALPN)
         }
         error => error.to_string(),
+    }
+}
+
+/// Why we refuse a certificate, by the alert that says so.
+fn refusal(code: TransportErrorCode) -> Option<&'static str> {
+    match code.alert()? {
+        48 => Some("no authority that you trust has signed its certificate (see --ca and --pin)"),
+        49 => Some("its certificate has another fingerprint than the one pinned"),
+        45 => Some("its certificate has expired"),
+        44 => Some("its certificate was revoked"),
+        42 => Some("its certificate is not for this name"),
+        _ => None,
     }
 }
 

@@ -18,6 +18,7 @@ mod serve;
 mod size;
 mod target;
 mod timeline;
+mod trust;
 mod verdict;
 
 use std::process::ExitCode;
@@ -27,7 +28,10 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let arguments = args::Arguments::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+            // What the verifier has to say is in our own message.
+            tracing_subscriber::EnvFilter::new("error,rustls_platform_verifier=off")
+        }))
         .with_writer(std::io::stderr)
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -152,6 +152,45 @@ fn faults_are_told_in_words_with_an_exit_code() {
     assert_eq!(names(output.path()), ["empty"]);
 }
 
+/// What the operating system trusts is judged by it, off the worker thread.
+#[test]
+fn the_system_judges_where_nothing_else_is_said() {
+    let (site, output) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(site.path().join("a"), b"a").unwrap();
+    // An authority, and a certificate of its own for the server.
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::default();
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut leaf = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    leaf.not_after = rcgen::date_time_ymd(2040, 1, 1);
+    leaf.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    let leaf = leaf.signed_by(&key, &issuer).unwrap();
+    let file = |name: &str, text: &str| {
+        let file = output.path().join(name);
+        fs::write(&file, text).unwrap();
+        file
+    };
+    let (trusted, chain, key) =
+        (file("ca.pem", &authority_pem), file("chain.pem", &leaf.pem()), file("key.pem", &key.serialize_pem()));
+    let other = file("other.pem", &rcgen::generate_simple_self_signed(vec!["x".into()]).unwrap().cert.pem());
+    let more = ["--cert", chain.to_str().unwrap(), "--key", key.to_str().unwrap()];
+    let server = Server::start(site.path(), &more);
+    let get = |roots: &Path| {
+        let mut command = tercel();
+        command.arg("get").arg(server.url("a")).arg("-o").arg(output.path()).env("SSL_CERT_FILE", roots);
+        run(command.env_remove("SSL_CERT_DIR"))
+    };
+    let (code, _, err) = get(&other);
+    assert_eq!((code, err.contains("no authority that you trust")), (Some(1), true), "{err}");
+    let (code, _, err) = get(&trusted);
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(fs::read(output.path().join("a")).unwrap(), b"a");
+}
+
 #[test]
 fn ping_tells_all_on_one_screen() {
     let directory = tempfile::tempdir().unwrap();

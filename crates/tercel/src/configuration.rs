@@ -98,7 +98,7 @@ impl From<Identity> for ServerCredential {
 }
 
 /// TLS 1.3 by aws-lc-rs, X25519MLKEM768 first.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
         LazyLock::new(|| Arc::new(observed(rustls::crypto::aws_lc_rs::default_provider())));
     PROVIDER.clone()

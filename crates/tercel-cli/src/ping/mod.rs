@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use tercel::aio::{ConnectError, Connection, Endpoint};
 use tercel::{Configuration, Connect, ConnectionStats, Negotiated, PeerCertificate, Settings, TransportParameters};
-use tercel::{Trust, Verdict, Version};
+use tercel::{Verdict, Version};
 
 use self::report::Report;
 use crate::args;
 use crate::failure::{Doing as _, Failure, Outcome};
 use crate::get::{explain, now};
 use crate::target::Target;
+use crate::trust;
 
 /// How long the answer to a ping, a ticket or a list of versions is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -46,13 +47,7 @@ struct Facts {
 
 pub(crate) async fn run(arguments: args::Ping) -> Outcome {
     let target = target(&arguments.host)?;
-    let trust = match (&arguments.pin, &arguments.ca) {
-        (Some(pin), _) => Trust::Pinned(pin.0),
-        (None, Some(file)) => {
-            Trust::from_file(file).map_err(|error| Failure::plain(format!("cannot use --ca: {error}")))?
-        }
-        (None, None) => Trust::system().map_err(Failure::plain)?,
-    };
+    let trust = trust::advisor(arguments.pin.as_ref(), arguments.ca.as_deref())?;
     let begun = now();
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((target.host.as_str(), target.port))
         .await

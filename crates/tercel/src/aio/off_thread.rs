@@ -43,6 +43,18 @@ impl OffThread {
         Self { verifier: Blocking::OfServers(verifier), pool: Arc::default() }
     }
 
+    /// For clients: the operating system judges servers, by `rustls-platform-verifier`: by what it trusts,
+    /// and on Windows, macOS, iOS and Android by its own verifier, which may ask the network.
+    ///
+    /// # Errors
+    /// [`Error::Tls`](crate::Error::Tls): the system has no verifier, or none of its authorities can be read.
+    #[cfg(feature = "platform-verifier")]
+    pub fn platform() -> Result<Self, crate::Error> {
+        let verifier = rustls_platform_verifier::Verifier::new(crate::configuration::provider())
+            .map_err(|error| crate::Error::tls(format!("this system cannot judge certificates: {error}")))?;
+        Ok(Self::servers(Arc::new(verifier)))
+    }
+
     /// For servers: `verifier` judges clients.
     pub fn clients(verifier: Arc<dyn ClientCertVerifier>) -> Self {
         Self { verifier: Blocking::OfClients(verifier), pool: Arc::default() }
