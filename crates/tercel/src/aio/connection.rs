@@ -186,19 +186,44 @@ impl Connection {
         Box::pin(async move { opening.await.map(|(stream, state)| SendStream::new(stream, state)) })
     }
 
-    async fn accept(&self, direction: Direction) -> Result<(Stream, Arc<Mutex<StreamState>>), ConnectionError> {
-        poll_fn(|context| {
-            let mut state = lock(&self.state);
-            if let Some(arrived) = state.arrived[direction as usize].pop_front() {
-                return Poll::Ready(Ok((arrived.stream, arrived.state)));
-            }
-            if let Some(reason) = &state.ending {
-                return Poll::Ready(Err(ConnectionError(reason.clone())));
-            }
-            state.wakers.wait(context);
-            Poll::Pending
-        })
-        .await
+    fn poll_accept(
+        &self,
+        context: &Context<'_>,
+        direction: Direction,
+    ) -> Poll<Result<(Stream, Arc<Mutex<StreamState>>), ConnectionError>> {
+        let mut state = lock(&self.state);
+        if let Some(arrived) = state.arrived[direction as usize].pop_front() {
+            return Poll::Ready(Ok((arrived.stream, arrived.state)));
+        }
+        if let Some(reason) = &state.ending {
+            return Poll::Ready(Err(ConnectionError(reason.clone())));
+        }
+        state.wakers.wait(context);
+        Poll::Pending
+    }
+
+    /// The form of [`accept_bi`](Self::accept_bi) for those who write futures by hand.
+    pub fn poll_accept_bi(&self, context: &Context<'_>) -> Poll<Result<(SendStream, RecvStream), ConnectionError>> {
+        self.poll_accept(context, Direction::Bidirectional)
+            .map_ok(|(stream, state)| (SendStream::new(stream.clone(), state.clone()), RecvStream::new(stream, state)))
+    }
+
+    /// The form of [`accept_uni`](Self::accept_uni) for those who write futures by hand.
+    pub fn poll_accept_uni(&self, context: &Context<'_>) -> Poll<Result<RecvStream, ConnectionError>> {
+        self.poll_accept(context, Direction::Unidirectional).map_ok(|(stream, state)| RecvStream::new(stream, state))
+    }
+
+    /// The form of [`read_datagram`](Self::read_datagram) for those who write futures by hand.
+    pub fn poll_read_datagram(&self, context: &Context<'_>) -> Poll<Result<Bytes, ConnectionError>> {
+        let mut state = lock(&self.state);
+        if let Some(data) = state.datagrams.pop_front() {
+            return Poll::Ready(Ok(data));
+        }
+        if let Some(reason) = &state.ending {
+            return Poll::Ready(Err(ConnectionError(reason.clone())));
+        }
+        state.wakers.wait(context);
+        Poll::Pending
     }
 
     /// The next bidirectional stream that the peer opens.
@@ -206,8 +231,7 @@ impl Connection {
     /// # Errors
     /// The connection has ended.
     pub async fn accept_bi(&self) -> Result<(SendStream, RecvStream), ConnectionError> {
-        let (stream, state) = self.accept(Direction::Bidirectional).await?;
-        Ok((SendStream::new(stream.clone(), state.clone()), RecvStream::new(stream, state)))
+        poll_fn(|context| self.poll_accept_bi(context)).await
     }
 
     /// The next unidirectional stream that the peer opens.
@@ -215,8 +239,7 @@ impl Connection {
     /// # Errors
     /// The connection has ended.
     pub async fn accept_uni(&self) -> Result<RecvStream, ConnectionError> {
-        let (stream, state) = self.accept(Direction::Unidirectional).await?;
-        Ok(RecvStream::new(stream, state))
+        poll_fn(|context| self.poll_accept_uni(context)).await
     }
 
     /// Sends a datagram (RFC 9221): once, unordered, without a promise.
@@ -232,18 +255,7 @@ impl Connection {
     /// # Errors
     /// The connection has ended.
     pub async fn read_datagram(&self) -> Result<Bytes, ConnectionError> {
-        poll_fn(|context| {
-            let mut state = lock(&self.state);
-            if let Some(data) = state.datagrams.pop_front() {
-                return Poll::Ready(Ok(data));
-            }
-            if let Some(reason) = &state.ending {
-                return Poll::Ready(Err(ConnectionError(reason.clone())));
-            }
-            state.wakers.wait(context);
-            Poll::Pending
-        })
-        .await
+        poll_fn(|context| self.poll_read_datagram(context)).await
     }
 
     /// The largest datagram that can be sent now, in bytes; `None` if none can be.

@@ -107,14 +107,25 @@ impl SendStream {
         Ok(())
     }
 
+    /// Takes what can be written now from the front of `data`, without copying it; gives how many bytes.
+    pub fn poll_write_chunk(&mut self, context: &Context<'_>, data: &mut Bytes) -> Poll<Result<usize, WriteError>> {
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let room = ready!(self.poll_room(context))?;
+        let taken = data.split_to(room.min(data.len()));
+        let len = taken.len();
+        self.submit(taken)?;
+        Poll::Ready(Ok(len))
+    }
+
     /// Writes all of `data` without copying it.
     ///
     /// # Errors
     /// [`WriteError`]; how much was written before is not told.
     pub async fn write_chunk(&mut self, mut data: Bytes) -> Result<(), WriteError> {
         while !data.is_empty() {
-            let room = poll_fn(|context| self.poll_room(context)).await?;
-            self.submit(data.split_to(room.min(data.len())))?;
+            poll_fn(|context| self.poll_write_chunk(context, &mut data)).await?;
         }
         Ok(())
     }

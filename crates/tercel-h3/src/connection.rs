@@ -1,0 +1,122 @@
+//! A connection as the h3 crate wants it.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Buf;
+use h3::error::Code;
+use h3::quic::{self, ConnectionErrorIncoming, StreamErrorIncoming};
+use tercel::ApplicationErrorCode;
+use tercel::aio::{self, OpenBi, OpenUni};
+
+use crate::error;
+use crate::stream::{BidiStream, RecvStream, SendStream};
+
+/// A connection of Tercel's async face, for `h3::server` and `h3::client`.
+pub struct Connection {
+    connection: aio::Connection,
+    opener: Opener,
+}
+
+impl Connection {
+    /// Wraps a connection; its application protocol should be [`ALPN`](crate::ALPN).
+    pub fn new(connection: aio::Connection) -> Self {
+        Self { opener: Opener::new(connection.clone()), connection }
+    }
+
+    pub(crate) const fn transport(&self) -> &aio::Connection {
+        &self.connection
+    }
+}
+
+/// Opens streams.
+pub struct Opener {
+    connection: aio::Connection,
+    bidirectional: Option<OpenBi>,
+    unidirectional: Option<OpenUni>,
+}
+
+impl Opener {
+    const fn new(connection: aio::Connection) -> Self {
+        Self { connection, bidirectional: None, unidirectional: None }
+    }
+}
+
+impl Clone for Opener {
+    fn clone(&self) -> Self {
+        Self::new(self.connection.clone())
+    }
+}
+
+/// Any code that does not fit the wire is an internal error of whoever gave it.
+pub(crate) fn code(code: u64) -> ApplicationErrorCode {
+    ApplicationErrorCode::try_from(code).unwrap_or_else(|_| ApplicationErrorCode::from(H3_INTERNAL_ERROR))
+}
+
+const H3_INTERNAL_ERROR: u32 = 0x102;
+
+impl<B: Buf> quic::OpenStreams<B> for Opener {
+    type BidiStream = BidiStream<B>;
+    type SendStream = SendStream<B>;
+
+    fn poll_open_bidi(&mut self, context: &mut Context<'_>) -> Poll<Result<Self::BidiStream, StreamErrorIncoming>> {
+        let opening = self.bidirectional.get_or_insert_with(|| self.connection.open_bi());
+        let opened = ready!(opening.as_mut().poll(context));
+        self.bidirectional = None;
+        let (send, recv) = opened.map_err(|error| error::stream(error.0))?;
+        Poll::Ready(Ok(BidiStream::new(SendStream::new(send), RecvStream::new(recv))))
+    }
+
+    fn poll_open_send(&mut self, context: &mut Context<'_>) -> Poll<Result<Self::SendStream, StreamErrorIncoming>> {
+        let opening = self.unidirectional.get_or_insert_with(|| self.connection.open_uni());
+        let opened = ready!(opening.as_mut().poll(context));
+        self.unidirectional = None;
+        Poll::Ready(opened.map(SendStream::new).map_err(|error| error::stream(error.0)))
+    }
+
+    fn close(&mut self, error: Code, reason: &[u8]) {
+        self.connection.close(code(error.value()), reason);
+    }
+}
+
+impl<B: Buf> quic::OpenStreams<B> for Connection {
+    type BidiStream = BidiStream<B>;
+    type SendStream = SendStream<B>;
+
+    fn poll_open_bidi(&mut self, context: &mut Context<'_>) -> Poll<Result<Self::BidiStream, StreamErrorIncoming>> {
+        quic::OpenStreams::<B>::poll_open_bidi(&mut self.opener, context)
+    }
+
+    fn poll_open_send(&mut self, context: &mut Context<'_>) -> Poll<Result<Self::SendStream, StreamErrorIncoming>> {
+        quic::OpenStreams::<B>::poll_open_send(&mut self.opener, context)
+    }
+
+    fn close(&mut self, error: Code, reason: &[u8]) {
+        quic::OpenStreams::<B>::close(&mut self.opener, error, reason);
+    }
+}
+
+impl<B: Buf> quic::Connection<B> for Connection {
+    type RecvStream = RecvStream;
+    type OpenStreams = Opener;
+
+    fn poll_accept_recv(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Self::RecvStream, ConnectionErrorIncoming>> {
+        let accepted = ready!(self.connection.poll_accept_uni(context));
+        Poll::Ready(accepted.map(RecvStream::new).map_err(|error| error::connection(error.0)))
+    }
+
+    fn poll_accept_bidi(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Self::BidiStream, ConnectionErrorIncoming>> {
+        let accepted = ready!(self.connection.poll_accept_bi(context));
+        let (send, recv) = accepted.map_err(|error| error::connection(error.0))?;
+        Poll::Ready(Ok(BidiStream::new(SendStream::new(send), RecvStream::new(recv))))
+    }
+
+    fn opener(&self) -> Self::OpenStreams {
+        self.opener.clone()
+    }
+}
