@@ -89,7 +89,7 @@ where
     for (path, len) in [("/a", 0), ("/b", 1), ("/c", 100_000), ("/d", 5 << 20)] {
         let request = Request::post(format!("https://localhost{path}")).body(()).unwrap();
         let mut stream = requests.send_request(request).await.unwrap();
-        let body: Bytes = (0..len).map(|at: usize| (at * 31 >> 3) as u8).collect();
+        let body: Bytes = (0..len).map(|at: usize| ((at * 31) >> 3) as u8).collect();
         stream.send_data(body.clone()).await.unwrap();
         stream.finish().await.unwrap();
         let response = stream.recv_response().await.unwrap();

@@ -16,7 +16,7 @@ use tercel_proto::tls::{
 
 use crate::aio::CertificateVerifier;
 use crate::aio::verifier::AnyVerifier;
-use crate::credential::{Identity, Trust};
+use crate::credential::{CurrentIdentity, Identity, Trust};
 use crate::resumption::{ResumptionLevel, ServerResumption, Tickets};
 use crate::settings::Settings;
 use crate::status::Error;
@@ -34,6 +34,8 @@ pub struct Configuration {
     restorer: Option<Arc<ResumableVerifier>>,
     /// Server: how sessions are resumed.
     tickets: Option<Arc<Tickets>>,
+    /// Server: what it shows.
+    identity: Option<Arc<CurrentIdentity>>,
 }
 
 #[derive(Clone)]
@@ -180,18 +182,20 @@ impl Configuration {
             None => builder.with_no_client_auth(),
             Some(clients) => builder.with_client_cert_verifier(clients),
         };
-        let mut tls = builder.with_single_cert(identity.chain, identity.key).map_err(tls_error)?;
+        let identity = Arc::new(CurrentIdentity::new(&identity)?);
+        let mut tls = builder.with_cert_resolver(identity.clone());
         tls.alpn_protocols = protocols(alpn)?;
         tls.key_log = Arc::new(KeyLogFile::new());
         tls.session_storage = Arc::new(SessionsInTickets);
         let server = Self { server: Some(Arc::new(tls)), tickets: Some(Arc::new(tickets)), ..Self::of(settings)? };
+        let server = Self { identity: Some(identity), ..server };
         server.with_resumption(ServerResumption::default())
     }
 
     fn of(settings: Settings) -> Result<Self, Error> {
         let (transport, send_buffer) = (settings.transport()?, settings.send_buffer);
         let (client, server, verifier, restorer, tickets) = (None, None, None, None, None);
-        Ok(Self { client, server, transport, send_buffer, verifier, restorer, tickets })
+        Ok(Self { client, server, transport, send_buffer, verifier, restorer, tickets, identity: None })
     }
 
     /// Of ready-made TLS configurations, for a client, a server or both, with ALPN protocols set. They
@@ -202,7 +206,8 @@ impl Configuration {
         transport: Arc<TransportConfig>,
     ) -> Self {
         let send_buffer = Settings::default().send_buffer;
-        Self { client, server, transport, send_buffer, verifier: None, restorer: None, tickets: None }
+        let (verifier, restorer, tickets, identity) = (None, None, None, None);
+        Self { client, server, transport, send_buffer, verifier, restorer, tickets, identity }
     }
 
     /// The async face asks `verifier` about certificates that the credential leaves to the
@@ -237,6 +242,31 @@ impl Configuration {
         };
         *tickets = Arc::new(tickets.with_terms(resumption));
         Ok(self)
+    }
+
+    /// Server: shows another certificate from now on, in every clone of this configuration: a certificate
+    /// that was renewed needs no restart. Connections that exist are not touched.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] if the key cannot be used, or this is no configuration made by
+    /// [`server`](Self::server).
+    pub fn set_identity(&self, identity: &Identity) -> Result<(), Error> {
+        let current = self.identity.as_ref().ok_or_else(|| Error::tls("the configuration shows no identity"))?;
+        current.set(identity)
+    }
+
+    /// Server: TLS for a listener over TCP beside, such as one for HTTP/2, that shows the same certificate,
+    /// also after [`set_identity`](Self::set_identity). It asks clients for none.
+    ///
+    /// # Errors
+    /// As for [`set_identity`](Self::set_identity).
+    pub fn tls_over_tcp<P: AsRef<[u8]>>(&self, alpn: &[P]) -> Result<Arc<ServerConfig>, Error> {
+        let identity = self.identity.clone().ok_or_else(|| Error::tls("the configuration shows no identity"))?;
+        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let mut tls = builder.map_err(tls_error)?.with_no_client_auth().with_cert_resolver(identity);
+        tls.alpn_protocols = protocols(alpn)?;
+        tls.key_log = Arc::new(KeyLogFile::new());
+        Ok(Arc::new(tls))
     }
 
     /// Server: the keys that seal tickets, secret and random. The first one seals, all of them open, so

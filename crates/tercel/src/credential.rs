@@ -4,7 +4,7 @@
 //! is wrong with it.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::client::WebPkiServerVerifier;
@@ -12,6 +12,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tercel_proto::tls::DeferredServerVerifier;
 
@@ -56,6 +58,13 @@ impl Identity {
         Ok(identity)
     }
 
+    /// In the form that TLS signs with.
+    pub(crate) fn certified(&self) -> Result<CertifiedKey, Error> {
+        let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&self.key)
+            .map_err(|_| Error::tls("the private key is of a kind that cannot be used"))?;
+        Ok(CertifiedKey::new(self.chain.clone(), signing))
+    }
+
     /// The SHA-256 fingerprint of the leaf.
     pub fn fingerprint(&self) -> [u8; 32] {
         self.chain.first().map_or([0; 32], |leaf| fingerprint(leaf))
@@ -65,11 +74,33 @@ impl Identity {
     fn check(&self, chain: &str, key: &str) -> Result<(), Error> {
         let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&self.key)
             .map_err(|_| Error::tls(format!("{key} is of a kind that cannot be used")))?;
-        let certified = rustls::sign::CertifiedKey::new(self.chain.clone(), signing);
+        let certified = CertifiedKey::new(self.chain.clone(), signing);
         certified.keys_match().map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => Error::tls(format!("{key} is not the key of {chain}")),
             error => Error::tls(format!("{chain} is not a certificate that can be used: {error}")),
         })
+    }
+}
+
+/// What a server shows; can be changed while it runs.
+#[derive(Debug)]
+pub(crate) struct CurrentIdentity(RwLock<Arc<CertifiedKey>>);
+
+impl CurrentIdentity {
+    pub(crate) fn new(identity: &Identity) -> Result<Self, Error> {
+        Ok(Self(RwLock::new(Arc::new(identity.certified()?))))
+    }
+
+    pub(crate) fn set(&self, identity: &Identity) -> Result<(), Error> {
+        let certified = Arc::new(identity.certified()?);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for CurrentIdentity {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 }
 

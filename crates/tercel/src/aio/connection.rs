@@ -126,6 +126,9 @@ impl Future for Connecting {
     }
 }
 
+/// A stream of the peer's.
+type Arrival = (Stream, Arc<Mutex<StreamState>>);
+
 /// A bidirectional stream being opened.
 pub type OpenBi = Pin<Box<dyn Future<Output = Result<(SendStream, RecvStream), ConnectionError>> + Send>>;
 
@@ -186,11 +189,7 @@ impl Connection {
         Box::pin(async move { opening.await.map(|(stream, state)| SendStream::new(stream, state)) })
     }
 
-    fn poll_accept(
-        &self,
-        context: &Context<'_>,
-        direction: Direction,
-    ) -> Poll<Result<(Stream, Arc<Mutex<StreamState>>), ConnectionError>> {
+    fn poll_accept(&self, context: &Context<'_>, direction: Direction) -> Poll<Result<Arrival, ConnectionError>> {
         let mut state = lock(&self.state);
         if let Some(arrived) = state.arrived[direction as usize].pop_front() {
             return Poll::Ready(Ok((arrived.stream, arrived.state)));

@@ -1,0 +1,168 @@
+//! Connections of HTTP/3 and their requests.
+
+use std::pin::pin;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use h3::error::Code;
+use h3::server::{RequestResolver, RequestStream};
+use http::header::{CONTENT_LENGTH, DATE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
+use tercel::aio::{self, Endpoint};
+use tokio::task::JoinSet;
+use tower_service::Service;
+
+use super::{H3_NO_ERROR, Shared, ask, told};
+use crate::body::{BoxError, RequestBody};
+use crate::connection::Connection;
+use crate::stream::SendStream;
+
+/// Takes connections until the server stops.
+pub(super) async fn accept<S, B>(endpoint: Endpoint, service: S, shared: Shared)
+where
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let mut stop = shared.stop.clone();
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            () = told(&mut stop) => None,
+        };
+        let Some(incoming) = incoming else { break };
+        let (service, shared) = (service.clone(), shared.clone());
+        tokio::spawn(async move {
+            match incoming.accept() {
+                Ok(connecting) => match connecting.await {
+                    Ok(connection) => serve(connection, service, shared).await,
+                    Err(error) => tracing::debug!(%error, "a client did not complete its handshake"),
+                },
+                Err(error) => tracing::debug!(%error, "a client has left"),
+            }
+        });
+    }
+    endpoint.stop_listening();
+}
+
+async fn serve<S, B>(transport: aio::Connection, service: S, shared: Shared)
+where
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let built = h3::server::builder()
+        .max_field_section_size(shared.limits.max_header_size)
+        .build(Connection::new(transport.clone()))
+        .await;
+    let mut connection = match built {
+        Ok(connection) => connection,
+        Err(error) => return tracing::debug!(%error, "a client does not speak HTTP/3 well"),
+    };
+    let mut stop = shared.stop.clone();
+    let mut requests = JoinSet::new();
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            accepted = connection.accept() => match accepted {
+                Ok(Some(resolver)) => {
+                    let service = service.clone();
+                    requests.spawn(async move {
+                        if let Err(error) = request(resolver, service).await {
+                            tracing::debug!(error, "a request came to nothing");
+                        }
+                    });
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::debug!(%error, "a connection has ended");
+                    break;
+                }
+            },
+            Some(_) = requests.join_next(), if !requests.is_empty() => {
+                if stopping && requests.is_empty() {
+                    break;
+                }
+            }
+            () = told(&mut stop), if !stopping => {
+                stopping = true;
+                // GOAWAY (RFC 9114 section 5.2): what comes from now on is not served.
+                if connection.shutdown(0).await.is_err() || requests.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+    while requests.join_next().await.is_some() {}
+    // Only now: what was sent is delivered first.
+    transport.shutdown(H3_NO_ERROR.into(), b"").await;
+}
+
+async fn request<S, B>(resolver: RequestResolver<Connection, Bytes>, service: S) -> Result<(), BoxError>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let (request, stream) = resolver.resolve_request().await?;
+    let (mut send, recv) = stream.split();
+    let len = request.headers().get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
+    let request = request.map(|()| RequestBody::h3(recv, len));
+    let response = match ask(service, request).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(error, "a service failed");
+            let mut response = Response::new(());
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            send.send_response(dated(response)).await?;
+            return Ok(send.finish().await?);
+        }
+    };
+    let (parts, body) = response.into_parts();
+    send.send_response(dated(Response::from_parts(parts, ()))).await?;
+    let sent = send_body(&mut send, body).await;
+    if sent.is_err() {
+        // The client must not take the part for the whole (RFC 9114 section 4.1.1).
+        send.stop_stream(Code::H3_INTERNAL_ERROR);
+    }
+    sent
+}
+
+async fn send_body<B>(send: &mut RequestStream<SendStream<Bytes>, Bytes>, body: B) -> Result<(), BoxError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let mut body = pin!(body);
+    while let Some(frame) =
+        std::future::poll_fn(|context| body.as_mut().poll_frame(context).map_err(Into::<BoxError>::into)).await
+    {
+        match frame?.into_data() {
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => send.send_data(data).await?,
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    return Ok(send.send_trailers(trailers).await?);
+                }
+            }
+        }
+    }
+    Ok(send.finish().await?)
+}
+
+/// RFC 9110 section 6.6.1.
+#[expect(clippy::disallowed_methods, reason = "the header tells the time of day")]
+fn dated(mut response: Response<()>) -> Response<()> {
+    if !response.headers().contains_key(DATE)
+        && let Ok(now) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now()))
+    {
+        response.headers_mut().insert(DATE, now);
+    }
+    response
+}
