@@ -35,7 +35,7 @@ more on standard error.";
 pub(crate) enum Command {
     /// Send a file from a server to a client on this machine and check it by its hash
     Demo(Demo),
-    /// Serve a directory
+    /// Serve a directory as a web site: HTTP/3, HTTP/2 and HTTP/1.1
     Serve(Serve),
     /// Fetch files
     Get(Get),
@@ -118,8 +118,8 @@ pub(crate) struct Serve {
     /// A name that the made certificate is for; may be given several times
     #[arg(long, default_value = "localhost", conflicts_with = "cert", value_name = "NAME")]
     pub(crate) name: Vec<String>,
-    /// Take uploaded files into the directory; what exists is never overwritten
-    #[arg(long)]
+    /// Take files into the directory (PUT, or tercel get --upload); what exists is never overwritten
+    #[arg(long, alias = "writable")]
     pub(crate) uploads: bool,
     /// Prove every client's address with a Retry packet first
     #[arg(long)]

@@ -20,6 +20,7 @@ mod target;
 mod timeline;
 mod trust;
 mod verdict;
+mod web;
 
 use std::process::ExitCode;
 

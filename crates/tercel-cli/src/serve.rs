@@ -1,10 +1,14 @@
-//! `tercel serve`: serves a directory by `hq-interop`.
+//! `tercel serve`: serves a directory, by HTTP/3 and over TCP as a [web site](crate::web), and by
+//! `hq-interop`.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tercel::aio::{Connection, Endpoint, Incoming, RecvStream, SendStream};
-use tercel::{Configuration, Identity, Registration, RegistrationConfig, RetryPolicy, Settings};
+use tercel::{Configuration, Identity, RegistrationConfig, RetryPolicy, Settings};
+use tercel_h3::Server;
 use tokio::fs::File;
 
 use crate::args;
@@ -14,6 +18,7 @@ use crate::fingerprint::Fingerprint;
 use crate::hq::{self, MAX_REQUEST, Method, Refusal};
 use crate::identity;
 use crate::partial::{Existing, Partial};
+use crate::web::WebSite;
 
 /// What is served, and how.
 #[derive(Debug)]
@@ -24,36 +29,120 @@ pub(crate) struct Site {
 }
 
 pub(crate) async fn run(arguments: args::Serve) -> Outcome {
-    let identity = match (&arguments.cert, &arguments.key) {
-        (Some(cert), Some(key)) => {
-            Identity::from_files(cert, key).map_err(|error| Failure::plain(format!("cannot serve: {error}")))?
-        }
-        _ => identity::made_for(&arguments.name)?,
-    };
+    let identity = identity_of(&arguments)?;
     let fingerprint = Fingerprint(identity.fingerprint());
-    let site = Site::new(&arguments.directory, arguments.uploads, false)?;
+    let site = Arc::new(Site::new(&arguments.directory, arguments.uploads, false)?);
+    let web = WebSite::new(&site.root, arguments.uploads);
     let mut config = RegistrationConfig::default();
     config.workers = arguments.workers.unwrap_or(0);
     if arguments.retry {
         config.retry = RetryPolicy::Always;
     }
     let doing = || format!("cannot listen on {}", arguments.listen);
-    let configuration = configuration(identity)?;
-    let registration = Registration::new(config).doing(|| "cannot start")?;
-    let endpoint = Endpoint::of(registration).listen(&configuration, arguments.listen).doing(doing)?;
-    let address = endpoint.local_address().unwrap_or(arguments.listen);
-    println!("Serving {} on {address} (ALPN {}).", site.root.display(), hq::ALPN);
+    let settings = Settings { max_bidi_streams: 1000, max_datagram_size: 65_535, ..Settings::default() };
+    let alpn = [tercel_h3::ALPN, hq::ALPN.as_bytes()];
+    let configuration = Configuration::server(&alpn, settings, identity).doing(|| "cannot use the certificate")?;
+    let server = Server::with_configuration(arguments.listen, &configuration, config).doing(doing)?;
+    let (address, handle) = (server.local_address(), server.handle());
+    println!("Serving {} on {address} (HTTP/3, and HTTP/1.1 and HTTP/2 over TCP).", site.root.display());
     println!("Certificate SHA-256: {fingerprint}");
     if arguments.cert.is_none() {
         let name = arguments.name.first().map_or("localhost", String::as_str);
         println!("\n  tercel get https://{name}:{}/FILE --pin {fingerprint}\n", address.port());
     }
-    let site = Arc::new(site);
-    tokio::select! {
-        () = serve(&endpoint, &site) => {}
-        _ = tokio::signal::ctrl_c() => eprintln!("tercel: ending"),
+    let hq = site.clone();
+    let server = server.other_protocols(move |connection| {
+        tokio::spawn(hq.clone().converse(connection));
+    });
+    let serving = server.serve(tercel_h3::service_fn(move |request| {
+        let web = web.clone();
+        async move { Ok::<_, Infallible>(web.answer(request).await) }
+    }));
+    tokio::pin!(serving);
+    let mut reload = Reload::new(&arguments);
+    loop {
+        tokio::select! {
+            served = &mut serving => return served.doing(doing),
+            _ = tokio::signal::ctrl_c() => break,
+            () = terminated() => break,
+            identity = reload.next() => match identity.and_then(|identity| {
+                let fingerprint = Fingerprint(identity.fingerprint());
+                handle.set_identity(&identity).map(|()| fingerprint).map_err(Failure::plain)
+            }) {
+                Ok(fingerprint) => println!("Certificate changed; SHA-256: {fingerprint}"),
+                Err(failure) => eprintln!("tercel: the certificate stays as it was: {failure}"),
+            },
+        }
     }
-    Ok(())
+    eprintln!("tercel: finishing what is under way, for {} seconds at most; again ends at once", PATIENCE.as_secs());
+    handle.stop(PATIENCE);
+    tokio::select! {
+        served = &mut serving => served.doing(doing),
+        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = terminated() => Ok(()),
+    }
+}
+
+/// How long what is under way may take when the server is told to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn identity_of(arguments: &args::Serve) -> Outcome<Identity> {
+    match (&arguments.cert, &arguments.key) {
+        (Some(cert), Some(key)) => {
+            Identity::from_files(cert, key).map_err(|error| Failure::plain(format!("cannot serve: {error}")))
+        }
+        _ => identity::made_for(&arguments.name),
+    }
+}
+
+/// Waits until the system asks the program to end.
+async fn terminated() {
+    #[cfg(unix)]
+    if let Ok(mut signal) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        signal.recv().await;
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Looks now and then whether the certificate's files were changed.
+struct Reload {
+    files: Option<(PathBuf, PathBuf)>,
+    seen: Option<[SystemTime; 2]>,
+}
+
+/// How often certificates are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+impl Reload {
+    fn new(arguments: &args::Serve) -> Self {
+        let files = arguments.cert.clone().zip(arguments.key.clone());
+        let mut reload = Self { files, seen: None };
+        reload.seen = reload.changed();
+        reload
+    }
+
+    /// When the files were changed.
+    fn changed(&self) -> Option<[SystemTime; 2]> {
+        let (cert, key) = self.files.as_ref()?;
+        let of = |file: &Path| std::fs::metadata(file).and_then(|metadata| metadata.modified()).ok();
+        Some([of(cert)?, of(key)?])
+    }
+
+    /// The next certificate, once its files were changed and lie still.
+    async fn next(&mut self) -> Outcome<Identity> {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let (changed, Some((cert, key))) = (self.changed(), &self.files) else {
+                std::future::pending::<()>().await;
+                continue;
+            };
+            if changed.is_some() && changed != self.seen {
+                self.seen = changed;
+                return Identity::from_files(cert, key).map_err(Failure::plain);
+            }
+        }
+    }
 }
 
 /// The configuration of a server.

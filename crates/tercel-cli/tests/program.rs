@@ -34,7 +34,7 @@ impl Server {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let first = lines.next().unwrap();
-        let port = first.split(" (ALPN").next().unwrap().rsplit(':').next().unwrap().to_string();
+        let port = first.split(" (HTTP/3").next().unwrap().rsplit(':').next().unwrap().to_string();
         let pin = lines.next().unwrap().rsplit(' ').next().unwrap().to_string();
         // Somebody must read what the server logs.
         std::thread::Builder::new().spawn(move || lines.for_each(drop)).unwrap();
@@ -204,7 +204,7 @@ fn ping_tells_all_on_one_screen() {
         "confirmed by the server",
         "median of 5",
         "1 (it speaks 1",
-        "hq-interop (of h3, hq-interop offered)",
+        "h3 (of h3, hq-interop offered)",
         "TLS13_AES_256_GCM_SHA384, X25519MLKEM768",
         "for localhost",
         &server.pin,

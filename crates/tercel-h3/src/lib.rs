@@ -28,7 +28,7 @@ mod stream;
 pub use body::{BoxError, RequestBody};
 pub use connection::{Connection, Opener};
 pub use datagram::Datagrams;
-pub use server::{Handle, Limits, Server, ServiceFn, service_fn};
+pub use server::{Handle, Limits, RemoteAddress, Server, ServiceFn, service_fn};
 pub use stream::{BidiStream, RecvStream, SendStream};
 
 /// The application protocol of HTTP/3 (RFC 9114 section 3.1).

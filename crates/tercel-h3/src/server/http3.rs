@@ -13,7 +13,7 @@ use tercel::aio::{self, Endpoint};
 use tokio::task::JoinSet;
 use tower_service::Service;
 
-use super::{H3_NO_ERROR, Shared, ask, told};
+use super::{H3_NO_ERROR, RemoteAddress, Shared, ask, told};
 use crate::body::{BoxError, RequestBody};
 use crate::connection::Connection;
 use crate::stream::SendStream;
@@ -38,7 +38,14 @@ where
         tokio::spawn(async move {
             match incoming.accept() {
                 Ok(connecting) => match connecting.await {
-                    Ok(connection) => serve(connection, service, shared).await,
+                    Ok(connection) if connection.alpn().as_deref() == Some(crate::ALPN) => {
+                        serve(connection, service, shared).await;
+                    }
+                    Ok(connection) => {
+                        if let Some(others) = &shared.others {
+                            others(connection);
+                        }
+                    }
                     Err(error) => tracing::debug!(%error, "a client did not complete its handshake"),
                 },
                 Err(error) => tracing::debug!(%error, "a client has left"),
@@ -66,6 +73,7 @@ where
     };
     let mut stop = shared.stop.clone();
     let mut requests = JoinSet::new();
+    let remote = RemoteAddress(transport.remote_address());
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -73,7 +81,7 @@ where
                 Ok(Some(resolver)) => {
                     let service = service.clone();
                     requests.spawn(async move {
-                        if let Err(error) = request(resolver, service).await {
+                        if let Err(error) = request(resolver, remote, service).await {
                             tracing::debug!(error, "a request came to nothing");
                         }
                     });
@@ -103,7 +111,11 @@ where
     transport.shutdown(H3_NO_ERROR.into(), b"").await;
 }
 
-async fn request<S, B>(resolver: RequestResolver<Connection, Bytes>, service: S) -> Result<(), BoxError>
+async fn request<S, B>(
+    resolver: RequestResolver<Connection, Bytes>,
+    remote: RemoteAddress,
+    service: S,
+) -> Result<(), BoxError>
 where
     S: Service<Request<RequestBody>, Response = Response<B>>,
     S::Error: Into<BoxError>,
@@ -113,7 +125,8 @@ where
     let (request, stream) = resolver.resolve_request().await?;
     let (mut send, recv) = stream.split();
     let len = request.headers().get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
-    let request = request.map(|()| RequestBody::h3(recv, len));
+    let mut request = request.map(|()| RequestBody::h3(recv, len));
+    request.extensions_mut().insert(remote);
     let response = match ask(service, request).await {
         Ok(response) => response,
         Err(error) => {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use tercel::aio::Endpoint;
+use tercel::aio::{self, Endpoint};
 use tercel::{Configuration, Error, Identity, Registration, RegistrationConfig, Settings};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -47,8 +47,16 @@ pub struct Server {
     tcp: std::net::TcpListener,
     address: SocketAddr,
     limits: Limits,
+    others: Option<Others>,
     stop: Arc<watch::Sender<Option<Duration>>>,
 }
+
+/// Who serves connections of other protocols than HTTP/3.
+type Others = Arc<dyn Fn(aio::Connection) + Send + Sync>;
+
+/// Where the client of a request is; in the request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemoteAddress(pub SocketAddr);
 
 /// Stops a server, and changes its certificate.
 #[derive(Debug, Clone)]
@@ -77,6 +85,7 @@ impl Handle {
 #[derive(Clone)]
 struct Shared {
     limits: Limits,
+    others: Option<Others>,
     /// Set when the server is to stop, to how long it may take.
     stop: watch::Receiver<Option<Duration>>,
     /// Held by whatever must end before the server has ended.
@@ -113,7 +122,15 @@ impl Server {
             match std::net::TcpListener::bind(bound) {
                 Ok(tcp) => {
                     let (stop, configuration) = (Arc::new(watch::channel(None).0), configuration.clone());
-                    return Ok(Self { configuration, endpoint, tcp, address: bound, limits: Limits::default(), stop });
+                    return Ok(Self {
+                        configuration,
+                        endpoint,
+                        tcp,
+                        address: bound,
+                        limits: Limits::default(),
+                        others: None,
+                        stop,
+                    });
                 }
                 Err(_) if address.port() == 0 && attempt < ATTEMPTS => attempt += 1,
                 Err(error) => return Err(Error::io(format!("cannot listen at {bound} over TCP"), error)),
@@ -125,6 +142,14 @@ impl Server {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Gives connections whose application protocol is not [`ALPN`](crate::ALPN) to `serve`, which should
+    /// not block. Without it they are closed.
+    #[must_use]
+    pub fn other_protocols(mut self, serve: impl Fn(aio::Connection) + Send + Sync + 'static) -> Self {
+        self.others = Some(Arc::new(serve));
         self
     }
 
@@ -158,7 +183,7 @@ impl Server {
         let tcp = TcpListener::from_std(self.tcp).map_err(unusable)?;
         let tls = self.configuration.tls_over_tcp(&["h2", "http/1.1"])?;
         let (alive, mut all_gone) = mpsc::channel(1);
-        let shared = Shared { limits: self.limits, stop: self.stop.subscribe(), _alive: alive };
+        let shared = Shared { limits: self.limits, others: self.others, stop: self.stop.subscribe(), _alive: alive };
         let mut stop = shared.stop.clone();
         tokio::spawn(http3::accept(self.endpoint.clone(), service.clone(), shared.clone()));
         tokio::spawn(tcp::accept(tcp, tls, self.address.port(), service, shared));

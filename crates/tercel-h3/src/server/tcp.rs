@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 
-use super::{Shared, ask, told};
+use super::{RemoteAddress, Shared, ask, told};
 use crate::body::{BoxError, RequestBody};
 
 /// How long nobody is accepted after the system had no more room for sockets.
@@ -49,11 +49,11 @@ pub(super) async fn accept<S, B>(
             () = told(&mut stop) => return,
         };
         match accepted {
-            (Ok((stream, _)), permit) => {
+            (Ok((stream, remote)), permit) => {
                 let (acceptor, service, shared) = (acceptor.clone(), service.clone(), shared.clone());
                 let alt_svc = alt_svc.clone();
                 tokio::spawn(async move {
-                    serve(stream, acceptor, alt_svc, service, shared).await;
+                    serve((stream, RemoteAddress(remote)), acceptor, alt_svc, service, shared).await;
                     drop(permit);
                 });
             }
@@ -65,8 +65,13 @@ pub(super) async fn accept<S, B>(
     }
 }
 
-async fn serve<S, B>(stream: TcpStream, acceptor: TlsAcceptor, alt_svc: Option<HeaderValue>, service: S, shared: Shared)
-where
+async fn serve<S, B>(
+    (stream, remote): (TcpStream, RemoteAddress),
+    acceptor: TlsAcceptor,
+    alt_svc: Option<HeaderValue>,
+    service: S,
+    shared: Shared,
+) where
     S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
@@ -80,7 +85,8 @@ where
         Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => return tracing::debug!("a TLS handshake took too long"),
     };
-    let answer = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+    let answer = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(remote);
         let (service, alt_svc) = (service.clone(), alt_svc.clone());
         async move {
             let mut response = match ask(service, request.map(RequestBody::tcp)).await {
