@@ -37,7 +37,7 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Serve a directory as a web site: HTTP/3, HTTP/2 and HTTP/1.1
     Serve(Serve),
-    /// Fetch files
+    /// Fetch files by HTTP/3
     Get(Get),
     /// Tell all about a server and the way to it, on one screen
     Ping(Ping),

@@ -18,7 +18,7 @@ use crate::fingerprint::Fingerprint;
 use crate::get::now;
 use crate::hq;
 use crate::identity;
-use crate::partial::Existing;
+use crate::partial::{Existing, Partial};
 use crate::progress::{Progress, Total};
 use crate::serve::{self, Site};
 use crate::size::{Size, rate, short};
@@ -70,9 +70,10 @@ pub(crate) async fn run(arguments: args::Demo) -> Outcome {
     let progress = Progress::new(label, Total::Known(exhibit.size));
     let started = now();
     let moved = if arguments.upload {
-        fetch::upload(&connection, &exhibit.file, "/data", &progress).await
+        let source = tokio::fs::File::open(&exhibit.file).await.doing(|| "cannot read the file")?;
+        fetch::upload_hq(&connection, &exhibit.file, source, "/data", &progress).await
     } else {
-        fetch::download(&connection, "/data", to.join("data"), Existing::Keep, &progress).await
+        fetch::download_hq(&connection, "/data", Partial::create(&to.join("data"), Existing::Keep)?, &progress).await
     };
     let time = now().duration_since(started);
     progress.done();

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::args;
 use crate::failure::{Doing as _, Failure, Outcome};
-use crate::fetch::{self, Moved};
+use crate::fetch::{Moved, Server};
 use crate::hq;
 use crate::partial::Existing;
 use crate::progress::{Progress, Total};
@@ -24,7 +24,7 @@ use crate::trust;
 pub(crate) async fn run(arguments: args::Get) -> Outcome {
     check(&arguments)?;
     let (pin, ca) = (arguments.pin.as_ref(), arguments.ca.as_deref());
-    let configuration = trust::client(&[hq::ALPN], Settings::default(), pin, ca)?;
+    let configuration = trust::client(&[tercel_h3::ALPN, hq::ALPN.as_bytes()], Settings::default(), pin, ca)?;
     let endpoint = Endpoint::client().doing(|| "cannot start")?;
     let progress = match arguments.quiet {
         true => Progress::hidden(),
@@ -47,7 +47,14 @@ pub(crate) async fn run(arguments: args::Get) -> Outcome {
                 continue;
             }
         };
-        let results = from_server(&connection, targets, &arguments, &progress).await;
+        let server = match Server::new(&connection).await {
+            Ok(server) => server,
+            Err(failure) => {
+                failures.push(failure);
+                continue;
+            }
+        };
+        let results = from_server(&server, targets, &arguments, &progress).await;
         connections.push(connection);
         for result in results {
             match result {
@@ -96,7 +103,7 @@ fn check(arguments: &args::Get) -> Outcome {
 
 /// Everything from one server, over one connection.
 async fn from_server(
-    connection: &Connection,
+    server: &Server,
     targets: Vec<Target>,
     arguments: &Arc<args::Get>,
     progress: &Progress,
@@ -104,11 +111,11 @@ async fn from_server(
     let permits = Arc::new(Semaphore::new(arguments.parallel.into()));
     let mut tasks = JoinSet::new();
     for target in targets {
-        let (connection, permits, progress) = (connection.clone(), permits.clone(), progress.clone());
+        let (server, permits, progress) = (server.clone(), permits.clone(), progress.clone());
         let arguments = arguments.clone();
         tasks.spawn(async move {
             let _permit = permits.acquire().await;
-            exchange(&connection, &target, &arguments, &progress).await
+            exchange(&server, &target, &arguments, &progress).await
         });
     }
     let mut results = Vec::new();
@@ -118,21 +125,16 @@ async fn from_server(
     results
 }
 
-async fn exchange(
-    connection: &Connection,
-    target: &Target,
-    arguments: &args::Get,
-    progress: &Progress,
-) -> Outcome<Moved> {
+async fn exchange(server: &Server, target: &Target, arguments: &args::Get, progress: &Progress) -> Outcome<Moved> {
     match &arguments.upload {
         Some(file) => {
             let path = upload_path(target, file);
-            fetch::upload(connection, file, &path, progress).await
+            server.upload(file, target, &path, progress).await
         }
         None => {
             let existing = if arguments.force { Existing::Replace } else { Existing::Keep };
             let file = arguments.output.join(target.file_name());
-            fetch::download(connection, &target.path, file, existing, progress).await
+            server.download(target, file, existing, progress).await
         }
     }
 }
@@ -180,7 +182,7 @@ pub(crate) fn explain(error: &ConnectError) -> String {
             refusal(*code).map_or_else(|| reason.to_string(), Into::into)
         }
         ConnectError::Connection(CloseReason::PeerTransport { code, .. }) if code.alert() == Some(120) => {
-            format!("the server does not speak {}", hq::ALPN)
+            format!("the server speaks neither HTTP/3 nor {}", hq::ALPN)
         }
         error => error.to_string(),
     }

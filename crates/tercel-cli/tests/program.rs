@@ -152,6 +152,77 @@ fn faults_are_told_in_words_with_an_exit_code() {
     assert_eq!(names(output.path()), ["empty"]);
 }
 
+/// Many small files, a large one and a listing, by HTTP/3 over one connection each.
+#[test]
+fn a_web_site_is_fetched_by_http3() {
+    let (site, output) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::create_dir(site.path().join("deep")).unwrap();
+    let large: Vec<u8> = (0..20_000_000u32).flat_map(|at| at.to_le_bytes()[..1].to_vec()).collect();
+    fs::write(site.path().join("large"), &large).unwrap();
+    let many: Vec<String> = (0..500).map(|at| format!("f{at}")).collect();
+    for name in &many {
+        fs::write(site.path().join(name), name).unwrap();
+    }
+    let server = Server::start(site.path(), &["--uploads"]);
+    let names: Vec<&str> = many.iter().map(String::as_str).chain(["large", "deep/"]).collect();
+    let (code, out, err) = server.get(output.path(), &names, &["--parallel", "100"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("502 files"), "{out}");
+    assert!(fs::read(output.path().join("large")).unwrap() == large);
+    for name in &many {
+        assert_eq!(fs::read_to_string(output.path().join(name)).unwrap(), *name);
+    }
+    assert!(fs::read_to_string(output.path().join("index.html")).unwrap().contains("<title>/deep/</title>"));
+    // A directory without its slash is said to be elsewhere; a link out of the directory is not followed.
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("/etc/passwd", site.path().join("link")).unwrap();
+    for (path, why) in [("deep", "it is at /deep/"), ("link", "may not read"), ("none", "no such file")] {
+        let (code, _, err) = server.get(output.path(), &[path], &[]);
+        assert_eq!((code, err.contains(why)), (Some(1), true), "{path}: {err}");
+    }
+    let (code, out, err) = run(tercel().args(["ping", &format!("localhost:{}", server.port), "--pin", &server.pin]));
+    assert_eq!((code, out.contains("h3 (of h3")), (Some(0), true), "{err}{out}");
+}
+
+/// The first signal finishes what is under way and ends with code 0.
+#[cfg(unix)]
+#[test]
+fn a_server_ends_when_it_is_told_to() {
+    let site = tempfile::tempdir().unwrap();
+    let mut server = Server::start(site.path(), &[]);
+    let id = server.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+/// A certificate that is renewed is shown without a restart.
+#[test]
+fn certificates_are_renewed_while_the_server_runs() {
+    let (site, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(site.path().join("a"), b"a").unwrap();
+    let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
+    let renew = || {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        fs::write(&cert, made.cert.pem()).unwrap();
+        made.cert.pem()
+    };
+    renew();
+    let server = Server::start(site.path(), &["--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()]);
+    let trusted = files.path().join("trusted.pem");
+    fs::write(&trusted, renew()).unwrap();
+    let begun = std::time::SystemTime::now();
+    loop {
+        let output = tempfile::tempdir().unwrap();
+        let mut get = tercel();
+        get.arg("get").arg(server.url("a")).arg("--ca").arg(&trusted).arg("-o").arg(output.path());
+        if run(&mut get).0 == Some(0) {
+            break;
+        }
+        assert!(begun.elapsed().unwrap().as_secs() < 20, "the new certificate is not shown");
+    }
+}
+
 /// What the operating system trusts is judged by it, off the worker thread.
 #[test]
 fn the_system_judges_where_nothing_else_is_said() {

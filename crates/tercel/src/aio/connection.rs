@@ -130,10 +130,10 @@ impl Future for Connecting {
 type Arrival = (Stream, Arc<Mutex<StreamState>>);
 
 /// A bidirectional stream being opened.
-pub type OpenBi = Pin<Box<dyn Future<Output = Result<(SendStream, RecvStream), ConnectionError>> + Send>>;
+pub type OpenBi = Pin<Box<dyn Future<Output = Result<(SendStream, RecvStream), ConnectionError>> + Send + Sync>>;
 
 /// A unidirectional stream being opened.
-pub type OpenUni = Pin<Box<dyn Future<Output = Result<SendStream, ConnectionError>> + Send>>;
+pub type OpenUni = Pin<Box<dyn Future<Output = Result<SendStream, ConnectionError>> + Send + Sync>>;
 
 /// The end of a connection.
 pub type Closed = Pin<Box<dyn Future<Output = CloseReason> + Send>>;
