@@ -1,5 +1,5 @@
 //! The program as a person uses it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests measure time")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
