@@ -33,3 +33,8 @@ pub use stream::{BidiStream, RecvStream, SendStream};
 
 /// The application protocol of HTTP/3 (RFC 9114 section 3.1).
 pub const ALPN: &[u8] = b"h3";
+
+/// The code in the guide compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/http3.md")]
+struct Guide;
