@@ -27,5 +27,6 @@ pub mod stream;
 pub mod time;
 pub mod tls;
 pub mod token;
+pub mod trace;
 
 pub use tercel_wire as wire;

@@ -63,6 +63,7 @@ impl Connection {
             }
         }
         for packet in outcome.lost.drain(..) {
+            self.trace_lost(now, &packet);
             self.settle_mtu(now, &packet, false);
             if packet.ecn_marked {
                 self.paths.active.ecn.on_lost();

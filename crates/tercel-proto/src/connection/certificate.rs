@@ -9,6 +9,7 @@ use super::{Connection, Event};
 use crate::error::{ApiMisuse, CloseReason};
 use crate::time::Time;
 use crate::tls::{Alert, Presented, Verdict};
+use crate::trace::TraceEvent;
 
 impl Connection {
     /// The handshake waits for a verdict on this.
@@ -42,10 +43,15 @@ impl Connection {
         }
         self.handshake.verdict_deadline = None;
         self.stats.phases.verdict_given = Some(now.since(self.handshake.started));
+        if let Some(trace) = &mut self.trace {
+            trace.at(now);
+            trace.push(TraceEvent::VerdictGiven { accepted: verdict == Verdict::Accept });
+        }
         match verdict {
             Verdict::Accept => self.go_on(now),
             Verdict::Reject(alert) => self.reject(now, alert),
         }
+        self.trace_changes(now);
         Ok(())
     }
 

@@ -16,6 +16,7 @@ mod packetize;
 mod phase;
 mod receive;
 mod timeout;
+mod tracing;
 mod transmit;
 
 pub use event::{ClientHello, Connected, Event, RouteChange};
@@ -50,6 +51,7 @@ pub use crate::stream::Read;
 use crate::stream::Streams;
 use crate::time::Time;
 use crate::tls;
+use crate::trace::{Trace, TraceEvent};
 
 /// A received datagram.
 #[derive(Debug)]
@@ -181,6 +183,8 @@ pub struct Connection {
     /// A buffer for what acknowledgements settle, kept to be used again.
     outcome: AckOutcome,
     stats: ConnectionStats,
+    /// What happened, if anybody wants to know.
+    trace: Option<Box<Trace>>,
 }
 
 impl Connection {
@@ -286,6 +290,7 @@ impl Connection {
             silent_at: Time::ZERO,
             outcome: AckOutcome::default(),
             stats: ConnectionStats::default(),
+            trace: None,
         })
     }
 
@@ -360,17 +365,20 @@ impl Connection {
     /// A datagram came in.
     pub fn receive(&mut self, now: Time, datagram: Datagram) {
         self.receive_datagram(now, datagram);
+        self.trace_changes(now);
     }
 
     /// The time of [`poll_timeout`](Self::poll_timeout) has come. Calls too early do no harm.
     pub fn timeout(&mut self, now: Time) {
         self.on_timeout(now);
+        self.trace_changes(now);
     }
 
     /// The driver recognised a stateless reset of this connection by its token.
     pub fn stateless_reset(&mut self, now: Time) {
         self.on_stateless_reset(now);
         self.tell_pending_end(now);
+        self.trace_changes(now);
     }
 
     /// What every input may have changed.
@@ -418,7 +426,9 @@ impl Connection {
     /// of `buf`, which grows as needed and is never cleared: only the first [`Transmit::len`] bytes
     /// mean anything.
     pub fn poll_transmit(&mut self, now: Time, max_datagrams: usize, buf: &mut Vec<u8>) -> Option<Transmit> {
-        self.transmit(now, max_datagrams, buf)
+        let transmit = self.transmit(now, max_datagrams, buf);
+        self.trace_changes(now);
+        transmit
     }
 
     /// When [`timeout`](Self::timeout) is to be called, unless something else happens before.
@@ -444,6 +454,9 @@ impl Connection {
     /// There is no such stream, its sending part has ended, or the connection is closing.
     pub fn send(&mut self, id: StreamId, data: Bytes, fin: bool) -> Result<(), ApiMisuse> {
         self.require_alive()?;
+        if let Some(trace) = &mut self.trace {
+            trace.push(TraceEvent::DataQueued { id, len: data.len() as u64, fin });
+        }
         self.streams.send(id, data, fin)
     }
 
@@ -457,6 +470,10 @@ impl Connection {
 
     /// Gives the peer credit for `len` bytes that were read and are now consumed.
     pub fn consumed(&mut self, now: Time, id: StreamId, len: u64) {
+        if let Some(trace) = &mut self.trace {
+            trace.at(now);
+            trace.push(TraceEvent::DataConsumed { id, len });
+        }
         self.streams.consumed(now, self.recovery.rtt().smoothed, id, len);
     }
 
@@ -512,12 +529,14 @@ impl Connection {
     /// Closes with an application code. The first close wins.
     pub fn close(&mut self, now: Time, code: ApplicationErrorCode, reason: Bytes) {
         self.begin_close(now, Farewell::Application { code, reason }, CloseReason::LocalApplication { code });
+        self.trace_changes(now);
     }
 
     /// Ends without a word to the peer. What it still sends is taken in silence until it must have
     /// given up; so nobody answers it with a stateless reset.
     pub fn close_silently(&mut self, now: Time) {
         self.vanish(now);
+        self.trace_changes(now);
     }
 
     /// Sends a PING, to see whether the peer is there.

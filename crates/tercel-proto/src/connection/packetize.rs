@@ -19,6 +19,7 @@ use crate::path::Ecn;
 use crate::recovery::{Allowance, SentPacket};
 use crate::space::Urgency;
 use crate::time::Time;
+use crate::trace;
 
 /// The order of packets in a datagram (RFC 9000 section 12.2).
 const LEVELS: [EncryptionLevel; 4] =
@@ -31,6 +32,8 @@ pub(super) struct Draft {
     /// Where it begins in the datagram, and how far its frames reach, counted from there.
     begin: usize,
     len: usize,
+    /// Where its frames begin, counted from there.
+    payload: usize,
     tag_len: usize,
     frames: SentFrames,
     ack_eliciting: bool,
@@ -170,18 +173,19 @@ impl Connection {
         }
         start.pad(&mut writer, 0, 0);
         let len = writer.position();
-        Some(Draft { level, start, begin, len, tag_len, frames, ack_eliciting })
+        Some(Draft { level, start, begin, len, payload: before, tag_len, frames, ack_eliciting })
     }
 
     /// Pads and seals a packet, and tells recovery. Returns the length of the datagram up to its
     /// end.
     pub(super) fn finish(&mut self, now: Time, draft: Draft, datagram: &mut [u8], sending: Sending) -> usize {
-        let Draft { level, start, begin, len, tag_len, frames, ack_eliciting } = draft;
+        let Draft { level, start, begin, len, payload, tag_len, frames, ack_eliciting } = draft;
         let Some(region) = datagram.get_mut(begin..) else { return begin };
         let mut writer = Writer::resume(region, len);
         start.pad(&mut writer, sending.pad_to.saturating_sub(begin), tag_len);
         let padded = writer.position() > len;
         let number = start.number();
+        let told = self.trace.is_some().then(|| trace::frames(writer.written().get(payload..).unwrap_or_default()));
         let sealed = match self.sending_keys(level) {
             Some((header, packet)) => start.finish(&mut writer, header, packet),
             None => None,
@@ -216,6 +220,9 @@ impl Connection {
             frames,
         });
         self.stats.packets_sent += 1;
+        if let Some(frames) = told {
+            self.trace_sent(now, level, number, size, sending.mtu_probe, frames);
+        }
         if ack_eliciting {
             self.idle.on_ack_eliciting_sent(now, self.recovery.pto(SpaceId::Data));
         }

@@ -121,6 +121,7 @@ impl Connection {
                 Outcome::Dropped(why) => {
                     tracing::trace!(?why, "packet dropped");
                     self.stats.packets_dropped += 1;
+                    self.trace_dropped(arrival.now, why);
                 }
                 Outcome::Opened | Outcome::Parked => useful = true,
             }
@@ -196,7 +197,10 @@ impl Connection {
             && packet.level() != EncryptionLevel::Initial;
         let (level, len) = (packet.level(), packet.len());
         match may_come && self.parked.park(level, len, (arrival, packet)) {
-            true => Outcome::Parked,
+            true => {
+                self.trace_parked(arrival.now, level, len);
+                Outcome::Parked
+            }
             false => Outcome::Dropped(Dropped::NoKeys),
         }
     }
@@ -208,8 +212,9 @@ impl Connection {
                 .map(|level| (level, self.can_open(level)));
             let waiting = self.parked.take(|level| ready.contains(&(level, true)));
             let Some((arrival, packet)) = waiting else { return };
-            if let Outcome::Dropped(_) = self.receive_packet(Arrival { now, ..arrival }, packet) {
+            if let Outcome::Dropped(why) = self.receive_packet(Arrival { now, ..arrival }, packet) {
                 self.stats.packets_dropped += 1;
+                self.trace_dropped(now, why);
             }
         }
     }
@@ -259,6 +264,7 @@ impl Connection {
         let now = arrival.now;
         self.stats.packets_received += 1;
         self.stats.phases.first_packet.get_or_insert_with(|| now.since(self.handshake.started));
+        self.trace_received(now, level, &opened);
         if !self.phase.is_alive() {
             self.look_for_close(now, level, &opened.payload);
             return Outcome::Opened;

@@ -32,6 +32,7 @@ use crate::congestion::{AckedBytes, Controller, Pacer, Settings};
 use crate::error::Violation;
 use crate::frames::SentFrame;
 use crate::time::Time;
+use crate::trace::CongestionPhase;
 
 /// No timer is finer than this (kGranularity, RFC 9002 section 6.1.2).
 pub const GRANULARITY: Duration = Duration::from_millis(1);
@@ -489,6 +490,13 @@ impl Recovery {
     /// The congestion window of the active path, in bytes.
     pub const fn window(&self) -> u64 {
         self.controller.window()
+    }
+
+    /// What the congestion controller of the active path does.
+    pub fn congestion_phase(&self) -> CongestionPhase {
+        let oldest = self.spaces[SpaceId::Data as usize].as_ref().and_then(|space| space.sent.packets().next());
+        let recovers = oldest.is_some_and(|packet| self.controller.in_recovery(packet.time));
+        CongestionPhase::of(self.controller.in_slow_start(), recovers)
     }
 
     /// Whether any ack-eliciting packet is under way, on whatever path.

@@ -1,0 +1,110 @@
+//! Frames as a trace tells them: all that they say but the data that they carry.
+
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use tercel_wire::frame::{ConnectionClose, EcnCounts};
+use tercel_wire::{ApplicationErrorCode, ConnectionId, Direction, Frame, Reader, StreamId, TransportErrorCode};
+
+/// The frames of one packet.
+pub type TraceFrames = SmallVec<[TraceFrame; 2]>;
+
+/// The ranges of an ACK frame, from the largest down.
+pub type AckedRanges = SmallVec<[RangeInclusive<u64>; 1]>;
+
+/// How many ranges of an ACK frame are told.
+const MOST_RANGES: usize = 64;
+
+/// A frame without its data. Fields have the names of RFC 9000.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum TraceFrame {
+    Padding { len: u16 },
+    Ping,
+    Ack { delay: u64, ranges: Box<AckedRanges>, ecn: Option<Box<EcnCounts>> },
+    ResetStream { id: StreamId, error: ApplicationErrorCode, final_size: u64 },
+    StopSending { id: StreamId, error: ApplicationErrorCode },
+    Crypto { offset: u64, len: u16 },
+    NewToken { len: u16 },
+    Stream { id: StreamId, offset: u64, len: u16, fin: bool },
+    MaxData(u64),
+    MaxStreamData { id: StreamId, maximum: u64 },
+    MaxStreams { direction: Direction, maximum: u64 },
+    DataBlocked(u64),
+    StreamDataBlocked { id: StreamId, limit: u64 },
+    StreamsBlocked { direction: Direction, limit: u64 },
+    NewConnectionId { sequence: u64, retire_prior_to: u64, id: Box<ConnectionId> },
+    RetireConnectionId { sequence: u64 },
+    PathChallenge([u8; 8]),
+    PathResponse([u8; 8]),
+    TransportClose { error: TransportErrorCode, frame_type: u64, reason: Box<Bytes> },
+    ApplicationClose { error: ApplicationErrorCode, reason: Box<Bytes> },
+    HandshakeDone,
+    Datagram { len: u16 },
+}
+
+/// All frames of a payload. What cannot be read is left out.
+pub(crate) fn frames(payload: &[u8]) -> TraceFrames {
+    let mut frames = TraceFrames::new();
+    let mut reader = Reader::new(payload);
+    while let Ok(frame) = Frame::decode(&mut reader) {
+        frames.push(TraceFrame::from(&frame));
+        if reader.is_empty() {
+            break;
+        }
+    }
+    frames
+}
+
+/// No payload of a UDP datagram is longer.
+fn short(len: usize) -> u16 {
+    u16::try_from(len).unwrap_or(u16::MAX)
+}
+
+impl From<&Frame<'_>> for TraceFrame {
+    fn from(frame: &Frame<'_>) -> Self {
+        match frame {
+            Frame::Padding(len) => Self::Padding { len: short(*len) },
+            Frame::Ping => Self::Ping,
+            Frame::Ack(ack) => Self::Ack {
+                delay: ack.delay,
+                ranges: Box::new(ack.iter().take(MOST_RANGES).collect()),
+                ecn: ack.ecn.map(Box::new),
+            },
+            Frame::ResetStream { id, error, final_size } => {
+                Self::ResetStream { id: *id, error: *error, final_size: *final_size }
+            }
+            Frame::StopSending { id, error } => Self::StopSending { id: *id, error: *error },
+            Frame::Crypto { offset, data } => Self::Crypto { offset: *offset, len: short(data.len()) },
+            Frame::NewToken { token } => Self::NewToken { len: short(token.len()) },
+            Frame::Stream(stream) => {
+                Self::Stream { id: stream.id, offset: stream.offset, len: short(stream.data.len()), fin: stream.fin }
+            }
+            Frame::MaxData(maximum) => Self::MaxData(*maximum),
+            Frame::MaxStreamData { id, maximum } => Self::MaxStreamData { id: *id, maximum: *maximum },
+            Frame::MaxStreams { direction, maximum } => Self::MaxStreams { direction: *direction, maximum: *maximum },
+            Frame::DataBlocked(limit) => Self::DataBlocked(*limit),
+            Frame::StreamDataBlocked { id, limit } => Self::StreamDataBlocked { id: *id, limit: *limit },
+            Frame::StreamsBlocked { direction, limit } => Self::StreamsBlocked { direction: *direction, limit: *limit },
+            Frame::NewConnectionId(new) => Self::NewConnectionId {
+                sequence: new.sequence,
+                retire_prior_to: new.retire_prior_to,
+                id: Box::new(new.id),
+            },
+            Frame::RetireConnectionId { sequence } => Self::RetireConnectionId { sequence: *sequence },
+            Frame::PathChallenge(data) => Self::PathChallenge(*data),
+            Frame::PathResponse(data) => Self::PathResponse(*data),
+            Frame::ConnectionClose(ConnectionClose::Transport { error, frame_type, reason }) => Self::TransportClose {
+                error: *error,
+                frame_type: *frame_type,
+                reason: Box::new(Bytes::copy_from_slice(reason)),
+            },
+            Frame::ConnectionClose(ConnectionClose::Application { error, reason }) => {
+                Self::ApplicationClose { error: *error, reason: Box::new(Bytes::copy_from_slice(reason)) }
+            }
+            Frame::HandshakeDone => Self::HandshakeDone,
+            Frame::Datagram { data } => Self::Datagram { len: short(data.len()) },
+        }
+    }
+}
