@@ -137,12 +137,17 @@ impl Connection {
 
     /// Client: moves the connection to a new socket bound to `local` (port 0 for any port), as soon as
     /// the handshake is confirmed: a server hears nothing from elsewhere before (RFC 9000 section 9).
-    /// At a server it does nothing, and is an error from the connection's own handlers.
+    /// At a server it does nothing, and is an error from the connection's own handlers. Asked for before
+    /// the handshake it is ignored if the server turns out to forbid it (disable_active_migration).
     ///
     /// # Errors
+    /// [`Error::InvalidArgument`] if the server forbids it,
     /// [`Error::Io`] if the socket cannot be opened, [`Error::ConnectionClosed`] if the connection is
     /// over.
     pub fn rebind(&self, local: SocketAddr) -> Result<(), Error> {
+        if self.shared.facts().settled {
+            return Err(Error::InvalidArgument("the server does not permit migration"));
+        }
         let bindings = &self.shared.registration.bindings;
         let worker = self.shared.worker;
         let binding = bindings.own(worker, local)?;

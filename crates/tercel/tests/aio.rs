@@ -285,3 +285,49 @@ async fn a_transfer_survives_a_new_socket() {
     assert_eq!(read, 20 << 20);
     assert!(addresses > 1, "the server saw {addresses} address");
 }
+
+#[tokio::test]
+async fn a_server_that_forbids_migration_is_obeyed() {
+    let (server, configuration) = pair_with(Settings { migration: false, ..settings() });
+    let (_endpoint, client, _theirs) = connect(&server, &configuration).await;
+    let error = client.rebind("127.0.0.1:0".parse().unwrap()).unwrap_err();
+    assert_eq!(error.to_string(), "the server does not permit migration");
+}
+
+/// The last listener stops while a ClientHello, which takes two datagrams, has half arrived: the client is
+/// refused, and not told that it speaks the wrong protocol.
+#[tokio::test]
+async fn who_comes_as_the_listener_stops_is_refused() {
+    let (server, configuration) = pair();
+    let target = server.local_address().unwrap();
+    let relay = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = relay.local_addr().unwrap();
+    let endpoint = Endpoint::client().unwrap();
+    let connecting = endpoint.connect(&configuration, address, "localhost").unwrap();
+    let relaying = tokio::spawn(async move {
+        let mut buf = [0; 2000];
+        let (len, client) = relay.recv_from(&mut buf).await.unwrap();
+        relay.send_to(&buf[..len], target).await.unwrap();
+        // The answer, an acknowledgement, says that it has arrived.
+        loop {
+            let (len, from) = relay.recv_from(&mut buf).await.unwrap();
+            if from == target {
+                relay.send_to(&buf[..len], client).await.unwrap();
+                break;
+            }
+        }
+        server.stop_listening();
+        while server.accept().await.is_some() {}
+        loop {
+            let (len, from) = relay.recv_from(&mut buf).await.unwrap();
+            relay.send_to(&buf[..len], if from == target { client } else { target }).await.unwrap();
+        }
+    });
+    let error = soon("the end", connecting).await.unwrap_err();
+    relaying.abort();
+    assert!(
+        matches!(&error, ConnectError::Connection(CloseReason::PeerTransport { code, .. })
+            if *code == TransportErrorCode::CONNECTION_REFUSED),
+        "{error}"
+    );
+}

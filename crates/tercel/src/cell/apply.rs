@@ -169,6 +169,10 @@ impl Core {
     /// Moves to another socket, once the handshake is confirmed: a server hears nothing from elsewhere
     /// before (RFC 9000 section 9).
     pub(super) fn rebind(&mut self) {
+        if self.shared.facts().settled {
+            // Asked for before it was known.
+            self.rebinding = None;
+        }
         if self.proto.is_confirmed()
             && let Some(Rebinding { binding, socket, address }) = self.rebinding.take()
         {

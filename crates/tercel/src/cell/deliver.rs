@@ -115,8 +115,13 @@ fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<
 
 fn client_hello(mut core: Box<Core>, hello: ClientHello, floor: &Floor) -> Box<Core> {
     let Some(listener) = floor.listener_for(core.socket, &hello.alpn) else {
+        let code = match floor.sockets.listeners(core.socket) {
+            // The last listener has stopped meanwhile.
+            [] => TransportErrorCode::CONNECTION_REFUSED,
+            _ => TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL),
+        };
         // Refused already if this fails.
-        let _ = core.proto.refuse(core.now, TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL));
+        let _ = core.proto.refuse(core.now, code);
         return core;
     };
     // The count of handles began with one for whoever answers.
@@ -163,7 +168,10 @@ fn connected_event(mut core: Box<Core>, connected: &Connected) -> Box<Core> {
     }
     core.phase = Phase::Connected;
     core.handshake_completed = true;
-    core.shared.facts().alpn = Some(Bytes::copy_from_slice(&connected.alpn));
+    let settled = core.proto.peer_parameters().is_some_and(|parameters| parameters.disable_active_migration);
+    let mut facts = core.shared.facts();
+    (facts.alpn, facts.settled) = (Some(Bytes::copy_from_slice(&connected.alpn)), settled);
+    drop(facts);
     core.publish(true);
     core.start_waiting();
     core.send_automatic_tickets();

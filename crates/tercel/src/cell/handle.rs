@@ -21,6 +21,8 @@ pub(crate) struct Facts {
     pub(crate) remote: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) alpn: Option<Bytes>,
+    /// Whether the peer forbids that the connection moves.
+    pub(crate) settled: bool,
     pub(crate) max_datagram: Option<usize>,
     pub(crate) close_reason: Option<CloseReason>,
     pub(crate) stats: ConnectionStats,
@@ -86,6 +88,7 @@ impl ConnectionShared {
             remote,
             local,
             alpn: None,
+            settled: false,
             max_datagram: None,
             close_reason: None,
             stats: ConnectionStats::default(),
