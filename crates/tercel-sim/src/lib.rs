@@ -3,12 +3,13 @@
 //!
 //! Everything grows from one seed, so every run can be repeated byte by byte. A [`World`] holds the
 //! hosts and the [`network`]; [`scenario`] makes worlds and judges them; [`host`] runs bare protocol
-//! connections, `workers` the whole runtime. TLS is real but for the key exchange and the
+//! connections, `workers` the whole runtime, and [`matrix`] every verdict with every close. TLS is real but for the key exchange and the
 //! randomness, see [`crypto`].
 #![forbid(unsafe_code)]
 
 pub mod crypto;
 pub mod host;
+pub mod matrix;
 pub mod network;
 pub mod random;
 

@@ -149,8 +149,8 @@ impl Connection {
                 self.phase = Phase::Draining { until: now + patience };
                 self.on_ending(CloseReason::Silent);
             }
-            Phase::Closing(closing) => self.phase = Phase::Draining { until: closing.until() },
-            Phase::Draining { .. } | Phase::Closed => {}
+            // The first close wins: what it has to say may not have been sent yet.
+            Phase::Closing(_) | Phase::Draining { .. } | Phase::Closed => {}
         }
     }
 

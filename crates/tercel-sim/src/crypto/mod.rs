@@ -42,6 +42,16 @@ fn provider(groups: Vec<&'static dyn SupportedKxGroup>) -> CryptoProvider {
     CryptoProvider { cipher_suites, kx_groups: groups, secure_random: &randomness::Seeded, ..real }
 }
 
+/// A crypto provider of either end with the small key shares.
+pub(crate) fn small_provider() -> CryptoProvider {
+    provider(vec![key_exchange::SMALL])
+}
+
+/// A clock that stands still.
+pub(crate) fn standstill() -> Arc<dyn TimeProvider> {
+    Arc::new(Standstill)
+}
+
 /// A clock that stands still within the certificate's life.
 #[derive(Debug)]
 struct Standstill;

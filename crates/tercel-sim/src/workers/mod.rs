@@ -8,7 +8,7 @@ pub mod catalogue;
 mod flow;
 mod judge;
 mod player;
-mod wires;
+pub(crate) mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

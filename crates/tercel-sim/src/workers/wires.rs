@@ -24,7 +24,7 @@ const READ: usize = 32 << 10;
 
 /// The sockets of a host. Clones are the same.
 #[derive(Clone)]
-pub(super) struct Wires(Arc<Mutex<State>>);
+pub(crate) struct Wires(Arc<Mutex<State>>);
 
 struct State {
     ip: IpAddr,
@@ -49,7 +49,7 @@ struct Port {
 impl Wires {
     /// The sockets of the host at `ip`, none yet. A send is refused for a moment with the chance
     /// `blocks`.
-    pub(super) fn new(ip: IpAddr, blocks: f64, mut random: Random) -> Self {
+    pub(crate) fn new(ip: IpAddr, blocks: f64, mut random: Random) -> Self {
         let segments = random.one_of(&[1, 4, 10]);
         let state = State {
             ip,
@@ -70,7 +70,7 @@ impl Wires {
     }
 
     /// A datagram arrives at the host. Tells which worker's socket has it now, if any.
-    pub(super) fn deliver(&self, datagram: Datagram) -> Option<(usize, SocketId)> {
+    pub(crate) fn deliver(&self, datagram: Datagram) -> Option<(usize, SocketId)> {
         let mut state = self.state();
         let at: Vec<SocketId> = state
             .sockets
@@ -92,24 +92,24 @@ impl Wires {
     }
 
     /// What was sent since the last call.
-    pub(super) fn take_sent(&self) -> Vec<Datagram> {
+    pub(crate) fn take_sent(&self) -> Vec<Datagram> {
         std::mem::take(&mut self.state().out)
     }
 
     /// The workers that were woken since the last call.
-    pub(super) fn take_woken(&self) -> BTreeSet<usize> {
+    pub(crate) fn take_woken(&self) -> BTreeSet<usize> {
         std::mem::take(&mut self.state().woken)
     }
 
     /// The sockets, with their workers, that refused a send since the last call and now take more.
-    pub(super) fn take_unblocked(&self) -> Vec<(usize, SocketId)> {
+    pub(crate) fn take_unblocked(&self) -> Vec<(usize, SocketId)> {
         let mut state = self.state();
         let blocked = std::mem::take(&mut state.blocked);
         blocked.into_iter().filter_map(|id| Some((state.sockets.get(&id)?.worker, id))).collect()
     }
 
     /// How many sockets are open.
-    pub(super) fn open_sockets(&self) -> usize {
+    pub(crate) fn open_sockets(&self) -> usize {
         self.state().sockets.len()
     }
 }

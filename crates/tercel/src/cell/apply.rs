@@ -110,13 +110,17 @@ impl Core {
             }
             ConnectionOperation::Dropped if self.shared.handles.are_detached() => {}
             ConnectionOperation::Dropped if self.handler.is_none() => {
+                self.shared.note_close_called();
                 // A client that was never answered.
                 let refused = self.proto.refuse(self.now, TransportErrorCode::CONNECTION_REFUSED);
                 if refused.is_err() {
                     self.close(ApplicationErrorCode::default(), Bytes::new());
                 }
             }
-            ConnectionOperation::Dropped => self.close(ApplicationErrorCode::default(), Bytes::new()),
+            ConnectionOperation::Dropped => {
+                self.shared.note_close_called();
+                self.close(ApplicationErrorCode::default(), Bytes::new());
+            }
         }
         Ok(())
     }

@@ -114,7 +114,7 @@ impl ConnectionShared {
 
     fn enqueue(self: &Arc<Self>, operation: Operation) -> Result<(), Error> {
         let is_late = |operation: &Operation| {
-            if operation.is_close() {
+            if operation.is_close() || (operation.is_letting_go() && !self.handles.are_detached()) {
                 self.close_called.store(true, Ordering::Release);
             }
             operation.is_late() || (operation.is_verdict() && self.is_close_called())

@@ -124,6 +124,11 @@ impl Operation {
         matches!(self, Self::Connection(Close { .. } | CloseSilently))
     }
 
+    /// Whether it ends the connection unless that was left to its handler.
+    pub(crate) fn is_letting_go(&self) -> bool {
+        matches!(self, Self::Connection(ConnectionOperation::Dropped))
+    }
+
     /// Whether it is of no use once the connection was told to end.
     pub(crate) fn is_verdict(&self) -> bool {
         matches!(self, Self::Connection(ConnectionOperation::Verdict(_)))

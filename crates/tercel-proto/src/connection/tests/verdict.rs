@@ -185,6 +185,22 @@ fn a_rejection_is_told_at_once_with_its_alert() {
 }
 
 #[test]
+fn a_silent_close_does_not_swallow_an_earlier_refusal() {
+    for judge in [Judge::Client, Judge::Server] {
+        let mut pair = pair(judge, true, TransportConfig::default());
+        pair.until_asked(judge, Duration::from_millis(300));
+        let now = pair.now;
+        let judged = pair.judged(judge);
+        judged.give_verdict(now, Verdict::Reject(Alert::UNKNOWN_CA)).unwrap();
+        judged.close_silently(now);
+        let (client, server) = pair.ended();
+        let there = if judge == Judge::Server { client } else { server };
+        let refused = TransportErrorCode::crypto(Alert::UNKNOWN_CA.number());
+        assert!(matches!(there, CloseReason::PeerTransport { code, .. } if code == refused), "{there:?}");
+    }
+}
+
+#[test]
 fn accept_then_close_completes_and_closes_with_the_code() {
     for judge in [Judge::Client, Judge::Server] {
         let mut pair = pair(judge, true, TransportConfig::default());
