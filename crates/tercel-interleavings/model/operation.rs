@@ -24,6 +24,11 @@ impl Operation {
         matches!(self, Self::Connection(ConnectionOperation::Close { .. }))
     }
 
+    /// Handles stay until the end here.
+    pub(crate) const fn is_letting_go(&self) -> bool {
+        false
+    }
+
     pub(crate) fn is_verdict(&self) -> bool {
         matches!(self, Self::Connection(ConnectionOperation::Verdict(_)))
     }
