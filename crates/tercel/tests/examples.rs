@@ -1,16 +1,35 @@
-//! The examples run.
+//! The examples, run as a newcomer would.
+#![allow(clippy::unwrap_used)]
 
-#[path = "../examples/echo_async.rs"]
-mod echo_async;
-#[path = "../examples/echo_callback.rs"]
-mod echo_callback;
+use std::process::Command;
 
-#[test]
-fn echo_by_await() {
-    echo_async::main().expect("the example runs");
+/// What an example prints.
+fn output_of(example: &str) -> String {
+    let output =
+        Command::new(env!("CARGO")).args(["run", "-q", "-p", "tercel", "--example", example]).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{example}: {out}{err}");
+    out.into_owned()
 }
 
 #[test]
-fn echo_by_callback() {
-    echo_callback::main().expect("the example runs");
+fn every_example_does_what_it_says() {
+    for (example, parts) in [
+        ("echo_async", &["hello -> hello"][..]),
+        ("echo_callback", &["hello"]),
+        ("datagrams", &["a datagram can have Some(", "10 of 10 came back"]),
+        (
+            "early_data",
+            &[
+                "first visit: you asked: what time is it? (resumed: false, with early data: false)",
+                "second visit: you asked: what time is it? (resumed: true, with early data: true)",
+            ],
+        ),
+        ("several_protocols", &["upper: HELLO", "lower: hello"]),
+    ] {
+        let out = output_of(example);
+        for part in parts {
+            assert!(out.contains(part), "{example} should say {part:?}, but says:\n{out}");
+        }
+    }
 }
