@@ -1,10 +1,11 @@
 //! The matrix of verdicts and closes (VERDICT.md section 6): every verdict with every close in every
 //! order, with every way to come together and every loss on the way, by whole workers in virtual time.
 //!
-//! [`cells`] lists the runs; [`run`] makes one, with an application at each end ([`side`]); the
+//! [`cells`] lists the runs; [`run`] makes one by its agenda, with an application at each end ([`side`]); the
 //! [`monitor`] watches the grammar of events, the [`observer`] everything that is sent; [`oracle`] says
 //! what must come of it; [`check`] compares.
 
+mod agenda;
 pub mod cells;
 mod keys;
 pub mod monitor;
@@ -18,9 +19,10 @@ use std::time::Duration;
 
 use tercel::Role;
 
+use self::agenda::ONE_WAY;
 use self::cells::{Cell, Close, Fault};
 use self::oracle::{End, Expected, Heard};
-use self::run::{Finished, ONE_WAY};
+use self::run::Finished;
 use self::side::{Story, look};
 
 /// What is known after a run.
@@ -101,7 +103,8 @@ fn compare(story: &Story, expected: &End, faults: &mut Vec<String>) {
 /// How long after the first end the other one knew, if it was told.
 fn learned(finished: &Finished) -> Option<Duration> {
     let [client, server] = [Role::Client, Role::Server].map(|role| look(&finished.stories[role as usize]));
-    if matches!(finished.cell.close, Close::Silent | Close::StatelessReset) {
+    if finished.cell.close == Close::StatelessReset {
+        // Who lost its state has no end.
         return None;
     }
     let end = |story: &Story| story.ended.as_ref().map(|(at, _)| story.called.map_or(*at, |called| called.min(*at)));

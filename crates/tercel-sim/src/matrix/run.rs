@@ -2,7 +2,6 @@
 //! its time has come.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
@@ -15,6 +14,7 @@ use tercel_proto::config::TransportConfig;
 use tercel_proto::path::Ecn;
 use tercel_wire::EncryptionLevel;
 
+use super::agenda::{Agenda, Deed, HANDSHAKE, Known, ONE_WAY};
 use super::cells::{Answer, Cell, Close, Fault, Kind, Order};
 use super::observer::Observer;
 use super::side::{DONE, Shared, Side, Story, handler, look, take_recursions};
@@ -25,41 +25,12 @@ use crate::random::Random;
 use crate::scenario::{client_address, server_address};
 use crate::world::{START, World};
 
-/// The way takes so long.
-pub const ONE_WAY: Duration = Duration::from_millis(20);
-/// From the question to the verdict.
-const THINKING: Duration = Duration::from_millis(60);
-/// The time for the handshake where the cell is about it, and how long after it a late verdict comes.
-const HANDSHAKE: Duration = Duration::from_secs(3);
-const AFTER_HANDSHAKE: Duration = Duration::from_millis(500);
-/// The idle timeout where the cell is about it, and when a verdict comes after it.
+/// The idle timeout where the cell is about it.
 const IDLE: Duration = Duration::from_secs(4);
-const AFTER_IDLE: Duration = Duration::from_secs(20);
-/// When the client closes that has everything.
-const LONG_AFTER: Duration = Duration::from_secs(8);
 /// Until when everything must be quiet.
 const LIMIT: Duration = Duration::from_secs(300);
 /// A frame of a type that nobody knows.
 const UNKNOWN_FRAME: &[u8] = &[0x40, 0x77];
-
-/// What the director does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
-    Answer,
-    Close,
-    /// The verdict and the close by two calls, one right after the other.
-    CloseThenAnswer,
-    AnswerThenClose,
-    /// The worker has its turn between the two calls.
-    AnswerTurnClose,
-    /// The other end's application closes, or its transport, or it loses its state.
-    PeerCloses,
-    /// A stateless reset reaches the judging end.
-    Reset,
-    Cut,
-    /// The client has everything and closes.
-    Done,
-}
 
 /// The way from one end to the other: takes its time, has the cell's fault, and may be cut.
 #[derive(Debug)]
@@ -110,12 +81,7 @@ struct Director {
     stories: [Shared; 2],
     observer: Rc<RefCell<Observer>>,
     cut: Rc<RefCell<bool>>,
-    /// What is to be done, when, and whether before what arrives at that instant.
-    agenda: BTreeMap<(Time, bool, usize), Deed>,
-    deeds: usize,
-    planned_start: bool,
-    planned_rest: bool,
-    planned_after: bool,
+    agenda: Agenda,
     listener: Option<Listener>,
 }
 
@@ -177,20 +143,7 @@ impl Director {
         };
         let sides = vec![side(&stories[0], client_address()), side(&stories[1], server_address())];
         let world = World::new(network, sides);
-        let (agenda, deeds) = (BTreeMap::new(), 0);
-        let mut director = Self {
-            cell,
-            world,
-            stories,
-            observer,
-            cut,
-            agenda,
-            deeds,
-            planned_start: false,
-            planned_rest: false,
-            planned_after: false,
-            listener: None,
-        };
+        let mut director = Self { cell, world, stories, observer, cut, agenda: Agenda::new(cell), listener: None };
         director.listen(&tls);
         director.connect(&tls);
         director
@@ -249,155 +202,27 @@ impl Director {
         (if judging { role } else { role.peer() }) as usize
     }
 
-    fn add(&mut self, at: Time, before_arrivals: bool, deed: Deed) {
-        self.deeds += 1;
-        self.agenda.insert((at, !before_arrivals, self.deeds), deed);
-    }
-
     fn direct(&mut self) {
         let limit = START + LIMIT;
         loop {
-            self.plan();
-            let next = self.agenda.first_key_value().map(|(key, _)| *key);
-            let until = match next {
-                Some((at, true, _)) => at,
-                Some((at, false, _)) => Time::from_nanos(at.as_nanos() - 1),
-                None => limit,
-            };
-            if self.world.step(until) {
+            self.agenda.plan(&self.known());
+            if self.world.step(self.agenda.until().unwrap_or(limit)) {
                 continue;
             }
-            let Some(((at, ..), deed)) = self.agenda.pop_first() else { break };
+            let Some((at, deed)) = self.agenda.pop() else { break };
             self.world.now = self.world.now.max(at);
             self.perform(deed);
         }
         assert!(!self.world.step(limit + LIMIT), "the ends come to no rest");
     }
 
-    /// Puts what is now known to be due on the agenda.
-    fn plan(&mut self) {
-        let (judging, other) = (self.role(true), self.role(false));
-        let ends = [judging, other].map(|end| {
-            let story = look(&self.stories[end]);
-            (story.began, story.asked)
-        });
-        let [(began, asked), (other_began, _)] = ends;
-        if !self.planned_start {
-            let closer = if self.cell.close.is_peers() { other_began } else { began };
-            if let Some(began) = closer {
-                self.planned_start = true;
-                self.plan_start(began);
-            }
-        }
-        let connected = look(&self.stories[judging]).connected;
-        let question = if self.cell.kind.is_gated() { asked } else { connected };
-        if !self.planned_rest
-            && let Some(question) = question
-        {
-            self.planned_rest = true;
-            self.plan_close(question);
-            self.plan_answer(question, began, other_began);
-        }
-        let is_told = look(&self.stories[judging]).ended.is_some();
-        if is_told && !self.planned_after && self.cell.close.is_timeout() && self.cell.order == Order::CloseFirst {
-            self.planned_after = true;
-            self.add(self.world.now, false, Deed::Answer);
-        }
-    }
-
-    /// What is timed by the connection's beginning.
-    fn plan_start(&mut self, began: Time) {
-        let Cell { close, order, .. } = self.cell;
-        if close == Close::None || close.is_timeout() {
-            self.add(START + LONG_AFTER, false, Deed::Done);
-        }
-        let at = match order {
-            Order::Start => began,
-            Order::Midway => began + ONE_WAY / 2,
-            _ => return,
-        };
-        match close {
-            // Done by the application itself, in the very call.
-            Close::PeerApplication if order == Order::Start => {}
-            _ if close.is_call() && order == Order::Start => {}
-            _ if close.is_call() => self.add(at, false, Deed::Close),
-            Close::Idle => self.add(at, false, Deed::Cut),
-            // It has to send something first by which others know it.
-            Close::PeerTransport => self.plan_peers(at + Duration::from_micros(1)),
-            _ if close.is_peers() => self.plan_peers(at),
-            _ => {}
-        }
-    }
-
-    fn plan_peers(&mut self, at: Time) {
-        self.add(at, true, Deed::PeerCloses);
-        if self.cell.close == Close::StatelessReset {
-            self.add(at + ONE_WAY, false, Deed::Reset);
-        }
-    }
-
-    /// Whether a timeout ends the connection: not the other end's if that is a client, which is complete.
-    fn tells_timeout(&self) -> bool {
-        self.cell.close == Close::HandshakeTimeout || self.cell.judge.role() == Role::Client
-    }
-
-    fn plan_answer(&mut self, asked: Time, began: Option<Time>, other_began: Option<Time>) {
-        let Cell { answer, close, order, .. } = self.cell;
-        if answer == Answer::Never {
-            return;
-        }
-        let expires = match close {
-            Close::HandshakeTimeout => began.map(|began| began + HANDSHAKE),
-            Close::PeerHandshakeTimeout => other_began.map(|began| began + HANDSHAKE + ONE_WAY),
-            _ => None,
-        };
-        let usual = asked + THINKING;
-        match (close, order, expires) {
-            (Close::None, Order::Answered, _) => {}
-            (_, Order::Earlier, Some(expires)) => self.add(expires + AFTER_HANDSHAKE, false, Deed::Answer),
-            // As soon as the application is told; see `plan`.
-            (_, Order::CloseFirst, Some(_)) if self.tells_timeout() => {}
-            (_, Order::VerdictFirst, Some(expires)) => self.add(expires, true, Deed::Answer),
-            (Close::Idle, Order::Earlier, _) => self.add(asked + AFTER_IDLE, false, Deed::Answer),
-            (_, Order::CloseFirst, _) if close.is_call() => self.add(usual, false, Deed::CloseThenAnswer),
-            (_, Order::VerdictFirst, _) if close.is_call() => self.add(usual, false, Deed::AnswerThenClose),
-            (_, Order::VerdictFlushed, _) if close.is_call() => self.add(usual, false, Deed::AnswerTurnClose),
-            (_, Order::VerdictFirst | Order::VerdictFlushed, _) => self.add(usual, true, Deed::Answer),
-            (Close::Application | Close::Silent | Close::HandleDropped, Order::Asked | Order::Answered, _) => {}
-            (_, Order::Answered, _) => {}
-            _ => self.add(usual, false, Deed::Answer),
-        }
-    }
-
-    /// When the close takes effect that is timed by the question (without one: by Connected).
-    fn plan_close(&mut self, question: Time) {
-        let Cell { close, order, .. } = self.cell;
-        let gated = self.cell.kind.is_gated();
-        let thinking = if gated { THINKING } else { Duration::ZERO };
-        let after = match order {
-            Order::Start | Order::Midway => return,
-            // Done in the callback.
-            Order::Asked | Order::Answered if close.is_call() => return,
-            Order::Asked if !gated && close == Close::PeerApplication => return,
-            Order::Asked | Order::Answered => Duration::ZERO,
-            Order::Earlier if close == Close::Idle => Duration::ZERO,
-            Order::Earlier => thinking / 2,
-            Order::CloseFirst | Order::VerdictFirst | Order::VerdictFlushed if close.is_call() => return,
-            Order::CloseFirst | Order::VerdictFirst | Order::VerdictFlushed => thinking,
-            Order::Soon => thinking + ONE_WAY / 2,
-            Order::Late => thinking + 5 * ONE_WAY,
-        };
-        let at = question + after;
-        match close {
-            Close::Idle => self.add(at, order == Order::CloseFirst, Deed::Cut),
-            _ if close.is_call() => self.add(at, false, Deed::Close),
-            // It begins at the other end, so that it arrives at its time.
-            _ if close.is_peers() => {
-                let begins = if after < ONE_WAY || !gated { at } else { question + (after - ONE_WAY) };
-                self.plan_peers(begins);
-            }
-            _ => {}
-        }
+    /// What the agenda may know now.
+    fn known(&self) -> Known {
+        let [judging, other] = [true, false].map(|judging| &self.stories[self.role(judging)]);
+        let other_began = look(other).began;
+        let judging = look(judging);
+        let question = if self.cell.kind.is_gated() { judging.asked } else { judging.connected };
+        Known { now: self.world.now, began: judging.began, other_began, question, told: judging.ended.is_some() }
     }
 
     fn perform(&mut self, deed: Deed) {
