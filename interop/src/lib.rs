@@ -1,14 +1,27 @@
 //! Tercel against real peers that are heavy to build. What is shown is in `tests/`; this crate holds
-//! what the tests share.
+//! what the tests share: the peers as servers and as clients, each with the same small application,
+//! and the Tercel end of it.
+//!
+//! The application: a client opens a stream as soon as it may, asks with [`QUESTION`], and is answered
+//! with the same bytes.
+#![allow(clippy::disallowed_methods, reason = "it is measured how soon peers learn")]
 
+pub mod ours;
 pub mod peers;
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tercel::Bytes;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// The application protocol of all tests.
 pub const ALPN: &[u8] = b"interop";
+
+/// What a client asks.
+pub const QUESTION: &[u8] = b"are you there?";
 
 /// How a connection ended, as the peer saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,16 +36,38 @@ pub enum Seen {
     Other(String),
 }
 
+/// What a client of another stack tells of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// The answer to its question, whole.
+    Answer(Bytes),
+    /// The connection has ended; nothing follows.
+    End(Seen),
+}
+
 /// A server of another stack on this machine.
 pub struct Server {
     /// Its name.
     pub name: &'static str,
     /// Where it listens.
-    pub address: std::net::SocketAddr,
+    pub address: SocketAddr,
+    /// Its certificate.
+    pub certificate: CertificateDer<'static>,
     /// How each of its connections ended, and when.
-    pub ends: tokio::sync::mpsc::UnboundedReceiver<(Seen, std::time::Instant)>,
+    pub ends: UnboundedReceiver<(Seen, Instant)>,
     /// What keeps it alive.
     pub keep: Box<dyn std::any::Any + Send>,
+}
+
+/// Clients of another stack on this machine, with one configuration, so that they resume each other's
+/// sessions.
+pub struct Client {
+    /// Its name.
+    pub name: &'static str,
+    /// What its connections tell, and when.
+    pub told: UnboundedReceiver<(Told, Instant)>,
+    /// Begins a connection.
+    pub connect: Box<dyn Fn(SocketAddr) + Send + Sync>,
 }
 
 /// How long a peer's own timeouts are at the least: who learns sooner was told.
@@ -44,6 +79,16 @@ pub struct Certificate {
     pub der: CertificateDer<'static>,
     /// Its key.
     pub key: PrivateKeyDer<'static>,
+    /// Both in PEM.
+    pub pem: Pem,
+}
+
+/// A certificate and its key in PEM.
+pub struct Pem {
+    /// The certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
 }
 
 impl Certificate {
@@ -51,19 +96,36 @@ impl Certificate {
     pub fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-        Self { der: made.cert.der().clone(), key: key.into() }
+        let pem = Pem { certificate: made.cert.pem(), key: made.signing_key.serialize_pem() };
+        Self { der: made.cert.der().clone(), key: key.into(), pem }
     }
 
     /// A server's TLS with it, for stacks that use rustls.
-    pub fn server_tls(&self) -> rustls::ServerConfig {
-        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+    pub fn server_tls(&self, early_data: bool) -> rustls::ServerConfig {
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("TLS 1.3")
             .with_no_client_auth()
             .with_single_cert(vec![self.der.clone()], self.key.clone_key())
             .expect("a certificate with its key");
         tls.alpn_protocols = vec![ALPN.to_vec()];
+        tls.max_early_data_size = if early_data { u32::MAX } else { 0 };
+        tls
+    }
+
+    /// TLS of a client that shows it to the server of the certificate `trusted`, for stacks that use
+    /// rustls.
+    pub fn client_tls(&self, trusted: &Self, early_data: bool) -> rustls::ClientConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(trusted.der.clone()).expect("a certificate");
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("TLS 1.3")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![self.der.clone()], self.key.clone_key())
+            .expect("a certificate with its key");
+        tls.alpn_protocols = vec![ALPN.to_vec()];
+        tls.enable_early_data = early_data;
         tls
     }
 }
@@ -72,4 +134,8 @@ impl Default for Certificate {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }

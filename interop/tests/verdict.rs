@@ -1,5 +1,6 @@
 //! A Tercel client judges the certificates of other stacks' servers: accepts, rejects, and closes while
 //! the verdict is pending. The peer must learn of it at once; how soon it does is printed.
+#![allow(clippy::disallowed_methods, reason = "it is measured how soon peers learn")]
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};

@@ -148,7 +148,8 @@ pub enum ConnectionEvent<'a> {
     },
     /// The connection has ended; the last event.
     ShutdownComplete {
-        /// Whether the handshake had been completed.
+        /// Whether [`Connected`](Self::Connected) was told before. It is not told to who has closed
+        /// the connection already, though the handshake may yet be completed, to bring the peer the code.
         handshake_completed: bool,
         /// Why the connection ended.
         reason: &'a CloseReason,

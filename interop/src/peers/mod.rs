@@ -1,4 +1,5 @@
-//! The peers, each as a server that tells how its connections end.
+//! The peers, each as a server that tells how its connections end, and as a client that shows a
+//! certificate and tells what it hears.
 
 #[cfg(feature = "msquic")]
 pub mod msquic;
