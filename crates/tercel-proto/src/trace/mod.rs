@@ -1,6 +1,6 @@
 //! What a connection tells those who look inside: packets with their frames, and every change of state.
 //!
-//! A connection that is traced owns a [`Trace`]; events enter it from the connection's wiring and leave
+//! A connection that is traced owns a `Trace`; events enter it from the connection's wiring and leave
 //! by [`Connection::take_trace`](crate::connection::Connection::take_trace) to the driver, which makes
 //! files or figures of them. One that is not traced pays for a branch where a packet is sent, received
 //! or lost.
