@@ -92,7 +92,8 @@ impl Connection {
         let _ = self.submit(ConnectionOperation::CloseDelivered { code, reason, within });
     }
 
-    /// Ends the connection without a word to the peer.
+    /// Ends the connection without a word to the peer. The first close wins: behind another one, or
+    /// behind a verdict that refuses, this does nothing.
     pub fn close_silently(&self) {
         let _ = self.submit(ConnectionOperation::CloseSilently);
     }
