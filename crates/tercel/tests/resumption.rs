@@ -124,6 +124,18 @@ impl Meeting {
     }
 }
 
+/// A close that waits until all is delivered waits for tickets, too.
+#[tokio::test]
+async fn a_ticket_with_the_last_words() {
+    let meeting = Meeting::new(&certificate(), on_demand());
+    let first = meeting.simply(None).await;
+    first.server.send_resumption_ticket(Bytes::from_static(b"farewell")).unwrap();
+    first.server.handle().close_delivered(0u32.into(), Bytes::new(), PATIENCE);
+    let ticket = soon("a ticket", first.client.resumption_ticket()).await.unwrap();
+    let met = meeting.simply(Some(&ticket)).await;
+    assert_eq!(met.offered.unwrap().data(), &b"farewell"[..]);
+}
+
 #[tokio::test]
 async fn tickets_on_demand_with_data_at_any_time() {
     let meeting = Meeting::new(&certificate(), on_demand());

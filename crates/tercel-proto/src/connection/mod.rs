@@ -600,6 +600,11 @@ impl Connection {
         self.phase.is_alive() && self.handshake.state == HandshakeState::Confirmed
     }
 
+    /// Server: whether the peer has acknowledged every ticket that was sent.
+    pub const fn are_tickets_delivered(&self) -> bool {
+        self.spaces.data.numbers.crypto.is_delivered()
+    }
+
     /// Why the connection ended, if it did.
     pub const fn close_reason(&self) -> Option<&CloseReason> {
         self.close_reason.as_ref()

@@ -51,6 +51,11 @@ impl CryptoStream {
         !self.send.lost.is_empty() || self.send.next < self.send.end()
     }
 
+    /// Whether the peer has acknowledged all of it.
+    pub const fn is_delivered(&self) -> bool {
+        self.send.data.is_empty()
+    }
+
     /// Writes CRYPTO frames while there are bytes and room.
     pub fn write(&mut self, sink: &mut FrameSink<'_, '_>) {
         while let Some(range) = self.send.take(sink.remaining()) {

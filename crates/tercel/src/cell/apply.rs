@@ -193,8 +193,9 @@ impl Core {
 
     /// Closes as was asked for once everything is delivered, or time is up. Tells whether it did.
     pub(super) fn close_if_delivered(&mut self) -> bool {
-        let (now, streams) = (self.now, &self.streams);
-        let due = |farewell: &mut Farewell| farewell.deadline <= now || streams.are_delivered();
+        let (now, streams, proto) = (self.now, &self.streams, &self.proto);
+        let delivered = || streams.are_delivered() && proto.are_tickets_delivered();
+        let due = |farewell: &mut Farewell| farewell.deadline <= now || delivered();
         let Some(Farewell { code, reason, .. }) = self.farewell.take_if(due) else { return false };
         self.shared.note_close_called();
         self.close(code, reason);
