@@ -242,3 +242,55 @@ async fn back_to_quinn() {
 async fn back_to_msquic() {
     server_of(peers::msquic::server()).await;
 }
+
+/// A ticket that is sent a minute after the handshake: a client counts its age from when it came, TLS at
+/// the server from the handshake, and early data is taken only if both agree.
+async fn late_ticket(client: MakeClient) {
+    let (ours, theirs) = (Certificate::new(), Certificate::new());
+    let mut client = client(&theirs, &ours);
+    let server = OurServer::start(server(&ours, ClientAuthentication::None, on_demand()), Resuming::default());
+    (client.connect)(server.address);
+    let (connection, _) = server.client();
+    assert_eq!(told(&mut client).await, Told::Answer(Bytes::from_static(QUESTION)));
+    for _ in 0..13 {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        connection.ping().expect("it lives");
+    }
+    connection.send_resumption_ticket(Bytes::from_static(b"late")).expect("it lives");
+    connection.close_delivered(9u32.into(), Bytes::new(), PATIENCE);
+    assert_eq!(told(&mut client).await, Told::End(Seen::Application(9)));
+    while !matches!(server.hear(), Heard::Complete { connected: true }) {}
+    let met = meet(&mut client, &server).await;
+    println!("{:<10} {:<36} {met:?}", client.name, "a ticket sent after 65 s");
+    let ticket = Some(Bytes::from_static(b"late"));
+    assert_eq!(met, Met { resumed: true, early_data: true, judged: false, ticket });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute"]
+async fn quinn_comes_back_with_a_late_ticket() {
+    late_ticket(peers::quinn::client).await;
+}
+
+#[cfg(feature = "msquic")]
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute"]
+async fn msquic_comes_back_with_a_late_ticket() {
+    late_ticket(peers::msquic::client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aioquic_comes_back() {
+    if peers::aioquic::python().is_none() {
+        return println!("skipped: TERCEL_AIOQUIC names no Python with aioquic");
+    }
+    client_of(peers::aioquic::client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn back_to_aioquic() {
+    if peers::aioquic::python().is_none() {
+        return println!("skipped: TERCEL_AIOQUIC names no Python with aioquic");
+    }
+    server_of(peers::aioquic::server().await).await;
+}

@@ -139,3 +139,11 @@ async fn s2n_quic_is_judged() {
 async fn msquic_is_judged() {
     judge(peers::msquic::client).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aioquic_is_judged() {
+    if peers::aioquic::python().is_none() {
+        return println!("skipped: TERCEL_AIOQUIC names no Python with aioquic");
+    }
+    judge(peers::aioquic::client).await;
+}
