@@ -331,3 +331,27 @@ async fn who_comes_as_the_listener_stops_is_refused() {
         "{error}"
     );
 }
+
+/// What can be sent is known as soon as it may be sent.
+#[test]
+fn the_size_of_datagrams_is_known_when_the_connection_is() {
+    let identity = identity("localhost");
+    let trust = Trust::Pinned(identity.fingerprint());
+    let settings = Settings { max_datagram_size: 1000, ..settings() };
+    let server = Configuration::server(ALPN, settings.clone(), identity).unwrap();
+    let _server = Endpoint::server(&server, local()).unwrap();
+    let address = _server.local_address().unwrap();
+    let accepting = _server.clone();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.spawn(async move { accepting.accept().await.unwrap().accept().unwrap().await.unwrap().closed().await });
+    let client = Configuration::client(ALPN, settings, trust).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let events = move |connection: &tercel::Connection, event: tercel::ConnectionEvent<'_>| {
+        if let tercel::ConnectionEvent::Connected { .. } = event {
+            let _ = tell.send(connection.max_datagram_size());
+        }
+    };
+    let registration = tercel::Registration::new(tercel::RegistrationConfig::default()).unwrap();
+    let _connection = registration.connect(&client, tercel::Connect::new(address, "localhost"), events).unwrap();
+    assert!(told.recv_timeout(Duration::from_secs(20)).unwrap().is_some());
+}

@@ -171,6 +171,8 @@ fn connected_event(mut core: Box<Core>, connected: &Connected) -> Box<Core> {
     let settled = core.proto.peer_parameters().is_some_and(|parameters| parameters.disable_active_migration);
     let mut facts = core.shared.facts();
     (facts.alpn, facts.settled) = (Some(Bytes::copy_from_slice(&connected.alpn)), settled);
+    // The event that tells of it comes later, and who hears of Connected may ask at once.
+    facts.max_datagram = core.proto.max_datagram_size();
     drop(facts);
     core.publish(true);
     core.start_waiting();
