@@ -120,7 +120,9 @@ async fn download_http3(
 ) -> Outcome<Moved> {
     let doing = || format!("cannot fetch {}", target.path);
     let mut stream = ask(requests, Method::GET, target, &target.path, None).await?;
-    stream.finish().await.doing(doing)?;
+    // A server may have answered already and want no more of the request (RFC 9114 section 4.1): then there
+    // is nothing to finish. If something is wrong the response says so.
+    let _ = stream.finish().await;
     let response = stream.recv_response().await.doing(doing)?;
     if !response.status().is_success() {
         let location = response.headers().get(http::header::LOCATION).and_then(|to| to.to_str().ok());

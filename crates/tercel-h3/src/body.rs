@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
+use h3::error::Code;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::stream::RecvStream;
@@ -41,6 +42,15 @@ impl RequestBody {
 
     pub(crate) const fn tcp(body: hyper::body::Incoming) -> Self {
         Self(Kind::Tcp(body))
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Kind::H3 { stream, at: At::Data { .. } | At::Trailers } = &mut self.0 {
+            // Whoever answers without it needs no more of it (RFC 9114 section 4.1).
+            stream.stop_sending(Code::H3_NO_ERROR);
+        }
     }
 }
 

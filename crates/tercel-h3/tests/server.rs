@@ -141,6 +141,32 @@ async fn requests_over_http3() {
     assert!(soon("an answer", ask(requests, Method::GET, "/", Bytes::new())).await.is_ok());
 }
 
+/// A server may answer before it has all of a request, and want no more of it (RFC 9114 section 4.1).
+#[tokio::test]
+async fn an_answer_may_come_before_the_end_of_the_request() {
+    let running = start();
+    let (mut requests, _driver) = client(&running).await;
+    let request = Request::get("https://localhost/slow").body(()).unwrap();
+    let mut stream = soon("the request", requests.send_request(request)).await.unwrap();
+    assert_eq!(soon("the answer", stream.recv_response()).await.unwrap().status(), StatusCode::OK);
+    let mut back = Vec::new();
+    while let Some(mut data) = soon("its data", stream.recv_data()).await.unwrap() {
+        back.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+    }
+    assert_eq!(back, b"at last");
+    // The stop that comes with it says that nothing is wrong.
+    let stopped = async {
+        loop {
+            if let Err(error) = stream.send_data(Bytes::from_static(b"more")).await {
+                break error;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let error = soon("the stop", stopped).await;
+    assert!(error.to_string().contains("H3_NO_ERROR"), "{error}");
+}
+
 #[tokio::test]
 async fn ten_thousand_requests_over_one_connection() {
     let running = start();

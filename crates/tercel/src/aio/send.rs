@@ -70,6 +70,9 @@ impl SendStream {
     }
 
     fn why_ended(&self) -> WriteError {
+        if let Some(End::ByPeer(code)) = &lock(&self.state).send_end {
+            return WriteError::Stopped(*code);
+        }
         match self.stream.connection().close_reason() {
             Some(reason) => WriteError::Connection(reason),
             None => WriteError::Ended,
