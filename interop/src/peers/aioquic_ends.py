@@ -61,7 +61,7 @@ async def client(certificate, key):
                 reader, writer = await connection.create_stream()
                 writer.write(QUESTION)
                 writer.write_eof()
-                if answer := await reader.read():
+                if (answer := await reader.read()) and not connection.ended:
                     tell("answer", answer.hex())
             except ConnectionError:
                 pass

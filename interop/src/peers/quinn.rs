@@ -72,14 +72,17 @@ pub fn client(identity: &Certificate, trusted: &Certificate) -> Client {
                 Ok((connection, _)) => Ok(connection),
                 Err(connecting) => connecting.await,
             };
-            let error = match connection {
+            let (error, at) = match connection {
                 Ok(connection) => {
-                    tokio::spawn(ask(connection.clone(), tell.clone()));
-                    connection.closed().await
+                    let asking = tokio::spawn(ask(connection.clone(), tell.clone()));
+                    let end = (connection.closed().await, Instant::now());
+                    // What came before the end is told before it.
+                    let _ = asking.await;
+                    end
                 }
-                Err(error) => error,
+                Err(error) => (error, Instant::now()),
             };
-            let _ = tell.send((Told::End(error.into()), Instant::now()));
+            let _ = tell.send((Told::End(error.into()), at));
         });
     };
     Client { name: "quinn", told, connect: Box::new(connect) }

@@ -3,12 +3,14 @@
 //! `process_post_handshake_message` empty), and 0-RTT packets are not read.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use s2n_quic::client::Connect;
 use s2n_quic::connection::Error;
 use s2n_quic::provider::event::{ConnectionInfo, ConnectionMeta, Subscriber, events};
 use s2n_quic::provider::tls::rustls as tls;
+use tokio::sync::Mutex;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::{Certificate, Client, QUESTION, Seen, Server, Told};
@@ -65,23 +67,24 @@ pub fn server() -> Server {
 /// A client that shows `identity` to the server of the certificate `trusted`.
 pub fn client(identity: &Certificate, trusted: &Certificate) -> Client {
     let (tell, told) = unbounded_channel();
-    let ends = tell.clone();
+    let (tell_end, ends) = unbounded_channel();
+    let ends = Arc::new(Mutex::new(ends));
     let client = s2n_quic::Client::builder()
         .with_tls(tls::Client::from(identity.client_tls(trusted, false)))
         .expect("TLS")
-        .with_event(Ends(move |seen, at| drop(ends.send((Told::End(seen), at)))))
+        .with_event(Ends(move |seen, at| drop(tell_end.send((Told::End(seen), at)))))
         .expect("a subscriber")
         .with_io("127.0.0.1:0")
         .expect("an address")
         .start()
         .expect("a client");
     let connect = move |address: SocketAddr| {
-        let (client, tell) = (client.clone(), tell.clone());
+        let (client, tell, ends) = (client.clone(), tell.clone(), ends.clone());
         tokio::spawn(async move {
-            let Ok(mut connection) = client.connect(Connect::new(address).with_server_name("localhost")).await else {
-                return;
-            };
-            if let Ok(mut stream) = connection.open_bidirectional_stream().await {
+            let mut connection = client.connect(Connect::new(address).with_server_name("localhost")).await;
+            if let Ok(connection) = &mut connection
+                && let Ok(mut stream) = connection.open_bidirectional_stream().await
+            {
                 let _ = stream.send(QUESTION.into()).await;
                 let _ = stream.finish();
                 let mut answer = Vec::new();
@@ -92,8 +95,10 @@ pub fn client(identity: &Certificate, trusted: &Certificate) -> Client {
                     let _ = tell.send((Told::Answer(answer.into()), Instant::now()));
                 }
             }
-            // Until it ends.
-            while let Ok(Some(_)) = connection.accept().await {}
+            // What came before the end is told before it.
+            if let Some(end) = ends.lock().await.recv().await {
+                let _ = tell.send(end);
+            }
         });
     };
     Client { name: "s2n-quic", told, connect: Box::new(connect) }
