@@ -8,7 +8,8 @@
 //! order: a 1-RTT close before the handshake is complete; 0x1d in Initial and Handshake packets; a gate
 //! that never closes; a close that overtakes an earlier verdict; a verdict after a close that is not
 //! refused; a silent close that speaks; a dropped token that is forgotten; Connected after a close was
-//! called; no close in Initial, and none in Handshake packets.
+//! called; no close in Initial, and none in Handshake packets; the
+//! application's reason in a stand-in; a full close that does not wait for Finished.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
