@@ -64,6 +64,12 @@ const PLANTED: &[(&str, &str, &str, &str)] = &[
     ("double_completion", "cell", "std::mem::take(&mut self.pending)", "self.pending.clone()"),
     ("verdict_after_end", "cell::handle", "(operation.is_verdict() && self.is_close_called())", "false"),
     ("lost_wake_up", "worker::mailbox", "state.awake = !state.letters.is_empty();", "state.awake = false;"),
+    (
+        "failure_that_is_done",
+        "cell::handle",
+        "let _ = self.mailbox().send(Letter::Run(self.clone()));",
+        "self.mailbox().send(Letter::Run(self.clone())).map_err(|_| Error::Closed)?;",
+    ),
     ("lost_announcement", "operation::queue", "state.announced = false;", ""),
     ("recursive_callback", "cell", "// A handler is told later.", "self.deliver_now();"),
     ("event_after_shutdown_complete", "operation::queue", "state.ended = true;", ""),

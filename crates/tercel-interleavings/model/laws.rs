@@ -27,6 +27,7 @@ pub fn all() {
     a_send_that_waits_for_the_verdict_completes_once();
     the_first_close_wins();
     calls_from_handlers_do_not_call_handlers();
+    a_call_that_fails_leaves_nothing_behind();
     no_letter_is_lost();
 }
 
@@ -357,6 +358,26 @@ pub fn calls_from_handlers_do_not_call_handlers() {
         assert_eq!(world.monitor.end(), Some(5));
         assert_eq!(world.monitor.completions(10), 1);
         assert_eq!(world.monitor.completions(11), 0);
+    });
+}
+
+/// Section 5: a call that fails causes no event, also while the worker ends: it leaves nothing behind.
+pub fn a_call_that_fails_leaves_nothing_behind() {
+    check(|| {
+        let (world, token) = World::new(|_, _| {});
+        let apps = [world.app(), world.app()];
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let threads = apps.map(|app| {
+            let accepted = accepted.clone();
+            thread::spawn(move || {
+                accepted.fetch_add(usize::from(app.send(1)), Ordering::Relaxed);
+            })
+        });
+        drop(world.mailbox.close());
+        let left = world.shared.queue.end().len();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(accepted.load(Ordering::Relaxed), left, "law: what was not accepted is not done");
+        drop(token);
     });
 }
 

@@ -40,6 +40,7 @@ mod tests {
         a_send_that_waits_for_the_verdict_completes_once
         the_first_close_wins
         calls_from_handlers_do_not_call_handlers
+        a_call_that_fails_leaves_nothing_behind
         no_letter_is_lost
     }
 

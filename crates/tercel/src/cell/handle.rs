@@ -121,8 +121,12 @@ impl ConnectionShared {
         };
         match self.queue.put(operation, is_late) {
             Ok(false) => Ok(()),
-            // A worker that is gone has ended the queue, or is about to.
-            Ok(true) => self.mailbox().send(Letter::Run(self.clone())).map_err(|_| Error::Closed),
+            Ok(true) => {
+                // A worker that takes no letters any more is about to end the queue, and sees to what lies
+                // there: the operation is accepted, and must not be called a failure.
+                let _ = self.mailbox().send(Letter::Run(self.clone()));
+                Ok(())
+            }
             Err(_) => Err(self.closed()),
         }
     }
