@@ -29,6 +29,8 @@ pub(crate) struct Site {
 }
 
 pub(crate) async fn run(arguments: args::Serve) -> Outcome {
+    // Before the files are read: what is changed after that is seen.
+    let mut reload = Reload::new(&arguments);
     let identity = identity_of(&arguments)?;
     let fingerprint = Fingerprint(identity.fingerprint());
     let site = Arc::new(Site::new(&arguments.directory, arguments.uploads, false)?);
@@ -59,7 +61,6 @@ pub(crate) async fn run(arguments: args::Serve) -> Outcome {
         async move { Ok::<_, Infallible>(web.answer(request).await) }
     }));
     tokio::pin!(serving);
-    let mut reload = Reload::new(&arguments);
     loop {
         tokio::select! {
             served = &mut serving => return served.doing(doing),
