@@ -11,7 +11,7 @@ use crate::target::Target;
 
 /// QUIC, shown, served and fetched.
 #[derive(Debug, Parser)]
-#[command(name = "tercel", version, about, long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+#[command(name = "tercel", version, long_about = LONG_ABOUT, after_help = AFTER_HELP)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -41,6 +41,10 @@ pub(crate) enum Command {
     Get(Get),
     /// Tell all about a server and the way to it, on one screen
     Ping(Ping),
+    /// Print the completions of this command line for a shell
+    Completions(Completions),
+    /// Write the manual as pages for man
+    Man(Man),
 }
 
 #[derive(Debug, Args)]
@@ -188,4 +192,29 @@ pub(crate) struct Ping {
     /// How many round trips to measure
     #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) count: u16,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Where they belong (see your shell's manual for other places):
+  tercel completions bash > ~/.local/share/bash-completion/completions/tercel
+  tercel completions zsh > ~/.zfunc/_tercel            with ~/.zfunc in $fpath
+  tercel completions fish > ~/.config/fish/completions/tercel.fish
+  tercel completions elvish >> ~/.config/elvish/rc.elv
+  tercel completions powershell >> $PROFILE")]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tercel man | man -l -                             the first page, shown
+  tercel man --out ~/.local/share/man/man1          all of them, for `man tercel` and `man tercel-get`")]
+pub(crate) struct Man {
+    /// Write all pages into this directory (tercel.1, tercel-get.1 and so on) in place of printing the
+    /// first
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }

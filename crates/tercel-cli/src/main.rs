@@ -11,6 +11,7 @@ mod fingerprint;
 mod get;
 mod hq;
 mod identity;
+mod itself;
 mod partial;
 mod ping;
 mod progress;
@@ -45,6 +46,8 @@ fn main() -> ExitCode {
             args::Command::Serve(arguments) => serve::run(arguments).await,
             args::Command::Get(arguments) => get::run(arguments).await,
             args::Command::Ping(arguments) => ping::run(arguments).await,
+            args::Command::Completions(arguments) => itself::completions(&arguments),
+            args::Command::Man(arguments) => itself::man(&arguments),
         }
     });
     // What still runs (a name look-up, say) must not hold up the exit.

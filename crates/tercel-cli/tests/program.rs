@@ -320,6 +320,68 @@ fn help_teaches() {
     }
 }
 
+#[test]
+fn every_shell_gets_completions() {
+    for (shell, part) in [
+        ("bash", "complete -F _tercel"),
+        ("zsh", "#compdef tercel"),
+        ("fish", "complete -c tercel"),
+        ("elvish", "set edit:completion:arg-completer[tercel]"),
+        ("powershell", "Register-ArgumentCompleter"),
+    ] {
+        let (code, out, err) = run(tercel().args(["completions", shell]));
+        assert_eq!(code, Some(0), "{err}");
+        assert!(out.contains(part) && out.contains("retry"), "{shell}: {out}");
+    }
+    let (code, _, err) = run(tercel().args(["completions", "csh"]));
+    assert_eq!((code, err.contains("powershell")), (Some(2), true), "{err}");
+}
+
+/// What bash would offer for a line, by its own means.
+#[test]
+fn bash_completes_commands_options_and_values() {
+    let offers = |words: &[&str]| {
+        let script = format!(
+            "source /dev/stdin; COMP_WORDS=({}); COMP_CWORD={}; _tercel tercel \"${{COMP_WORDS[COMP_CWORD]}}\" \
+             \"${{COMP_WORDS[COMP_CWORD-1]}}\"; echo \"${{COMPREPLY[*]}}\"",
+            words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" "),
+            words.len() - 1
+        );
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "-c", &script]);
+        let mut completions = tercel().args(["completions", "bash"]).stdout(Stdio::piped()).spawn().unwrap();
+        bash.stdin(completions.stdout.take().unwrap());
+        let (_, out, err) = run(&mut bash);
+        assert!(completions.wait().unwrap().success(), "{err}");
+        out.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(offers(&["tercel", "pi"]), ["ping"]);
+    assert_eq!(offers(&["tercel", "get", "--par"]), ["--parallel"]);
+    assert_eq!(offers(&["tercel", "demo", "--verdict", "ac"]), ["accept"]);
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let pages = directory.path().join("man1");
+    let (code, _, err) = run(tercel().arg("man").arg("--out").arg(&pages));
+    assert_eq!(code, Some(0), "{err}");
+    let names = names(&pages);
+    for name in ["tercel.1", "tercel-demo.1", "tercel-get.1", "tercel-ping.1", "tercel-serve.1"] {
+        assert!(names.iter().any(|page| page == name), "{name} is not in {names:?}");
+    }
+    assert!(!names.iter().any(|page| page.contains("help")), "{names:?}");
+    let page = fs::read_to_string(pages.join("tercel-get.1")).unwrap();
+    assert!(page.contains(".TH") && page.contains("parallel"), "{page}");
+    // The columns of an example stay as they are.
+    assert!(page.contains(".nf\n  tercel get https://localhost:4433/a.txt"), "{page}");
+
+    let (code, out, _) = run(tercel().arg("man"));
+    assert_eq!((code, out), (Some(0), fs::read_to_string(pages.join("tercel.1")).unwrap()));
+    let (code, _, err) = run(tercel().args(["man", "--out", "/dev/null/pages"]));
+    assert_eq!((code, err.contains("cannot write to /dev/null/pages")), (Some(1), true), "{err}");
+}
+
 /// Every verdict meets every close, and both ends learn of the end at once.
 #[test]
 fn the_time_line_of_verdicts_and_closes() {
