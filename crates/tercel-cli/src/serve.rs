@@ -16,9 +16,9 @@ use crate::failure::{Doing as _, Failure, Outcome};
 use crate::fetch::read_chunk;
 use crate::fingerprint::Fingerprint;
 use crate::hq::{self, MAX_REQUEST, Method, Refusal};
-use crate::identity;
+use crate::identity::{self, Validity};
 use crate::partial::{Existing, Partial};
-use crate::web::WebSite;
+use crate::web::{WebSite, echo};
 
 /// What is served, and how.
 #[derive(Debug)]
@@ -34,7 +34,11 @@ pub(crate) async fn run(arguments: args::Serve) -> Outcome {
     let identity = identity_of(&arguments)?;
     let fingerprint = Fingerprint(identity.fingerprint());
     let site = Arc::new(Site::new(&arguments.directory, arguments.uploads, false)?);
-    let web = WebSite::new(&site.root, arguments.uploads);
+    let mut web = WebSite::new(&site.root, arguments.uploads);
+    if arguments.webtransport_echo {
+        // Only what is made here is known to be what browsers may pin.
+        web = web.with_echo(arguments.cert.is_none().then_some(fingerprint));
+    }
     let mut config = RegistrationConfig::default();
     config.workers = arguments.workers.unwrap_or(0);
     if arguments.retry {
@@ -53,9 +57,14 @@ pub(crate) async fn run(arguments: args::Serve) -> Outcome {
         println!("\n  tercel get https://{name}:{}/FILE --pin {fingerprint}\n", address.port());
     }
     let hq = site.clone();
-    let server = server.other_protocols(move |connection| {
+    let mut server = server.other_protocols(move |connection| {
         tokio::spawn(hq.clone().converse(connection));
     });
+    if arguments.webtransport_echo {
+        server = server.webtransport(echo::serve);
+        let name = arguments.name.first().map_or("localhost", String::as_str);
+        println!("WebTransport echo: https://{name}:{}{}", address.port(), echo::PATH);
+    }
     let serving = server.serve(tercel_h3::service_fn(move |request| {
         let web = web.clone();
         async move { Ok::<_, Infallible>(web.answer(request).await) }
@@ -92,7 +101,8 @@ fn identity_of(arguments: &args::Serve) -> Outcome<Identity> {
         (Some(cert), Some(key)) => {
             Identity::from_files(cert, key).map_err(|error| Failure::plain(format!("cannot serve: {error}")))
         }
-        _ => identity::made_for(&arguments.name),
+        _ if arguments.webtransport_echo => identity::made_for(&arguments.name, Validity::ForBrowsers),
+        _ => identity::made_for(&arguments.name, Validity::Always),
     }
 }
 

@@ -46,7 +46,7 @@ struct Over {
 pub(crate) async fn run(verdict: Verdict, close: Option<Close>) -> Outcome {
     let timeline = Timeline::new();
     let over = Arc::new(Over::default());
-    let identity = identity::made_for(&["localhost".into()])?;
+    let identity = identity::made_for(&["localhost".into()], identity::Validity::Always)?;
     let settings = Settings { verdict_timeout: LIMIT, ..Settings::default() };
     let server = Configuration::server(&["demo"], settings.clone(), identity).doing(|| "cannot set up TLS")?;
     let client = Configuration::client(&["demo"], settings, Trust::application()).doing(|| "cannot set up TLS")?;

@@ -1,5 +1,6 @@
 //! A connection as the h3 crate wants it.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
@@ -10,17 +11,25 @@ use tercel::aio::{self, OpenBi, OpenUni};
 
 use crate::error;
 use crate::stream::{BidiStream, RecvStream, SendStream};
+use crate::webtransport::{Router, Sorter};
 
 /// A connection of Tercel's async face, for `h3::server` and `h3::client`.
 pub struct Connection {
     connection: aio::Connection,
     opener: Opener,
+    /// Keeps the streams of WebTransport from h3.
+    sorter: Option<Sorter>,
 }
 
 impl Connection {
     /// Wraps a connection; its application protocol should be [`ALPN`](crate::ALPN).
     pub fn new(connection: aio::Connection) -> Self {
-        Self { opener: Opener::new(connection.clone()), connection }
+        Self { opener: Opener::new(connection.clone()), connection, sorter: None }
+    }
+
+    /// The same, with sessions of WebTransport beside.
+    pub(crate) fn with_sessions(connection: aio::Connection, router: Arc<Router>) -> Self {
+        Self { sorter: Some(Sorter::new(router)), ..Self::new(connection) }
     }
 
     pub(crate) const fn transport(&self) -> &aio::Connection {
@@ -103,17 +112,24 @@ impl<B: Buf> quic::Connection<B> for Connection {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Self::RecvStream, ConnectionErrorIncoming>> {
-        let accepted = ready!(self.connection.poll_accept_uni(context));
-        Poll::Ready(accepted.map(RecvStream::new).map_err(|error| error::connection(error.0)))
+        let accepted = match &mut self.sorter {
+            None => ready!(self.connection.poll_accept_uni(context)).map(RecvStream::new),
+            Some(sorter) => ready!(sorter.poll_uni(&self.connection, context))
+                .map(|stream| RecvStream::with_head(stream.recv, stream.head)),
+        };
+        Poll::Ready(accepted.map_err(|error| error::connection(error.0)))
     }
 
     fn poll_accept_bidi(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Self::BidiStream, ConnectionErrorIncoming>> {
-        let accepted = ready!(self.connection.poll_accept_bi(context));
+        let accepted = match &mut self.sorter {
+            None => ready!(self.connection.poll_accept_bi(context)).map(|(send, recv)| (send, RecvStream::new(recv))),
+            Some(sorter) => ready!(sorter.poll_bi(&self.connection, context)),
+        };
         let (send, recv) = accepted.map_err(|error| error::connection(error.0))?;
-        Poll::Ready(Ok(BidiStream::new(SendStream::new(send), RecvStream::new(recv))))
+        Poll::Ready(Ok(BidiStream::new(SendStream::new(send), recv)))
     }
 
     fn opener(&self) -> Self::OpenStreams {

@@ -24,6 +24,7 @@ mod datagram;
 mod error;
 mod server;
 mod stream;
+pub mod webtransport;
 
 pub use body::{BoxError, RequestBody};
 pub use connection::{Connection, Opener};

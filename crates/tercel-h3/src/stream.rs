@@ -93,11 +93,17 @@ impl<B: Buf> quic::SendStreamUnframed<B> for SendStream<B> {
 /// The receiving part of a stream.
 pub struct RecvStream {
     stream: aio::RecvStream,
+    /// What was read of it before.
+    head: Bytes,
 }
 
 impl RecvStream {
     pub(crate) const fn new(stream: aio::RecvStream) -> Self {
-        Self { stream }
+        Self { stream, head: Bytes::new() }
+    }
+
+    pub(crate) const fn with_head(stream: aio::RecvStream, head: Bytes) -> Self {
+        Self { stream, head }
     }
 }
 
@@ -105,6 +111,9 @@ impl quic::RecvStream for RecvStream {
     type Buf = Bytes;
 
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
+        if !self.head.is_empty() {
+            return Poll::Ready(Ok(Some(std::mem::take(&mut self.head))));
+        }
         self.stream.poll_chunk(context, CHUNK).map_err(error::read)
     }
 

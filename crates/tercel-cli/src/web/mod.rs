@@ -1,6 +1,7 @@
 //! A directory as a web site: files by `tower-http` (ranges, conditions, types, precompressed files),
 //! listings of directories that have no index, and files taken by PUT where that is wanted.
 
+pub(crate) mod echo;
 mod listing;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use tercel_h3::{BoxError, RemoteAddress, RequestBody};
 use tower_http::services::ServeDir;
 use tower_service::Service as _;
 
+use crate::fingerprint::Fingerprint;
 use crate::hq::{self, Refusal};
 use crate::partial::{Existing, Partial};
 
@@ -27,6 +29,8 @@ pub(crate) struct WebSite {
     root: Arc<PathBuf>,
     files: ServeDir,
     writable: bool,
+    /// The page that tries the echo, if there is one.
+    echo: Option<Bytes>,
 }
 
 fn full(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Answer {
@@ -49,7 +53,12 @@ impl WebSite {
     /// Of `root`, which is a canonical path.
     pub(crate) fn new(root: &Path, writable: bool) -> Self {
         let files = ServeDir::new(root).precompressed_br().precompressed_gzip().precompressed_zstd();
-        Self { root: Arc::new(root.to_path_buf()), files, writable }
+        Self { root: Arc::new(root.to_path_buf()), files, writable, echo: None }
+    }
+
+    /// With the page of the WebTransport [echo]; browsers are to take `certificate`, if one is given.
+    pub(crate) fn with_echo(self, certificate: Option<Fingerprint>) -> Self {
+        Self { echo: Some(echo::page(certificate).into()), ..self }
     }
 
     /// Answers a request, and logs it.
@@ -71,6 +80,9 @@ impl WebSite {
 
     async fn give(mut self, request: Request<RequestBody>) -> Answer {
         let path = request.uri().path().to_owned();
+        if let Some(page) = self.echo.clone().filter(|_| path == echo::PATH) {
+            return full(StatusCode::OK, "text/html; charset=utf-8", page);
+        }
         let file = match self.resolve(&path).await {
             Ok(file) => file,
             Err(refusal) => return refused(refusal),

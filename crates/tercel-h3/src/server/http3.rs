@@ -1,7 +1,8 @@
 //! Connections of HTTP/3 and their requests.
 
 use std::pin::pin;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use h3::error::Code;
@@ -10,6 +11,7 @@ use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use tercel::aio::{self, Endpoint};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower_service::Service;
 
@@ -17,6 +19,7 @@ use super::{H3_NO_ERROR, RemoteAddress, Shared, ask, told};
 use crate::body::{BoxError, RequestBody};
 use crate::connection::Connection;
 use crate::stream::SendStream;
+use crate::webtransport::{self, Handler, Router};
 
 /// Takes connections until the server stops.
 pub(super) async fn accept<S, B>(endpoint: Endpoint, service: S, shared: Shared)
@@ -55,6 +58,14 @@ where
     endpoint.stop_listening();
 }
 
+/// What sessions of WebTransport need.
+#[derive(Clone)]
+struct Sessions {
+    router: Arc<Router>,
+    handler: Handler,
+    stop: watch::Receiver<Option<Duration>>,
+}
+
 async fn serve<S, B>(transport: aio::Connection, service: S, shared: Shared)
 where
     S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
@@ -63,10 +74,24 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let built = h3::server::builder()
-        .max_field_section_size(shared.limits.max_header_size)
-        .build(Connection::new(transport.clone()))
-        .await;
+    let mut builder = h3::server::builder();
+    builder.max_field_section_size(shared.limits.max_header_size);
+    let sessions = shared.sessions.clone().map(|handler| Sessions {
+        router: Router::new(transport.clone(), shared.limits.clone()),
+        handler,
+        stop: shared.stop.clone(),
+    });
+    let mut datagrams = JoinSet::new();
+    let over = match &sessions {
+        None => Connection::new(transport.clone()),
+        Some(sessions) => {
+            builder.enable_webtransport(true).enable_extended_connect(true).enable_datagram(true);
+            builder.max_webtransport_sessions(shared.limits.max_sessions);
+            datagrams.spawn(webtransport::pump(transport.clone(), sessions.router.clone()));
+            Connection::with_sessions(transport.clone(), sessions.router.clone())
+        }
+    };
+    let built = builder.build(over).await;
     let mut connection = match built {
         Ok(connection) => connection,
         Err(error) => return tracing::debug!(%error, "a client does not speak HTTP/3 well"),
@@ -79,9 +104,9 @@ where
         tokio::select! {
             accepted = connection.accept() => match accepted {
                 Ok(Some(resolver)) => {
-                    let service = service.clone();
+                    let (service, sessions) = (service.clone(), sessions.clone());
                     requests.spawn(async move {
-                        if let Err(error) = request(resolver, remote, service).await {
+                        if let Err(error) = request(resolver, remote, service, sessions).await {
                             tracing::debug!(error, "a request came to nothing");
                         }
                     });
@@ -100,7 +125,8 @@ where
             () = told(&mut stop), if !stopping => {
                 stopping = true;
                 // GOAWAY (RFC 9114 section 5.2): what comes from now on is not served.
-                if connection.shutdown(0).await.is_err() || requests.is_empty() {
+                let ahead = sessions.as_ref().map_or(0, |sessions| sessions.router.ahead());
+                if connection.shutdown(ahead).await.is_err() || requests.is_empty() {
                     break;
                 }
             }
@@ -115,6 +141,7 @@ async fn request<S, B>(
     resolver: RequestResolver<Connection, Bytes>,
     remote: RemoteAddress,
     service: S,
+    sessions: Option<Sessions>,
 ) -> Result<(), BoxError>
 where
     S: Service<Request<RequestBody>, Response = Response<B>>,
@@ -122,11 +149,18 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let (request, stream) = resolver.resolve_request().await?;
+    let (mut request, stream) = resolver.resolve_request().await?;
+    request.extensions_mut().insert(remote);
+    if let Some(Sessions { router, handler, stop }) = sessions {
+        if webtransport::is_session(&request) {
+            webtransport::serve(request, stream, &router, handler, stop).await;
+            return Ok(());
+        }
+        router.is_no_session(stream.id().into_inner());
+    }
     let (mut send, recv) = stream.split();
     let len = request.headers().get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
-    let mut request = request.map(|()| RequestBody::h3(recv, len));
-    request.extensions_mut().insert(remote);
+    let request = request.map(|()| RequestBody::h3(recv, len));
     let response = match ask(service, request).await {
         Ok(response) => response,
         Err(error) => {

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tower_service::Service;
 
 use crate::body::{BoxError, RequestBody};
+use crate::webtransport::{Handler, SessionRequest};
 
 /// What a server bears.
 #[derive(Debug, Clone)]
@@ -32,11 +33,22 @@ pub struct Limits {
     pub patience: Duration,
     /// How many TCP connections there may be at once; more wait to be accepted. Default 10,000.
     pub max_tcp_connections: usize,
+    /// How many sessions of WebTransport a connection may have at once; more are answered with status
+    /// 429. Default 16.
+    pub max_sessions: u64,
+    /// How many datagrams of a session may wait to be read; beyond, the oldest are dropped. Default 1,024.
+    pub max_unread_datagrams: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_header_size: 65_536, patience: Duration::from_secs(15), max_tcp_connections: 10_000 }
+        Self {
+            max_header_size: 65_536,
+            patience: Duration::from_secs(15),
+            max_tcp_connections: 10_000,
+            max_sessions: 16,
+            max_unread_datagrams: 1024,
+        }
     }
 }
 
@@ -48,6 +60,7 @@ pub struct Server {
     address: SocketAddr,
     limits: Limits,
     others: Option<Others>,
+    sessions: Option<Handler>,
     stop: Arc<watch::Sender<Option<Duration>>>,
 }
 
@@ -86,6 +99,7 @@ impl Handle {
 struct Shared {
     limits: Limits,
     others: Option<Others>,
+    sessions: Option<Handler>,
     /// Set when the server is to stop, to how long it may take.
     stop: watch::Receiver<Option<Duration>>,
     /// Held by whatever must end before the server has ended.
@@ -129,6 +143,7 @@ impl Server {
                         address: bound,
                         limits: Limits::default(),
                         others: None,
+                        sessions: None,
                         stop,
                     });
                 }
@@ -150,6 +165,21 @@ impl Server {
     #[must_use]
     pub fn other_protocols(mut self, serve: impl Fn(aio::Connection) + Send + Sync + 'static) -> Self {
         self.others = Some(Arc::new(serve));
+        self
+    }
+
+    /// Takes sessions of [WebTransport](crate::webtransport), which `handler` accepts or rejects, and
+    /// serves: a task for each. The configuration must take datagrams
+    /// ([`Settings::max_datagram_size`]), as that of [`bind`](Self::bind) does.
+    ///
+    /// A request that the handler drops without an answer is rejected with status 404.
+    #[must_use]
+    pub fn webtransport<F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(SessionRequest) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.sessions = Some(Arc::new(move |request| Box::pin(handler(request))));
         self
     }
 
@@ -183,7 +213,13 @@ impl Server {
         let tcp = TcpListener::from_std(self.tcp).map_err(unusable)?;
         let tls = self.configuration.tls_over_tcp(&["h2", "http/1.1"])?;
         let (alive, mut all_gone) = mpsc::channel(1);
-        let shared = Shared { limits: self.limits, others: self.others, stop: self.stop.subscribe(), _alive: alive };
+        let shared = Shared {
+            limits: self.limits,
+            others: self.others,
+            sessions: self.sessions,
+            stop: self.stop.subscribe(),
+            _alive: alive,
+        };
         let mut stop = shared.stop.clone();
         tokio::spawn(http3::accept(self.endpoint.clone(), service.clone(), shared.clone()));
         tokio::spawn(tcp::accept(tcp, tls, self.address.port(), service, shared));
@@ -202,7 +238,7 @@ impl Server {
 }
 
 /// Waits until the server is to stop.
-async fn told(stop: &mut watch::Receiver<Option<Duration>>) {
+pub(crate) async fn told(stop: &mut watch::Receiver<Option<Duration>>) {
     // The sender lives as long as the server.
     let _ = stop.wait_for(Option::is_some).await;
 }
