@@ -37,7 +37,7 @@ async fn ask(connection: &Connection, question: &str) -> Result<String, Box<dyn 
 }
 
 #[tokio::main]
-pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Box<dyn Error>> {
     let identity = identity()?;
     // A client that knows the very certificate; most would use Trust::system().
     let trust = Trust::Pinned(identity.fingerprint());

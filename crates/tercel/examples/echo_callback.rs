@@ -65,7 +65,7 @@ fn ask(connection: &Connection, question: &'static str, answer: mpsc::Sender<Str
     Ok(())
 }
 
-pub(crate) fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let identity = identity()?;
     // A client that knows the very certificate; most would use Trust::system().
     let trust = Trust::Pinned(identity.fingerprint());
