@@ -37,5 +37,5 @@ pub const ALPN: &[u8] = b"h3";
 
 /// The code in the guide compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/http3.md")]
+#[doc = include_str!("../docs/http3.md")]
 struct Guide;

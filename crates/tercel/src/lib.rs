@@ -82,15 +82,15 @@ pub use tercel_wire::{
 
 /// The code in the README compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
 
 /// So does that in the guide to verdicts.
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/verdicts.md")]
+#[doc = include_str!("../docs/verdicts.md")]
 struct Verdicts;
 
 /// And in that to resumption.
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/resumption.md")]
+#[doc = include_str!("../docs/resumption.md")]
 struct Sessions;
