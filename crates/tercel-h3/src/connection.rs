@@ -79,7 +79,10 @@ impl<B: Buf> quic::OpenStreams<B> for Opener {
         let opening = self.unidirectional.get_or_insert_with(|| self.connection.open_uni());
         let opened = ready!(opening.as_mut().poll(context));
         self.unidirectional = None;
-        Poll::Ready(opened.map(SendStream::new).map_err(|error| error::stream(error.0)))
+        let stream = opened.map_err(|error| error::stream(error.0))?;
+        // Those of HTTP/3 last as long as the connection (RFC 9114 section 6.2.1).
+        stream.set_lasting();
+        Poll::Ready(Ok(SendStream::new(stream)))
     }
 
     fn close(&mut self, error: Code, reason: &[u8]) {

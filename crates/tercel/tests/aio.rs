@@ -196,6 +196,29 @@ async fn a_graceful_shutdown_delivers_first() {
 }
 
 #[tokio::test]
+async fn a_graceful_shutdown_does_not_wait_for_the_end_of_a_lasting_stream() {
+    let (server, configuration) = pair();
+    let (_endpoint, client, theirs) = connect(&server, &configuration).await;
+    let mut send = client.open_uni().await.unwrap();
+    send.write_all(b"first").await.unwrap();
+    send.set_lasting();
+    send.set_lasting();
+    let mut recv = soon("the stream", theirs.accept_uni()).await.unwrap();
+    assert_eq!(soon("data", recv.read_chunk(10)).await.unwrap().unwrap(), "first");
+    // What is written to it is delivered all the same.
+    send.write_all(&[5; 1_000_000]).await.unwrap();
+    let reading = tokio::spawn(async move {
+        let mut len = 0;
+        while let Ok(Some(chunk)) = recv.read_chunk(usize::MAX).await {
+            len += chunk.len();
+        }
+        len
+    });
+    soon("the shutdown", client.shutdown(0u32.into(), b"")).await;
+    assert_eq!(soon("the reader", reading).await.unwrap(), 1_000_000);
+}
+
+#[tokio::test]
 async fn dropping_the_connection_closes_it() {
     let (server, configuration) = pair();
     let (_endpoint, client, theirs) = connect(&server, &configuration).await;

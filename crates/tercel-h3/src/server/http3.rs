@@ -75,7 +75,8 @@ where
     B::Error: Into<BoxError>,
 {
     let mut builder = h3::server::builder();
-    builder.max_field_section_size(shared.limits.max_header_size);
+    // h3 0.0.8 opens its stream of grease once; one that does not open at once stays there unused.
+    builder.max_field_section_size(shared.limits.max_header_size).send_grease(false);
     let sessions = shared.sessions.clone().map(|handler| Sessions {
         router: Router::new(transport.clone(), shared.limits.clone()),
         handler,

@@ -268,7 +268,8 @@ impl Connection {
     }
 
     /// Closes gracefully: waits until the peer has acknowledged all that finished streams have sent,
-    /// and closes then. Streams that were not finished are waited for, too; drop them first.
+    /// and closes then. Streams that were not finished are waited for, too; drop them first, or mark those
+    /// that [last](SendStream::set_lasting) as long as the connection.
     pub async fn shutdown(&self, code: ApplicationErrorCode, reason: &[u8]) {
         poll_fn(|context| {
             let mut state = lock(&self.state);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tercel_wire::{ApplicationErrorCode, StreamId};
 
 use super::error::WriteError;
-use super::state::{End, StreamState, lock};
+use super::state::{End, StreamState, lock, wake};
 use crate::connection::Connection;
 use crate::stream::Stream;
 
@@ -65,7 +65,7 @@ impl SendStream {
 
     fn submit(&self, data: Bytes) -> Result<(), WriteError> {
         let len = data.len();
-        lock(&self.state).outstanding += len;
+        lock(&self.state).written(len);
         self.stream.send(data, false, len as u64).map_err(|_| self.why_ended())
     }
 
@@ -153,6 +153,14 @@ impl SendStream {
         self.ended = true;
         lock(&self.state).send_end.get_or_insert(End::Here);
         self.stream.reset(code).map_err(|_| self.why_ended())
+    }
+
+    /// Marks a stream that lasts as long as its connection:
+    /// [`Connection::shutdown`](super::Connection::shutdown) waits until what was written to it is
+    /// acknowledged, but not for its end.
+    pub fn set_lasting(&self) {
+        let wakers = lock(&self.state).lasts();
+        wake(wakers);
     }
 
     /// Waits until the peer has acknowledged everything after [`finish`](Self::finish) (`None`), or

@@ -164,6 +164,8 @@ pub(super) struct StreamState {
     /// Bytes written and not acknowledged, and how many there may be.
     pub(super) outstanding: usize,
     pub(super) limit: usize,
+    /// Whether it lasts as long as its connection, so that its end is not waited for.
+    lasting: bool,
     pub(super) send_end: Option<End>,
     /// Whether the peer has everything, or never will.
     pub(super) send_done: bool,
@@ -184,6 +186,7 @@ impl StreamState {
             opener: Wakers::default(),
             outstanding: 0,
             limit,
+            lasting: false,
             send_end: None,
             send_done: false,
             writer: Wakers::default(),
@@ -194,10 +197,41 @@ impl StreamState {
         }))
     }
 
+    /// So many bytes were written.
+    pub(super) fn written(&mut self, len: usize) {
+        if self.lasting
+            && self.outstanding == 0
+            && let Some(connection) = &self.connection
+        {
+            lock(connection).sending += 1;
+        }
+        self.outstanding += len;
+    }
+
+    /// So many bytes were acknowledged, or never will be.
+    fn settled(&mut self, len: usize) -> Vec<Waker> {
+        let before = self.outstanding;
+        self.outstanding = before.saturating_sub(len);
+        if self.lasting && before > 0 && self.outstanding == 0 { self.not_awaited() } else { Vec::new() }
+    }
+
+    /// From now on a shutdown of the connection does not wait for the end of the stream.
+    pub(super) fn lasts(&mut self) -> Vec<Waker> {
+        let first = !std::mem::replace(&mut self.lasting, true);
+        if first && self.outstanding == 0 { self.not_awaited() } else { Vec::new() }
+    }
+
     fn sending_done(&mut self) -> Vec<Waker> {
         self.send_done = true;
-        let Some(connection) = self.connection.take() else { return Vec::new() };
-        let mut connection = lock(&connection);
+        let wakers = if self.lasting && self.outstanding == 0 { Vec::new() } else { self.not_awaited() };
+        self.connection = None;
+        wakers
+    }
+
+    /// A shutdown of the connection does not wait for the stream.
+    fn not_awaited(&self) -> Vec<Waker> {
+        let Some(connection) = &self.connection else { return Vec::new() };
+        let mut connection = lock(connection);
         connection.sending = connection.sending.saturating_sub(1);
         connection.wakers.take()
     }
@@ -237,12 +271,12 @@ impl StreamHandler for StreamFeed {
                 state.writer.take()
             }
             StreamEvent::SendComplete { context, .. } => {
-                state.outstanding = state.outstanding.saturating_sub(context as usize);
+                let mut wakers = state.settled(context as usize);
                 // A writer that is woken for every packet would do little each time.
-                match state.outstanding <= state.limit / 4 * 3 {
-                    true => state.writer.take(),
-                    false => Vec::new(),
+                if state.outstanding <= state.limit / 4 * 3 {
+                    wakers.append(&mut state.writer.take());
                 }
+                wakers
             }
             StreamEvent::SendShutdownComplete { graceful } => {
                 if graceful {
