@@ -85,7 +85,12 @@ pub use tercel_wire::{
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// So does that in the guide to verdicts.
+/// So does that in the first guide.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/start-here.md")]
+struct StartHere;
+
+/// And in that to verdicts.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/verdicts.md")]
 struct Verdicts;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rustls::quic::Connection;
-use rustls::{Error, HandshakeKind};
+use rustls::{CertificateError, Error, HandshakeKind};
 
 use super::{KeyChange, Negotiated, Session, alert, tls_error};
 use crate::error::Violation;
@@ -21,7 +21,7 @@ impl RustlsSession {
 /// What went wrong, for people; rustls's own texts may hold data of the peer.
 const fn describe(error: &Error) -> &'static str {
     match error {
-        Error::InvalidCertificate(_) => "the peer's certificate is not valid",
+        Error::InvalidCertificate(error) => describe_certificate(error),
         Error::NoCertificatesPresented => "the peer showed no certificate",
         Error::NoApplicationProtocol => "no application protocol in common",
         Error::PeerIncompatible(_) => "the peer's TLS cannot do what is needed",
@@ -31,6 +31,22 @@ const fn describe(error: &Error) -> &'static str {
             "the peer sent a TLS message out of turn"
         }
         _ => "the TLS handshake failed",
+    }
+}
+
+/// In words that are right at both ends: the peer is told, too.
+const fn describe_certificate(error: &CertificateError) -> &'static str {
+    use CertificateError as E;
+    match error {
+        E::UnknownIssuer => "no authority that is trusted here has signed the certificate",
+        E::Expired | E::ExpiredContext { .. } => "the certificate has expired",
+        E::NotValidYet | E::NotValidYetContext { .. } => "the certificate is not valid yet",
+        E::NotValidForName | E::NotValidForNameContext { .. } => "the certificate is for another name",
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => "the certificate is for another purpose",
+        E::Revoked => "the certificate was revoked",
+        E::ApplicationVerificationFailure => "the certificate is not the one expected",
+        E::BadSignature => "a signature of the certificate's chain is wrong",
+        _ => "the certificate is not valid",
     }
 }
 
