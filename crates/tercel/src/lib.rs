@@ -90,6 +90,16 @@ struct Readme;
 #[doc = include_str!("../docs/start-here.md")]
 struct StartHere;
 
+/// And in that for those who come from quinn, both halves of it.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-quinn.md")]
+struct FromQuinn;
+
+/// And our half of the one for those who come from MsQuic.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-msquic.md")]
+struct FromMsQuic;
+
 /// And in that to verdicts.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/verdicts.md")]
