@@ -100,6 +100,11 @@ struct FromQuinn;
 #[doc = include_str!("../docs/from-msquic.md")]
 struct FromMsQuic;
 
+/// And in that to deployment.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/deployment.md")]
+struct Deployment;
+
 /// And in that to verdicts.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/verdicts.md")]
