@@ -106,21 +106,38 @@ impl std::fmt::Display for ApiMisuse {
 
 impl std::error::Error for ApiMisuse {}
 
-/// Why a connection ended.
+/// Why a connection ended. Its `Display` is a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-#[allow(missing_docs)]
 pub enum CloseReason {
     /// This application closed it.
-    LocalApplication { code: ApplicationErrorCode },
+    LocalApplication {
+        /// With this code.
+        code: ApplicationErrorCode,
+    },
     /// The peer's application closed it.
-    PeerApplication { code: ApplicationErrorCode, reason: Bytes },
-    /// The peer's transport closed it.
-    PeerTransport { code: TransportErrorCode, frame: u64, reason: Bytes },
+    PeerApplication {
+        /// Its code, whose meaning is the application protocol's.
+        code: ApplicationErrorCode,
+        /// Its words, in UTF-8 as a rule. Empty in most cases.
+        reason: Bytes,
+    },
+    /// The peer's transport closed it, or TLS at the peer.
+    PeerTransport {
+        /// Its code (RFC 9000 section 20.1).
+        code: TransportErrorCode,
+        /// The type of the frame that it complains of; 0 if it names none.
+        frame: u64,
+        /// Its words. Empty in most cases.
+        reason: Bytes,
+    },
     /// The peer broke a rule, or TLS failed here.
     Violation(Violation),
     /// The application judged the peer's certificate and refused it, or refused the connection.
-    Refused { code: TransportErrorCode },
+    Refused {
+        /// What the peer was told.
+        code: TransportErrorCode,
+    },
     /// The peer has no state for this connection (RFC 9000 section 10.3).
     StatelessReset,
     /// Nothing was heard for the idle timeout.

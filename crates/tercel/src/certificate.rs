@@ -110,6 +110,32 @@ impl Question {
 /// The answer that a [`PeerCertificate`] waits for: to be given once, from any thread, now or later.
 /// Dropping it rejects with certificate_unknown. It does not keep the connection open, and may
 /// outlive it: an answer that comes too late does nothing but say so.
+///
+/// ```
+/// use tercel::{Alert, Connection, ConnectionEvent, PeerCertificate, PendingVerdict};
+///
+/// /// A handler that has certificates judged on another thread.
+/// fn handler(_: &Connection, event: ConnectionEvent<'_>) {
+///     if let ConnectionEvent::PeerCertificate { certificate, verdict } = event {
+///         std::thread::spawn(move || judge(&certificate, verdict));
+///     }
+/// }
+///
+/// fn judge(certificate: &PeerCertificate, verdict: PendingVerdict) {
+///     let known = ask_somebody(certificate.leaf());
+///     if verdict.is_cancelled() {
+///         return; // the connection has ended meanwhile
+///     }
+///     let given = match known {
+///         true => verdict.accept(),
+///         false => verdict.reject(Alert::UNKNOWN_CA),
+///     };
+///     if let Err(too_late) = given {
+///         println!("{too_late}");
+///     }
+/// }
+/// # fn ask_somebody(_: &[u8]) -> bool { true }
+/// ```
 #[must_use = "dropping it rejects the certificate"]
 pub struct PendingVerdict {
     /// Gone once the answer is given.

@@ -23,6 +23,38 @@ use crate::status::Error;
 
 /// Settings, application protocols and a credential; cheap to clone. One configuration can serve a
 /// client, a server, or both.
+///
+/// ```
+/// use std::time::Duration;
+/// use tercel::{Configuration, Settings, Trust};
+///
+/// # fn main() -> Result<(), tercel::Error> {
+/// let settings = Settings { max_idle_timeout: Duration::from_secs(60), max_bidi_streams: 10, ..Settings::default() };
+/// let client = Configuration::client(&["h3", "hq-interop"], settings, Trust::Pinned([0x6f; 32]))?;
+///
+/// let wrong = Settings { initial_mtu: 100, ..Settings::default() };
+/// let error = Configuration::client(&["h3"], wrong, Trust::Pinned([0x6f; 32])).unwrap_err();
+/// assert_eq!(error.to_string(), "setting initial_mtu must be from 1200 to 65_527 bytes");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A server whose clients must show a certificate that some authority has signed:
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use tercel::{ClientAuthentication, Configuration, Identity, ServerCredential, Settings, Trust};
+///
+/// # fn main() -> Result<(), tercel::Error> {
+/// let Trust::Roots(authorities) = Trust::from_file("clients.pem")? else { unreachable!() };
+/// let credential = ServerCredential {
+///     identity: Identity::from_files("chain.pem", "key.pem")?,
+///     clients: ClientAuthentication::Required(authorities),
+/// };
+/// let server = Configuration::server(&["example"], Settings::default(), credential)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Configuration {
     client: Option<Arc<ClientConfig>>,

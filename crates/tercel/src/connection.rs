@@ -19,6 +19,40 @@ use crate::stream::Stream;
 /// A connection. Cheap to clone, usable from any thread: calls are queued, in the order made, for
 /// the worker that owns the connection; from a handler of the same connection they take effect at
 /// once. Dropping the last handle closes the connection with code 0.
+///
+/// ```
+/// use tercel::{Bytes, Connection, ConnectionEvent, Direction, Stream, StreamEvent};
+///
+/// /// A handler: asks on a stream of its own as soon as the handshake is complete, and closes.
+/// fn handler(connection: &Connection, event: ConnectionEvent<'_>) {
+///     match event {
+///         ConnectionEvent::Connected { .. } => {
+///             let answer = |stream: &Stream, event: StreamEvent<'_>| match event {
+///                 StreamEvent::Receive(data) => println!("{} bytes", data.len()),
+///                 StreamEvent::ShutdownComplete => stream.connection().close(0u32.into(), Bytes::new()),
+///                 _ => {}
+///             };
+///             if let Ok(stream) = connection.open_stream(Direction::Bidirectional, answer) {
+///                 // The end of the stream goes with its only data.
+///                 let _ = stream.send(Bytes::from_static(b"question"), true, 0);
+///                 stream.detach();
+///             }
+///         }
+///         ConnectionEvent::ShutdownComplete { reason, .. } => println!("{reason}"),
+///         _ => {}
+///     }
+/// }
+///
+/// /// What only the worker knows is asked of the worker.
+/// fn print_keys(connection: &Connection) -> Result<(), tercel::Error> {
+///     connection.inspect(|look| {
+///         let mut secret = [0; 32];
+///         if look.export_keying_material(&mut secret, b"EXPORTER-example", b"").is_ok() {
+///             println!("{secret:02x?}");
+///         }
+///     })
+/// }
+/// ```
 pub struct Connection {
     pub(crate) shared: Arc<ConnectionShared>,
 }

@@ -20,6 +20,14 @@ use tercel_proto::tls::DeferredServerVerifier;
 use crate::status::Error;
 
 /// A certificate chain and its private key.
+///
+/// ```no_run
+/// # fn main() -> Result<(), tercel::Error> {
+/// let identity = tercel::Identity::from_files("chain.pem", "key.pem")?;
+/// println!("{:02x?}", identity.fingerprint());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Identity {
     pub(crate) chain: Vec<CertificateDer<'static>>,
@@ -163,6 +171,19 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Error> {
 }
 
 /// Whom a client trusts.
+///
+/// ```no_run
+/// use tercel::Trust;
+///
+/// # fn main() -> Result<(), tercel::Error> {
+/// let public = Trust::system()?;
+/// let ours = Trust::from_file("our-authority.pem")?;
+/// let exactly_that_one = Trust::Pinned([0x6f; 32]);
+/// let as_we_judge = Trust::application();
+/// let as_we_judge_with_advice = Trust::system()?.deferred();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Trust {

@@ -1,11 +1,41 @@
 //! Tercel: QUIC with MsQuic's object model, in safe Rust.
 //!
-//! A [`Registration`] owns worker threads. A [`Configuration`] holds settings, application protocols
-//! and a credential. A [`Listener`] takes connections in, [`Registration::connect`] makes them; a
-//! [`Connection`] carries [`Stream`]s. What happens is told by events, delivered by the worker that
-//! owns the connection to the handler the application gave: one at a time, in order, never
-//! recursively. The handles may be used from any thread and from within handlers. The [`aio`] face
-//! gives the same by `await`.
+//! | you want | take |
+//! |---|---|
+//! | futures, on any executor | [`aio::Endpoint`], [`aio::Connection`], [`aio::SendStream`], [`aio::RecvStream`] |
+//! | callbacks, with the least delay | [`Registration`], [`Listener`], [`Connection`], [`Stream`] and their events |
+//! | HTTP/3, with axum or any tower service | the crate [`tercel-h3`](https://docs.rs/tercel-h3) |
+//!
+//! Both faces share the rest: a [`Configuration`] of [`Settings`], application protocols and a credential
+//! ([`Identity`], [`Trust`]); certificates that the application may judge, at once or later
+//! ([`PendingVerdict`], [`aio::CertificateVerifier`]); sessions that go on ([`ServerResumption`],
+//! [`ResumptionTicket`]); datagrams; and one [`Error`] and [`CloseReason`] that tell whose fault it was.
+//!
+//! # With futures
+//!
+//! ```no_run
+//! use tercel::aio::Endpoint;
+//! use tercel::{Configuration, Settings, Trust};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let configuration = Configuration::client(&["example"], Settings::default(), Trust::system()?)?;
+//! let endpoint = Endpoint::client()?;
+//! let connection = endpoint.connect(&configuration, "192.0.2.1:443".parse()?, "example.net")?.await?;
+//! let (mut send, mut recv) = connection.open_bi().await?;
+//! send.write_all(b"hello").await?;
+//! send.finish()?;
+//! println!("{} bytes of an answer", recv.read_to_end(1 << 20).await?.len());
+//! connection.shutdown(0u32.into(), b"").await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # With callbacks
+//!
+//! A [`Registration`] owns worker threads. A [`Listener`] takes connections in, [`Registration::connect`]
+//! makes them; a [`Connection`] carries [`Stream`]s. What happens is told by events, delivered by the worker
+//! that owns the connection to the handler that the application gave: one at a time, in order, never
+//! recursively. The handles may be used from any thread and from within handlers.
 //!
 //! ```no_run
 //! use tercel::{Bytes, Configuration, Connect, Connection, ConnectionEvent, Direction, Registration};
@@ -32,6 +62,20 @@
 //!     Ok(registration)
 //! }
 //! ```
+//!
+//! # Guides and examples
+//!
+//! [Start here](https://github.com/tercel-quic/tercel/blob/main/docs/start-here.md) ·
+//! [verdicts](https://github.com/tercel-quic/tercel/blob/main/docs/verdicts.md) ·
+//! [resuming sessions](https://github.com/tercel-quic/tercel/blob/main/docs/resumption.md) ·
+//! [from quinn](https://github.com/tercel-quic/tercel/blob/main/docs/from-quinn.md) ·
+//! [from MsQuic](https://github.com/tercel-quic/tercel/blob/main/docs/from-msquic.md) ·
+//! [deployment and tuning](https://github.com/tercel-quic/tercel/blob/main/docs/deployment.md) ·
+//! [examples](https://github.com/tercel-quic/tercel/tree/main/crates/tercel/examples)
+//!
+//! # Features
+//!
+//! `platform-verifier`: `aio::OffThread::platform`, by which the operating system judges certificates.
 #![forbid(unsafe_code)]
 
 pub mod aio;

@@ -209,6 +209,55 @@ impl RegistrationShared {
 
 /// Worker threads and the secrets and sockets that they share. Cheap to clone; dropping the last
 /// clone closes every connection with code 0 and ends the threads.
+///
+/// One is enough for a program: listeners, connections and configurations of all kinds share its workers.
+///
+/// ```
+/// use tercel::{Configuration, Connect, Connection, ConnectionEvent, Listen, Listener, ListenerEvent};
+/// use tercel::{Registration, RegistrationConfig, Settings, Trust};
+///
+/// # fn identity() -> tercel::Identity {
+/// #     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+/// #     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+/// #     tercel::Identity::new(vec![made.cert.der().clone()], key.into()).unwrap()
+/// # }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut config = RegistrationConfig::default();
+/// config.workers = 2;
+/// let registration = Registration::new(config)?;
+///
+/// let identity = identity();
+/// let trust = Trust::Pinned(identity.fingerprint());
+/// let server = Configuration::server(&["example"], Settings::default(), identity)?;
+/// let listener = registration.listen(
+///     Listen::new("127.0.0.1:0".parse()?, ["example"]),
+///     move |_: &Listener, event: ListenerEvent| {
+///         if let ListenerEvent::NewConnection(new) = event
+///             && let Ok(connection) = new.accept(&server, |_: &Connection, _: ConnectionEvent<'_>| {})
+///         {
+///             connection.detach();
+///         }
+///     },
+/// )?;
+///
+/// let client = Configuration::client(&["example"], Settings::default(), trust)?;
+/// let (tell, told) = std::sync::mpsc::channel();
+/// let connection = registration.connect(
+///     &client,
+///     Connect::new(listener.local_address(), "localhost"),
+///     move |_: &Connection, event: ConnectionEvent<'_>| match event {
+///         ConnectionEvent::Connected { alpn, .. } => drop(tell.send(String::from_utf8_lossy(alpn).into_owned())),
+///         ConnectionEvent::ShutdownComplete { reason, .. } => drop(tell.send(reason.to_string())),
+///         _ => {}
+///     },
+/// )?;
+/// assert_eq!(told.recv()?, "example");
+/// connection.close(7u32.into(), "enough".into());
+/// assert_eq!(told.recv()?, "closed by this application with code 7");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Registration(Arc<Owner>);
 

@@ -29,6 +29,27 @@ pub enum ResumptionLevel {
 }
 
 /// How a server lets clients resume sessions. It keeps nothing for it: all is in the tickets.
+///
+/// ```
+/// use std::time::Duration;
+/// use tercel::{Configuration, ResumptionLevel, ServerResumption, Settings};
+///
+/// # fn identity() -> tercel::Identity {
+/// #     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+/// #     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+/// #     tercel::Identity::new(vec![made.cert.der().clone()], key.into()).unwrap()
+/// # }
+///
+/// # fn main() -> Result<(), tercel::Error> {
+/// let mut resumption = ServerResumption::default();
+/// resumption.level = ResumptionLevel::Sessions; // no early data
+/// resumption.lifetime = Duration::from_secs(8 * 3600);
+/// let server = Configuration::server(&["example"], Settings::default(), identity())?.with_resumption(resumption)?;
+/// // The same at every server, so that clients may come back to any.
+/// server.set_ticket_keys(&[[1; 32], [2; 32]])?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerResumption {

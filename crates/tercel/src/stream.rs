@@ -14,6 +14,38 @@ use crate::status::Error;
 
 /// A stream. Cheap to clone, usable from any thread, under the rules of [`Connection`]. Dropping
 /// the last handle resets what was not finished and stops what was not read, with code 0.
+///
+/// Sends are not copied, and completed when the peer has acknowledged them. A program that sends much keeps so
+/// much under way that the path is busy:
+///
+/// ```
+/// use tercel::{Bytes, Stream, StreamEvent};
+///
+/// /// Sends pieces as fast as the path takes them.
+/// fn feeding(pieces: Vec<Bytes>) -> impl FnMut(&Stream, StreamEvent<'_>) + Send {
+///     let mut pieces = pieces.into_iter().peekable();
+///     let (mut ideal, mut under_way) = (128 * 1024, 0);
+///     move |stream, event| {
+///         match event {
+///             StreamEvent::Started(Ok(_)) => {}
+///             StreamEvent::IdealSendBufferSize(bytes) => ideal = bytes,
+///             // The context is ours: here the length of the piece.
+///             StreamEvent::SendComplete { context, .. } => under_way -= context,
+///             _ => return,
+///         }
+///         while under_way < ideal
+///             && let Some(piece) = pieces.next()
+///         {
+///             let len = piece.len() as u64;
+///             under_way += len;
+///             // With the last piece the stream ends.
+///             if stream.send(piece, pieces.peek().is_none(), len).is_err() {
+///                 return;
+///             }
+///         }
+///     }
+/// }
+/// ```
 pub struct Stream {
     pub(crate) shared: Arc<StreamShared>,
 }

@@ -23,6 +23,32 @@ use crate::stream::Stream;
 
 /// A connection; cheap to clone. It closes, with code 0, when the last clone and the last of its
 /// streams are dropped.
+///
+/// ```
+/// use tercel::aio::{Connection, ConnectionError};
+///
+/// async fn use_it(connection: &Connection) -> Result<(), Box<dyn std::error::Error>> {
+///     // A request and its answer.
+///     let (mut send, mut recv) = connection.open_bi().await?;
+///     send.write_all(b"how are you?").await?;
+///     send.finish()?;
+///     println!("{}", String::from_utf8_lossy(&recv.read_to_end(1 << 16).await?));
+///
+///     // A datagram, which may be lost; both ends must have set max_datagram_size.
+///     if connection.max_datagram_size().is_some_and(|max| max >= 4) {
+///         connection.send_datagram("tick".into())?;
+///     }
+///
+///     // Waits until all is delivered.
+///     connection.shutdown(0u32.into(), b"done").await;
+///     println!("{} packets, {} of them lost", connection.stats().packets_sent, connection.stats().packets_lost);
+///     Ok(())
+/// }
+///
+/// async fn wait(connection: &Connection) {
+///     println!("{}", connection.closed().await);
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Connection {
     inner: crate::Connection,
@@ -31,6 +57,24 @@ pub struct Connection {
 }
 
 /// A connection whose handshake is under way: a future of the [`Connection`].
+///
+/// ```
+/// use tercel::aio::{ConnectError, Connecting, Connection};
+/// use tercel::{Alert, PeerCertificate};
+///
+/// /// Where it was left to the application (Trust::application), this is one way to judge a certificate.
+/// async fn judged(mut connecting: Connecting) -> Result<Connection, ConnectError> {
+///     if let Some((certificate, verdict)) = connecting.certificate().await {
+///         // Too late means that the connection has ended, which the await below tells.
+///         let _ = match is_welcome(&certificate).await {
+///             true => verdict.accept(),
+///             false => verdict.reject(Alert::ACCESS_DENIED),
+///         };
+///     }
+///     connecting.await
+/// }
+/// # async fn is_welcome(_: &PeerCertificate) -> bool { true }
+/// ```
 #[must_use = "futures do nothing unless awaited; dropping it closes the connection"]
 pub struct Connecting {
     connection: Connection,

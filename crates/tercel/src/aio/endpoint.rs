@@ -24,7 +24,48 @@ const BACKLOG: usize = 1024;
 
 /// A place from which connections are made, and at which they arrive. Cheap to clone.
 ///
-/// Dropping the last clone ends its connections.
+/// Dropping the last clone ends its connections with code 0: keep one as long as they are needed.
+///
+/// ```
+/// use tercel::aio::Endpoint;
+/// use tercel::{Configuration, Settings, Trust};
+///
+/// # fn identity() -> tercel::Identity {
+/// #     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+/// #     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+/// #     tercel::Identity::new(vec![made.cert.der().clone()], key.into()).unwrap()
+/// # }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let identity = identity();
+/// let trust = Trust::Pinned(identity.fingerprint());
+///
+/// let configuration = Configuration::server(&["echo"], Settings::default(), identity)?;
+/// let server = Endpoint::server(&configuration, "127.0.0.1:0".parse()?)?;
+/// let address = server.local_address().unwrap();
+/// tokio::spawn(async move {
+///     while let Some(incoming) = server.accept().await {
+///         tokio::spawn(async move {
+///             let connection = incoming.accept().ok()?.await.ok()?;
+///             while let Ok((mut send, mut recv)) = connection.accept_bi().await {
+///                 send.write_all(&recv.read_to_end(1000).await.ok()?).await.ok()?;
+///             }
+///             Some(())
+///         });
+///     }
+/// });
+///
+/// let configuration = Configuration::client(&["echo"], Settings::default(), trust)?;
+/// let client = Endpoint::client()?; // to be kept as long as its connections
+/// let connection = client.connect(&configuration, address, "localhost")?.await?;
+/// let (mut send, mut recv) = connection.open_bi().await?;
+/// send.write_all(b"hello").await?;
+/// send.finish()?;
+/// assert_eq!(recv.read_to_end(1000).await?, b"hello");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     registration: Registration,
@@ -175,6 +216,25 @@ impl Future for Accept<'_> {
 }
 
 /// A connection that a client wants. Dropping it refuses.
+///
+/// ```
+/// use tercel::TransportErrorCode;
+/// use tercel::aio::{ConnectError, Connection, Endpoint};
+///
+/// /// The next client of a network of our own.
+/// async fn next(endpoint: &Endpoint) -> Option<Result<Connection, ConnectError>> {
+///     while let Some(incoming) = endpoint.accept().await {
+///         if incoming.remote_address().ip().is_loopback() {
+///             return match incoming.accept() {
+///                 Ok(connecting) => Some(connecting.await),
+///                 Err(left) => Some(Err(left.into())),
+///             };
+///         }
+///         incoming.refuse(TransportErrorCode::CONNECTION_REFUSED);
+///     }
+///     None
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping it refuses the connection"]
 pub struct Incoming {

@@ -19,6 +19,18 @@ const THREADS: usize = 8;
 
 /// Runs a verifier of rustls that blocks, such as that of `rustls-platform-verifier`, on threads of
 /// its own, which last as long as there is work for them.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use rustls::client::danger::ServerCertVerifier;
+/// use tercel::aio::OffThread;
+/// use tercel::{Configuration, Settings, Trust};
+///
+/// fn configuration(verifier: Arc<dyn ServerCertVerifier>) -> Result<Configuration, tercel::Error> {
+///     let client = Configuration::client(&["example"], Settings::default(), Trust::application())?;
+///     Ok(client.judged_by(OffThread::servers(verifier)))
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct OffThread {
     verifier: Blocking,

@@ -16,6 +16,23 @@ use crate::stream::Stream;
 
 /// The receiving part of a stream. What is not read holds the peer back. Dropped before its end, the
 /// peer is asked to stop, with code 0.
+///
+/// ```
+/// use tercel::aio::{ReadError, RecvStream};
+///
+/// async fn count(mut stream: RecvStream) -> Result<u64, ReadError> {
+///     let mut bytes = 0;
+///     // As they lie in their packets, without a copy. To read lines, say, use it as a reader of tokio.
+///     while let Some(chunk) = stream.read_chunk(usize::MAX).await? {
+///         bytes += chunk.len() as u64;
+///         if bytes > 1_000_000 {
+///             stream.stop(1u32.into())?;
+///             break;
+///         }
+///     }
+///     Ok(bytes)
+/// }
+/// ```
 #[derive(Debug)]
 pub struct RecvStream {
     stream: Stream,

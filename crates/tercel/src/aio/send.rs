@@ -19,6 +19,28 @@ use crate::stream::Stream;
 /// Writing takes bytes until `send_buffer` of them (a setting) wait for acknowledgement. Dropped
 /// before [`finish`](Self::finish) or [`reset`](Self::reset), the stream is finished: what was
 /// written is delivered, and the peer sees its end.
+///
+/// ```
+/// use tercel::Bytes;
+/// use tercel::aio::{SendStream, WriteError};
+///
+/// async fn send(mut stream: SendStream) -> Result<(), Box<dyn std::error::Error>> {
+///     stream.write_all(b"this is copied, ").await?;
+///     stream.write_chunk(Bytes::from_static(b"this is not")).await?;
+///     // It is a writer of tokio, too.
+///     let mut file = tokio::fs::File::open("more").await?;
+///     match tokio::io::copy(&mut file, &mut stream).await {
+///         Ok(_) => stream.finish()?,
+///         // Or the peer would take what came for the whole.
+///         Err(_) => stream.reset(1u32.into())?,
+///     }
+///     // Until the peer has it all, or wants no more.
+///     if let Some(code) = stream.stopped().await? {
+///         println!("the peer has lost interest: {code}");
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct SendStream {
     stream: Stream,

@@ -15,6 +15,29 @@ use crate::certificate::PeerCertificate;
 ///
 /// [`Trust::deferred`]: crate::Trust::deferred
 /// [`Configuration::judged_by`]: crate::Configuration::judged_by
+///
+/// ```
+/// use tercel::aio::CertificateVerifier;
+/// use tercel::{Alert, Configuration, PeerCertificate, Settings, Trust, Verdict};
+///
+/// struct Guests(Database);
+///
+/// impl CertificateVerifier for Guests {
+///     async fn verify(&self, certificate: PeerCertificate) -> Verdict {
+///         match self.0.knows(certificate.fingerprint()).await {
+///             true => Verdict::Accept,
+///             false => Verdict::Reject(Alert::ACCESS_DENIED),
+///         }
+///     }
+/// }
+///
+/// fn configuration(database: Database) -> Result<Configuration, tercel::Error> {
+///     let client = Configuration::client(&["example"], Settings::default(), Trust::application())?;
+///     Ok(client.judged_by(Guests(database)))
+/// }
+/// # struct Database;
+/// # impl Database { async fn knows(&self, _: [u8; 32]) -> bool { true } }
+/// ```
 pub trait CertificateVerifier: Send + Sync + 'static {
     /// The verdict on `certificate`. Must not block: see [`OffThread`](super::OffThread).
     fn verify(&self, certificate: PeerCertificate) -> impl Future<Output = Verdict> + Send;
