@@ -14,6 +14,48 @@ use crate::stream::{BidiStream, RecvStream, SendStream};
 use crate::webtransport::{Router, Sorter};
 
 /// A connection of Tercel's async face, for `h3::server` and `h3::client`.
+///
+/// A client, with a server to ask:
+///
+/// ```
+/// use bytes::{Buf, Bytes};
+/// use http::Request;
+/// use tercel::aio::Endpoint;
+/// use tercel::{Configuration, Settings, Trust};
+/// use tercel_h3::{ALPN, Connection, RequestBody, Server, service_fn};
+///
+/// # fn identity() -> tercel::Identity {
+/// #     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+/// #     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+/// #     tercel::Identity::new(vec![made.cert.der().clone()], key.into()).unwrap()
+/// # }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let identity = identity();
+/// # let trust = Trust::Pinned(identity.fingerprint());
+/// let server = Server::bind("127.0.0.1:0".parse()?, identity)?;
+/// let address = server.local_address();
+/// tokio::spawn(server.serve(service_fn(async |request: Request<RequestBody>| {
+///     Ok::<_, std::convert::Infallible>(http::Response::new(format!("you asked for {}", request.uri().path())))
+/// })));
+///
+/// let configuration = Configuration::client(&[ALPN], Settings::default(), trust)?;
+/// let endpoint = Endpoint::client()?;
+/// let connection = endpoint.connect(&configuration, address, "localhost")?.await?;
+/// let (mut driver, mut requests) = h3::client::new(Connection::new(connection)).await?;
+/// tokio::spawn(async move { std::future::poll_fn(|context| driver.poll_close(context)).await });
+///
+/// let request = Request::get("https://localhost/tea").body(())?;
+/// let mut stream: h3::client::RequestStream<_, Bytes> = requests.send_request(request).await?;
+/// // It fails if the server has answered without waiting for the end, which is no error.
+/// let _ = stream.finish().await;
+/// assert_eq!(stream.recv_response().await?.status(), 200);
+/// let mut data = stream.recv_data().await?.unwrap();
+/// assert_eq!(&data.copy_to_bytes(data.remaining())[..], b"you asked for /tea");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Connection {
     connection: aio::Connection,
     opener: Opener,

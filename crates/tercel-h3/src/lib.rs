@@ -1,8 +1,11 @@
 //! HTTP/3 over Tercel.
 //!
-//! [`Connection`] gives a connection of [`tercel::aio`] the form that the `h3` crate wants, for both
-//! ends; so whatever is written for `h3` runs over Tercel. [`Server`] serves a tower service over HTTP/3,
-//! and over HTTP/1.1 and HTTP/2 beside, at the same port number.
+//! | you want | take |
+//! |---|---|
+//! | to serve: axum, or any tower service, with HTTP/2 and HTTP/1.1 beside | [`Server`] |
+//! | to ask, or whatever is written for the [`h3`](https://docs.rs/h3) crate | [`Connection`], for both ends |
+//! | WebTransport | [`webtransport`], by [`Server::webtransport`] |
+//! | HTTP datagrams | [`Datagrams`] |
 //!
 //! ```no_run
 //! # async fn run(identity: tercel::Identity) -> Result<(), Box<dyn std::error::Error>> {
@@ -16,6 +19,10 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [The guide](https://github.com/tercel-quic/tercel/blob/main/docs/http3.md) and
+//! [an example with axum](https://github.com/tercel-quic/tercel/blob/main/crates/tercel-h3/examples/axum.rs)
+//! tell more.
 #![forbid(unsafe_code)]
 
 mod body;

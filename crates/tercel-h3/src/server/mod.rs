@@ -53,6 +53,43 @@ impl Default for Limits {
 }
 
 /// A web server that is bound, and does not serve yet.
+///
+/// An axum router, until Ctrl-C:
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use axum::{Router, routing::get};
+/// use tercel::Identity;
+/// use tercel_h3::Server;
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let router = Router::new().route("/", get(async || "hello over HTTP/3, and over TCP"));
+/// let server = Server::bind("[::]:443".parse()?, Identity::from_files("chain.pem", "key.pem")?)?;
+/// let handle = server.handle();
+/// tokio::spawn(async move {
+///     let _ = tokio::signal::ctrl_c().await;
+///     handle.stop(Duration::from_secs(10)); // finishes what is under way
+/// });
+/// server.serve(router).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// With settings of one's own, more kinds of connections and sessions of WebTransport:
+///
+/// ```no_run
+/// use tercel::{Configuration, RegistrationConfig, Settings};
+/// use tercel_h3::{ALPN, Server};
+///
+/// # async fn run(identity: tercel::Identity) -> Result<(), Box<dyn std::error::Error>> {
+/// let settings = Settings { max_bidi_streams: 1000, max_datagram_size: 65_535, ..Settings::default() };
+/// let configuration = Configuration::server(&[ALPN, b"chat"], settings, identity)?;
+/// let server = Server::with_configuration("[::]:443".parse()?, &configuration, RegistrationConfig::default())?
+///     .other_protocols(|chat| println!("somebody at {} wants to chat", chat.remote_address()))
+///     .webtransport(async |request| request.reject(http::StatusCode::NOT_FOUND));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Server {
     configuration: Configuration,
     endpoint: Endpoint,
