@@ -59,6 +59,20 @@ class Chromium:
     def open(self, url):
         self.ask("Page.navigate", url=url)
 
+    def part(self):
+        """Closes every connection, so that the next visit makes a new one. What was learned of servers stays."""
+        self.open("chrome://net-internals/#sockets")
+        button = "document.getElementById('sockets-view-flush-button')"
+        until = time.monotonic() + 10
+        while not self.evaluate(f"document.readyState === 'complete' && !!{button}"):
+            if time.monotonic() > until:
+                raise RuntimeError("cannot close the browser's connections")
+            time.sleep(0.1)
+        for _ in range(4):
+            # The page may be complete before it listens.
+            self.evaluate(f"{button}.click()")
+            time.sleep(0.25)
+
     def evaluate(self, script):
         return self.ask("Runtime.evaluate", expression=script, awaitPromise=True)["result"].get("value")
 
@@ -87,7 +101,7 @@ class Firefox:
                 preferences.write(f"user_pref({json.dumps(name)}, {json.dumps(value)});\n")
         width, height = size.split("x")
         self.process = subprocess.Popen(
-            ["firefox-esr", "--headless", "--marionette", "--no-remote", "--profile", profile, "--width", width, "--height", height],
+            ["firefox-esr", "--headless", "--marionette", "--remote-allow-system-access", "--no-remote", "--profile", profile, "--width", width, "--height", height],
             stdout=log, stderr=log, env={**os.environ, "MOZ_HEADLESS_WIDTH": width, "MOZ_HEADLESS_HEIGHT": height})
         for attempt in range(300):
             try:
@@ -133,6 +147,15 @@ class Firefox:
     def open(self, url):
         self.ask("WebDriver:Navigate", url=url)
 
+    def part(self):
+        """Closes every connection, so that the next visit makes a new one. What was learned of servers stays."""
+        self.open("about:blank")
+        self.ask("Marionette:SetContext", value="chrome")
+        for offline in ["true", "false"]:
+            self.ask("WebDriver:ExecuteScript", script=f"Services.io.offline = {offline}", args=[])
+            time.sleep(0.5)
+        self.ask("Marionette:SetContext", value="content")
+
     def evaluate(self, script):
         return self.ask("WebDriver:ExecuteScript", script=f"return ({script})", args=[])["value"]
 
@@ -171,6 +194,8 @@ def main():
             if options.dark:
                 browser.dark()
             for visit in range(options.visits):
+                if visit > 0:
+                    browser.part()
                 browser.open(options.url)
                 until = time.monotonic() + options.wait
                 while not (result := browser.evaluate(options.evaluate)) and time.monotonic() < until:

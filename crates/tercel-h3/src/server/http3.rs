@@ -74,6 +74,8 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    let (resumed, early_data) = (transport.is_resumed(), transport.is_early_data_accepted());
+    tracing::debug!(remote = %transport.remote_address(), resumed, early_data, "a connection is served");
     let mut builder = h3::server::builder();
     // h3 0.0.8 opens its stream of grease once; one that does not open at once stays there unused.
     builder.max_field_section_size(shared.limits.max_header_size).send_grease(false);
