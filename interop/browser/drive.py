@@ -176,7 +176,7 @@ def main():
     parser.add_argument("url")
     parser.add_argument("--profile")
     parser.add_argument("--screenshot")
-    parser.add_argument("--size", default="1000x760")
+    parser.add_argument("--size", default="1000x790")
     parser.add_argument("--wait", type=float, default=60)
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--visits", type=int, default=1)

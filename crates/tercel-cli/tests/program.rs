@@ -184,6 +184,37 @@ fn a_web_site_is_fetched_by_http3() {
     assert_eq!((code, out.contains("h3 (of h3")), (Some(0), true), "{err}{out}");
 }
 
+/// The page that tries the WebTransport echo pins the certificate that was made for it, if one was.
+#[test]
+fn the_page_of_the_webtransport_echo_is_there_if_wanted() {
+    const PATH: &str = ".well-known/tercel/echo";
+    let (site, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let page = |server: &Server, more: &[&str]| {
+        let output = tempfile::tempdir().unwrap();
+        let mut get = tercel();
+        let (code, _, err) = run(get.arg("get").arg(server.url(PATH)).args(more).arg("-o").arg(output.path()));
+        if code == Some(0) { Ok(fs::read_to_string(output.path().join("echo")).unwrap()) } else { Err(err) }
+    };
+    let server = Server::start(site.path(), &["--webtransport-echo"]);
+    let hash = server.pin.replace(':', "");
+    let text = page(&server, &["--pin", &server.pin]).unwrap();
+    assert!(text.contains(&format!("const certificate = \"{hash}\"")), "{text}");
+    // Browsers take a pinned certificate only if it is valid for 14 days at most.
+    let (_, out, err) = run(tercel().args(["ping", &format!("localhost:{}", server.port), "--pin", &server.pin]));
+    assert!(out.contains("from ") && !out.contains("4096"), "{err}{out}");
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let more = ["--webtransport-echo", "--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()];
+    let server = Server::start(site.path(), &more);
+    let text = page(&server, &["--ca", cert.to_str().unwrap()]).unwrap();
+    assert!(text.contains("const certificate = \"\""), "{text}");
+    let server = Server::start(site.path(), &[]);
+    let refused = page(&server, &["--pin", &server.pin]).unwrap_err();
+    assert!(refused.contains("no such file"), "{refused}");
+}
+
 /// The first signal finishes what is under way and ends with code 0.
 #[cfg(unix)]
 #[test]
