@@ -20,3 +20,9 @@ pub mod world;
 
 pub use random::Random;
 pub use world::{Host, World};
+
+/// The code in the project's README compiles. (This crate is never published, so its sources may name
+/// files beyond it.)
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
