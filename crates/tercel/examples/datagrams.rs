@@ -1,4 +1,5 @@
 //! Datagrams (RFC 9221): sent once, unordered, without a promise.
+//!
 //! `cargo run -p tercel --example datagrams`
 
 use std::error::Error;
@@ -33,7 +34,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let client = Endpoint::client()?;
     let configuration = Configuration::client(ALPN, settings, trust)?;
     let connection = client.connect(&configuration, address, "localhost")?.await?;
-    println!("a datagram can have {:?} bytes", connection.max_datagram_size());
+    let max = connection.max_datagram_size().ok_or("the server takes no datagrams")?;
+    println!("a datagram can have {max} bytes");
     for tick in 0..10u32 {
         connection.send_datagram(Bytes::copy_from_slice(&tick.to_be_bytes()))?;
     }

@@ -1,4 +1,5 @@
 //! 0-RTT with a ticket that was kept in a file, as by another process.
+//!
 //! `cargo run -p tercel --example early_data`
 
 use std::error::Error;

@@ -1,7 +1,9 @@
 //! Several application protocols on one port, each with a listener and a handler of its own.
+//!
 //! `cargo run -p tercel --example several_protocols`
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::sync::mpsc;
 
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -17,27 +19,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let trust = Trust::Pinned(identity.fingerprint());
     let registration = Registration::new(RegistrationConfig::default())?;
 
-    // The first listener chooses the port, the second one shares it.
+    // The first listener chooses the port, the second one shares it. What a client offers decides between them.
     let upper = listen(&registration, "127.0.0.1:0".parse()?, "upper", identity.clone(), |text| text.to_uppercase())?;
     let address = upper.local_address();
     let _lower = listen(&registration, address, "lower", identity, |text| text.to_lowercase())?;
 
     for protocol in ["upper", "lower"] {
-        let (tell, answers) = mpsc::channel();
         let client = Configuration::client(&[protocol], Settings::default(), trust.clone())?;
+        let (tell, answers) = mpsc::channel();
         let events = move |connection: &Connection, event: ConnectionEvent<'_>| {
-            if let ConnectionEvent::Connected { .. } = event {
-                let tell = tell.clone();
-                let hear = move |_: &Stream, event: StreamEvent<'_>| {
-                    if let StreamEvent::Receive(data) = event {
-                        let text: Vec<u8> = data.chunks().concat();
-                        let _ = tell.send(String::from_utf8_lossy(&text).into_owned());
-                    }
-                };
-                if let Ok(stream) = connection.open_stream(Direction::Bidirectional, hear) {
-                    let _ = stream.send(Bytes::from_static(b"Hello"), true, 0);
-                    stream.detach();
-                }
+            if let ConnectionEvent::Connected { .. } = event
+                && let Err(error) = ask(connection, "Hello", tell.clone())
+            {
+                eprintln!("{protocol}: {error}");
             }
         };
         let connection = registration.connect(&client, Connect::new(address, "localhost"), events)?;
@@ -47,33 +41,53 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Serves one protocol, answering each stream with what `answer` makes of it.
+/// Server: listens for one protocol, and answers each stream with what `answer` makes of it.
 fn listen(
     registration: &Registration,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     protocol: &'static str,
     identity: Identity,
     answer: fn(&str) -> String,
 ) -> Result<Listener, tercel::Error> {
     let configuration = Configuration::server(&[protocol], Settings::default(), identity)?;
-    registration.listen(Listen::new(address, [protocol]), move |_: &Listener, event: ListenerEvent| {
-        let ListenerEvent::NewConnection(new) = event else { return };
-        let events = move |_: &Connection, event: ConnectionEvent<'_>| {
-            if let ConnectionEvent::PeerStreamStarted(stream) = event {
-                let hear = move |stream: &Stream, event: StreamEvent<'_>| {
-                    if let StreamEvent::Receive(data) = event {
-                        let text: Vec<u8> = data.chunks().concat();
-                        let text = answer(&String::from_utf8_lossy(&text));
-                        let _ = stream.send(text.into(), true, 0);
-                    }
-                };
-                if let Ok(stream) = stream.accept(hear) {
-                    stream.detach();
-                }
+    let events = move |_: &Connection, event: ConnectionEvent<'_>| {
+        if let ConnectionEvent::PeerStreamStarted(new) = event {
+            let reply = whole(move |stream, question| {
+                // Fails only if the connection has ended meanwhile.
+                let _ = stream.send(answer(&question).into(), true, 0);
+            });
+            if let Ok(stream) = new.accept(reply) {
+                stream.detach();
             }
-        };
-        if let Ok(connection) = new.accept(&configuration, events) {
+        }
+    };
+    registration.listen(Listen::new(address, [protocol]), move |_: &Listener, event: ListenerEvent| {
+        if let ListenerEvent::NewConnection(new) = event
+            && let Ok(connection) = new.accept(&configuration, events)
+        {
             connection.detach();
         }
     })
+}
+
+/// Client: asks on one stream, and passes on what comes back.
+fn ask(connection: &Connection, question: &'static str, answer: mpsc::Sender<String>) -> Result<(), tercel::Error> {
+    let hear = whole(move |_, text| drop(answer.send(text)));
+    let stream = connection.open_stream(Direction::Bidirectional, hear)?;
+    stream.send(Bytes::from_static(question.as_bytes()), true, 0)?;
+    stream.detach();
+    Ok(())
+}
+
+/// A handler that gathers what the peer sends, and passes it on when it is whole.
+fn whole(then: impl Fn(&Stream, String) + Send + 'static) -> impl FnMut(&Stream, StreamEvent<'_>) + Send + 'static {
+    let mut heard = Vec::new();
+    move |stream, event| {
+        if let StreamEvent::Receive(data) = event {
+            data.chunks().iter().for_each(|piece| heard.extend_from_slice(piece));
+            if data.fin() {
+                then(stream, String::from_utf8_lossy(&heard).into_owned());
+            }
+        }
+    }
 }

@@ -20,7 +20,7 @@ fn every_example_does_what_it_says() {
     for (example, parts) in [
         ("echo_async", &["hello -> hello"][..]),
         ("echo_callback", &["hello"]),
-        ("datagrams", &["a datagram can have Some(", "of 10 came back"]),
+        ("datagrams", &["a datagram can have 11", " bytes", "of 10 came back"]),
         (
             "early_data",
             &[
