@@ -675,8 +675,20 @@ async fn who_breaks_the_rules_is_told_which() {
 async fn a_stop_drains_sessions() {
     let mut running = start(Limits::default());
     let (client, mut asked, session) = running.session().await;
+    let mut control = soon("a stream", client.connection.accept_uni()).await.unwrap();
+    assert_eq!((varint(&mut control).await, varint(&mut control).await), (0, 4));
+    let settings = varint(&mut control).await;
+    for _ in 0..settings {
+        soon("a byte", control.read_chunk(1)).await.unwrap();
+    }
     running.handle.stop(10 * PATIENCE);
     soon("draining", session.draining()).await;
+    // GOAWAY (RFC 9114 section 5.2) names the first request that is not served, and that is not served.
+    let goaway = (varint(&mut control).await, varint(&mut control).await, varint(&mut control).await);
+    assert_eq!(goaway, (7, 1, asked.id + 4));
+    let mut late = client.ask("/session").await;
+    assert_eq!(late.id, asked.id + 4);
+    assert_eq!(soon("a rejection", late.recv.read_chunk(9)).await, Err(RawReadError::Reset(code(0x10b))));
     // DRAIN_WEBTRANSPORT_SESSION.
     assert_eq!(asked.frame().await, Some((0, varints(&[0x78ae, 0]))));
     // What is under way goes on.

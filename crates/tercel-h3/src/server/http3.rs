@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use h3::error::Code;
+use h3::quic::{RecvStream as _, SendStream as _};
 use h3::server::{RequestResolver, RequestStream};
 use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -58,6 +59,31 @@ where
     endpoint.stop_listening();
 }
 
+/// Which requests were taken. With sessions of WebTransport beside they may come out of order.
+#[derive(Debug, Default)]
+struct Ids {
+    latest: u64,
+    /// The first above all.
+    next: u64,
+}
+
+impl Ids {
+    /// Notes a request; not if it comes after the last one that is served.
+    fn take(&mut self, id: u64, stopping: bool) -> bool {
+        if stopping && id >= self.next {
+            return false;
+        }
+        (self.latest, self.next) = (id, self.next.max(id + 4));
+        true
+    }
+
+    /// How far behind the latest request GOAWAY names one: the first that is not served (RFC 9114
+    /// section 5.2), where h3 by itself would name the latest that is.
+    fn beyond_latest(&self) -> usize {
+        usize::try_from((self.next - self.latest) / 4).unwrap_or(usize::MAX)
+    }
+}
+
 /// What sessions of WebTransport need.
 #[derive(Clone)]
 struct Sessions {
@@ -103,10 +129,17 @@ where
     let mut requests = JoinSet::new();
     let remote = RemoteAddress(transport.remote_address());
     let mut stopping = false;
+    let mut ids = Ids::default();
     loop {
         tokio::select! {
             accepted = connection.accept() => match accepted {
-                Ok(Some(resolver)) => {
+                Ok(Some(mut resolver)) => {
+                    if !ids.take(resolver.frame_stream.id().into_inner(), stopping) {
+                        // The client was told that it would not be served.
+                        resolver.frame_stream.reset(Code::H3_REQUEST_REJECTED.value());
+                        resolver.frame_stream.stream.stop_sending(Code::H3_REQUEST_REJECTED.value());
+                        continue;
+                    }
                     let (service, sessions) = (service.clone(), sessions.clone());
                     requests.spawn(async move {
                         if let Err(error) = request(resolver, remote, service, sessions).await {
@@ -128,8 +161,7 @@ where
             () = told(&mut stop), if !stopping => {
                 stopping = true;
                 // GOAWAY (RFC 9114 section 5.2): what comes from now on is not served.
-                let ahead = sessions.as_ref().map_or(0, |sessions| sessions.router.ahead());
-                if connection.shutdown(ahead).await.is_err() || requests.is_empty() {
+                if connection.shutdown(ids.beyond_latest()).await.is_err() || requests.is_empty() {
                     break;
                 }
             }

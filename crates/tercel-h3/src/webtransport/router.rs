@@ -2,7 +2,6 @@
 //! comes before its session waits, as much of it as is bearable.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -43,9 +42,6 @@ pub(crate) struct Router {
     connection: aio::Connection,
     limits: Limits,
     table: Mutex<Table>,
-    /// The IDs of requests, which may come out of order: the latest, and the highest.
-    latest: AtomicU64,
-    highest: AtomicU64,
 }
 
 #[derive(Default)]
@@ -58,25 +54,11 @@ struct Table {
 
 impl Router {
     pub(crate) fn new(connection: aio::Connection, limits: Limits) -> Arc<Self> {
-        let (latest, highest) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { connection, limits, table: Mutex::default(), latest, highest })
+        Arc::new(Self { connection, limits, table: Mutex::default() })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes that a stream has become a request.
-    pub(super) fn requested(&self, stream: &aio::RecvStream) {
-        let id = stream.id().map_or(0, tercel::StreamId::into_wire);
-        self.latest.store(id, Ordering::Relaxed);
-        self.highest.fetch_max(id, Ordering::Relaxed);
-    }
-
-    /// How many requests after the latest one are taken already.
-    pub(crate) fn ahead(&self) -> usize {
-        let ahead = (self.highest.load(Ordering::Relaxed) - self.latest.load(Ordering::Relaxed)) / 4;
-        usize::try_from(ahead).unwrap_or(usize::MAX)
     }
 
     /// A session begins; `None` if there are too many.

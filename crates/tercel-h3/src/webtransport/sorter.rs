@@ -48,7 +48,6 @@ impl Sorter {
         }
         while let Poll::Ready(stream) = next(&mut self.bidirectional, &self.router, context) {
             if let Some(send) = stream.send {
-                self.router.requested(&stream.recv);
                 return Poll::Ready(Ok((send, RecvStream::with_head(stream.recv, stream.head))));
             }
         }
