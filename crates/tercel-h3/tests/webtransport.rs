@@ -413,6 +413,7 @@ async fn sessions_are_refused_with_a_status() {
         }
     }
     // A handler that panics harms nobody else.
+    let client = running.client().await;
     let mut asked = client.ask("/panic").await;
     assert_eq!(soon("an end", asked.recv.read_chunk(10)).await.unwrap_or(None), None);
     assert!(client.answers().await);
