@@ -14,6 +14,9 @@ use crate::target::Target;
 #[command(name = "tercel", version, long_about = LONG_ABOUT, after_help = AFTER_HELP)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Arguments {
+    /// Write a qlog of every connection to this directory, for `tercel trace` and other tools
+    #[arg(long, global = true, env = "QLOGDIR", value_name = "DIR")]
+    pub(crate) qlog: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -45,6 +48,8 @@ pub(crate) enum Command {
     Completions(Completions),
     /// Write the manual as pages for man
     Man(Man),
+    /// Draw a qlog as one HTML page
+    Trace(Trace),
 }
 
 #[derive(Debug, Args)]
@@ -64,6 +69,9 @@ pub(crate) struct Demo {
     /// Send from the client to the server
     #[arg(long)]
     pub(crate) upload: bool,
+    /// Write a page that shows the connection from inside, at both ends
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     /// In place of a file, show a certificate that the client's application judges, as a time line of
     /// both ends
     #[arg(long, value_enum, conflicts_with_all = ["file", "size", "upload"])]
@@ -170,6 +178,21 @@ pub(crate) struct Get {
     /// Say nothing but errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tercel demo --size 10MiB --qlog logs           the logs of both ends
+  tercel trace logs/*_client.sqlog               writes trace.html
+  tercel trace client.sqlog server.sqlog -o both.html")]
+pub(crate) struct Trace {
+    /// The qlog: .sqlog or .qlog, of Tercel or another stack; a second one is drawn beside it
+    #[arg(required = true, num_args = 1..=2, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The page to write
+    #[arg(short, long, default_value = "trace.html", value_name = "FILE")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use tercel::aio::{Connection, Endpoint};
-use tercel::{Configuration, ConnectionStats, Registration, RegistrationConfig, Settings, Trust};
+use tercel::{Configuration, ConnectionStats, Registration, Settings, Trust};
 
 use crate::args;
 use crate::failure::{Doing as _, Failure, Outcome};
@@ -48,7 +48,7 @@ pub(crate) async fn run(arguments: args::Demo) -> Outcome {
     let root = if arguments.upload { &to } else { &from };
     let site = Arc::new(Site::new(root, arguments.upload, true)?);
     let workers = |doing| {
-        let mut config = RegistrationConfig::default();
+        let mut config = crate::observe::registration();
         config.workers = 1;
         Registration::new(config).doing(|| doing)
     };

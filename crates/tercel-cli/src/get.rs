@@ -15,6 +15,7 @@ use crate::args;
 use crate::failure::{Doing as _, Failure, Outcome};
 use crate::fetch::{Moved, Server};
 use crate::hq;
+use crate::observe;
 use crate::partial::Existing;
 use crate::progress::{Progress, Total};
 use crate::size::{Size, rate, short};
@@ -25,7 +26,7 @@ pub(crate) async fn run(arguments: args::Get) -> Outcome {
     check(&arguments)?;
     let (pin, ca) = (arguments.pin.as_ref(), arguments.ca.as_deref());
     let configuration = trust::client(&[tercel_h3::ALPN, hq::ALPN.as_bytes()], Settings::default(), pin, ca)?;
-    let endpoint = Endpoint::client().doing(|| "cannot start")?;
+    let endpoint = observe::endpoint()?;
     let progress = match arguments.quiet {
         true => Progress::hidden(),
         false => Progress::new("fetching", Total::Unknown),

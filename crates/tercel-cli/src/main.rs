@@ -12,6 +12,7 @@ mod get;
 mod hq;
 mod identity;
 mod itself;
+mod observe;
 mod partial;
 mod ping;
 mod progress;
@@ -19,6 +20,7 @@ mod serve;
 mod size;
 mod target;
 mod timeline;
+mod trace;
 mod trust;
 mod verdict;
 mod web;
@@ -40,6 +42,9 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failure::Failure::new("cannot start the runtime", error).report(),
     };
+    if let Err(failure) = observe::start(&arguments) {
+        return failure.report();
+    }
     let outcome = runtime.block_on(async {
         match arguments.command {
             args::Command::Demo(arguments) => demo::run(arguments).await,
@@ -48,10 +53,12 @@ fn main() -> ExitCode {
             args::Command::Ping(arguments) => ping::run(arguments).await,
             args::Command::Completions(arguments) => itself::completions(&arguments),
             args::Command::Man(arguments) => itself::man(&arguments),
+            args::Command::Trace(arguments) => trace::run(&arguments),
         }
     });
     // What still runs (a name look-up, say) must not hold up the exit.
     runtime.shutdown_background();
+    let outcome = outcome.and_then(|()| observe::finish());
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

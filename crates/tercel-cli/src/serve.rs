@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tercel::aio::{Connection, Endpoint, Incoming, RecvStream, SendStream};
-use tercel::{Configuration, Identity, RegistrationConfig, RetryPolicy, Settings};
+use tercel::{Configuration, Identity, RetryPolicy, Settings};
 use tercel_h3::Server;
 use tokio::fs::File;
 
@@ -39,7 +39,7 @@ pub(crate) async fn run(arguments: args::Serve) -> Outcome {
         // Only what is made here is known to be what browsers may pin.
         web = web.with_echo(arguments.cert.is_none().then_some(fingerprint));
     }
-    let mut config = RegistrationConfig::default();
+    let mut config = crate::observe::registration();
     config.workers = arguments.workers.unwrap_or(0);
     if arguments.retry {
         config.retry = RetryPolicy::Always;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tercel::{
     Alert, Bytes, Configuration, Connect, Connection, ConnectionEvent, Listen, Listener, ListenerEvent, PendingVerdict,
-    Registration, RegistrationConfig, Settings, Trust,
+    Registration, Settings, Trust,
 };
 use tercel_wire::EncryptionLevel;
 use tercel_wire::packet::{FirstPacket, Protected};
@@ -51,7 +51,7 @@ pub(crate) async fn run(verdict: Verdict, close: Option<Close>) -> Outcome {
     let server = Configuration::server(&["demo"], settings.clone(), identity).doing(|| "cannot set up TLS")?;
     let client = Configuration::client(&["demo"], settings, Trust::application()).doing(|| "cannot set up TLS")?;
     let registration = |doing: &'static str| {
-        let mut config = RegistrationConfig::default();
+        let mut config = crate::observe::registration();
         config.workers = 1;
         Registration::new(config).doing(|| doing)
     };

@@ -89,6 +89,7 @@ pub mod datapath;
 pub mod event;
 pub mod listener;
 mod operation;
+pub mod qlog;
 pub mod registration;
 pub mod resumption;
 pub mod settings;
@@ -105,6 +106,7 @@ pub use event::{
     StreamHandler,
 };
 pub use listener::Listener;
+pub use qlog::Qlog;
 pub use registration::{
     Connect, Listen, Registration, RegistrationConfig, RegistrationStats, RetryPolicy, SocketChoice,
 };
@@ -158,3 +160,8 @@ struct Verdicts;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/resumption.md")]
 struct Sessions;
+
+/// And in that to looking inside.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/observability.md")]
+struct Observability;

@@ -27,6 +27,7 @@ use crate::datapath::clock::{self, Clock};
 use crate::datapath::udp::UdpDatapath;
 use crate::event::{ConnectionHandler, ListenerHandler};
 use crate::listener::Listener;
+use crate::qlog::Qlog;
 use crate::resumption::ResumptionTicket;
 use crate::status::Error;
 use crate::worker::{Letter, Mailbox, NewClient, Worker, thread};
@@ -62,6 +63,8 @@ pub struct RegistrationConfig {
     /// the same one after a restart and clients learn at once that their connections are gone.
     /// Default: made up at the start.
     pub secret: Option<[u8; 32]>,
+    /// Where the events inside each connection are logged. Default nowhere.
+    pub qlog: Option<Qlog>,
 }
 
 impl Default for RegistrationConfig {
@@ -72,6 +75,7 @@ impl Default for RegistrationConfig {
             max_half_open: 4096,
             stateless_resets_per_second: 100,
             secret: None,
+            qlog: None,
         }
     }
 }

@@ -64,7 +64,7 @@ pub(crate) async fn run(arguments: args::Ping) -> Outcome {
             *seen.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(certificate);
             async { Verdict::Accept }
         });
-    let endpoint = Endpoint::client().doing(|| "cannot start")?;
+    let endpoint = crate::observe::endpoint()?;
 
     let mut report = Report::new(&target.authority());
     report.addresses(&addresses, resolved);

@@ -27,6 +27,7 @@ use tercel_proto::entropy::Entropy;
 use tercel_proto::error::CloseReason;
 use tercel_proto::path::PathAddress;
 use tercel_proto::time::Time;
+use tercel_proto::trace::TraceEvent;
 use tercel_wire::packet::invariant::Invariant;
 use tercel_wire::{ConnectionId, ResetToken, Version};
 
@@ -70,6 +71,8 @@ pub struct Session<A> {
     pub stats: tercel_proto::stats::ConnectionStats,
     /// When it last received something.
     pub last_received: Time,
+    /// What happened inside, if the endpoint is traced.
+    pub trace: Vec<(Time, TraceEvent)>,
     deadline: Option<Time>,
 }
 
@@ -93,6 +96,8 @@ pub struct Endpoint<A> {
     pub sessions: Vec<Session<A>>,
     /// How many datagrams of equal size one send takes.
     pub segments: usize,
+    /// Whether its connections tell what happens inside.
+    pub traced: bool,
     routes: BTreeMap<ConnectionId, usize>,
     resets: BTreeMap<[u8; ResetToken::LEN], usize>,
     random: Random,
@@ -108,6 +113,7 @@ impl<A: Application> Endpoint<A> {
             service: None,
             sessions: Vec::new(),
             segments: random.one_of(&[1, 4, 10]),
+            traced: false,
             routes: BTreeMap::new(),
             resets: BTreeMap::new(),
             random,
@@ -139,7 +145,10 @@ impl<A: Application> Endpoint<A> {
             session: None,
         };
         let connection = Connection::client(now, self.shared(), start);
-        let connection = connection.unwrap_or_else(|error| panic!("TLS does not start: {error}"));
+        let mut connection = connection.unwrap_or_else(|error| panic!("TLS does not start: {error}"));
+        if self.traced {
+            connection.start_trace(now);
+        }
         self.add(now, connection, application);
     }
 
@@ -151,6 +160,7 @@ impl<A: Application> Endpoint<A> {
             grammar: Grammar::default(),
             ended: None,
             last_received: now,
+            trace: Vec::new(),
             deadline: Some(now),
         });
         self.sessions.len() - 1
@@ -180,7 +190,11 @@ impl<A: Application> Endpoint<A> {
             original_dcid: None,
             validated: false,
         };
-        Connection::server(now, self.shared(), start).ok()
+        let mut connection = Connection::server(now, self.shared(), start).ok()?;
+        if self.traced {
+            connection.start_trace(now);
+        }
+        Some(connection)
     }
 
     fn session_turn(&mut self, now: Time, index: usize, out: &mut Vec<Datagram>) {
@@ -200,6 +214,7 @@ impl<A: Application> Endpoint<A> {
         }
         let session = &mut self.sessions[index];
         session.stats = connection.stats();
+        session.trace.extend(connection.take_trace());
         session.deadline = connection.poll_timeout();
         if session.grammar.is_over() {
             assert_eq!(session.deadline, None, "a closed connection wants to be called again");

@@ -66,6 +66,8 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
     core.deadline = core.proto.poll_timeout().into_iter().chain(farewell).min();
     // Whenever it comes to rest, and now and then in a long burst.
     core.publish(rests);
+    let gone = core.gone;
+    core.hand_over_trace(gone);
     if core.gone { Outcome::Gone(core) } else { outcome(core) }
 }
 
@@ -77,6 +79,7 @@ pub(crate) fn end(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Box<Core
     core.close(code, Bytes::new());
     (core, _) = deliver(core, floor);
     core.transmit(floor);
+    core.hand_over_trace(true);
     finish(core, CloseReason::LocalApplication { code })
 }
 

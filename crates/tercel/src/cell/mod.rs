@@ -31,6 +31,7 @@ use crate::connection::Connection;
 use crate::datapath::SocketId;
 use crate::event::ConnectionHandler;
 use crate::operation::Operation;
+use crate::qlog::Tracer;
 use crate::resumption::Tickets;
 use crate::stream::Stream;
 
@@ -122,6 +123,8 @@ pub(crate) struct Core {
     /// The protocol has nothing more to do: it can be dropped.
     gone: bool,
     monitor: Monitor,
+    /// The way to its log, if it has one.
+    tracer: Option<Tracer>,
 }
 
 /// What a [`Core`] begins with.
@@ -136,6 +139,7 @@ pub(crate) struct CoreStart {
     pub(crate) transport: Arc<TransportConfig>,
     pub(crate) entropy: [u8; 32],
     pub(crate) now: Time,
+    pub(crate) tracer: Option<Tracer>,
 }
 
 impl Core {
@@ -173,6 +177,7 @@ impl Core {
             looked: start.now,
             gone: false,
             monitor: Monitor::default(),
+            tracer: start.tracer,
         })
     }
 
@@ -238,6 +243,15 @@ impl Core {
     /// Tells a stream's handler, in its turn.
     fn note(&mut self, key: StreamKey, note: Note) {
         self.happened.push_back(Happening::Stream(key, note));
+    }
+
+    /// Hands events over to the log, where there is one, when there are enough or at the end.
+    fn hand_over_trace(&mut self, surely: bool) {
+        if let Some(tracer) = &mut self.tracer
+            && (surely || tracer.is_due(self.now, self.proto.trace_len()))
+        {
+            tracer.hand_over(self.now, self.proto.take_trace());
+        }
     }
 
     /// Refreshes what handles may look at: not more often than every 100 ms unless `surely`.

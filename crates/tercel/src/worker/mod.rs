@@ -34,6 +34,7 @@ use crate::connection::Connection;
 use crate::datapath::{Socket, SocketId};
 use crate::event::{ConnectionEvent, ConnectionHandler};
 use crate::operation::{ConnectionOperation, Operation};
+use crate::qlog::Tracer;
 use crate::registration::{Holdings, RegistrationShared, RegistrationStats};
 
 /// How long a worker need not be called.
@@ -265,7 +266,8 @@ impl Worker {
                 .map_err(|_| CloseReason::Violation(Violation::new(TransportErrorCode::INTERNAL_ERROR, "TLS refused"))),
         };
         match proto {
-            Ok(proto) => {
+            Ok(mut proto) => {
+                let tracer = self.trace(&mut proto);
                 let core = Core::new(CoreStart {
                     proto,
                     shared,
@@ -277,6 +279,7 @@ impl Worker {
                     transport,
                     entropy: self.floor.entropy.array(),
                     now: self.floor.now,
+                    tracer,
                 });
                 self.insert(core);
             }
@@ -296,6 +299,13 @@ impl Worker {
         }
     }
 
+    /// Traces a new connection if there is a log.
+    fn trace(&self, proto: &mut proto::Connection) -> Option<Tracer> {
+        let qlog = self.registration.config.qlog.as_ref()?;
+        proto.start_trace(self.floor.now);
+        Some(qlog.begin(self.floor.now))
+    }
+
     fn begin_server(&mut self, socket: SocketId, first: FirstFlight, datagram: Datagram) {
         let Some(binding) = self.floor.sockets.binding(socket) else { return };
         let transport = self.registration.transport.clone();
@@ -313,6 +323,7 @@ impl Worker {
         else {
             return;
         };
+        let tracer = self.trace(&mut proto);
         proto.receive(self.floor.now, datagram);
         if proto.stats().packets_received == 0 {
             // Nothing in it was authentic: it costs no state.
@@ -331,6 +342,7 @@ impl Worker {
             transport,
             entropy: self.floor.entropy.array(),
             now: self.floor.now,
+            tracer,
         });
         self.half_open += 1;
         // Further datagrams of the first flight must find it before its first turn.

@@ -1,0 +1,593 @@
+//! Events as records of a JSON text sequence (RFC 7464), by the drafts `quic-qlog-main-schema-13` and
+//! `quic-qlog-quic-events-12`. What the drafts have no name for is in a schema of our own, `tercel`.
+
+use tercel_proto::error::CloseReason;
+use tercel_proto::time::Time;
+use tercel_proto::trace::{CongestionPhase, End, Metrics, TraceEvent, TraceFrame, TraceState};
+use tercel_wire::{Direction, EncryptionLevel, Role, SpaceId, TransportErrorCode, TransportParameters};
+
+use super::Subject;
+use super::json::{field, hex, millis, number, text};
+
+/// What the header of a file says beside its title.
+const SCHEMAS: &str = r#"["urn:ietf:params:qlog:events:quic-12","urn:tercel:qlog:events:tercel-1"]"#;
+
+/// Writes the events of one connection.
+#[derive(Debug)]
+pub struct Encoder {
+    start: Time,
+    subject: Subject,
+    /// The peer's `ack_delay_exponent`, and ours.
+    peer_exponent: u64,
+    congestion: &'static str,
+    state: &'static str,
+}
+
+impl Encoder {
+    /// For the connection whose first events these are; `None` if its start is not among them.
+    pub fn of(events: &[(Time, TraceEvent)]) -> Option<(Self, Subject)> {
+        let start = events.first()?.0;
+        let subject = events.iter().find_map(|(_, event)| match event {
+            TraceEvent::Started { role, original_dcid, .. } => {
+                Some(Subject { original_dcid: *original_dcid, role: *role })
+            }
+            _ => None,
+        })?;
+        let encoder = Self { start, subject, peer_exponent: 3, congestion: "slow_start", state: "attempted" };
+        Some((encoder, subject))
+    }
+
+    /// Writes the header that every file begins with. Times of events count from the first of them; the
+    /// driver's clock at that time is told as the reference if it counts from 1970.
+    pub fn header(&self, out: &mut String) {
+        let role = match self.subject.role {
+            Role::Client => "client",
+            Role::Server => "server",
+        };
+        out.push_str("\u{1e}{\"file_schema\":\"urn:ietf:params:qlog:file:sequential\",");
+        out.push_str("\"serialization_format\":\"application/qlog+json-seq\",\"title\":\"Tercel\",");
+        out.push_str("\"trace\":{\"common_fields\":{\"group_id\":");
+        hex(out, &self.subject.original_dcid);
+        out.push_str(",\"protocol_types\":[\"QUIC\"],\"time_format\":\"relative_to_epoch\",\"reference_time\":");
+        out.push_str("{\"clock_type\":\"monotonic\",\"epoch\":\"unknown\",\"wall_clock_time\":\"");
+        rfc3339(out, self.start);
+        out.push_str("\"}},\"vantage_point\":{\"name\":\"tercel\",\"type\":\"");
+        out.push_str(role);
+        out.push_str("\"},\"event_schemas\":");
+        out.push_str(SCHEMAS);
+        out.push_str("}}\n");
+    }
+
+    /// Writes an event: one or more records.
+    pub fn event(&mut self, time: Time, event: &TraceEvent, out: &mut String) {
+        match event {
+            TraceEvent::Started { version, local_cid, remote, .. } => {
+                self.begin(time, "quic:connection_started", out);
+                out.push_str("\"local\":{\"connection_ids\":[");
+                hex(out, local_cid);
+                out.push_str("]},\"remote\":{");
+                endpoint(out, *remote);
+                out.push('}');
+                end(out);
+                self.begin(time, "quic:version_information", out);
+                out.push_str("\"chosen_version\":");
+                hex(out, &version.0.to_be_bytes());
+            }
+            TraceEvent::Parameters { of, parameters } => {
+                if *of == End::Remote {
+                    self.peer_exponent = parameters.ack_delay_exponent;
+                }
+                self.begin(time, "quic:parameters_set", out);
+                parameters_set(out, *of, parameters);
+            }
+            TraceEvent::Alpn(alpn) => {
+                self.begin(time, "quic:alpn_information", out);
+                out.push_str("\"chosen_alpn\":{\"byte_value\":");
+                hex(out, alpn);
+                if let Ok(name) = std::str::from_utf8(alpn) {
+                    out.push_str(",\"string_value\":");
+                    text(out, name);
+                }
+                out.push('}');
+            }
+            TraceEvent::PacketSent { level, number, len, mtu_probe, frames } => {
+                self.begin(time, "quic:packet_sent", out);
+                header(out, *level, Some(*number));
+                out.push_str(",\"raw\":{\"length\":");
+                json_u16(out, *len);
+                out.push('}');
+                if *mtu_probe {
+                    out.push_str(",\"is_mtu_probe_packet\":true");
+                }
+                self.frames(out, frames, 3);
+            }
+            TraceEvent::PacketReceived { level, number, len, frames } => {
+                self.begin(time, "quic:packet_received", out);
+                header(out, *level, Some(*number));
+                out.push_str(",\"raw\":{\"payload_length\":");
+                json_u16(out, *len);
+                out.push('}');
+                self.frames(out, frames, self.peer_exponent);
+            }
+            TraceEvent::PacketDropped { why } => {
+                self.begin(time, "quic:packet_dropped", out);
+                out.push_str("\"trigger\":\"general\",\"details\":");
+                text(out, why);
+            }
+            TraceEvent::PacketBuffered { level, len } => {
+                self.begin(time, "quic:packet_buffered", out);
+                header(out, *level, None);
+                out.push_str(",\"raw\":{\"length\":");
+                json_u16(out, *len);
+                out.push_str("},\"trigger\":\"keys_unavailable\"");
+            }
+            TraceEvent::PacketLost { level, number, mtu_probe } => {
+                self.begin(time, "quic:packet_lost", out);
+                header(out, *level, Some(*number));
+                if *mtu_probe {
+                    out.push_str(",\"is_mtu_probe_packet\":true");
+                }
+            }
+            _ => self.state(time, event, out),
+        }
+        end(out);
+    }
+
+    /// Events that are no packets.
+    fn state(&mut self, time: Time, event: &TraceEvent, out: &mut String) {
+        match event {
+            TraceEvent::ProbeTimeout { count } => {
+                self.begin(time, "quic:timer_updated", out);
+                out.push_str("\"timer_type\":\"pto\",\"event_type\":\"expired\"");
+                field(out, "timer_id", u64::from(*count));
+            }
+            TraceEvent::Metrics(metrics) => {
+                self.begin(time, "quic:recovery_metrics_updated", out);
+                metrics_updated(out, metrics);
+            }
+            TraceEvent::Congestion(phase) => {
+                let new = match phase {
+                    CongestionPhase::SlowStart => "slow_start",
+                    CongestionPhase::Avoidance => "congestion_avoidance",
+                    CongestionPhase::Recovery => "recovery",
+                };
+                self.begin(time, "quic:congestion_state_updated", out);
+                change(out, std::mem::replace(&mut self.congestion, new), new);
+            }
+            TraceEvent::State(state) => {
+                let new = match state {
+                    TraceState::Handshaking => "handshake_started",
+                    TraceState::Complete => "handshake_completed",
+                    TraceState::Confirmed => "handshake_confirmed",
+                    TraceState::Closing => "closing",
+                    TraceState::Draining => "draining",
+                    TraceState::Closed => "closed",
+                };
+                self.begin(time, "quic:connection_state_updated", out);
+                change(out, std::mem::replace(&mut self.state, new), new);
+            }
+            TraceEvent::KeysMade(space) => self.keys(time, "quic:key_updated", *space, "tls", None, out),
+            TraceEvent::KeysDiscarded(space) => self.keys(time, "quic:key_discarded", *space, "tls", None, out),
+            TraceEvent::KeysUpdated { phase } => {
+                self.keys(time, "quic:key_updated", SpaceId::Data, "local_update", Some(*phase), out);
+            }
+            TraceEvent::Mtu { old, new } => {
+                self.begin(time, "quic:mtu_updated", out);
+                out.push_str("\"done\":false");
+                field(out, "old", u64::from(*old));
+                field(out, "new", u64::from(*new));
+            }
+            TraceEvent::Path { path, remote } => {
+                self.begin(time, "quic:tuple_assigned", out);
+                out.push_str("\"tuple_id\":\"");
+                number(out, u64::from(*path));
+                out.push_str("\",\"tuple_remote\":{");
+                endpoint(out, *remote);
+                out.push('}');
+            }
+            TraceEvent::Ecn { capable } => {
+                self.begin(time, "quic:ecn_state_updated", out);
+                out.push_str(if *capable { "\"new\":\"capable\"" } else { "\"new\":\"failed\"" });
+            }
+            TraceEvent::DataQueued { id, len, fin } => {
+                self.begin(time, "quic:stream_data_moved", out);
+                out.push_str("\"from\":\"application\",\"to\":\"transport\"");
+                moved(out, id.into_wire(), *len, *fin);
+            }
+            TraceEvent::DataConsumed { id, len } => {
+                self.begin(time, "quic:stream_data_moved", out);
+                out.push_str("\"from\":\"transport\",\"to\":\"application\"");
+                moved(out, id.into_wire(), *len, false);
+            }
+            TraceEvent::VerdictAsked => self.begin(time, "tercel:verdict_asked", out),
+            TraceEvent::VerdictGiven { accepted } => {
+                self.begin(time, "tercel:verdict_given", out);
+                out.push_str(if *accepted { "\"accepted\":true" } else { "\"accepted\":false" });
+            }
+            TraceEvent::Ending(reason) => {
+                self.begin(time, "quic:connection_closed", out);
+                closed(out, reason);
+            }
+            TraceEvent::Missing(count) => {
+                self.begin(time, "tercel:events_missing", out);
+                out.push_str("\"count\":");
+                number(out, *count);
+            }
+            _ => self.begin(time, "tercel:unknown", out),
+        }
+    }
+
+    fn begin(&self, time: Time, name: &str, out: &mut String) {
+        out.push_str("\u{1e}{\"time\":");
+        millis(out, u64::try_from(time.since(self.start).as_nanos()).unwrap_or(u64::MAX));
+        out.push_str(",\"name\":\"");
+        out.push_str(name);
+        out.push_str("\",\"data\":{");
+    }
+
+    fn keys(&self, time: Time, name: &str, space: SpaceId, trigger: &str, phase: Option<u64>, out: &mut String) {
+        for end_name in ["client", "server"] {
+            if end_name == "server" {
+                end(out);
+            }
+            self.begin(time, name, out);
+            out.push_str("\"key_type\":\"");
+            out.push_str(end_name);
+            out.push_str(match space {
+                SpaceId::Initial => "_initial_secret",
+                SpaceId::Handshake => "_handshake_secret",
+                SpaceId::Data => "_1rtt_secret",
+            });
+            out.push_str("\",\"trigger\":\"");
+            out.push_str(trigger);
+            out.push('"');
+            if let Some(phase) = phase {
+                field(out, "key_phase", phase);
+            }
+        }
+    }
+
+    fn frames(&self, out: &mut String, frames: &[TraceFrame], exponent: u64) {
+        out.push_str(",\"frames\":[");
+        for (at, item) in frames.iter().enumerate() {
+            if at > 0 {
+                out.push(',');
+            }
+            frame(out, item, exponent);
+        }
+        out.push(']');
+    }
+}
+
+fn end(out: &mut String) {
+    out.push_str("}}\n");
+}
+
+fn json_u16(out: &mut String, value: u16) {
+    number(out, u64::from(value));
+}
+
+fn change(out: &mut String, old: &str, new: &str) {
+    out.push_str("\"old\":\"");
+    out.push_str(old);
+    out.push_str("\",\"new\":\"");
+    out.push_str(new);
+    out.push('"');
+}
+
+fn moved(out: &mut String, id: u64, len: u64, fin: bool) {
+    field(out, "stream_id", id);
+    out.push_str(",\"raw\":{\"length\":");
+    number(out, len);
+    out.push('}');
+    if fin {
+        out.push_str(",\"additional_info\":\"fin_set\"");
+    }
+}
+
+fn endpoint(out: &mut String, address: std::net::SocketAddr) {
+    let version = if address.is_ipv4() { "v4" } else { "v6" };
+    out.push_str(&format!("\"ip_{version}\":\"{}\",\"port_{version}\":{}", address.ip(), address.port()));
+}
+
+fn header(out: &mut String, level: EncryptionLevel, packet: Option<u64>) {
+    out.push_str("\"header\":{\"packet_type\":\"");
+    out.push_str(match level {
+        EncryptionLevel::Initial => "initial",
+        EncryptionLevel::Handshake => "handshake",
+        EncryptionLevel::ZeroRtt => "0RTT",
+        EncryptionLevel::OneRtt => "1RTT",
+    });
+    out.push('"');
+    if let Some(packet) = packet {
+        field(out, "packet_number", packet);
+    }
+    out.push('}');
+}
+
+fn metrics_updated(out: &mut String, metrics: &Metrics) {
+    let rtts = [
+        ("smoothed_rtt", metrics.smoothed_rtt),
+        ("min_rtt", metrics.min_rtt),
+        ("latest_rtt", metrics.latest_rtt),
+        ("rtt_variance", metrics.rtt_variation),
+    ];
+    out.push_str("\"pto_count\":");
+    number(out, u64::from(metrics.pto_count));
+    for (name, rtt) in rtts {
+        out.push_str(",\"");
+        out.push_str(name);
+        out.push_str("\":");
+        millis(out, u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX));
+    }
+    field(out, "congestion_window", metrics.congestion_window);
+    field(out, "bytes_in_flight", metrics.bytes_in_flight);
+}
+
+fn parameters_set(out: &mut String, of: End, parameters: &TransportParameters) {
+    out.push_str("\"initiator\":");
+    out.push_str(if of == End::Local { "\"local\"" } else { "\"remote\"" });
+    out.push_str(",\"unknown_parameters\":[]");
+    for (name, value) in [
+        ("max_idle_timeout", parameters.max_idle_timeout),
+        ("max_udp_payload_size", parameters.max_udp_payload_size),
+        ("ack_delay_exponent", parameters.ack_delay_exponent),
+        ("max_ack_delay", parameters.max_ack_delay),
+        ("active_connection_id_limit", parameters.active_connection_id_limit),
+        ("initial_max_data", parameters.initial_max_data),
+        ("initial_max_stream_data_bidi_local", parameters.initial_max_stream_data_bidi_local),
+        ("initial_max_stream_data_bidi_remote", parameters.initial_max_stream_data_bidi_remote),
+        ("initial_max_stream_data_uni", parameters.initial_max_stream_data_uni),
+        ("initial_max_streams_bidi", parameters.initial_max_streams_bidi),
+        ("initial_max_streams_uni", parameters.initial_max_streams_uni),
+        ("max_datagram_frame_size", parameters.max_datagram_frame_size),
+    ] {
+        field(out, name, value);
+    }
+    if parameters.disable_active_migration {
+        out.push_str(",\"disable_active_migration\":true");
+    }
+}
+
+fn closed(out: &mut String, reason: &CloseReason) {
+    let (initiator, code, application, trigger) = match reason {
+        CloseReason::LocalApplication { code } => ("local", Some(u64::from(*code)), true, "application"),
+        CloseReason::PeerApplication { code, .. } => ("remote", Some(u64::from(*code)), true, "application"),
+        CloseReason::PeerTransport { code, .. } => ("remote", Some(code.0), false, transport_trigger(*code)),
+        CloseReason::Violation(violation) => ("local", Some(violation.code.0), false, "error"),
+        CloseReason::Refused { code } => ("local", Some(code.0), false, "error"),
+        CloseReason::StatelessReset => ("remote", None, false, "stateless_reset"),
+        CloseReason::IdleTimeout => ("local", None, false, "idle_timeout"),
+        CloseReason::HandshakeTimeout => ("local", None, false, "handshake_timeout"),
+        CloseReason::VersionMismatch => ("local", None, false, "version_mismatch"),
+        CloseReason::Silent => ("local", None, false, "clean"),
+        _ => ("local", None, false, "error"),
+    };
+    out.push_str("\"initiator\":\"");
+    out.push_str(initiator);
+    out.push_str("\",\"trigger\":\"");
+    out.push_str(trigger);
+    out.push('"');
+    if let Some(code) = code {
+        let kind = if application { "application_error" } else { "connection_error" };
+        error_name(out, kind, code, application);
+        field(out, "error_code", code);
+    }
+    out.push_str(",\"reason\":");
+    text(out, &reason.to_string());
+}
+
+const fn transport_trigger(code: TransportErrorCode) -> &'static str {
+    if code.0 == 0 { "clean" } else { "error" }
+}
+
+/// The drafts' name of an error code, if there is one: those of TLS have only their number.
+fn error_name(out: &mut String, key: &str, code: u64, application: bool) {
+    const TRANSPORT: [&str; 17] = [
+        "no_error",
+        "internal_error",
+        "connection_refused",
+        "flow_control_error",
+        "stream_limit_error",
+        "stream_state_error",
+        "final_size_error",
+        "frame_encoding_error",
+        "transport_parameter_error",
+        "connection_id_limit_error",
+        "protocol_violation",
+        "invalid_token",
+        "application_error",
+        "crypto_buffer_exceeded",
+        "key_update_error",
+        "aead_limit_reached",
+        "no_viable_path",
+    ];
+    let known = match application {
+        true => Some(&"unknown"),
+        false => usize::try_from(code).ok().and_then(|code| TRANSPORT.get(code)),
+    };
+    if let Some(name) = known {
+        out.push_str(",\"");
+        out.push_str(key);
+        out.push_str("\":\"");
+        out.push_str(name);
+        out.push('"');
+    }
+}
+
+const fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Bidirectional => "bidirectional",
+        Direction::Unidirectional => "unidirectional",
+    }
+}
+
+fn payload(out: &mut String, len: u16) {
+    out.push_str(",\"raw\":{\"payload_length\":");
+    number(out, u64::from(len));
+    out.push('}');
+}
+
+fn frame(out: &mut String, frame: &TraceFrame, exponent: u64) {
+    let name = |out: &mut String, name: &str| {
+        out.push_str("{\"frame_type\":\"");
+        out.push_str(name);
+        out.push('"');
+    };
+    match frame {
+        TraceFrame::Padding { len } => {
+            name(out, "padding");
+            payload(out, *len);
+        }
+        TraceFrame::Ping => name(out, "ping"),
+        TraceFrame::Ack { delay, ranges, ecn } => {
+            name(out, "ack");
+            out.push_str(",\"ack_delay\":");
+            millis(out, delay.saturating_mul(1000 << exponent.min(20)));
+            out.push_str(",\"acked_ranges\":[");
+            for (at, range) in ranges.iter().enumerate() {
+                out.push_str(if at > 0 { ",[" } else { "[" });
+                number(out, *range.start());
+                if range.end() > range.start() {
+                    out.push(',');
+                    number(out, *range.end());
+                }
+                out.push(']');
+            }
+            out.push(']');
+            if let Some(ecn) = ecn {
+                field(out, "ect0", ecn.ect0);
+                field(out, "ect1", ecn.ect1);
+                field(out, "ce", ecn.ce);
+            }
+        }
+        TraceFrame::ResetStream { id, error, final_size } => {
+            name(out, "reset_stream");
+            field(out, "stream_id", id.into_wire());
+            out.push_str(",\"error\":\"unknown\"");
+            field(out, "error_code", u64::from(*error));
+            field(out, "final_size", *final_size);
+        }
+        TraceFrame::StopSending { id, error } => {
+            name(out, "stop_sending");
+            field(out, "stream_id", id.into_wire());
+            out.push_str(",\"error\":\"unknown\"");
+            field(out, "error_code", u64::from(*error));
+        }
+        TraceFrame::Crypto { offset, len } => {
+            name(out, "crypto");
+            field(out, "offset", *offset);
+            payload(out, *len);
+        }
+        TraceFrame::NewToken { len } => {
+            name(out, "new_token");
+            out.push_str(",\"token\":{\"type\":\"resumption\",\"raw\":{\"length\":");
+            number(out, u64::from(*len));
+            out.push_str("}}");
+        }
+        TraceFrame::Stream { id, offset, len, fin } => {
+            name(out, "stream");
+            field(out, "stream_id", id.into_wire());
+            field(out, "offset", *offset);
+            if *fin {
+                out.push_str(",\"fin\":true");
+            }
+            payload(out, *len);
+        }
+        TraceFrame::HandshakeDone => name(out, "handshake_done"),
+        TraceFrame::Datagram { len } => {
+            name(out, "datagram");
+            payload(out, *len);
+        }
+        _ => rarer_frame(out, frame, name),
+    }
+    out.push('}');
+}
+
+fn rarer_frame(out: &mut String, frame: &TraceFrame, name: impl Fn(&mut String, &str)) {
+    let streams = |out: &mut String, frame: &str, direction: Direction, key: &str, value: u64| {
+        name(out, frame);
+        out.push_str(",\"stream_type\":\"");
+        out.push_str(direction_name(direction));
+        out.push('"');
+        field(out, key, value);
+    };
+    let of_stream = |out: &mut String, frame: &str, id: u64, key: &str, value: u64| {
+        name(out, frame);
+        field(out, "stream_id", id);
+        field(out, key, value);
+    };
+    let close = |out: &mut String, space: &str, code: u64, reason: &[u8]| {
+        name(out, "connection_close");
+        out.push_str(",\"error_space\":\"");
+        out.push_str(space);
+        out.push('"');
+        error_name(out, "error", code, space == "application");
+        field(out, "error_code", code);
+        out.push_str(",\"reason\":");
+        text(out, &String::from_utf8_lossy(reason));
+    };
+    match frame {
+        TraceFrame::MaxData(maximum) => {
+            name(out, "max_data");
+            field(out, "maximum", *maximum);
+        }
+        TraceFrame::MaxStreamData { id, maximum } => {
+            of_stream(out, "max_stream_data", id.into_wire(), "maximum", *maximum);
+        }
+        TraceFrame::MaxStreams { direction, maximum } => streams(out, "max_streams", *direction, "maximum", *maximum),
+        TraceFrame::DataBlocked(limit) => {
+            name(out, "data_blocked");
+            field(out, "limit", *limit);
+        }
+        TraceFrame::StreamDataBlocked { id, limit } => {
+            of_stream(out, "stream_data_blocked", id.into_wire(), "limit", *limit);
+        }
+        TraceFrame::StreamsBlocked { direction, limit } => streams(out, "streams_blocked", *direction, "limit", *limit),
+        TraceFrame::NewConnectionId { sequence, retire_prior_to, id } => {
+            name(out, "new_connection_id");
+            field(out, "sequence_number", *sequence);
+            field(out, "retire_prior_to", *retire_prior_to);
+            out.push_str(",\"connection_id\":");
+            hex(out, id);
+        }
+        TraceFrame::RetireConnectionId { sequence } => {
+            name(out, "retire_connection_id");
+            field(out, "sequence_number", *sequence);
+        }
+        TraceFrame::PathChallenge(data) => {
+            name(out, "path_challenge");
+            out.push_str(",\"data\":");
+            hex(out, data);
+        }
+        TraceFrame::PathResponse(data) => {
+            name(out, "path_response");
+            out.push_str(",\"data\":");
+            hex(out, data);
+        }
+        TraceFrame::TransportClose { error, reason, .. } => close(out, "transport", error.0, reason),
+        TraceFrame::ApplicationClose { error, reason } => close(out, "application", u64::from(*error), reason),
+        _ => name(out, "unknown"),
+    }
+}
+
+/// A time since 1970 as a date (the civil calendar, by the era of 400 years).
+fn rfc3339(out: &mut String, time: Time) {
+    let seconds = time.as_nanos() / 1_000_000_000;
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let millis = time.as_nanos() / 1_000_000 % 1000;
+    out.push_str(&format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{millis:03}Z",
+        of_day / 3600,
+        of_day / 60 % 60,
+        of_day % 60
+    ));
+}

@@ -1,0 +1,175 @@
+//! The thread that turns batches of events into text and gives it to the sink.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tercel_proto::time::Time;
+use tercel_proto::trace::TraceEvent;
+
+use super::{Encoder, Sink, Subject, Written};
+
+/// How often the thread looks for connections whose end found the queue full.
+const LOOK: Duration = Duration::from_millis(500);
+
+pub(super) enum Letter {
+    Events(u64, Vec<(Time, TraceEvent)>),
+    End(u64),
+    Flush(SyncSender<()>),
+}
+
+/// What workers and the thread share.
+#[derive(Default)]
+struct Shared {
+    /// Connections that are over and found the queue full.
+    ended: Mutex<Vec<u64>>,
+    dropped: AtomicU64,
+    next: AtomicU64,
+}
+
+/// The way to the thread; dropping it waits until all is written.
+pub(super) struct Line {
+    sender: Option<SyncSender<Letter>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Line {
+    pub(super) fn start(
+        sender: SyncSender<Letter>,
+        receiver: Receiver<Letter>,
+        sink: Box<dyn Sink>,
+    ) -> io::Result<Self> {
+        let shared = Arc::<Shared>::default();
+        let theirs = shared.clone();
+        let run = move || Scribe { sink, shared: theirs, logs: BTreeMap::new(), text: String::new() }.run(&receiver);
+        let thread = std::thread::Builder::new().name("tercel-qlog".into()).spawn(run)?;
+        Ok(Self { sender: Some(sender), shared, thread: Some(thread) })
+    }
+
+    pub(super) fn next_id(&self) -> u64 {
+        self.shared.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn try_send(&self, letter: Letter) -> bool {
+        let Some(sender) = &self.sender else { return false };
+        !matches!(sender.try_send(letter), Err(TrySendError::Full(_) | TrySendError::Disconnected(_)))
+    }
+
+    pub(super) fn end(&self, id: u64) {
+        if self.try_send(Letter::End(id)) {
+            return;
+        }
+        self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+    }
+
+    pub(super) fn count_dropped(&self, count: u64) {
+        self.shared.dropped.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn flush(&self, patience: Duration) -> bool {
+        let (done, wait) = std::sync::mpsc::sync_channel(1);
+        let Some(sender) = &self.sender else { return false };
+        sender.send(Letter::Flush(done)).is_ok() && wait.recv_timeout(patience).is_ok()
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread's own.
+struct Scribe {
+    sink: Box<dyn Sink>,
+    shared: Arc<Shared>,
+    logs: BTreeMap<u64, Log>,
+    text: String,
+}
+
+struct Log {
+    encoder: Encoder,
+    subject: Subject,
+    /// The next part begins a file.
+    fresh: bool,
+    /// It could not be kept.
+    broken: bool,
+}
+
+impl Scribe {
+    fn run(mut self, receiver: &Receiver<Letter>) {
+        loop {
+            match receiver.recv_timeout(LOOK) {
+                Ok(Letter::Events(id, events)) => self.write(id, &events),
+                Ok(Letter::End(id)) => self.close(id),
+                Ok(Letter::Flush(done)) => {
+                    self.close_ended();
+                    // Whoever asked may have given up.
+                    let _ = done.try_send(());
+                }
+                // What is queued comes before what has ended: whoever ends has handed over all.
+                Err(RecvTimeoutError::Timeout) => self.close_ended(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.close_ended();
+    }
+
+    fn write(&mut self, id: u64, events: &[(Time, TraceEvent)]) {
+        let log = match self.logs.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                // A log whose start was dropped has no name.
+                let Some((encoder, subject)) = Encoder::of(events) else { return };
+                place.insert(Log { encoder, subject, fresh: true, broken: false })
+            }
+        };
+        if log.broken {
+            return;
+        }
+        self.text.clear();
+        if std::mem::take(&mut log.fresh) {
+            log.encoder.header(&mut self.text);
+        }
+        for (time, event) in events {
+            log.encoder.event(*time, event, &mut self.text);
+        }
+        match self.sink.write(&log.subject, Some(&self.text)) {
+            Ok(Written::Kept) => {}
+            Ok(Written::Rotated) => log.fresh = true,
+            Err(error) => {
+                tracing::warn!(%error, "a connection's qlog ends early");
+                log.broken = true;
+            }
+        }
+    }
+
+    fn close_ended(&mut self) {
+        let ended = std::mem::take(&mut *self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner));
+        ended.into_iter().for_each(|id| self.close(id));
+    }
+
+    fn close(&mut self, id: u64) {
+        if let Some(log) = self.logs.remove(&id)
+            && let Err(error) = self.sink.write(&log.subject, None)
+        {
+            tracing::warn!(%error, "a connection's qlog ends early");
+        }
+    }
+}
