@@ -179,4 +179,5 @@ function draw(end, parent) {
 document.getElementById("sub").textContent = DATA.map(e => `${e.role}: ${e.events.length} events`).join(" · ") + (DATA[0]?.wall ? ` · from ${DATA[0].wall}` : "");
 const main = document.getElementById("main");
 main.style.setProperty("--ends", DATA.length);
+if (DATA.length === 1) main.style.maxWidth = document.querySelector("header").style.maxWidth = "1040px";
 DATA.forEach(end => draw(end, main));
