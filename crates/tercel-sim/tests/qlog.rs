@@ -15,8 +15,11 @@ use tercel_sim::world::START;
 const UNKNOWN: [&str; 4] =
     ["tercel:verdict_asked", "tercel:verdict_given", "tercel:events_missing", "quic:key_discarded"];
 
-/// The traces and the packets sent of all connections of a run.
-fn traces(setup: Setup, seed: u64) -> Vec<(Vec<(Time, TraceEvent)>, u64, u64)> {
+/// What a connection told, and how many packets it sent and lost by its own figures.
+type Traced = (Vec<(Time, TraceEvent)>, u64, u64);
+
+/// What all connections of a run told.
+fn traces(setup: Setup, seed: u64) -> Vec<Traced> {
     let end = START + setup.limit;
     let mut world = build(setup, seed);
     world.hosts.iter_mut().for_each(|host| host.traced = true);
