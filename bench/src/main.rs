@@ -7,6 +7,7 @@ mod exchange;
 mod gate;
 mod limit;
 mod measure;
+mod overhead;
 mod peer;
 mod process;
 mod report;
@@ -56,6 +57,15 @@ enum Part {
         #[arg(long, default_value_t = 300)]
         rounds: usize,
     },
+    /// What qlog costs: off, at the server, at both ends.
+    Overhead {
+        /// How often each way has its turn.
+        #[arg(long, default_value_t = 15)]
+        rounds: usize,
+        /// Where the logs go for a while.
+        #[arg(long, default_value = "/tmp")]
+        logs: std::path::PathBuf,
+    },
     /// Does a scenario's work once.
     Client { peer: Peer, scenario: Scenario, percent: u64, address: SocketAddr, certificate: String },
 }
@@ -68,6 +78,7 @@ fn main() -> Result<()> {
             process::work(peer, scenario, percent, address, &certificate)
         }
         Some(Part::Gate { rounds }) => gate::run(rounds),
+        Some(Part::Overhead { rounds, logs }) => overhead::run(rounds, args.percent, &or_all(&args.scenarios), &logs),
         None => compare(&args),
     }
 }
@@ -85,7 +96,7 @@ fn compare(args: &Args) -> Result<()> {
             // Whoever goes first finds another machine than whoever goes last.
             for turn in 0..peers.len() {
                 let peer = peers[(round + turn) % peers.len()];
-                let run = process::run(peer, scenario, args.percent)?;
+                let run = process::run(peer, scenario, args.percent, &process::Logs::default())?;
                 eprintln!("{scenario:?} {round} {peer:?}: {run}");
                 results.add(scenario, peer, round, run);
             }

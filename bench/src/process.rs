@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -71,9 +72,20 @@ impl Drop for Kept {
     }
 }
 
-fn start(args: &[&str], stdin: Stdio) -> Result<Kept> {
-    let this = std::env::current_exe()?;
-    Ok(Kept(Command::new(this).args(args).stdin(stdin).stdout(Stdio::piped()).spawn()?))
+/// A directory for the logs of each end, or none.
+#[derive(Default)]
+pub struct Logs<'a> {
+    pub server: Option<&'a Path>,
+    pub client: Option<&'a Path>,
+}
+
+fn start(args: &[&str], stdin: Stdio, logs: Option<&Path>) -> Result<Kept> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(args).stdin(stdin).stdout(Stdio::piped()).env_remove("QLOGDIR");
+    if let Some(logs) = logs {
+        command.env("QLOGDIR", logs);
+    }
+    Ok(Kept(command.spawn()?))
 }
 
 fn wait(process: &mut Kept, what: &str) -> Result<String> {
@@ -97,9 +109,9 @@ fn micros(number: &str) -> Result<Duration> {
 }
 
 /// One run of `scenario` with `peer`.
-pub fn run(peer: Peer, scenario: Scenario, percent: u64) -> Result<Run> {
+pub fn run(peer: Peer, scenario: Scenario, percent: u64, logs: &Logs<'_>) -> Result<Run> {
     let what = format!("{scenario:?} with {peer:?}");
-    let mut server = start(&["server", peer.name()], Stdio::piped())?;
+    let mut server = start(&["server", peer.name()], Stdio::piped(), logs.server)?;
     let mut output = BufReader::new(server.0.stdout.take().ok_or("the server has no output")?);
     let mut line = String::new();
     output.read_line(&mut line)?;
@@ -107,7 +119,7 @@ pub fn run(peer: Peer, scenario: Scenario, percent: u64) -> Result<Run> {
     let percent_text = percent.to_string();
     let scenario_name = clap::ValueEnum::to_possible_value(&scenario).ok_or("the scenario has no name")?;
     let args = ["client", peer.name(), scenario_name.get_name(), &percent_text, address, certificate];
-    let said = wait(&mut start(&args, Stdio::null())?, &format!("the client of {what}"))?;
+    let said = wait(&mut start(&args, Stdio::null(), logs.client)?, &format!("the client of {what}"))?;
     drop(server.0.stdin.take());
     let mut used = String::new();
     output.read_to_string(&mut used)?;

@@ -22,6 +22,8 @@ use crate::tls::{self, Identity};
 pub fn registration() -> Result<Registration> {
     let mut config = RegistrationConfig::default();
     config.workers = 1;
+    // As `overhead` asks for.
+    config.qlog = std::env::var_os("QLOGDIR").map(tercel::Qlog::directory).transpose()?;
     Ok(Registration::new(config)?)
 }
 

@@ -365,7 +365,7 @@ impl Connection {
     /// A datagram came in.
     pub fn receive(&mut self, now: Time, datagram: Datagram) {
         self.receive_datagram(now, datagram);
-        self.trace_changes(now);
+        self.trace_changes_of_datagram(now);
     }
 
     /// The time of [`poll_timeout`](Self::poll_timeout) has come. Calls too early do no harm.
@@ -426,8 +426,11 @@ impl Connection {
     /// of `buf`, which grows as needed and is never cleared: only the first [`Transmit::len`] bytes
     /// mean anything.
     pub fn poll_transmit(&mut self, now: Time, max_datagrams: usize, buf: &mut Vec<u8>) -> Option<Transmit> {
+        self.trace_owed(now);
         let transmit = self.transmit(now, max_datagrams, buf);
-        self.trace_changes(now);
+        if transmit.is_some() {
+            self.trace_changes(now);
+        }
         transmit
     }
 

@@ -40,12 +40,34 @@ impl Connection {
 
     /// What happened since it was last asked, in order. Nothing unless [`start_trace`](Self::start_trace)
     /// was called. At most some ten thousand events are kept; beyond them only their number is told, as
-    /// [`TraceEvent::Missing`].
-    pub fn take_trace(&mut self) -> Vec<(Time, TraceEvent)> {
-        self.trace.as_mut().map_or_else(Vec::new, |trace| trace.take())
+    /// [`TraceEvent::Missing`]. `next` takes what happens from now on: it is cleared, so that an old
+    /// buffer can be used again.
+    pub fn take_trace(&mut self, next: Vec<(Time, TraceEvent)>) -> Vec<(Time, TraceEvent)> {
+        self.trace.as_mut().map_or_else(Vec::new, |trace| trace.take(next))
     }
 
-    /// Tells what has changed; after every input.
+    /// What a datagram has changed. Once the handshake is confirmed this waits for the answer to all
+    /// datagrams that came together: their packets are told at once, and no more changes but figures.
+    #[inline]
+    pub(super) fn trace_changes_of_datagram(&mut self, now: Time) {
+        if let Some(trace) = &mut self.trace {
+            if trace.told_confirmed() {
+                trace.owe();
+            } else {
+                self.compare_with_trace(now);
+            }
+        }
+    }
+
+    /// What is still to be told of datagrams that came in.
+    #[inline]
+    pub(super) fn trace_owed(&mut self, now: Time) {
+        if self.trace.as_mut().is_some_and(|trace| trace.take_owed()) {
+            self.compare_with_trace(now);
+        }
+    }
+
+    /// Tells what has changed; after every other input.
     #[inline]
     pub(super) fn trace_changes(&mut self, now: Time) {
         if self.trace.is_some() {

@@ -16,14 +16,15 @@ pub type AckedRanges = SmallVec<[RangeInclusive<u64>; 1]>;
 /// How many ranges of an ACK frame are told.
 const MOST_RANGES: usize = 64;
 
-/// A frame without its data. Fields have the names of RFC 9000.
+/// A frame without its data. Fields have the names of RFC 9000. What is rare is boxed, because a busy
+/// connection tells a million of them each second.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum TraceFrame {
     Padding { len: u16 },
     Ping,
-    Ack { delay: u64, ranges: Box<AckedRanges>, ecn: Option<Box<EcnCounts>> },
-    ResetStream { id: StreamId, error: ApplicationErrorCode, final_size: u64 },
+    Ack(Box<TraceAck>),
+    ResetStream(Box<TraceReset>),
     StopSending { id: StreamId, error: ApplicationErrorCode },
     Crypto { offset: u64, len: u16 },
     NewToken { len: u16 },
@@ -34,15 +35,44 @@ pub enum TraceFrame {
     DataBlocked(u64),
     StreamDataBlocked { id: StreamId, limit: u64 },
     StreamsBlocked { direction: Direction, limit: u64 },
-    NewConnectionId { sequence: u64, retire_prior_to: u64, id: Box<ConnectionId> },
+    NewConnectionId(Box<TraceConnectionId>),
     RetireConnectionId { sequence: u64 },
     PathChallenge([u8; 8]),
     PathResponse([u8; 8]),
-    TransportClose { error: TransportErrorCode, frame_type: u64, reason: Box<Bytes> },
+    TransportClose { error: TransportErrorCode, reason: Box<Bytes> },
     ApplicationClose { error: ApplicationErrorCode, reason: Box<Bytes> },
     HandshakeDone,
     Datagram { len: u16 },
 }
+
+/// ACK (RFC 9000 section 19.3); `delay` is as the frame has it, not yet scaled by the exponent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct TraceAck {
+    pub delay: u64,
+    pub ranges: AckedRanges,
+    pub ecn: Option<EcnCounts>,
+}
+
+/// RESET_STREAM (RFC 9000 section 19.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct TraceReset {
+    pub id: StreamId,
+    pub error: ApplicationErrorCode,
+    pub final_size: u64,
+}
+
+/// NEW_CONNECTION_ID (section 19.15), without its token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct TraceConnectionId {
+    pub sequence: u64,
+    pub retire_prior_to: u64,
+    pub id: ConnectionId,
+}
+
+const _: () = assert!(size_of::<TraceFrame>() <= 24);
 
 /// All frames of a payload. What cannot be read is left out.
 pub(crate) fn frames(payload: &[u8]) -> TraceFrames {
@@ -67,13 +97,13 @@ impl From<&Frame<'_>> for TraceFrame {
         match frame {
             Frame::Padding(len) => Self::Padding { len: short(*len) },
             Frame::Ping => Self::Ping,
-            Frame::Ack(ack) => Self::Ack {
+            Frame::Ack(ack) => Self::Ack(Box::new(TraceAck {
                 delay: ack.delay,
-                ranges: Box::new(ack.iter().take(MOST_RANGES).collect()),
-                ecn: ack.ecn.map(Box::new),
-            },
+                ranges: ack.iter().take(MOST_RANGES).collect(),
+                ecn: ack.ecn,
+            })),
             Frame::ResetStream { id, error, final_size } => {
-                Self::ResetStream { id: *id, error: *error, final_size: *final_size }
+                Self::ResetStream(Box::new(TraceReset { id: *id, error: *error, final_size: *final_size }))
             }
             Frame::StopSending { id, error } => Self::StopSending { id: *id, error: *error },
             Frame::Crypto { offset, data } => Self::Crypto { offset: *offset, len: short(data.len()) },
@@ -87,17 +117,16 @@ impl From<&Frame<'_>> for TraceFrame {
             Frame::DataBlocked(limit) => Self::DataBlocked(*limit),
             Frame::StreamDataBlocked { id, limit } => Self::StreamDataBlocked { id: *id, limit: *limit },
             Frame::StreamsBlocked { direction, limit } => Self::StreamsBlocked { direction: *direction, limit: *limit },
-            Frame::NewConnectionId(new) => Self::NewConnectionId {
+            Frame::NewConnectionId(new) => Self::NewConnectionId(Box::new(TraceConnectionId {
                 sequence: new.sequence,
                 retire_prior_to: new.retire_prior_to,
-                id: Box::new(new.id),
-            },
+                id: new.id,
+            })),
             Frame::RetireConnectionId { sequence } => Self::RetireConnectionId { sequence: *sequence },
             Frame::PathChallenge(data) => Self::PathChallenge(*data),
             Frame::PathResponse(data) => Self::PathResponse(*data),
-            Frame::ConnectionClose(ConnectionClose::Transport { error, frame_type, reason }) => Self::TransportClose {
+            Frame::ConnectionClose(ConnectionClose::Transport { error, reason, .. }) => Self::TransportClose {
                 error: *error,
-                frame_type: *frame_type,
                 reason: Box::new(Bytes::copy_from_slice(reason)),
             },
             Frame::ConnectionClose(ConnectionClose::Application { error, reason }) => {

@@ -11,7 +11,7 @@
 mod frame;
 
 pub(crate) use frame::frames;
-pub use frame::{AckedRanges, TraceFrame, TraceFrames};
+pub use frame::{AckedRanges, TraceAck, TraceConnectionId, TraceFrame, TraceFrames, TraceReset};
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -159,6 +159,8 @@ pub(crate) struct Trace {
     missing: u64,
     now: Time,
     seen: Snapshot,
+    /// What changed since is not told yet.
+    owed: bool,
     local_told: bool,
     remote_told: bool,
     alpn_told: bool,
@@ -172,6 +174,7 @@ impl Trace {
             missing: 0,
             now,
             seen,
+            owed: false,
             local_told: false,
             remote_told: false,
             alpn_told: false,
@@ -186,6 +189,7 @@ impl Trace {
         self.now = self.now.max(now);
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, event: TraceEvent) {
         match self.events.len() < MOST_EVENTS {
             true => self.events.push((self.now, event)),
@@ -260,12 +264,26 @@ impl Trace {
         self.events.len()
     }
 
-    pub(crate) fn take(&mut self) -> Vec<(Time, TraceEvent)> {
+    pub(crate) const fn told_confirmed(&self) -> bool {
+        matches!(self.seen.state, TraceState::Confirmed)
+    }
+
+    /// Changes are to be told later.
+    pub(crate) const fn owe(&mut self) {
+        self.owed = true;
+    }
+
+    pub(crate) const fn take_owed(&mut self) -> bool {
+        std::mem::replace(&mut self.owed, false)
+    }
+
+    pub(crate) fn take(&mut self, mut next: Vec<(Time, TraceEvent)>) -> Vec<(Time, TraceEvent)> {
         if self.missing > 0 {
             let missing = std::mem::take(&mut self.missing);
             self.events.push((self.now, TraceEvent::Missing(missing)));
         }
-        std::mem::take(&mut self.events)
+        next.clear();
+        std::mem::replace(&mut self.events, next)
     }
 }
 

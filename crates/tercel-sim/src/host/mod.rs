@@ -214,7 +214,7 @@ impl<A: Application> Endpoint<A> {
         }
         let session = &mut self.sessions[index];
         session.stats = connection.stats();
-        session.trace.extend(connection.take_trace());
+        session.trace.extend(connection.take_trace(Vec::new()));
         session.deadline = connection.poll_timeout();
         if session.grammar.is_over() {
             assert_eq!(session.deadline, None, "a closed connection wants to be called again");
