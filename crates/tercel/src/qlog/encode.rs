@@ -21,6 +21,9 @@ pub struct Encoder {
     peer_exponent: u64,
     congestion: &'static str,
     state: &'static str,
+    /// How a record of `stamped` begins: many packets are sent at one time.
+    stamp: String,
+    stamped: Option<Time>,
 }
 
 impl Encoder {
@@ -33,7 +36,15 @@ impl Encoder {
             }
             _ => None,
         })?;
-        let encoder = Self { start, subject, peer_exponent: 3, congestion: "slow_start", state: "attempted" };
+        let encoder = Self {
+            start,
+            subject,
+            peer_exponent: 3,
+            congestion: "slow_start",
+            state: "attempted",
+            stamp: String::new(),
+            stamped: None,
+        };
         Some((encoder, subject))
     }
 
@@ -217,15 +228,21 @@ impl Encoder {
         }
     }
 
-    fn begin(&self, time: Time, name: &str, out: &mut String) {
-        out.push_str("\u{1e}{\"time\":");
-        millis(out, u64::try_from(time.since(self.start).as_nanos()).unwrap_or(u64::MAX));
-        out.push_str(",\"name\":\"");
+    #[inline]
+    fn begin(&mut self, time: Time, name: &str, out: &mut String) {
+        if self.stamped != Some(time) {
+            self.stamped = Some(time);
+            self.stamp.clear();
+            self.stamp.push_str("\u{1e}{\"time\":");
+            millis(&mut self.stamp, u64::try_from(time.since(self.start).as_nanos()).unwrap_or(u64::MAX));
+            self.stamp.push_str(",\"name\":\"");
+        }
+        out.push_str(&self.stamp);
         out.push_str(name);
         out.push_str("\",\"data\":{");
     }
 
-    fn keys(&self, time: Time, name: &str, space: SpaceId, trigger: &str, phase: Option<u64>, out: &mut String) {
+    fn keys(&mut self, time: Time, name: &str, space: SpaceId, trigger: &str, phase: Option<u64>, out: &mut String) {
         for end_name in ["client", "server"] {
             if end_name == "server" {
                 end(out);
@@ -291,14 +308,12 @@ fn endpoint(out: &mut String, address: std::net::SocketAddr) {
 }
 
 fn header(out: &mut String, level: EncryptionLevel, packet: Option<u64>) {
-    out.push_str("\"header\":{\"packet_type\":\"");
     out.push_str(match level {
-        EncryptionLevel::Initial => "initial",
-        EncryptionLevel::Handshake => "handshake",
-        EncryptionLevel::ZeroRtt => "0RTT",
-        EncryptionLevel::OneRtt => "1RTT",
+        EncryptionLevel::Initial => r#""header":{"packet_type":"initial""#,
+        EncryptionLevel::Handshake => r#""header":{"packet_type":"handshake""#,
+        EncryptionLevel::ZeroRtt => r#""header":{"packet_type":"0RTT""#,
+        EncryptionLevel::OneRtt => r#""header":{"packet_type":"1RTT""#,
     });
-    out.push('"');
     if let Some(packet) = packet {
         field(out, "packet_number", packet);
     }
@@ -440,12 +455,11 @@ fn frame(out: &mut String, frame: &TraceFrame, exponent: u64) {
             payload(out, *len);
         }
         TraceFrame::Ping => name(out, "ping"),
-        TraceFrame::Ack { delay, ranges, ecn } => {
-            name(out, "ack");
-            out.push_str(",\"ack_delay\":");
-            millis(out, delay.saturating_mul(1000 << exponent.min(20)));
+        TraceFrame::Ack(ack) => {
+            out.push_str("{\"frame_type\":\"ack\",\"ack_delay\":");
+            millis(out, ack.delay.saturating_mul(1000 << exponent.min(20)));
             out.push_str(",\"acked_ranges\":[");
-            for (at, range) in ranges.iter().enumerate() {
+            for (at, range) in ack.ranges.iter().enumerate() {
                 out.push_str(if at > 0 { ",[" } else { "[" });
                 number(out, *range.start());
                 if range.end() > range.start() {
@@ -455,18 +469,18 @@ fn frame(out: &mut String, frame: &TraceFrame, exponent: u64) {
                 out.push(']');
             }
             out.push(']');
-            if let Some(ecn) = ecn {
+            if let Some(ecn) = &ack.ecn {
                 field(out, "ect0", ecn.ect0);
                 field(out, "ect1", ecn.ect1);
                 field(out, "ce", ecn.ce);
             }
         }
-        TraceFrame::ResetStream { id, error, final_size } => {
+        TraceFrame::ResetStream(reset) => {
             name(out, "reset_stream");
-            field(out, "stream_id", id.into_wire());
+            field(out, "stream_id", reset.id.into_wire());
             out.push_str(",\"error\":\"unknown\"");
-            field(out, "error_code", u64::from(*error));
-            field(out, "final_size", *final_size);
+            field(out, "error_code", u64::from(reset.error));
+            field(out, "final_size", reset.final_size);
         }
         TraceFrame::StopSending { id, error } => {
             name(out, "stop_sending");
@@ -486,13 +500,13 @@ fn frame(out: &mut String, frame: &TraceFrame, exponent: u64) {
             out.push_str("}}");
         }
         TraceFrame::Stream { id, offset, len, fin } => {
-            name(out, "stream");
-            field(out, "stream_id", id.into_wire());
-            field(out, "offset", *offset);
-            if *fin {
-                out.push_str(",\"fin\":true");
-            }
-            payload(out, *len);
+            out.push_str("{\"frame_type\":\"stream\",\"stream_id\":");
+            number(out, id.into_wire());
+            out.push_str(",\"offset\":");
+            number(out, *offset);
+            out.push_str(if *fin { ",\"fin\":true,\"raw\":{\"payload_length\":" } else { ",\"raw\":{\"payload_length\":" });
+            number(out, u64::from(*len));
+            out.push('}');
         }
         TraceFrame::HandshakeDone => name(out, "handshake_done"),
         TraceFrame::Datagram { len } => {
@@ -544,12 +558,12 @@ fn rarer_frame(out: &mut String, frame: &TraceFrame, name: impl Fn(&mut String, 
             of_stream(out, "stream_data_blocked", id.into_wire(), "limit", *limit);
         }
         TraceFrame::StreamsBlocked { direction, limit } => streams(out, "streams_blocked", *direction, "limit", *limit),
-        TraceFrame::NewConnectionId { sequence, retire_prior_to, id } => {
+        TraceFrame::NewConnectionId(new) => {
             name(out, "new_connection_id");
-            field(out, "sequence_number", *sequence);
-            field(out, "retire_prior_to", *retire_prior_to);
+            field(out, "sequence_number", new.sequence);
+            field(out, "retire_prior_to", new.retire_prior_to);
             out.push_str(",\"connection_id\":");
-            hex(out, id);
+            hex(out, &new.id);
         }
         TraceFrame::RetireConnectionId { sequence } => {
             name(out, "retire_connection_id");
@@ -565,7 +579,7 @@ fn rarer_frame(out: &mut String, frame: &TraceFrame, name: impl Fn(&mut String, 
             out.push_str(",\"data\":");
             hex(out, data);
         }
-        TraceFrame::TransportClose { error, reason, .. } => close(out, "transport", error.0, reason),
+        TraceFrame::TransportClose { error, reason } => close(out, "transport", error.0, reason),
         TraceFrame::ApplicationClose { error, reason } => close(out, "application", u64::from(*error), reason),
         _ => name(out, "unknown"),
     }

@@ -1,32 +1,24 @@
-//! JSON, written by hand: a log holds millions of small numbers.
+//! JSON as text, without a tree of values in between: a log holds millions of small numbers.
 
 /// Writes a whole number.
-pub(super) fn number(out: &mut String, mut value: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or("0"));
+#[inline]
+pub(super) fn number(out: &mut String, value: u64) {
+    out.push_str(itoa::Buffer::new().format(value));
 }
 
-/// Writes nanoseconds as milliseconds.
+/// Writes nanoseconds as milliseconds, to the microsecond.
 pub(super) fn millis(out: &mut String, nanos: u64) {
     number(out, nanos / 1_000_000);
-    let mut rest = nanos % 1_000_000;
-    if rest > 0 {
-        let mut digits = [b'0'; 7];
-        digits[0] = b'.';
-        for digit in digits[1..].iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        out.push_str(std::str::from_utf8(&digits).unwrap_or("").trim_end_matches('0'));
+    let micros = nanos / 1000 % 1000;
+    if micros > 0 {
+        out.push_str(if micros < 10 {
+            ".00"
+        } else if micros < 100 {
+            ".0"
+        } else {
+            "."
+        });
+        number(out, micros);
     }
 }
 
@@ -56,6 +48,7 @@ pub(super) fn hex(out: &mut String, bytes: &[u8]) {
 }
 
 /// Writes `,"key":number`.
+#[inline]
 pub(super) fn field(out: &mut String, key: &str, value: u64) {
     out.push_str(",\"");
     out.push_str(key);

@@ -36,11 +36,11 @@ use tercel_wire::{ConnectionId, Role};
 use self::writer::{Letter, Line};
 
 /// How many events a connection gathers before it hands them over.
-const BATCH: usize = 256;
+const BATCH: usize = 1024;
 /// For how long it may keep them while it is busy.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// How many batches may wait to be written.
-const QUEUE: usize = 128;
+const QUEUE: usize = 64;
 
 /// Of which connection a log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +131,12 @@ impl Tracer {
     /// Whether so many events are to be handed over now.
     pub(crate) fn is_due(&self, now: Time, count: usize) -> bool {
         count >= BATCH || count > 0 && now.since(self.last) >= PATIENCE
+    }
+
+    /// A buffer for what happens next, where `count` events happened since the last one. A connection
+    /// that is not busy holds none of size.
+    pub(crate) fn buffer(&self, count: usize) -> Vec<(Time, TraceEvent)> {
+        if count >= BATCH { self.line.buffer() } else { Vec::new() }
     }
 
     /// Hands events over, or counts them.

@@ -12,13 +12,13 @@ use std::time::Duration;
 use tercel_proto::time::Time;
 use tercel_proto::trace::TraceEvent;
 
-use super::{Encoder, Sink, Subject, Written};
+use super::{BATCH, Encoder, Sink, Subject, Written};
 
 /// How often the thread looks for connections whose end found the queue full.
 const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) enum Letter {
-    Events(u64, Vec<(Time, TraceEvent)>),
+    Events(u64, Batch),
     End(u64),
     Flush(SyncSender<()>),
 }
@@ -30,7 +30,15 @@ struct Shared {
     ended: Mutex<Vec<u64>>,
     dropped: AtomicU64,
     next: AtomicU64,
+    /// Batches that are written, to be filled again.
+    spare: Mutex<Vec<Batch>>,
 }
+
+/// Events of one connection.
+type Batch = Vec<(Time, TraceEvent)>;
+
+/// How many written batches are kept: what a few busy connections fill while one is written.
+const SPARE: usize = 16;
 
 /// The way to the thread; dropping it waits until all is written.
 pub(super) struct Line {
@@ -59,6 +67,11 @@ impl Line {
     pub(super) fn try_send(&self, letter: Letter) -> bool {
         let Some(sender) = &self.sender else { return false };
         !matches!(sender.try_send(letter), Err(TrySendError::Full(_) | TrySendError::Disconnected(_)))
+    }
+
+    /// An empty batch, used before if there is one.
+    pub(super) fn buffer(&self) -> Batch {
+        self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
     pub(super) fn end(&self, id: u64) {
@@ -116,7 +129,10 @@ impl Scribe {
     fn run(mut self, receiver: &Receiver<Letter>) {
         loop {
             match receiver.recv_timeout(LOOK) {
-                Ok(Letter::Events(id, events)) => self.write(id, &events),
+                Ok(Letter::Events(id, events)) => {
+                    self.write(id, &events);
+                    self.spare(events);
+                }
                 Ok(Letter::End(id)) => self.close(id),
                 Ok(Letter::Flush(done)) => {
                     self.close_ended();
@@ -157,6 +173,14 @@ impl Scribe {
                 tracing::warn!(%error, "a connection's qlog ends early");
                 log.broken = true;
             }
+        }
+    }
+
+    fn spare(&self, mut events: Batch) {
+        events.clear();
+        let mut spare = self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE && events.capacity() >= BATCH {
+            spare.push(events);
         }
     }
 
