@@ -1,5 +1,7 @@
 //! What the connection tells its trace: see [`crate::trace`].
 
+use std::time::Duration;
+
 use tercel_wire::EncryptionLevel;
 use tercel_wire::packet::Opened;
 
@@ -9,20 +11,20 @@ use super::{Connection, Tls, handshake};
 use crate::close::HandshakeState;
 use crate::recovery::SentPacket;
 use crate::time::Time;
-use crate::trace::{CongestionPhase, End, Metrics, Once, Snapshot, Trace, TraceEvent, TraceFrames, TraceState, frames};
+use crate::trace::{CongestionPhase, End, Metrics, Once, Snapshot, Trace, TraceEvent, TraceFrames, TraceStart, TraceState, frames};
 
 impl Connection {
     /// Begins to keep what happens, for [`take_trace`](Self::take_trace). Best called at once after the
     /// connection was made.
     pub fn start_trace(&mut self, now: Time) {
         let mut trace = Box::new(Trace::new(now, self.snapshot()));
-        trace.push(TraceEvent::Started {
+        trace.push(TraceEvent::Started(Box::new(TraceStart {
             role: self.role,
             version: self.version,
             original_dcid: self.handshake.original_dcid,
             local_cid: self.handshake.local_scid,
             remote: self.paths.active.address.remote,
-        });
+        })));
         trace.push_once(
             Once::LocalParameters,
             TraceEvent::Parameters {
@@ -89,13 +91,13 @@ impl Connection {
         if trace.wants(Once::Alpn)
             && let Some(alpn) = self.alpn()
         {
-            trace.push_once(Once::Alpn, TraceEvent::Alpn(bytes::Bytes::copy_from_slice(alpn)));
+            trace.push_once(Once::Alpn, TraceEvent::Alpn(alpn.into()));
         }
         trace.compare(self.snapshot());
         if trace.wants(Once::Ending)
             && let Some(reason) = &self.close_reason
         {
-            trace.push_once(Once::Ending, TraceEvent::Ending(reason.clone()));
+            trace.push_once(Once::Ending, TraceEvent::Ending(Box::new(reason.clone())));
         }
         self.trace = Some(trace);
     }
@@ -159,10 +161,10 @@ impl Connection {
                 (Phase::Alive, HandshakeState::Confirmed) => TraceState::Confirmed,
             },
             metrics: Metrics {
-                min_rtt: rtt.min,
-                smoothed_rtt: rtt.smoothed,
-                latest_rtt: rtt.latest,
-                rtt_variation: rtt.var,
+                min_rtt: micros(rtt.min),
+                smoothed_rtt: micros(rtt.smoothed),
+                latest_rtt: micros(rtt.latest),
+                rtt_variation: micros(rtt.var),
                 congestion_window: self.recovery.window(),
                 bytes_in_flight: self.recovery.bytes_in_flight(),
                 pto_count: self.recovery.pto_count(),
@@ -178,6 +180,10 @@ impl Connection {
             awaits_verdict: matches!(&self.handshake.tls, Tls::Running(tls) if tls.awaits_verdict()),
         }
     }
+}
+
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }
 
 impl CongestionPhase {

@@ -8,7 +8,7 @@ use tercel_wire::frame::{ConnectionClose, EcnCounts};
 use tercel_wire::{ApplicationErrorCode, ConnectionId, Direction, Frame, Reader, StreamId, TransportErrorCode};
 
 /// The frames of one packet.
-pub type TraceFrames = SmallVec<[TraceFrame; 2]>;
+pub type TraceFrames = SmallVec<[TraceFrame; 1]>;
 
 /// The ranges of an ACK frame, from the largest down.
 pub type AckedRanges = SmallVec<[RangeInclusive<u64>; 1]>;

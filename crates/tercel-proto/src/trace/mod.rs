@@ -14,9 +14,7 @@ pub(crate) use frame::frames;
 pub use frame::{AckedRanges, TraceAck, TraceConnectionId, TraceFrame, TraceFrames, TraceReset};
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use bytes::Bytes;
 use tercel_wire::{ConnectionId, EncryptionLevel, Role, SpaceId, StreamId, TransportParameters, Version};
 
 use crate::error::CloseReason;
@@ -62,17 +60,17 @@ pub enum CongestionPhase {
     Recovery,
 }
 
-/// Figures of loss recovery (RFC 9002).
+/// Figures of loss recovery (RFC 9002). Times are whole microseconds, at most those of 71 minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metrics {
     /// The least round-trip time.
-    pub min_rtt: Duration,
+    pub min_rtt: u32,
     /// The smoothed one.
-    pub smoothed_rtt: Duration,
+    pub smoothed_rtt: u32,
     /// The last one.
-    pub latest_rtt: Duration,
+    pub latest_rtt: u32,
     /// How much it varies.
-    pub rtt_variation: Duration,
+    pub rtt_variation: u32,
     /// The congestion window, in bytes.
     pub congestion_window: u64,
     /// Bytes in flight.
@@ -87,11 +85,11 @@ pub struct Metrics {
 #[allow(missing_docs)]
 pub enum TraceEvent {
     /// The first of all.
-    Started { role: Role, version: Version, original_dcid: ConnectionId, local_cid: ConnectionId, remote: SocketAddr },
+    Started(Box<TraceStart>),
     /// Transport parameters became known: ours as they are sent, or the peer's.
     Parameters { of: End, parameters: Box<TransportParameters> },
     /// The application protocol was agreed on.
-    Alpn(Bytes),
+    Alpn(Box<[u8]>),
     /// A packet was sealed, to be sent; `len` is its size in bytes.
     PacketSent { level: EncryptionLevel, number: u64, len: u16, mtu_probe: bool, frames: TraceFrames },
     /// An authentic packet was read; `len` is its payload in bytes.
@@ -119,7 +117,7 @@ pub enum TraceEvent {
     /// The size of datagrams changed.
     Mtu { old: u16, new: u16 },
     /// The peer is somewhere else now, or is reached from elsewhere.
-    Path { path: u32, remote: SocketAddr },
+    Path { path: u32, remote: Box<SocketAddr> },
     /// Whether the path is known to carry ECN marks changed.
     Ecn { capable: bool },
     /// The application gave data of a stream to be sent.
@@ -131,9 +129,27 @@ pub enum TraceEvent {
     /// It has answered.
     VerdictGiven { accepted: bool },
     /// The connection ends.
-    Ending(CloseReason),
+    Ending(Box<CloseReason>),
     /// So many events found no room.
     Missing(u64),
+}
+
+/// A million of them are told each second where much is sent: one and its time fill a cache line at most.
+const _: () = assert!(size_of::<(Time, TraceEvent)>() <= 64);
+
+/// What a connection knows of itself at its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceStart {
+    /// Which end this is.
+    pub role: Role,
+    /// The version of QUIC that the client's first packet has.
+    pub version: Version,
+    /// The destination connection ID of the client's first packet.
+    pub original_dcid: ConnectionId,
+    /// This end's first connection ID.
+    pub local_cid: ConnectionId,
+    /// Where the peer is.
+    pub remote: SocketAddr,
 }
 
 /// The state of which changes are told.
@@ -238,7 +254,7 @@ impl Trace {
             self.push(TraceEvent::KeysUpdated { phase: new.key_updates });
         }
         if (new.path, new.remote) != (old.path, old.remote) {
-            self.push(TraceEvent::Path { path: new.path, remote: new.remote });
+            self.push(TraceEvent::Path { path: new.path, remote: Box::new(new.remote) });
         }
         if new.mtu != old.mtu {
             self.push(TraceEvent::Mtu { old: old.mtu, new: new.mtu });

@@ -78,7 +78,7 @@ impl Directory {
         }
     }
 
-    fn append(&mut self, name: &str, text: &str) -> io::Result<Written> {
+    fn append(&mut self, name: &str, text: &[u8]) -> io::Result<Written> {
         let open =
             self.open.entry(name.into()).or_insert_with(|| Open { path: PathBuf::new(), file: None, size: 0, part: 0 });
         let file = match &mut open.file {
@@ -89,7 +89,7 @@ impl Directory {
                 empty.insert(file)
             }
         };
-        file.write_all(text.as_bytes())?;
+        file.write_all(text)?;
         open.size += text.len() as u64;
         self.total += text.len() as u64;
         let written = match open.size >= self.limits.file {
@@ -122,7 +122,7 @@ fn create(directory: &std::path::Path, name: &str, part: &mut u32) -> io::Result
 }
 
 impl Sink for Directory {
-    fn write(&mut self, of: &Subject, text: Option<&str>) -> io::Result<Written> {
+    fn write(&mut self, of: &Subject, text: Option<&[u8]>) -> io::Result<Written> {
         let role = match of.role {
             Role::Client => "client",
             Role::Server => "server",

@@ -1,13 +1,15 @@
 //! Events as records of a JSON text sequence (RFC 7464), by the drafts `quic-qlog-main-schema-13` and
 //! `quic-qlog-quic-events-12`. What the drafts have no name for is in a schema of our own, `tercel`.
 
+use std::time::Duration;
+
 use tercel_proto::error::CloseReason;
 use tercel_proto::time::Time;
 use tercel_proto::trace::{CongestionPhase, End, Metrics, TraceEvent, TraceFrame, TraceState};
 use tercel_wire::{Direction, EncryptionLevel, Role, SpaceId, TransportErrorCode, TransportParameters};
 
 use super::Subject;
-use super::json::{field, hex, millis, number, text};
+use super::json::Json;
 
 /// What the header of a file says beside its title.
 const SCHEMAS: &str = r#"["urn:ietf:params:qlog:events:quic-12","urn:tercel:qlog:events:tercel-1"]"#;
@@ -22,8 +24,8 @@ pub struct Encoder {
     congestion: &'static str,
     state: &'static str,
     /// How a record of `stamped` begins: many packets are sent at one time.
-    stamp: String,
-    stamped: Option<Time>,
+    stamp: Stamp,
+    stamped: Time,
 }
 
 impl Encoder {
@@ -31,9 +33,7 @@ impl Encoder {
     pub fn of(events: &[(Time, TraceEvent)]) -> Option<(Self, Subject)> {
         let start = events.first()?.0;
         let subject = events.iter().find_map(|(_, event)| match event {
-            TraceEvent::Started { role, original_dcid, .. } => {
-                Some(Subject { original_dcid: *original_dcid, role: *role })
-            }
+            TraceEvent::Started(start) => Some(Subject { original_dcid: start.original_dcid, role: start.role }),
             _ => None,
         })?;
         let encoder = Self {
@@ -42,15 +42,15 @@ impl Encoder {
             peer_exponent: 3,
             congestion: "slow_start",
             state: "attempted",
-            stamp: String::new(),
-            stamped: None,
+            stamp: Stamp::of(Duration::ZERO),
+            stamped: start,
         };
         Some((encoder, subject))
     }
 
     /// Writes the header that every file begins with. Times of events count from the first of them; the
     /// driver's clock at that time is told as the reference if it counts from 1970.
-    pub fn header(&self, out: &mut String) {
+    pub fn header(&self, out: &mut Vec<u8>) {
         let role = match self.subject.role {
             Role::Client => "client",
             Role::Server => "server",
@@ -58,7 +58,7 @@ impl Encoder {
         out.push_str("\u{1e}{\"file_schema\":\"urn:ietf:params:qlog:file:sequential\",");
         out.push_str("\"serialization_format\":\"application/qlog+json-seq\",\"title\":\"Tercel\",");
         out.push_str("\"trace\":{\"common_fields\":{\"group_id\":");
-        hex(out, &self.subject.original_dcid);
+        out.hex(&self.subject.original_dcid);
         out.push_str(",\"protocol_types\":[\"QUIC\"],\"time_format\":\"relative_to_epoch\",\"reference_time\":");
         out.push_str("{\"clock_type\":\"monotonic\",\"epoch\":\"unknown\",\"wall_clock_time\":\"");
         rfc3339(out, self.start);
@@ -70,19 +70,19 @@ impl Encoder {
     }
 
     /// Writes an event: one or more records.
-    pub fn event(&mut self, time: Time, event: &TraceEvent, out: &mut String) {
+    pub fn event(&mut self, time: Time, event: &TraceEvent, out: &mut Vec<u8>) {
         match event {
-            TraceEvent::Started { version, local_cid, remote, .. } => {
+            TraceEvent::Started(start) => {
                 self.begin(time, "quic:connection_started", out);
                 out.push_str("\"local\":{\"connection_ids\":[");
-                hex(out, local_cid);
+                out.hex(&start.local_cid);
                 out.push_str("]},\"remote\":{");
-                endpoint(out, *remote);
-                out.push('}');
+                endpoint(out, start.remote);
+                out.push(b'}');
                 end(out);
                 self.begin(time, "quic:version_information", out);
                 out.push_str("\"chosen_version\":");
-                hex(out, &version.0.to_be_bytes());
+                out.hex(&start.version.0.to_be_bytes());
             }
             TraceEvent::Parameters { of, parameters } => {
                 if *of == End::Remote {
@@ -94,19 +94,19 @@ impl Encoder {
             TraceEvent::Alpn(alpn) => {
                 self.begin(time, "quic:alpn_information", out);
                 out.push_str("\"chosen_alpn\":{\"byte_value\":");
-                hex(out, alpn);
+                out.hex(alpn);
                 if let Ok(name) = std::str::from_utf8(alpn) {
                     out.push_str(",\"string_value\":");
-                    text(out, name);
+                    out.text(name);
                 }
-                out.push('}');
+                out.push(b'}');
             }
             TraceEvent::PacketSent { level, number, len, mtu_probe, frames } => {
                 self.begin(time, "quic:packet_sent", out);
                 header(out, *level, Some(*number));
                 out.push_str(",\"raw\":{\"length\":");
-                json_u16(out, *len);
-                out.push('}');
+                out.number(u64::from(*len));
+                out.push_str("}");
                 if *mtu_probe {
                     out.push_str(",\"is_mtu_probe_packet\":true");
                 }
@@ -116,20 +116,20 @@ impl Encoder {
                 self.begin(time, "quic:packet_received", out);
                 header(out, *level, Some(*number));
                 out.push_str(",\"raw\":{\"payload_length\":");
-                json_u16(out, *len);
-                out.push('}');
+                out.number(u64::from(*len));
+                out.push(b'}');
                 self.frames(out, frames, self.peer_exponent);
             }
             TraceEvent::PacketDropped { why } => {
                 self.begin(time, "quic:packet_dropped", out);
                 out.push_str("\"trigger\":\"general\",\"details\":");
-                text(out, why);
+                out.text(why);
             }
             TraceEvent::PacketBuffered { level, len } => {
                 self.begin(time, "quic:packet_buffered", out);
                 header(out, *level, None);
                 out.push_str(",\"raw\":{\"length\":");
-                json_u16(out, *len);
+                out.number(u64::from(*len));
                 out.push_str("},\"trigger\":\"keys_unavailable\"");
             }
             TraceEvent::PacketLost { level, number, mtu_probe } => {
@@ -145,12 +145,12 @@ impl Encoder {
     }
 
     /// Events that are no packets.
-    fn state(&mut self, time: Time, event: &TraceEvent, out: &mut String) {
+    fn state(&mut self, time: Time, event: &TraceEvent, out: &mut Vec<u8>) {
         match event {
             TraceEvent::ProbeTimeout { count } => {
                 self.begin(time, "quic:timer_updated", out);
                 out.push_str("\"timer_type\":\"pto\",\"event_type\":\"expired\"");
-                field(out, "timer_id", u64::from(*count));
+                out.field("timer_id", u64::from(*count));
             }
             TraceEvent::Metrics(metrics) => {
                 self.begin(time, "quic:recovery_metrics_updated", out);
@@ -185,16 +185,16 @@ impl Encoder {
             TraceEvent::Mtu { old, new } => {
                 self.begin(time, "quic:mtu_updated", out);
                 out.push_str("\"done\":false");
-                field(out, "old", u64::from(*old));
-                field(out, "new", u64::from(*new));
+                out.field("old", u64::from(*old));
+                out.field("new", u64::from(*new));
             }
             TraceEvent::Path { path, remote } => {
                 self.begin(time, "quic:tuple_assigned", out);
                 out.push_str("\"tuple_id\":\"");
-                number(out, u64::from(*path));
+                out.number(u64::from(*path));
                 out.push_str("\",\"tuple_remote\":{");
-                endpoint(out, *remote);
-                out.push('}');
+                endpoint(out, **remote);
+                out.push(b'}');
             }
             TraceEvent::Ecn { capable } => {
                 self.begin(time, "quic:ecn_state_updated", out);
@@ -222,27 +222,24 @@ impl Encoder {
             TraceEvent::Missing(count) => {
                 self.begin(time, "tercel:events_missing", out);
                 out.push_str("\"count\":");
-                number(out, *count);
+                out.number(*count);
             }
             _ => self.begin(time, "tercel:unknown", out),
         }
     }
 
-    #[inline]
-    fn begin(&mut self, time: Time, name: &str, out: &mut String) {
-        if self.stamped != Some(time) {
-            self.stamped = Some(time);
-            self.stamp.clear();
-            self.stamp.push_str("\u{1e}{\"time\":");
-            millis(&mut self.stamp, u64::try_from(time.since(self.start).as_nanos()).unwrap_or(u64::MAX));
-            self.stamp.push_str(",\"name\":\"");
+    #[inline(always)]
+    fn begin(&mut self, time: Time, name: &str, out: &mut Vec<u8>) {
+        if self.stamped != time {
+            self.stamped = time;
+            self.stamp = Stamp::of(time.since(self.start));
         }
-        out.push_str(&self.stamp);
+        self.stamp.push_to(out);
         out.push_str(name);
         out.push_str("\",\"data\":{");
     }
 
-    fn keys(&mut self, time: Time, name: &str, space: SpaceId, trigger: &str, phase: Option<u64>, out: &mut String) {
+    fn keys(&mut self, time: Time, name: &str, space: SpaceId, trigger: &str, phase: Option<u64>, out: &mut Vec<u8>) {
         for end_name in ["client", "server"] {
             if end_name == "server" {
                 end(out);
@@ -257,57 +254,82 @@ impl Encoder {
             });
             out.push_str("\",\"trigger\":\"");
             out.push_str(trigger);
-            out.push('"');
+            out.push(b'"');
             if let Some(phase) = phase {
-                field(out, "key_phase", phase);
+                out.field("key_phase", phase);
             }
         }
     }
 
-    fn frames(&self, out: &mut String, frames: &[TraceFrame], exponent: u64) {
+    fn frames(&self, out: &mut Vec<u8>, frames: &[TraceFrame], exponent: u64) {
         out.push_str(",\"frames\":[");
         for (at, item) in frames.iter().enumerate() {
             if at > 0 {
-                out.push(',');
+                out.push(b',');
             }
             frame(out, item, exponent);
         }
-        out.push(']');
+        out.push(b']');
     }
 }
 
-fn end(out: &mut String) {
+/// How records of one time begin. It is copied whole and then cut, as numbers are.
+#[derive(Debug)]
+struct Stamp {
+    text: [u8; 48],
+    len: usize,
+}
+
+impl Stamp {
+    fn of(since_start: Duration) -> Self {
+        let mut out = Vec::with_capacity(64);
+        out.push_str("\u{1e}{\"time\":");
+        out.millis(u64::try_from(since_start.as_nanos()).unwrap_or(u64::MAX));
+        out.push_str(",\"name\":\"");
+        let mut stamp = Self { text: [b' '; 48], len: out.len() };
+        // 9 bytes, at most 14 digits with a point and three more, 9 bytes.
+        stamp.text[..out.len()].copy_from_slice(&out);
+        stamp
+    }
+
+    #[inline(always)]
+    fn push_to(&self, out: &mut Vec<u8>) {
+        let end = out.len() + self.len;
+        out.extend_from_slice(&self.text);
+        out.truncate(end);
+    }
+}
+
+#[inline(always)]
+fn end(out: &mut Vec<u8>) {
     out.push_str("}}\n");
 }
 
-fn json_u16(out: &mut String, value: u16) {
-    number(out, u64::from(value));
-}
-
-fn change(out: &mut String, old: &str, new: &str) {
+fn change(out: &mut Vec<u8>, old: &str, new: &str) {
     out.push_str("\"old\":\"");
     out.push_str(old);
     out.push_str("\",\"new\":\"");
     out.push_str(new);
-    out.push('"');
+    out.push(b'"');
 }
 
-fn moved(out: &mut String, id: u64, len: u64, fin: bool) {
-    field(out, "stream_id", id);
+fn moved(out: &mut Vec<u8>, id: u64, len: u64, fin: bool) {
+    out.field("stream_id", id);
     out.push_str(",\"raw\":{\"length\":");
-    number(out, len);
-    out.push('}');
+    out.number(len);
+    out.push(b'}');
     if fin {
         out.push_str(",\"additional_info\":\"fin_set\"");
     }
 }
 
-fn endpoint(out: &mut String, address: std::net::SocketAddr) {
+fn endpoint(out: &mut Vec<u8>, address: std::net::SocketAddr) {
     let version = if address.is_ipv4() { "v4" } else { "v6" };
     out.push_str(&format!("\"ip_{version}\":\"{}\",\"port_{version}\":{}", address.ip(), address.port()));
 }
 
-fn header(out: &mut String, level: EncryptionLevel, packet: Option<u64>) {
+#[inline]
+fn header(out: &mut Vec<u8>, level: EncryptionLevel, packet: Option<u64>) {
     out.push_str(match level {
         EncryptionLevel::Initial => r#""header":{"packet_type":"initial""#,
         EncryptionLevel::Handshake => r#""header":{"packet_type":"handshake""#,
@@ -315,12 +337,12 @@ fn header(out: &mut String, level: EncryptionLevel, packet: Option<u64>) {
         EncryptionLevel::OneRtt => r#""header":{"packet_type":"1RTT""#,
     });
     if let Some(packet) = packet {
-        field(out, "packet_number", packet);
+        out.field("packet_number", packet);
     }
-    out.push('}');
+    out.push_str("}");
 }
 
-fn metrics_updated(out: &mut String, metrics: &Metrics) {
+fn metrics_updated(out: &mut Vec<u8>, metrics: &Metrics) {
     let rtts = [
         ("smoothed_rtt", metrics.smoothed_rtt),
         ("min_rtt", metrics.min_rtt),
@@ -328,18 +350,18 @@ fn metrics_updated(out: &mut String, metrics: &Metrics) {
         ("rtt_variance", metrics.rtt_variation),
     ];
     out.push_str("\"pto_count\":");
-    number(out, u64::from(metrics.pto_count));
+    out.number(u64::from(metrics.pto_count));
     for (name, rtt) in rtts {
         out.push_str(",\"");
         out.push_str(name);
         out.push_str("\":");
-        millis(out, u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX));
+        out.millis(1000 * u64::from(rtt));
     }
-    field(out, "congestion_window", metrics.congestion_window);
-    field(out, "bytes_in_flight", metrics.bytes_in_flight);
+    out.field("congestion_window", metrics.congestion_window);
+    out.field("bytes_in_flight", metrics.bytes_in_flight);
 }
 
-fn parameters_set(out: &mut String, of: End, parameters: &TransportParameters) {
+fn parameters_set(out: &mut Vec<u8>, of: End, parameters: &TransportParameters) {
     out.push_str("\"initiator\":");
     out.push_str(if of == End::Local { "\"local\"" } else { "\"remote\"" });
     out.push_str(",\"unknown_parameters\":[]");
@@ -357,14 +379,14 @@ fn parameters_set(out: &mut String, of: End, parameters: &TransportParameters) {
         ("initial_max_streams_uni", parameters.initial_max_streams_uni),
         ("max_datagram_frame_size", parameters.max_datagram_frame_size),
     ] {
-        field(out, name, value);
+        out.field(name, value);
     }
     if parameters.disable_active_migration {
         out.push_str(",\"disable_active_migration\":true");
     }
 }
 
-fn closed(out: &mut String, reason: &CloseReason) {
+fn closed(out: &mut Vec<u8>, reason: &CloseReason) {
     let (initiator, code, application, trigger) = match reason {
         CloseReason::LocalApplication { code } => ("local", Some(u64::from(*code)), true, "application"),
         CloseReason::PeerApplication { code, .. } => ("remote", Some(u64::from(*code)), true, "application"),
@@ -382,14 +404,14 @@ fn closed(out: &mut String, reason: &CloseReason) {
     out.push_str(initiator);
     out.push_str("\",\"trigger\":\"");
     out.push_str(trigger);
-    out.push('"');
+    out.push(b'"');
     if let Some(code) = code {
         let kind = if application { "application_error" } else { "connection_error" };
         error_name(out, kind, code, application);
-        field(out, "error_code", code);
+        out.field("error_code", code);
     }
     out.push_str(",\"reason\":");
-    text(out, &reason.to_string());
+    out.text(&reason.to_string());
 }
 
 const fn transport_trigger(code: TransportErrorCode) -> &'static str {
@@ -397,7 +419,7 @@ const fn transport_trigger(code: TransportErrorCode) -> &'static str {
 }
 
 /// The drafts' name of an error code, if there is one: those of TLS have only their number.
-fn error_name(out: &mut String, key: &str, code: u64, application: bool) {
+fn error_name(out: &mut Vec<u8>, key: &str, code: u64, application: bool) {
     const TRANSPORT: [&str; 17] = [
         "no_error",
         "internal_error",
@@ -426,7 +448,7 @@ fn error_name(out: &mut String, key: &str, code: u64, application: bool) {
         out.push_str(key);
         out.push_str("\":\"");
         out.push_str(name);
-        out.push('"');
+        out.push(b'"');
     }
 }
 
@@ -437,17 +459,19 @@ const fn direction_name(direction: Direction) -> &'static str {
     }
 }
 
-fn payload(out: &mut String, len: u16) {
+#[inline]
+fn payload(out: &mut Vec<u8>, len: u16) {
     out.push_str(",\"raw\":{\"payload_length\":");
-    number(out, u64::from(len));
-    out.push('}');
+    out.number(u64::from(len));
+    out.push(b'}');
 }
 
-fn frame(out: &mut String, frame: &TraceFrame, exponent: u64) {
-    let name = |out: &mut String, name: &str| {
+#[inline]
+fn frame(out: &mut Vec<u8>, frame: &TraceFrame, exponent: u64) {
+    let name = |out: &mut Vec<u8>, name: &str| {
         out.push_str("{\"frame_type\":\"");
         out.push_str(name);
-        out.push('"');
+        out.push(b'"');
     };
     match frame {
         TraceFrame::Padding { len } => {
@@ -457,56 +481,56 @@ fn frame(out: &mut String, frame: &TraceFrame, exponent: u64) {
         TraceFrame::Ping => name(out, "ping"),
         TraceFrame::Ack(ack) => {
             out.push_str("{\"frame_type\":\"ack\",\"ack_delay\":");
-            millis(out, ack.delay.saturating_mul(1000 << exponent.min(20)));
+            out.millis(ack.delay.saturating_mul(1000 << exponent.min(20)));
             out.push_str(",\"acked_ranges\":[");
             for (at, range) in ack.ranges.iter().enumerate() {
                 out.push_str(if at > 0 { ",[" } else { "[" });
-                number(out, *range.start());
+                out.number(*range.start());
                 if range.end() > range.start() {
-                    out.push(',');
-                    number(out, *range.end());
+                    out.push(b',');
+                    out.number(*range.end());
                 }
-                out.push(']');
+                out.push(b']');
             }
-            out.push(']');
+            out.push(b']');
             if let Some(ecn) = &ack.ecn {
-                field(out, "ect0", ecn.ect0);
-                field(out, "ect1", ecn.ect1);
-                field(out, "ce", ecn.ce);
+                out.field("ect0", ecn.ect0);
+                out.field("ect1", ecn.ect1);
+                out.field("ce", ecn.ce);
             }
         }
         TraceFrame::ResetStream(reset) => {
             name(out, "reset_stream");
-            field(out, "stream_id", reset.id.into_wire());
+            out.field("stream_id", reset.id.into_wire());
             out.push_str(",\"error\":\"unknown\"");
-            field(out, "error_code", u64::from(reset.error));
-            field(out, "final_size", reset.final_size);
+            out.field("error_code", u64::from(reset.error));
+            out.field("final_size", reset.final_size);
         }
         TraceFrame::StopSending { id, error } => {
             name(out, "stop_sending");
-            field(out, "stream_id", id.into_wire());
+            out.field("stream_id", id.into_wire());
             out.push_str(",\"error\":\"unknown\"");
-            field(out, "error_code", u64::from(*error));
+            out.field("error_code", u64::from(*error));
         }
         TraceFrame::Crypto { offset, len } => {
             name(out, "crypto");
-            field(out, "offset", *offset);
+            out.field("offset", *offset);
             payload(out, *len);
         }
         TraceFrame::NewToken { len } => {
             name(out, "new_token");
             out.push_str(",\"token\":{\"type\":\"resumption\",\"raw\":{\"length\":");
-            number(out, u64::from(*len));
+            out.number(u64::from(*len));
             out.push_str("}}");
         }
         TraceFrame::Stream { id, offset, len, fin } => {
             out.push_str("{\"frame_type\":\"stream\",\"stream_id\":");
-            number(out, id.into_wire());
-            out.push_str(",\"offset\":");
-            number(out, *offset);
-            out.push_str(if *fin { ",\"fin\":true,\"raw\":{\"payload_length\":" } else { ",\"raw\":{\"payload_length\":" });
-            number(out, u64::from(*len));
-            out.push('}');
+            out.number(id.into_wire());
+            out.field("offset", *offset);
+            if *fin {
+                out.push_str(",\"fin\":true");
+            }
+            payload(out, *len);
         }
         TraceFrame::HandshakeDone => name(out, "handshake_done"),
         TraceFrame::Datagram { len } => {
@@ -515,36 +539,36 @@ fn frame(out: &mut String, frame: &TraceFrame, exponent: u64) {
         }
         _ => rarer_frame(out, frame, name),
     }
-    out.push('}');
+    out.push(b'}');
 }
 
-fn rarer_frame(out: &mut String, frame: &TraceFrame, name: impl Fn(&mut String, &str)) {
-    let streams = |out: &mut String, frame: &str, direction: Direction, key: &str, value: u64| {
+fn rarer_frame(out: &mut Vec<u8>, frame: &TraceFrame, name: impl Fn(&mut Vec<u8>, &str)) {
+    let streams = |out: &mut Vec<u8>, frame: &str, direction: Direction, key: &str, value: u64| {
         name(out, frame);
         out.push_str(",\"stream_type\":\"");
         out.push_str(direction_name(direction));
-        out.push('"');
-        field(out, key, value);
+        out.push(b'"');
+        out.field(key, value);
     };
-    let of_stream = |out: &mut String, frame: &str, id: u64, key: &str, value: u64| {
+    let of_stream = |out: &mut Vec<u8>, frame: &str, id: u64, key: &str, value: u64| {
         name(out, frame);
-        field(out, "stream_id", id);
-        field(out, key, value);
+        out.field("stream_id", id);
+        out.field(key, value);
     };
-    let close = |out: &mut String, space: &str, code: u64, reason: &[u8]| {
+    let close = |out: &mut Vec<u8>, space: &str, code: u64, reason: &[u8]| {
         name(out, "connection_close");
         out.push_str(",\"error_space\":\"");
         out.push_str(space);
-        out.push('"');
+        out.push(b'"');
         error_name(out, "error", code, space == "application");
-        field(out, "error_code", code);
+        out.field("error_code", code);
         out.push_str(",\"reason\":");
-        text(out, &String::from_utf8_lossy(reason));
+        out.text(&String::from_utf8_lossy(reason));
     };
     match frame {
         TraceFrame::MaxData(maximum) => {
             name(out, "max_data");
-            field(out, "maximum", *maximum);
+            out.field("maximum", *maximum);
         }
         TraceFrame::MaxStreamData { id, maximum } => {
             of_stream(out, "max_stream_data", id.into_wire(), "maximum", *maximum);
@@ -552,7 +576,7 @@ fn rarer_frame(out: &mut String, frame: &TraceFrame, name: impl Fn(&mut String, 
         TraceFrame::MaxStreams { direction, maximum } => streams(out, "max_streams", *direction, "maximum", *maximum),
         TraceFrame::DataBlocked(limit) => {
             name(out, "data_blocked");
-            field(out, "limit", *limit);
+            out.field("limit", *limit);
         }
         TraceFrame::StreamDataBlocked { id, limit } => {
             of_stream(out, "stream_data_blocked", id.into_wire(), "limit", *limit);
@@ -560,24 +584,24 @@ fn rarer_frame(out: &mut String, frame: &TraceFrame, name: impl Fn(&mut String, 
         TraceFrame::StreamsBlocked { direction, limit } => streams(out, "streams_blocked", *direction, "limit", *limit),
         TraceFrame::NewConnectionId(new) => {
             name(out, "new_connection_id");
-            field(out, "sequence_number", new.sequence);
-            field(out, "retire_prior_to", new.retire_prior_to);
+            out.field("sequence_number", new.sequence);
+            out.field("retire_prior_to", new.retire_prior_to);
             out.push_str(",\"connection_id\":");
-            hex(out, &new.id);
+            out.hex(&new.id);
         }
         TraceFrame::RetireConnectionId { sequence } => {
             name(out, "retire_connection_id");
-            field(out, "sequence_number", *sequence);
+            out.field("sequence_number", *sequence);
         }
         TraceFrame::PathChallenge(data) => {
             name(out, "path_challenge");
             out.push_str(",\"data\":");
-            hex(out, data);
+            out.hex(data);
         }
         TraceFrame::PathResponse(data) => {
             name(out, "path_response");
             out.push_str(",\"data\":");
-            hex(out, data);
+            out.hex(data);
         }
         TraceFrame::TransportClose { error, reason } => close(out, "transport", error.0, reason),
         TraceFrame::ApplicationClose { error, reason } => close(out, "application", u64::from(*error), reason),
@@ -586,7 +610,7 @@ fn rarer_frame(out: &mut String, frame: &TraceFrame, name: impl Fn(&mut String, 
 }
 
 /// A time since 1970 as a date (the civil calendar, by the era of 400 years).
-fn rfc3339(out: &mut String, time: Time) {
+fn rfc3339(out: &mut Vec<u8>, time: Time) {
     let seconds = time.as_nanos() / 1_000_000_000;
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;

@@ -58,7 +58,7 @@ pub trait Sink: Send + 'static {
     ///
     /// # Errors
     /// It could not be kept. This connection's log ends here.
-    fn write(&mut self, of: &Subject, text: Option<&str>) -> io::Result<Written>;
+    fn write(&mut self, of: &Subject, text: Option<&[u8]>) -> io::Result<Written>;
 }
 
 /// What became of a part of a log.

@@ -55,7 +55,7 @@ impl Line {
     ) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let theirs = shared.clone();
-        let run = move || Scribe { sink, shared: theirs, logs: BTreeMap::new(), text: String::new() }.run(&receiver);
+        let run = move || Scribe { sink, shared: theirs, logs: BTreeMap::new(), text: Vec::new() }.run(&receiver);
         let thread = std::thread::Builder::new().name("tercel-qlog".into()).spawn(run)?;
         Ok(Self { sender: Some(sender), shared, thread: Some(thread) })
     }
@@ -113,7 +113,7 @@ struct Scribe {
     sink: Box<dyn Sink>,
     shared: Arc<Shared>,
     logs: BTreeMap<u64, Log>,
-    text: String,
+    text: Vec<u8>,
 }
 
 struct Log {
