@@ -38,13 +38,13 @@ fn traces(setup: Setup, seed: u64) -> Vec<Traced> {
 }
 
 fn text(events: &[(Time, TraceEvent)]) -> String {
-    let (mut encoder, _) = Encoder::of(events).unwrap();
-    let mut text = String::new();
+    let (mut encoder, _) = Encoder::of(events.iter().cloned()).unwrap();
+    let mut text = Vec::new();
     encoder.header(&mut text);
     for (time, event) in events {
         encoder.event(*time, event, &mut text);
     }
-    text
+    String::from_utf8(text).unwrap()
 }
 
 /// Reads a log; returns how many packets were sent and lost by it.
@@ -91,7 +91,7 @@ fn every_scenario_is_accepted() {
                 let text = text(&events);
                 bytes += text.len();
                 if let Ok(directory) = std::env::var("TERCEL_QLOGS") {
-                    let (_, subject) = Encoder::of(&events).unwrap();
+                    let (_, subject) = Encoder::of(events.iter().cloned()).unwrap();
                     let name = format!("{directory}/{}_{seed}_{:?}.sqlog", scenario.name, subject.role);
                     std::fs::write(name, &text).unwrap();
                 }

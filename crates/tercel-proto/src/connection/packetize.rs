@@ -19,7 +19,7 @@ use crate::path::Ecn;
 use crate::recovery::{Allowance, SentPacket};
 use crate::space::Urgency;
 use crate::time::Time;
-use crate::trace;
+use crate::trace::Packet;
 
 /// The order of packets in a datagram (RFC 9000 section 12.2).
 const LEVELS: [EncryptionLevel; 4] =
@@ -185,7 +185,9 @@ impl Connection {
         start.pad(&mut writer, sending.pad_to.saturating_sub(begin), tag_len);
         let padded = writer.position() > len;
         let number = start.number();
-        let told = self.trace.is_some().then(|| trace::frames(writer.written().get(payload..).unwrap_or_default()));
+        if let Some(trace) = &mut self.trace {
+            trace.draft(writer.written().get(payload..).unwrap_or_default());
+        }
         let sealed = match self.sending_keys(level) {
             Some((header, packet)) => start.finish(&mut writer, header, packet),
             None => None,
@@ -220,9 +222,7 @@ impl Connection {
             frames,
         });
         self.stats.packets_sent += 1;
-        if let Some(frames) = told {
-            self.trace_sent(now, level, number, size, sending.mtu_probe, frames);
-        }
+        self.trace_sent(now, Packet { level, number, len: size }, sending.mtu_probe);
         if ack_eliciting {
             self.idle.on_ack_eliciting_sent(now, self.recovery.pto(SpaceId::Data));
         }

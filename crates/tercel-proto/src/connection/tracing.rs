@@ -11,7 +11,9 @@ use super::{Connection, Tls, handshake};
 use crate::close::HandshakeState;
 use crate::recovery::SentPacket;
 use crate::time::Time;
-use crate::trace::{CongestionPhase, End, Metrics, Once, Snapshot, Trace, TraceEvent, TraceFrames, TraceStart, TraceState, frames};
+use crate::trace::{
+    Batch, CongestionPhase, End, Metrics, Once, Packet, Snapshot, Trace, TraceEvent, TraceStart, TraceState,
+};
 
 impl Connection {
     /// Begins to keep what happens, for [`take_trace`](Self::take_trace). Best called at once after the
@@ -44,8 +46,8 @@ impl Connection {
     /// was called. At most some ten thousand events are kept; beyond them only their number is told, as
     /// [`TraceEvent::Missing`]. `next` takes what happens from now on: it is cleared, so that an old
     /// buffer can be used again.
-    pub fn take_trace(&mut self, next: Vec<(Time, TraceEvent)>) -> Vec<(Time, TraceEvent)> {
-        self.trace.as_mut().map_or_else(Vec::new, |trace| trace.take(next))
+    pub fn take_trace(&mut self, next: Batch) -> Batch {
+        self.trace.as_mut().map_or_else(Batch::default, |trace| trace.take(next))
     }
 
     /// What a datagram has changed. Once the handshake is confirmed this waits for the answer to all
@@ -103,27 +105,18 @@ impl Connection {
     }
 
     #[inline]
-    pub(super) fn trace_sent(
-        &mut self,
-        now: Time,
-        level: EncryptionLevel,
-        number: u64,
-        len: usize,
-        mtu_probe: bool,
-        frames: TraceFrames,
-    ) {
+    pub(super) fn trace_sent(&mut self, now: Time, packet: Packet, mtu_probe: bool) {
         if let Some(trace) = &mut self.trace {
             trace.at(now);
-            trace.push(TraceEvent::PacketSent { level, number, len: len as u16, mtu_probe, frames });
+            trace.sent(packet, mtu_probe);
         }
     }
 
     #[inline]
     pub(super) fn trace_received(&mut self, now: Time, level: EncryptionLevel, opened: &Opened) {
         if let Some(trace) = &mut self.trace {
-            let (number, len) = (opened.number, opened.payload.len() as u16);
             trace.at(now);
-            trace.push(TraceEvent::PacketReceived { level, number, len, frames: frames(&opened.payload) });
+            trace.received(Packet { level, number: opened.number, len: opened.payload.len() }, &opened.payload);
         }
     }
 

@@ -8,9 +8,11 @@
 //! Packets are told as they happen. State is compared with what was told of it last, after every
 //! input: so no component needs to know that it is watched.
 
+mod batch;
 mod frame;
 
-pub(crate) use frame::frames;
+pub(crate) use batch::Packet;
+pub use batch::{Batch, Events};
 pub use frame::{AckedRanges, TraceAck, TraceConnectionId, TraceFrame, TraceFrames, TraceReset};
 
 use std::net::SocketAddr;
@@ -134,9 +136,6 @@ pub enum TraceEvent {
     Missing(u64),
 }
 
-/// A million of them are told each second where much is sent: one and its time fill a cache line at most.
-const _: () = assert!(size_of::<(Time, TraceEvent)>() <= 64);
-
 /// What a connection knows of itself at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceStart {
@@ -171,7 +170,9 @@ pub(crate) struct Snapshot {
 /// Events of a connection, until the driver takes them.
 #[derive(Debug)]
 pub(crate) struct Trace {
-    events: Vec<(Time, TraceEvent)>,
+    events: Batch,
+    /// The frames of the packet that is being made.
+    frames: Vec<u8>,
     missing: u64,
     now: Time,
     seen: Snapshot,
@@ -186,7 +187,8 @@ pub(crate) struct Trace {
 impl Trace {
     pub(crate) fn new(now: Time, seen: Snapshot) -> Self {
         let mut trace = Self {
-            events: Vec::new(),
+            events: Batch::default(),
+            frames: Vec::new(),
             missing: 0,
             now,
             seen,
@@ -208,7 +210,29 @@ impl Trace {
     #[inline]
     pub(crate) fn push(&mut self, event: TraceEvent) {
         match self.events.len() < MOST_EVENTS {
-            true => self.events.push((self.now, event)),
+            true => self.events.push(self.now, event),
+            false => self.missing += 1,
+        }
+    }
+
+    /// Notes the frames of a packet that is about to be sealed.
+    pub(crate) fn draft(&mut self, payload: &[u8]) {
+        self.frames.clear();
+        frame::pack(payload, &mut self.frames);
+    }
+
+    /// Tells that the packet whose frames were noted last is sealed.
+    pub(crate) fn sent(&mut self, packet: Packet, mtu_probe: bool) {
+        match self.events.len() < MOST_EVENTS {
+            true => self.events.sent(self.now, packet, mtu_probe, &self.frames),
+            false => self.missing += 1,
+        }
+    }
+
+    pub(crate) fn received(&mut self, packet: Packet, payload: &[u8]) {
+        self.draft(payload);
+        match self.events.len() < MOST_EVENTS {
+            true => self.events.received(self.now, packet, &self.frames),
             false => self.missing += 1,
         }
     }
@@ -293,10 +317,10 @@ impl Trace {
         std::mem::replace(&mut self.owed, false)
     }
 
-    pub(crate) fn take(&mut self, mut next: Vec<(Time, TraceEvent)>) -> Vec<(Time, TraceEvent)> {
+    pub(crate) fn take(&mut self, mut next: Batch) -> Batch {
         if self.missing > 0 {
             let missing = std::mem::take(&mut self.missing);
-            self.events.push((self.now, TraceEvent::Missing(missing)));
+            self.events.push(self.now, TraceEvent::Missing(missing));
         }
         next.clear();
         std::mem::replace(&mut self.events, next)

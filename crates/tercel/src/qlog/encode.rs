@@ -30,9 +30,10 @@ pub struct Encoder {
 
 impl Encoder {
     /// For the connection whose first events these are; `None` if its start is not among them.
-    pub fn of(events: &[(Time, TraceEvent)]) -> Option<(Self, Subject)> {
-        let start = events.first()?.0;
-        let subject = events.iter().find_map(|(_, event)| match event {
+    pub fn of(events: impl IntoIterator<Item = (Time, TraceEvent)>) -> Option<(Self, Subject)> {
+        let mut events = events.into_iter().peekable();
+        let start = events.peek()?.0;
+        let subject = events.find_map(|(_, event)| match event {
             TraceEvent::Started(start) => Some(Subject { original_dcid: start.original_dcid, role: start.role }),
             _ => None,
         })?;

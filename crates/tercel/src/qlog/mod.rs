@@ -30,13 +30,13 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use tercel_proto::time::Time;
-use tercel_proto::trace::TraceEvent;
+use tercel_proto::trace::{Batch, TraceEvent};
 use tercel_wire::{ConnectionId, Role};
 
 use self::writer::{Letter, Line};
 
 /// How many events a connection gathers before it hands them over.
-const BATCH: usize = 1024;
+const MANY: usize = 4096;
 /// For how long it may keep them while it is busy.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// How many batches may wait to be written.
@@ -130,24 +130,24 @@ pub(crate) struct Tracer {
 impl Tracer {
     /// Whether so many events are to be handed over now.
     pub(crate) fn is_due(&self, now: Time, count: usize) -> bool {
-        count >= BATCH || count > 0 && now.since(self.last) >= PATIENCE
+        count >= MANY || count > 0 && now.since(self.last) >= PATIENCE
     }
 
     /// A buffer for what happens next, where `count` events happened since the last one. A connection
     /// that is not busy holds none of size.
-    pub(crate) fn buffer(&self, count: usize) -> Vec<(Time, TraceEvent)> {
-        if count >= BATCH { self.line.buffer() } else { Vec::new() }
+    pub(crate) fn buffer(&self, count: usize) -> Batch {
+        if count >= MANY { self.line.buffer() } else { Batch::default() }
     }
 
     /// Hands events over, or counts them.
-    pub(crate) fn hand_over(&mut self, now: Time, mut events: Vec<(Time, TraceEvent)>) {
+    pub(crate) fn hand_over(&mut self, now: Time, mut events: Batch) {
         self.last = now;
         if events.is_empty() {
             return;
         }
         let count = events.len() as u64;
         if self.missed > 0 {
-            events.push((now, TraceEvent::Missing(self.missed)));
+            events.push(now, TraceEvent::Missing(self.missed));
         }
         match self.line.try_send(Letter::Events(self.id, events)) {
             true => self.missed = 0,

@@ -9,10 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tercel_proto::time::Time;
-use tercel_proto::trace::TraceEvent;
+use tercel_proto::trace::Batch;
 
-use super::{BATCH, Encoder, Sink, Subject, Written};
+use super::{Encoder, MANY, Sink, Subject, Written};
 
 /// How often the thread looks for connections whose end found the queue full.
 const LOOK: Duration = Duration::from_millis(500);
@@ -34,8 +33,8 @@ struct Shared {
     spare: Mutex<Vec<Batch>>,
 }
 
-/// Events of one connection.
-type Batch = Vec<(Time, TraceEvent)>;
+/// How much text is made before it is written: little enough to stay near the processor.
+const CHUNK: usize = 128 << 10;
 
 /// How many written batches are kept: what a few busy connections fill while one is written.
 const SPARE: usize = 16;
@@ -147,31 +146,36 @@ impl Scribe {
         self.close_ended();
     }
 
-    fn write(&mut self, id: u64, events: &[(Time, TraceEvent)]) {
+    fn write(&mut self, id: u64, events: &Batch) {
         let log = match self.logs.entry(id) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
                 // A log whose start was dropped has no name.
-                let Some((encoder, subject)) = Encoder::of(events) else { return };
+                let Some((encoder, subject)) = Encoder::of(events.events()) else { return };
                 place.insert(Log { encoder, subject, fresh: true, broken: false })
             }
         };
         if log.broken {
             return;
         }
-        self.text.clear();
-        if std::mem::take(&mut log.fresh) {
-            log.encoder.header(&mut self.text);
-        }
-        for (time, event) in events {
-            log.encoder.event(*time, event, &mut self.text);
-        }
-        match self.sink.write(&log.subject, Some(&self.text)) {
-            Ok(Written::Kept) => {}
-            Ok(Written::Rotated) => log.fresh = true,
-            Err(error) => {
-                tracing::warn!(%error, "a connection's qlog ends early");
-                log.broken = true;
+        let mut events = events.events().peekable();
+        while events.peek().is_some() && !log.broken {
+            self.text.clear();
+            if std::mem::take(&mut log.fresh) {
+                log.encoder.header(&mut self.text);
+            }
+            while self.text.len() < CHUNK
+                && let Some((time, event)) = events.next()
+            {
+                log.encoder.event(time, &event, &mut self.text);
+            }
+            match self.sink.write(&log.subject, Some(&self.text)) {
+                Ok(Written::Kept) => {}
+                Ok(Written::Rotated) => log.fresh = true,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection's qlog ends early");
+                    log.broken = true;
+                }
             }
         }
     }
@@ -179,7 +183,7 @@ impl Scribe {
     fn spare(&self, mut events: Batch) {
         events.clear();
         let mut spare = self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < SPARE && events.capacity() >= BATCH {
+        if spare.len() < SPARE && events.capacity() >= MANY {
             spare.push(events);
         }
     }
