@@ -44,10 +44,10 @@ impl Connection {
 
     /// What happened since it was last asked, in order. Nothing unless [`start_trace`](Self::start_trace)
     /// was called. At most some ten thousand events are kept; beyond them only their number is told, as
-    /// [`TraceEvent::Missing`]. `next` takes what happens from now on: it is cleared, so that an old
-    /// buffer can be used again.
-    pub fn take_trace(&mut self, next: Batch) -> Batch {
-        self.trace.as_mut().map_or_else(Batch::default, |trace| trace.take(next))
+    /// [`TraceEvent::Missing`]. With `fill`, an old batch is filled: a busy connection does not grow a
+    /// new one each time, a quiet one holds none.
+    pub fn take_trace(&mut self, fill: Option<Batch>) -> Batch {
+        self.trace.as_mut().map_or_else(Batch::default, |trace| trace.take(fill))
     }
 
     /// What a datagram has changed. Once the handshake is confirmed this waits for the answer to all

@@ -62,16 +62,23 @@ impl Batch {
         self.count == 0
     }
 
-    /// How many bytes it holds place for. An emptied batch keeps its place.
-    pub fn capacity(&self) -> usize {
-        self.packed.capacity()
-    }
-
-    /// Empties it.
+    /// Empties it. It keeps its place.
     pub fn clear(&mut self) {
         self.packed.clear();
         self.rare.clear();
         self.count = 0;
+    }
+
+    /// Copies all events into `other` in place of what is there, and empties this batch.
+    ///
+    /// What another thread has read is slow to write to, line by line: a batch that is filled event by
+    /// event had better stay with one thread, and be copied whole.
+    pub(crate) fn move_to(&mut self, other: &mut Self) {
+        other.clear();
+        other.packed.extend_from_slice(&self.packed);
+        other.rare.append(&mut self.rare);
+        (other.count, other.start, other.last) = (self.count, self.start, self.last);
+        self.clear();
     }
 
     /// Adds an event, at the time of the last one at the earliest.

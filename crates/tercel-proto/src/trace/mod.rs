@@ -317,13 +317,19 @@ impl Trace {
         std::mem::replace(&mut self.owed, false)
     }
 
-    pub(crate) fn take(&mut self, mut next: Batch) -> Batch {
+    /// All events. If there is a batch to fill, they are copied to it, and the place of this one is kept.
+    pub(crate) fn take(&mut self, fill: Option<Batch>) -> Batch {
         if self.missing > 0 {
             let missing = std::mem::take(&mut self.missing);
             self.events.push(self.now, TraceEvent::Missing(missing));
         }
-        next.clear();
-        std::mem::replace(&mut self.events, next)
+        match fill {
+            Some(mut batch) => {
+                self.events.move_to(&mut batch);
+                batch
+            }
+            None => std::mem::take(&mut self.events),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use tercel_proto::entropy::Entropy;
 use tercel_proto::error::CloseReason;
 use tercel_proto::path::PathAddress;
 use tercel_proto::time::Time;
-use tercel_proto::trace::{Batch, TraceEvent};
+use tercel_proto::trace::TraceEvent;
 use tercel_wire::packet::invariant::Invariant;
 use tercel_wire::{ConnectionId, ResetToken, Version};
 
@@ -214,7 +214,7 @@ impl<A: Application> Endpoint<A> {
         }
         let session = &mut self.sessions[index];
         session.stats = connection.stats();
-        session.trace.extend(connection.take_trace(Batch::default()).events());
+        session.trace.extend(connection.take_trace(None).events());
         session.deadline = connection.poll_timeout();
         if session.grammar.is_over() {
             assert_eq!(session.deadline, None, "a closed connection wants to be called again");

@@ -250,7 +250,7 @@ impl Core {
         if let Some(tracer) = &mut self.tracer
             && (surely || tracer.is_due(self.now, self.proto.trace_len()))
         {
-            let events = self.proto.take_trace(tracer.buffer(self.proto.trace_len()));
+            let events = self.proto.take_trace(tracer.batch(self.proto.trace_len()));
             tracer.hand_over(self.now, events);
         }
     }

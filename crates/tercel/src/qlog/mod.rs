@@ -133,10 +133,9 @@ impl Tracer {
         count >= MANY || count > 0 && now.since(self.last) >= PATIENCE
     }
 
-    /// A buffer for what happens next, where `count` events happened since the last one. A connection
-    /// that is not busy holds none of size.
-    pub(crate) fn buffer(&self, count: usize) -> Batch {
-        if count >= MANY { self.line.buffer() } else { Batch::default() }
+    /// A batch to be filled by a connection of which so many events wait, if it is busy.
+    pub(crate) fn batch(&self, count: usize) -> Option<Batch> {
+        (count >= MANY).then(|| self.line.batch())
     }
 
     /// Hands events over, or counts them.

@@ -68,8 +68,8 @@ impl Line {
         !matches!(sender.try_send(letter), Err(TrySendError::Full(_) | TrySendError::Disconnected(_)))
     }
 
-    /// An empty batch, used before if there is one.
-    pub(super) fn buffer(&self) -> Batch {
+    /// A batch to be filled, used before if there is one.
+    pub(super) fn batch(&self) -> Batch {
         self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
@@ -180,10 +180,9 @@ impl Scribe {
         }
     }
 
-    fn spare(&self, mut events: Batch) {
-        events.clear();
+    fn spare(&self, events: Batch) {
         let mut spare = self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < SPARE && events.capacity() >= MANY {
+        if spare.len() < SPARE && events.len() >= MANY {
             spare.push(events);
         }
     }
