@@ -43,6 +43,10 @@ bench *ARGS:
 interop:
     interop/run
 
+# Tercel's HTTP/3 with Caddy, aioquic, quiche and h3 over quinn.
+interop-http3 *ARGS:
+    interop/http3/run {{ARGS}}
+
 # The documentation, opened in a browser.
 doc:
     cargo doc --workspace --no-deps --open
