@@ -11,6 +11,7 @@ use std::net::{SocketAddr, UdpSocket};
 use clap::ValueEnum;
 use rustls::pki_types::CertificateDer;
 
+pub use self::tercel::finish_log;
 use crate::measure::Measured;
 use crate::scenario::{Scenario, Work};
 use crate::tls::Identity;

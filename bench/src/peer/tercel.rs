@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
@@ -23,11 +23,26 @@ pub fn registration() -> Result<Registration> {
     let mut config = RegistrationConfig::default();
     config.workers = 1;
     // As `overhead` asks for.
-    config.qlog = match std::env::var_os("QLOGDIR") {
-        Some(nowhere) if nowhere == "/dev/null" => Some(tercel::Qlog::new(Discard)?),
-        directory => directory.map(tercel::Qlog::directory).transpose()?,
-    };
+    if let Some(directory) = std::env::var_os("QLOGDIR") {
+        let log = match directory == "/dev/null" {
+            true => tercel::Qlog::new(Discard)?,
+            false => tercel::Qlog::directory(directory)?,
+        };
+        config.qlog = Some(LOG.get_or_init(|| log).clone());
+    }
     Ok(Registration::new(config)?)
+}
+
+/// The log of this process, if there is one.
+static LOG: OnceLock<tercel::Qlog> = OnceLock::new();
+
+/// Waits until what is logged is written.
+pub fn finish_log() {
+    if let Some(log) = LOG.get()
+        && !log.flush(Duration::from_secs(60))
+    {
+        eprintln!("the log is not complete");
+    }
 }
 
 /// Keeps nothing: what is left is the cost of making logs, without that of the disk.

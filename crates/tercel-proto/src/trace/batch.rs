@@ -12,7 +12,7 @@
 
 use tercel_wire::{EncryptionLevel, Reader, StreamId};
 
-use super::frame::{self, TraceFrames};
+use super::frame::{self, Frames};
 use super::{Metrics, TraceEvent};
 use crate::time::Time;
 
@@ -140,29 +140,101 @@ impl Batch {
         self.last = self.last.max(now);
     }
 
+    /// All events as they stand here, in order: cheaper than [`events`](Self::events).
+    pub fn records(&self) -> Records<'_> {
+        Records { reader: Reader::new(&self.packed), rare: self.rare.iter(), now: self.start }
+    }
+
     /// All events, in order.
-    pub fn events(&self) -> Events<'_> {
-        Events { reader: Reader::new(&self.packed), rare: self.rare.iter(), now: self.start }
+    pub fn events(&self) -> impl Iterator<Item = (Time, TraceEvent)> {
+        self.records().map(|(time, record)| (time, record.into()))
+    }
+}
+
+/// An event as it stands in a [`Batch`].
+#[derive(Debug, Clone)]
+pub enum Record<'a> {
+    /// A packet was sent or received.
+    Packet(PacketRecord<'a>),
+    /// Anything else.
+    Other(TraceEvent),
+}
+
+/// A packet that was sent or received, and its frames, which are read when they are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct PacketRecord<'a> {
+    /// Where it went.
+    pub way: Way,
+    /// The protection it has.
+    pub level: EncryptionLevel,
+    /// Its number.
+    pub number: u64,
+    /// Of a sent packet its size, of a received one that of its payload, in bytes.
+    pub len: u16,
+    /// Its frames, without what they carry.
+    pub frames: Frames<'a>,
+}
+
+/// Where a packet went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To the peer.
+    Sent {
+        /// It is there to find out whether one of this size arrives.
+        mtu_probe: bool,
+    },
+    /// From the peer.
+    Received,
+}
+
+impl From<Record<'_>> for TraceEvent {
+    fn from(record: Record<'_>) -> Self {
+        match record {
+            Record::Packet(PacketRecord { way: Way::Sent { mtu_probe }, level, number, len, frames }) => {
+                Self::PacketSent { level, number, len, mtu_probe, frames: frames.collect() }
+            }
+            Record::Packet(PacketRecord { way: Way::Received, level, number, len, frames }) => {
+                Self::PacketReceived { level, number, len, frames: frames.collect() }
+            }
+            Record::Other(event) => event,
+        }
     }
 }
 
 /// Yields the events of a [`Batch`].
-#[derive(Debug)]
-pub struct Events<'a> {
+#[derive(Debug, Clone)]
+pub struct Records<'a> {
     reader: Reader<'a>,
     rare: std::slice::Iter<'a, TraceEvent>,
     now: Time,
 }
 
-impl Events<'_> {
+impl<'a> Records<'a> {
     /// The next event. Nothing is wrong with what was packed here: an error is an end.
-    fn read(&mut self) -> Option<TraceEvent> {
+    #[inline]
+    fn read(&mut self) -> Option<Record<'a>> {
         let reader = &mut self.reader;
         let kind = reader.u8().ok()?;
         let passed = reader.varint().ok()?;
         self.now = Time::from_nanos(self.now.as_nanos().saturating_add(passed));
-        let event = match kind {
-            kind::RARE => self.rare.next()?.clone(),
+        if kind < kind::SENT {
+            return self.read_other(kind).map(Record::Other);
+        }
+        Some(Record::Packet(PacketRecord {
+            way: match kind & 0xf0 {
+                kind::RECEIVED => Way::Received,
+                sent => Way::Sent { mtu_probe: sent == kind::SENT_MTU_PROBE },
+            },
+            level: *LEVELS.get(usize::from(kind & 0x0f))?,
+            number: reader.varint().ok()?,
+            len: reader.varint().ok()? as u16,
+            frames: Frames::new(reader.length_prefixed().ok()?),
+        }))
+    }
+
+    fn read_other(&mut self, kind: u8) -> Option<TraceEvent> {
+        let reader = &mut self.reader;
+        Some(match kind {
             kind::METRICS => {
                 let mut rtt = || reader.varint().ok().and_then(|rtt| u32::try_from(rtt).ok());
                 let (min_rtt, smoothed_rtt, latest_rtt, rtt_variation) = (rtt()?, rtt()?, rtt()?, rtt()?);
@@ -184,27 +256,20 @@ impl Events<'_> {
                 let (id, len) = (StreamId::from_wire(reader.varint().ok()?), reader.varint().ok()?);
                 TraceEvent::DataConsumed { id, len }
             }
-            packet => {
-                let level = *LEVELS.get(usize::from(packet & 0x0f))?;
-                let (number, len) = (reader.varint().ok()?, reader.varint().ok()? as u16);
-                let frames: TraceFrames = frame::unpack(reader.length_prefixed().ok()?);
-                match packet & 0xf0 {
-                    kind::RECEIVED => TraceEvent::PacketReceived { level, number, len, frames },
-                    sent => {
-                        TraceEvent::PacketSent { level, number, len, mtu_probe: sent == kind::SENT_MTU_PROBE, frames }
-                    }
-                }
-            }
-        };
-        Some(event)
+            _ => self.rare.next()?.clone(),
+        })
     }
 }
 
-impl Iterator for Events<'_> {
-    type Item = (Time, TraceEvent);
+impl<'a> Iterator for Records<'a> {
+    type Item = (Time, Record<'a>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let event = self.read()?;
-        Some((self.now, event))
+        let record = self.read()?;
+        Some((self.now, record))
     }
 }
+
+#[cfg(test)]
+mod tests;

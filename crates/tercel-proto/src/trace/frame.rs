@@ -134,16 +134,28 @@ fn pack_one(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), DecodeErro
     Ok(())
 }
 
-/// The frames that were packed.
-pub(super) fn unpack(packed: &[u8]) -> TraceFrames {
-    let mut frames = TraceFrames::new();
-    let mut reader = Reader::new(packed);
-    while !reader.is_empty()
-        && let Ok(frame) = unpack_one(&mut reader)
-    {
-        frames.push(frame);
+/// Yields the frames of a packet, without the data that they carry.
+#[derive(Debug, Clone, Copy)]
+pub struct Frames<'a> {
+    packed: &'a [u8],
+}
+
+impl<'a> Frames<'a> {
+    pub(super) const fn new(packed: &'a [u8]) -> Self {
+        Self { packed }
     }
-    frames
+}
+
+impl Iterator for Frames<'_> {
+    type Item = TraceFrame;
+
+    #[inline]
+    fn next(&mut self) -> Option<TraceFrame> {
+        let mut reader = Reader::new(self.packed);
+        let frame = unpack_one(&mut reader).ok()?;
+        self.packed = reader.rest();
+        Some(frame)
+    }
 }
 
 #[inline]

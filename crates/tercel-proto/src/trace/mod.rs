@@ -12,8 +12,8 @@ mod batch;
 mod frame;
 
 pub(crate) use batch::Packet;
-pub use batch::{Batch, Events};
-pub use frame::{AckedRanges, TraceAck, TraceConnectionId, TraceFrame, TraceFrames, TraceReset};
+pub use batch::{Batch, PacketRecord, Record, Records, Way};
+pub use frame::{AckedRanges, Frames, TraceAck, TraceConnectionId, TraceFrame, TraceFrames, TraceReset};
 
 use std::net::SocketAddr;
 

@@ -33,14 +33,14 @@ use tercel_proto::time::Time;
 use tercel_proto::trace::{Batch, TraceEvent};
 use tercel_wire::{ConnectionId, Role};
 
-use self::writer::{Letter, Line};
+use self::writer::{Ended, Letter, Line};
 
 /// How many events a connection gathers before it hands them over.
 const MANY: usize = 4096;
 /// For how long it may keep them while it is busy.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// How many batches may wait to be written.
-const QUEUE: usize = 64;
+/// How many batches may wait to be written: two million packets of busy connections in some 50 MB.
+const QUEUE: usize = 512;
 
 /// Of which connection a log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +160,9 @@ impl Tracer {
 
 impl Drop for Tracer {
     fn drop(&mut self) {
-        self.line.end(self.id);
+        self.line.end(Ended { id: self.id, missed: self.missed });
     }
 }
+
+#[cfg(test)]
+mod tests;

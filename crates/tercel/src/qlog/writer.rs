@@ -18,15 +18,22 @@ const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) enum Letter {
     Events(u64, Batch),
-    End(u64),
+    End(Ended),
     Flush(SyncSender<()>),
+}
+
+/// A connection that is over.
+pub(super) struct Ended {
+    pub(super) id: u64,
+    /// How many of its last events were dropped.
+    pub(super) missed: u64,
 }
 
 /// What workers and the thread share.
 #[derive(Default)]
 struct Shared {
     /// Connections that are over and found the queue full.
-    ended: Mutex<Vec<u64>>,
+    ended: Mutex<Vec<Ended>>,
     dropped: AtomicU64,
     next: AtomicU64,
     /// Batches that are written, to be filled again.
@@ -34,7 +41,7 @@ struct Shared {
 }
 
 /// How much text is made before it is written: little enough to stay near the processor.
-const CHUNK: usize = 128 << 10;
+const CHUNK: usize = 16 << 10;
 
 /// How many written batches are kept: what a few busy connections fill while one is written.
 const SPARE: usize = 16;
@@ -63,21 +70,22 @@ impl Line {
         self.shared.next.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// False if there is no room, and nothing was sent.
     pub(super) fn try_send(&self, letter: Letter) -> bool {
-        let Some(sender) = &self.sender else { return false };
-        !matches!(sender.try_send(letter), Err(TrySendError::Full(_) | TrySendError::Disconnected(_)))
+        self.sender.as_ref().is_some_and(|sender| sender.try_send(letter).is_ok())
     }
 
     /// A batch to be filled, used before if there is one.
     pub(super) fn batch(&self) -> Batch {
-        self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        // The thread may have been interrupted while it has this: a new one does as well.
+        self.shared.spare.try_lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default()
     }
 
-    pub(super) fn end(&self, id: u64) {
-        if self.try_send(Letter::End(id)) {
-            return;
+    pub(super) fn end(&self, ended: Ended) {
+        let Some(sender) = &self.sender else { return };
+        if let Err(TrySendError::Full(Letter::End(ended))) = sender.try_send(Letter::End(ended)) {
+            self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner).push(ended);
         }
-        self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner).push(id);
     }
 
     pub(super) fn count_dropped(&self, count: u64) {
@@ -107,6 +115,20 @@ impl Drop for Line {
     }
 }
 
+/// Lowers the priority of this thread, so that it takes time that no worker wants: what it has to do can
+/// wait. Where the processors are never free it falls behind, and what finds the queue full is dropped.
+fn yield_to_all() {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        let this = thread_priority::thread_native_id();
+        if let Err(error) = thread_priority::set_thread_priority_and_policy(this, ThreadPriority::Min, idle) {
+            tracing::debug!(?error, "the thread that writes qlog keeps its priority");
+        }
+    }
+}
+
 /// The thread's own.
 struct Scribe {
     sink: Box<dyn Sink>,
@@ -126,13 +148,14 @@ struct Log {
 
 impl Scribe {
     fn run(mut self, receiver: &Receiver<Letter>) {
+        yield_to_all();
         loop {
             match receiver.recv_timeout(LOOK) {
                 Ok(Letter::Events(id, events)) => {
                     self.write(id, &events);
                     self.spare(events);
                 }
-                Ok(Letter::End(id)) => self.close(id),
+                Ok(Letter::End(ended)) => self.close(&ended),
                 Ok(Letter::Flush(done)) => {
                     self.close_ended();
                     // Whoever asked may have given up.
@@ -158,16 +181,16 @@ impl Scribe {
         if log.broken {
             return;
         }
-        let mut events = events.events().peekable();
-        while events.peek().is_some() && !log.broken {
+        let mut records = events.records().peekable();
+        while records.peek().is_some() && !log.broken {
             self.text.clear();
             if std::mem::take(&mut log.fresh) {
                 log.encoder.header(&mut self.text);
             }
             while self.text.len() < CHUNK
-                && let Some((time, event)) = events.next()
+                && let Some((time, record)) = records.next()
             {
-                log.encoder.event(time, &event, &mut self.text);
+                log.encoder.record(time, record, &mut self.text);
             }
             match self.sink.write(&log.subject, Some(&self.text)) {
                 Ok(Written::Kept) => {}
@@ -189,13 +212,21 @@ impl Scribe {
 
     fn close_ended(&mut self) {
         let ended = std::mem::take(&mut *self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner));
-        ended.into_iter().for_each(|id| self.close(id));
+        ended.iter().for_each(|ended| self.close(ended));
     }
 
-    fn close(&mut self, id: u64) {
-        if let Some(log) = self.logs.remove(&id)
-            && let Err(error) = self.sink.write(&log.subject, None)
-        {
+    fn close(&mut self, ended: &Ended) {
+        let Some(mut log) = self.logs.remove(&ended.id) else { return };
+        let mut written = Ok(Written::Kept);
+        if ended.missed > 0 && !log.broken {
+            self.text.clear();
+            if log.fresh {
+                log.encoder.header(&mut self.text);
+            }
+            log.encoder.missing(ended.missed, &mut self.text);
+            written = self.sink.write(&log.subject, Some(&self.text));
+        }
+        if let Err(error) = written.and_then(|_| self.sink.write(&log.subject, None)) {
             tracing::warn!(%error, "a connection's qlog ends early");
         }
     }

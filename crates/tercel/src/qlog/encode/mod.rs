@@ -1,12 +1,19 @@
 //! Events as records of a JSON text sequence (RFC 7464), by the drafts `quic-qlog-main-schema-13` and
 //! `quic-qlog-quic-events-12`. What the drafts have no name for is in a schema of our own, `tercel`.
 
+mod frame;
+mod packet;
+
 use std::time::Duration;
 
 use tercel_proto::error::CloseReason;
 use tercel_proto::time::Time;
-use tercel_proto::trace::{CongestionPhase, End, Metrics, TraceEvent, TraceFrame, TraceState};
-use tercel_wire::{Direction, EncryptionLevel, Role, SpaceId, TransportErrorCode, TransportParameters};
+use tercel_proto::trace::{
+    CongestionPhase, End, Metrics, PacketRecord, Record, TraceEvent, TraceFrame, TraceState, Way,
+};
+use tercel_wire::{Role, SpaceId, TransportErrorCode, TransportParameters};
+
+use self::packet::{Packet, Packets, Piece};
 
 use super::Subject;
 use super::json::Json;
@@ -14,18 +21,22 @@ use super::json::Json;
 /// What the header of a file says beside its title.
 const SCHEMAS: &str = r#"["urn:ietf:params:qlog:events:quic-12","urn:tercel:qlog:events:tercel-1"]"#;
 
+/// The `ack_delay_exponent` that Tercel has.
+const OUR_EXPONENT: u64 = 3;
+
 /// Writes the events of one connection.
 #[derive(Debug)]
 pub struct Encoder {
     start: Time,
     subject: Subject,
-    /// The peer's `ack_delay_exponent`, and ours.
+    /// The peer's `ack_delay_exponent`.
     peer_exponent: u64,
     congestion: &'static str,
     state: &'static str,
     /// How a record of `stamped` begins: many packets are sent at one time.
-    stamp: Stamp,
+    stamp: Piece<48>,
     stamped: Time,
+    packets: Packets,
 }
 
 impl Encoder {
@@ -43,8 +54,9 @@ impl Encoder {
             peer_exponent: 3,
             congestion: "slow_start",
             state: "attempted",
-            stamp: Stamp::of(Duration::ZERO),
+            stamp: stamp(Duration::ZERO),
             stamped: start,
+            packets: Packets::default(),
         };
         Some((encoder, subject))
     }
@@ -68,6 +80,17 @@ impl Encoder {
         out.push_str("\"},\"event_schemas\":");
         out.push_str(SCHEMAS);
         out.push_str("}}\n");
+    }
+
+    /// Writes an event of a batch: one or more records.
+    #[inline]
+    pub fn record(&mut self, time: Time, record: Record<'_>, out: &mut Vec<u8>) {
+        match record {
+            Record::Packet(PacketRecord { way, level, number, len, frames }) => {
+                self.packet(time, &Packet { way, level, number, len, frames }, out);
+            }
+            Record::Other(event) => self.event(time, &event, out),
+        }
     }
 
     /// Writes an event: one or more records.
@@ -103,23 +126,13 @@ impl Encoder {
                 out.push(b'}');
             }
             TraceEvent::PacketSent { level, number, len, mtu_probe, frames } => {
-                self.begin(time, "quic:packet_sent", out);
-                header(out, *level, Some(*number));
-                out.push_str(",\"raw\":{\"length\":");
-                out.number(u64::from(*len));
-                out.push_str("}");
-                if *mtu_probe {
-                    out.push_str(",\"is_mtu_probe_packet\":true");
-                }
-                self.frames(out, frames, 3);
+                let frames = frames.iter().cloned();
+                let way = Way::Sent { mtu_probe: *mtu_probe };
+                return self.packet(time, &Packet { way, level: *level, number: *number, len: *len, frames }, out);
             }
             TraceEvent::PacketReceived { level, number, len, frames } => {
-                self.begin(time, "quic:packet_received", out);
-                header(out, *level, Some(*number));
-                out.push_str(",\"raw\":{\"payload_length\":");
-                out.number(u64::from(*len));
-                out.push(b'}');
-                self.frames(out, frames, self.peer_exponent);
+                let (way, frames) = (Way::Received, frames.iter().cloned());
+                return self.packet(time, &Packet { way, level: *level, number: *number, len: *len, frames }, out);
             }
             TraceEvent::PacketDropped { why } => {
                 self.begin(time, "quic:packet_dropped", out);
@@ -128,14 +141,14 @@ impl Encoder {
             }
             TraceEvent::PacketBuffered { level, len } => {
                 self.begin(time, "quic:packet_buffered", out);
-                header(out, *level, None);
+                packet::header(out, *level, None);
                 out.push_str(",\"raw\":{\"length\":");
                 out.number(u64::from(*len));
                 out.push_str("},\"trigger\":\"keys_unavailable\"");
             }
             TraceEvent::PacketLost { level, number, mtu_probe } => {
                 self.begin(time, "quic:packet_lost", out);
-                header(out, *level, Some(*number));
+                packet::header(out, *level, Some(*number));
                 if *mtu_probe {
                     out.push_str(",\"is_mtu_probe_packet\":true");
                 }
@@ -143,6 +156,11 @@ impl Encoder {
             _ => self.state(time, event, out),
         }
         end(out);
+    }
+
+    /// Writes that so many events are missing after the last one.
+    pub(super) fn missing(&mut self, count: u64, out: &mut Vec<u8>) {
+        self.event(self.stamped, &TraceEvent::Missing(count), out);
     }
 
     /// Events that are no packets.
@@ -229,15 +247,29 @@ impl Encoder {
         }
     }
 
-    #[inline(always)]
+    #[inline]
+    fn packet(&mut self, time: Time, packet: &Packet<impl Iterator<Item = TraceFrame> + Clone>, out: &mut Vec<u8>) {
+        self.stamp(time, out);
+        let exponent = match packet.way {
+            Way::Sent { .. } => OUR_EXPONENT,
+            Way::Received => self.peer_exponent,
+        };
+        self.packets.write(packet, exponent, out);
+    }
+
     fn begin(&mut self, time: Time, name: &str, out: &mut Vec<u8>) {
-        if self.stamped != time {
-            self.stamped = time;
-            self.stamp = Stamp::of(time.since(self.start));
-        }
-        self.stamp.push_to(out);
+        self.stamp(time, out);
         out.push_str(name);
         out.push_str("\",\"data\":{");
+    }
+
+    #[inline]
+    fn stamp(&mut self, time: Time, out: &mut Vec<u8>) {
+        if self.stamped != time {
+            self.stamped = time;
+            self.stamp = stamp(time.since(self.start));
+        }
+        self.stamp.push_to(out);
     }
 
     fn keys(&mut self, time: Time, name: &str, space: SpaceId, trigger: &str, phase: Option<u64>, out: &mut Vec<u8>) {
@@ -261,47 +293,18 @@ impl Encoder {
             }
         }
     }
-
-    fn frames(&self, out: &mut Vec<u8>, frames: &[TraceFrame], exponent: u64) {
-        out.push_str(",\"frames\":[");
-        for (at, item) in frames.iter().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            frame(out, item, exponent);
-        }
-        out.push(b']');
-    }
 }
 
-/// How records of one time begin. It is copied whole and then cut, as numbers are.
-#[derive(Debug)]
-struct Stamp {
-    text: [u8; 48],
-    len: usize,
+/// How a record of this time begins.
+fn stamp(since_start: Duration) -> Piece<48> {
+    let mut text = Vec::with_capacity(64);
+    text.push_str("\u{1e}{\"time\":");
+    text.millis(u64::try_from(since_start.as_nanos()).unwrap_or(u64::MAX));
+    text.push_str(",\"name\":\"");
+    // 9 bytes, at most 14 digits with a point and three more, 9 bytes.
+    Piece::of(&text).unwrap_or_default()
 }
 
-impl Stamp {
-    fn of(since_start: Duration) -> Self {
-        let mut out = Vec::with_capacity(64);
-        out.push_str("\u{1e}{\"time\":");
-        out.millis(u64::try_from(since_start.as_nanos()).unwrap_or(u64::MAX));
-        out.push_str(",\"name\":\"");
-        let mut stamp = Self { text: [b' '; 48], len: out.len() };
-        // 9 bytes, at most 14 digits with a point and three more, 9 bytes.
-        stamp.text[..out.len()].copy_from_slice(&out);
-        stamp
-    }
-
-    #[inline(always)]
-    fn push_to(&self, out: &mut Vec<u8>) {
-        let end = out.len() + self.len;
-        out.extend_from_slice(&self.text);
-        out.truncate(end);
-    }
-}
-
-#[inline(always)]
 fn end(out: &mut Vec<u8>) {
     out.push_str("}}\n");
 }
@@ -327,20 +330,6 @@ fn moved(out: &mut Vec<u8>, id: u64, len: u64, fin: bool) {
 fn endpoint(out: &mut Vec<u8>, address: std::net::SocketAddr) {
     let version = if address.is_ipv4() { "v4" } else { "v6" };
     out.push_str(&format!("\"ip_{version}\":\"{}\",\"port_{version}\":{}", address.ip(), address.port()));
-}
-
-#[inline]
-fn header(out: &mut Vec<u8>, level: EncryptionLevel, packet: Option<u64>) {
-    out.push_str(match level {
-        EncryptionLevel::Initial => r#""header":{"packet_type":"initial""#,
-        EncryptionLevel::Handshake => r#""header":{"packet_type":"handshake""#,
-        EncryptionLevel::ZeroRtt => r#""header":{"packet_type":"0RTT""#,
-        EncryptionLevel::OneRtt => r#""header":{"packet_type":"1RTT""#,
-    });
-    if let Some(packet) = packet {
-        out.field("packet_number", packet);
-    }
-    out.push_str("}");
 }
 
 fn metrics_updated(out: &mut Vec<u8>, metrics: &Metrics) {
@@ -450,163 +439,6 @@ fn error_name(out: &mut Vec<u8>, key: &str, code: u64, application: bool) {
         out.push_str("\":\"");
         out.push_str(name);
         out.push(b'"');
-    }
-}
-
-const fn direction_name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Bidirectional => "bidirectional",
-        Direction::Unidirectional => "unidirectional",
-    }
-}
-
-#[inline]
-fn payload(out: &mut Vec<u8>, len: u16) {
-    out.push_str(",\"raw\":{\"payload_length\":");
-    out.number(u64::from(len));
-    out.push(b'}');
-}
-
-#[inline]
-fn frame(out: &mut Vec<u8>, frame: &TraceFrame, exponent: u64) {
-    let name = |out: &mut Vec<u8>, name: &str| {
-        out.push_str("{\"frame_type\":\"");
-        out.push_str(name);
-        out.push(b'"');
-    };
-    match frame {
-        TraceFrame::Padding { len } => {
-            name(out, "padding");
-            payload(out, *len);
-        }
-        TraceFrame::Ping => name(out, "ping"),
-        TraceFrame::Ack(ack) => {
-            out.push_str("{\"frame_type\":\"ack\",\"ack_delay\":");
-            out.millis(ack.delay.saturating_mul(1000 << exponent.min(20)));
-            out.push_str(",\"acked_ranges\":[");
-            for (at, range) in ack.ranges.iter().enumerate() {
-                out.push_str(if at > 0 { ",[" } else { "[" });
-                out.number(*range.start());
-                if range.end() > range.start() {
-                    out.push(b',');
-                    out.number(*range.end());
-                }
-                out.push(b']');
-            }
-            out.push(b']');
-            if let Some(ecn) = &ack.ecn {
-                out.field("ect0", ecn.ect0);
-                out.field("ect1", ecn.ect1);
-                out.field("ce", ecn.ce);
-            }
-        }
-        TraceFrame::ResetStream(reset) => {
-            name(out, "reset_stream");
-            out.field("stream_id", reset.id.into_wire());
-            out.push_str(",\"error\":\"unknown\"");
-            out.field("error_code", u64::from(reset.error));
-            out.field("final_size", reset.final_size);
-        }
-        TraceFrame::StopSending { id, error } => {
-            name(out, "stop_sending");
-            out.field("stream_id", id.into_wire());
-            out.push_str(",\"error\":\"unknown\"");
-            out.field("error_code", u64::from(*error));
-        }
-        TraceFrame::Crypto { offset, len } => {
-            name(out, "crypto");
-            out.field("offset", *offset);
-            payload(out, *len);
-        }
-        TraceFrame::NewToken { len } => {
-            name(out, "new_token");
-            out.push_str(",\"token\":{\"type\":\"resumption\",\"raw\":{\"length\":");
-            out.number(u64::from(*len));
-            out.push_str("}}");
-        }
-        TraceFrame::Stream { id, offset, len, fin } => {
-            out.push_str("{\"frame_type\":\"stream\",\"stream_id\":");
-            out.number(id.into_wire());
-            out.field("offset", *offset);
-            if *fin {
-                out.push_str(",\"fin\":true");
-            }
-            payload(out, *len);
-        }
-        TraceFrame::HandshakeDone => name(out, "handshake_done"),
-        TraceFrame::Datagram { len } => {
-            name(out, "datagram");
-            payload(out, *len);
-        }
-        _ => rarer_frame(out, frame, name),
-    }
-    out.push(b'}');
-}
-
-fn rarer_frame(out: &mut Vec<u8>, frame: &TraceFrame, name: impl Fn(&mut Vec<u8>, &str)) {
-    let streams = |out: &mut Vec<u8>, frame: &str, direction: Direction, key: &str, value: u64| {
-        name(out, frame);
-        out.push_str(",\"stream_type\":\"");
-        out.push_str(direction_name(direction));
-        out.push(b'"');
-        out.field(key, value);
-    };
-    let of_stream = |out: &mut Vec<u8>, frame: &str, id: u64, key: &str, value: u64| {
-        name(out, frame);
-        out.field("stream_id", id);
-        out.field(key, value);
-    };
-    let close = |out: &mut Vec<u8>, space: &str, code: u64, reason: &[u8]| {
-        name(out, "connection_close");
-        out.push_str(",\"error_space\":\"");
-        out.push_str(space);
-        out.push(b'"');
-        error_name(out, "error", code, space == "application");
-        out.field("error_code", code);
-        out.push_str(",\"reason\":");
-        out.text(&String::from_utf8_lossy(reason));
-    };
-    match frame {
-        TraceFrame::MaxData(maximum) => {
-            name(out, "max_data");
-            out.field("maximum", *maximum);
-        }
-        TraceFrame::MaxStreamData { id, maximum } => {
-            of_stream(out, "max_stream_data", id.into_wire(), "maximum", *maximum);
-        }
-        TraceFrame::MaxStreams { direction, maximum } => streams(out, "max_streams", *direction, "maximum", *maximum),
-        TraceFrame::DataBlocked(limit) => {
-            name(out, "data_blocked");
-            out.field("limit", *limit);
-        }
-        TraceFrame::StreamDataBlocked { id, limit } => {
-            of_stream(out, "stream_data_blocked", id.into_wire(), "limit", *limit);
-        }
-        TraceFrame::StreamsBlocked { direction, limit } => streams(out, "streams_blocked", *direction, "limit", *limit),
-        TraceFrame::NewConnectionId(new) => {
-            name(out, "new_connection_id");
-            out.field("sequence_number", new.sequence);
-            out.field("retire_prior_to", new.retire_prior_to);
-            out.push_str(",\"connection_id\":");
-            out.hex(&new.id);
-        }
-        TraceFrame::RetireConnectionId { sequence } => {
-            name(out, "retire_connection_id");
-            out.field("sequence_number", *sequence);
-        }
-        TraceFrame::PathChallenge(data) => {
-            name(out, "path_challenge");
-            out.push_str(",\"data\":");
-            out.hex(data);
-        }
-        TraceFrame::PathResponse(data) => {
-            name(out, "path_response");
-            out.push_str(",\"data\":");
-            out.hex(data);
-        }
-        TraceFrame::TransportClose { error, reason } => close(out, "transport", error.0, reason),
-        TraceFrame::ApplicationClose { error, reason } => close(out, "application", u64::from(*error), reason),
-        _ => name(out, "unknown"),
     }
 }
 
