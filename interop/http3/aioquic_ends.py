@@ -6,6 +6,7 @@ stream and on every request (RFC 9114 sections 6.2.3, 7.2.4.1 and 7.2.8)."""
 import asyncio
 import hashlib
 import os
+import signal
 import sys
 import time
 
@@ -242,7 +243,13 @@ async def server(directory, certificate, key):
     Served.directory = directory
     running = await serve("127.0.0.1", 0, configuration=made, create_protocol=Served)
     tell("listening", running._transport.get_extra_info("sockname")[1])
-    await asyncio.Event().wait()
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    await ended.wait()
+    if logger := made.quic_logger:
+        # aioquic writes the log of a connection after it has drained.
+        for trace in list(logger._traces):
+            logger.end_trace(trace)
 
 
 async def version():

@@ -21,8 +21,10 @@ EMPTY = hashlib.sha256().hexdigest()
 
 RESULTS = """# HTTP/3 with real peers
 
-As `interop/http3/run` printed it, with {versions}. "-" is what a peer does not do; below the table is why. Times are
-those of one run on a machine of two processors that others used, too: no measure of speed.
+As `interop/http3/run` found it, with {versions}.
+"-" is what a peer does not do, or not by itself; why is below the table. Times are those of one run on a machine of two
+processors that others used, too, and most peers have one thread: they tell that nothing waits for a timeout, and
+are no measure of speed.
 
 {table}"""
 
@@ -35,6 +37,15 @@ class Unsupported(Exception):
     """Why a case does not apply."""
 
 
+def until(what, holds):
+    """Waits until something is so."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        if time.monotonic() > deadline:
+            raise Failed(f"waited for {what} in vain")
+        time.sleep(0.01)
+
+
 def hash_of(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -43,6 +54,8 @@ class Site:
     """What is served, with the hash of everything, and the certificate for it."""
 
     def __init__(self, work, fast):
+        # More for the environment of peers.
+        self.for_peers = {}
         self.work, self.root, self.uploads = work, work / "site", work / "site/uploads"
         self.uploads.mkdir(parents=True)
         (self.root / "many").mkdir()
@@ -59,6 +72,11 @@ class Site:
         part = (self.root / "mib").read_bytes()[first : last + 1]
         self.span = str(len(part)), hashlib.sha256(part).hexdigest()
         self.sign()
+
+    def keep_qlogs(self, directory):
+        """Of all peers that run from now on."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.for_peers["QLOGDIR"] = str(directory)
 
     def is_of(self, name):
         """What a client says of a file that has come whole."""
@@ -135,7 +153,8 @@ class Program:
         file.write_text("".join(" ".join([*line.split(), "-", "-", "-"][:5]) + "\n" for line in plan))
         command = [*self.command, "client", str(port), str(site.ca), str(file), str(parallel)]
         errors = site.work / "errors"
-        with errors.open("w") as to, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=to, text=True) as process:
+        to = {"stdout": subprocess.PIPE, "stderr": errors.open("w"), "env": os.environ | site.for_peers}
+        with to["stderr"], subprocess.Popen(command, text=True, **to) as process:
             timer = threading.Timer(PATIENCE, process.kill)
             timer.start()
             lines = []
@@ -156,6 +175,15 @@ class Program:
 
 class TercelServer(Server):
     """`tercel serve`: connections are told apart by the address in the access log."""
+
+    def __init__(self, site, command, environment):
+        self.site = site
+        super().__init__(site.work, command, environment=environment)
+
+    def uploads(self):
+        self.stop()
+        file = self.site.root / "up/put"
+        return [("PUT", "/up/put", str(file.stat().st_size), hash_of(file), "-")]
 
     def connections(self):
         asked = {line[0] for line in self.lines() if len(line) > 3 and line[3] == "HTTP/3.0"}
@@ -178,7 +206,7 @@ class Tercel:
         command = [self.program, "serve", site.root, "--listen", "127.0.0.1:0", "--uploads"]
         command += ["--cert", site.certificate, "--key", site.key]
         environment = {"RUST_LOG": "tercel_h3=debug", "NO_COLOR": "1"}
-        return TercelServer(site.work, command, environment=environment)
+        return TercelServer(site, command, environment)
 
     def echo(self, site):
         """A service of `tercel_h3::Server` that takes POST and trailers."""
@@ -216,10 +244,12 @@ class Peer(Program):
                 raise Unsupported(self.lacks[one])
 
     def serve(self, site):
-        return Server(site.work, [*self.command, "server", site.root, site.certificate, site.key])
+        command = [*self.command, "server", site.root, site.certificate, site.key]
+        return Server(site.work, command, environment=site.for_peers)
 
     def version(self):
-        return subprocess.run([*self.command, "version"], capture_output=True, text=True).stdout.strip()
+        said = subprocess.run([*self.command, "version"], capture_output=True, text=True).stdout.split()
+        return f"{self.name} {said[0]}"
 
 
 class Aioquic(Peer):
@@ -227,10 +257,24 @@ class Aioquic(Peer):
     grease = "a setting, a stream, and frames on the control stream and on every request"
 
 
+class Itself(Peer):
+    name = "itself"
+    lacks = dict.fromkeys(("post", "trailers", "goaway", "grease", "qpack"), "see the tests of its own")
+
+    def __init__(self, tercel):
+        self.serve = tercel.serve
+
+    def version(self):
+        return ""
+
+
 class H3Quinn(Peer):
     name = "h3-quinn"
     grease = "a setting, a stream and a frame, as h3 sends them by itself"
     lacks = {"qpack": "h3 has none"}
+
+    def version(self):
+        return subprocess.run([*self.command, "version"], capture_output=True, text=True).stdout.strip()
 
 
 class Quiche(Peer):
@@ -313,8 +357,9 @@ class Caddy(Peer):
         return CaddyServer(site.work, self.command[0], strings, backend)
 
 
-def peers(arguments):
+def peers(arguments, tercel):
     """Those that are there."""
+    yield Itself(tercel)
     if arguments.aioquic:
         yield Aioquic([arguments.aioquic, HERE / "aioquic_ends.py"])
     if arguments.caddy:

@@ -21,7 +21,7 @@ CASES = {
     "trailers": "trailers of requests and responses",
     "goaway": "GOAWAY in the middle of an exchange, which is finished",
     "grease": "reserved settings, streams and frames",
-    "qpack": "a dynamic table of QPACK",
+    "qpack": "a peer with a dynamic table of QPACK",
     "many": "10,000 files over one connection",
 }
 FAST = ("files", "parallel", "head", "range", "missing", "put", "goaway", "grease", "qpack")
@@ -35,7 +35,7 @@ def same(what, found, expected):
 class TercelAsks:
     """`tercel get`, or the same library by a program of more words, at a peer's server."""
 
-    title = "Tercel asks"
+    title = "asks"
 
     def __init__(self, peer, site, tercel):
         self.peer, self.site, self.tercel = peer, site, tercel
@@ -83,6 +83,7 @@ class TercelAsks:
             same("what came", server.uploads(), [("PUT", "/up/put", *self.site.is_of("mib"), "-")])
 
     def post(self):
+        self.peer.needs("post")
         results, _ = self.ask([f"POST /up/echo - {self.site.root}/mib"])
         same("the echo", results, [("200", *self.site.is_of("mib"), "-")])
 
@@ -104,7 +105,7 @@ class TercelAsks:
     def qpack(self):
         self.peer.needs("qpack")
         self.fetch(["one"])
-        return "the peer offers one; Tercel's encoder does without"
+        return "the peer offers one, which Tercel's encoder does without"
 
     def many(self):
         return self.fetch(self.site.many, parallel=100)
@@ -113,7 +114,7 @@ class TercelAsks:
 class PeerAsks:
     """A peer's client at `tercel serve`."""
 
-    title = "Tercel serves"
+    title = "serves"
 
     def __init__(self, peer, site, tercel):
         self.peer, self.site, self.tercel = peer, site, tercel
@@ -175,13 +176,19 @@ class PeerAsks:
 
     def goaway(self):
         """The server is told to end when half of an upload is there."""
-        target = self.site.uploads / "half"
-        target.unlink(missing_ok=True)
+        for file in self.site.uploads.iterdir():
+            file.unlink()
         with self.tercel.serve(self.site) as server:
+
+            def end():
+                # What the server has not heard of yet it would not serve.
+                ends.until("an upload", lambda: any(self.site.uploads.iterdir()))
+                server.end()
+
             plan = [f"PUT /uploads/half - half:{self.site.root}/mib"]
-            results, _, _ = self.peer.ask(server.port, self.site, plan, 1, on_half=server.end)
+            results, _, _ = self.peer.ask(server.port, self.site, plan, 1, on_half=end)
             same("status", results[0][0], "201")
-        same("what came", ends.hash_of(target), self.site.hashes["mib"])
+        same("what came", ends.hash_of(self.site.uploads / "half"), self.site.hashes["mib"])
 
     def grease(self):
         self.peer.needs("grease")
@@ -191,7 +198,7 @@ class PeerAsks:
     def qpack(self):
         self.peer.needs("qpack")
         _, _, note = self.ask(["GET /one"])
-        return f"Tercel's decoder has none and says so: {note}"
+        return f"Tercel has none and says so ({note})"
 
     def many(self):
         return self.fetch(self.site.many, 100)
@@ -209,23 +216,30 @@ def run_case(side, case):
 
 
 def table(results):
-    """The matrix in Markdown: cases down, peers and roles across; notes and reasons below it."""
+    """The matrix in Markdown: cases down, peers and roles across; below it what a cell has no room for."""
     columns = list(results)
-    lines = ["| case | " + " | ".join(f"{title}, {peer}" for title, peer in columns) + " |"]
+    lines = ["| case | " + " | ".join(f"{title} {peer}" for title, peer in columns) + " |"]
     lines.append("|---" * (len(columns) + 1) + "|")
     for case, text in CASES.items():
-        cells = [results[column].get(case, ("", ""))[0] for column in columns]
+        cells = []
+        for column in columns:
+            verdict, note = results[column].get(case, ("", ""))
+            time = f", {note}" if note.endswith(" s") else ""
+            cells.append("-" if verdict == "not supported" else verdict + time)
         if any(cells):
-            lines.append(f"| {text} | " + " | ".join(cell.replace("not supported", "-") for cell in cells) + " |")
+            lines.append(f"| {text} | " + " | ".join(cells) + " |")
     lines.append("")
     for title, peer in columns:
         notes = {}
         for case, (_, note) in results[title, peer].items():
-            if note:
+            if note and not note.endswith(" s"):
                 notes.setdefault(note, []).append(case)
-        lines.append(f"{title}, {peer}: " + "; ".join(f"{', '.join(cases)}: {note}" for note, cases in notes.items()))
-        lines.append("")
-    return "\n".join(lines)
+        if list(notes.values()) == [list(results[title, peer])]:
+            lines.append(f"- {title} {peer}: {next(iter(notes))}.")
+        elif notes:
+            told = "; ".join(f"{', '.join(cases)}: {note}" for note, cases in notes.items())
+            lines.append(f"- {title} {peer}: {told}.")
+    return "\n".join(lines) + "\n"
 
 
 def main():
@@ -238,24 +252,28 @@ def main():
     parser.add_argument("--fast", action="store_true")
     parser.add_argument("--case", choices=CASES, help="no other")
     parser.add_argument("--peer", help="no other")
+    parser.add_argument("--qlog-of-peers", type=pathlib.Path, help="where the peers leave their qlog files")
     parser.add_argument("--results", type=pathlib.Path, help="where to write the matrix")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         site = ends.Site(pathlib.Path(work), arguments.fast)
         tercel = ends.Tercel(arguments.tercel, arguments.h3, site)
-        peers = [peer for peer in ends.peers(arguments) if arguments.peer in (None, peer.name)]
+        peers = [peer for peer in ends.peers(arguments, tercel) if arguments.peer in (None, peer.name)]
         results, failed = {}, False
         for peer in peers:
-            for side in (TercelAsks, PeerAsks):
+            for side in (TercelAsks,) if isinstance(peer, ends.Itself) else (TercelAsks, PeerAsks):
                 side = side(peer, site, tercel)
                 for case in FAST if arguments.fast else CASES:
                     if arguments.case in (None, case):
+                        if arguments.qlog_of_peers:
+                            role = "server" if isinstance(side, TercelAsks) else "client"
+                            site.keep_qlogs(arguments.qlog_of_peers / f"{peer.name}-{role}" / case)
                         verdict, note = run_case(side, case)
                         failed |= verdict == "FAIL"
                         results.setdefault((side.title, peer.name), {})[case] = verdict, note
-                        print(f"{peer.name:9} {side.title:14} {case:9} {verdict:14} {note}", flush=True)
+                        print(f"Tercel {side.title:6} {peer.name:9} {case:9} {verdict:14} {note}", flush=True)
         if arguments.results:
-            versions = ", ".join(f"{peer.name} {peer.version()}" for peer in peers)
+            versions = "; ".join(filter(None, (peer.version() for peer in peers)))
             arguments.results.write_text(ends.RESULTS.format(versions=versions, table=table(results)))
     sys.exit("FAILED" if failed else 0)
 
