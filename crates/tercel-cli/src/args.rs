@@ -113,7 +113,7 @@ Examples:
   tercel serve .                                     on port 4433, with a certificate made now
   tercel serve ~/films --listen 127.0.0.1:8443
   tercel serve /srv --cert chain.pem --key key.pem   with a certificate of yours
-  tercel serve inbox --uploads                       also takes files (tercel get --upload)
+  tercel serve inbox --writable                      also takes files (tercel get --upload)
   tercel serve . --webtransport-echo                 and open https://localhost:4433/.well-known/tercel/echo")]
 pub(crate) struct Serve {
     /// The directory to serve
@@ -132,8 +132,8 @@ pub(crate) struct Serve {
     #[arg(long, default_value = "localhost", conflicts_with = "cert", value_name = "NAME")]
     pub(crate) name: Vec<String>,
     /// Take files into the directory (PUT, or tercel get --upload); what exists is never overwritten
-    #[arg(long, alias = "writable")]
-    pub(crate) uploads: bool,
+    #[arg(long, alias = "uploads")]
+    pub(crate) writable: bool,
     /// Answer WebTransport sessions at /.well-known/tercel/echo with an echo, and show a page there that
     /// tries it; a certificate that is made is then valid for 13 days, as browsers want it
     #[arg(long)]

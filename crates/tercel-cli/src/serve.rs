@@ -24,7 +24,7 @@ use crate::web::{WebSite, echo};
 #[derive(Debug)]
 pub(crate) struct Site {
     root: PathBuf,
-    uploads: bool,
+    writable: bool,
     quiet: bool,
 }
 
@@ -33,8 +33,8 @@ pub(crate) async fn run(arguments: args::Serve) -> Outcome {
     let mut reload = Reload::new(&arguments);
     let identity = identity_of(&arguments)?;
     let fingerprint = Fingerprint(identity.fingerprint());
-    let site = Arc::new(Site::new(&arguments.directory, arguments.uploads, false)?);
-    let mut web = WebSite::new(&site.root, arguments.uploads);
+    let site = Arc::new(Site::new(&arguments.directory, arguments.writable, false)?);
+    let mut web = WebSite::new(&site.root, arguments.writable);
     if arguments.webtransport_echo {
         // Only what is made here is known to be what browsers may pin.
         web = web.with_echo(arguments.cert.is_none().then_some(fingerprint));
@@ -172,12 +172,12 @@ pub(crate) async fn serve(endpoint: &Endpoint, site: &Arc<Site>) {
 
 impl Site {
     /// A directory to serve.
-    pub(crate) fn new(directory: &Path, uploads: bool, quiet: bool) -> Outcome<Self> {
+    pub(crate) fn new(directory: &Path, writable: bool, quiet: bool) -> Outcome<Self> {
         let doing = || format!("cannot serve {}", directory.display());
         let root = directory.canonicalize().doing(doing)?;
         // Whether it is a directory, and may be read, is better known now than at the first request.
         std::fs::read_dir(&root).doing(doing)?;
-        Ok(Self { root, uploads, quiet })
+        Ok(Self { root, writable, quiet })
     }
 
     fn log(&self, line: impl FnOnce() -> String) {
@@ -236,7 +236,7 @@ impl Site {
         let file = hq::resolve(&self.root, path)?;
         match method {
             Method::Get => self.give(&file, send).await,
-            Method::Put if self.uploads => take(&file, &rest, send, recv).await,
+            Method::Put if self.writable => take(&file, &rest, send, recv).await,
             Method::Put => Err(Refusal::MethodNotAllowed),
         }
     }

@@ -110,7 +110,7 @@ fn uploads_are_taken_only_where_they_are_wanted() {
     let file = files.path().join("photo");
     fs::write(&file, vec![7; 1_000_000]).unwrap();
     let upload = |server: &Server| server.get(files.path(), &[""], &["--upload", file.to_str().unwrap()]);
-    let server = Server::start(site.path(), &["--uploads"]);
+    let server = Server::start(site.path(), &["--writable"]);
     assert_eq!(upload(&server).0, Some(0));
     assert_eq!(fs::read(site.path().join("photo")).unwrap(), [7; 1_000_000]);
     let (code, _, err) = upload(&server);
@@ -163,6 +163,7 @@ fn a_web_site_is_fetched_by_http3() {
     for name in &many {
         fs::write(site.path().join(name), name).unwrap();
     }
+    // The name that the option had before.
     let server = Server::start(site.path(), &["--uploads"]);
     let names: Vec<&str> = many.iter().map(String::as_str).chain(["large", "deep/"]).collect();
     let (code, out, err) = server.get(output.path(), &names, &["--parallel", "100"]);
