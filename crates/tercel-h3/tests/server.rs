@@ -250,6 +250,29 @@ async fn a_stop_finishes_what_is_under_way() {
     soon("the server's end", task).await.unwrap();
 }
 
+/// A request that meets the stop is served or refused, at once: it neither hangs until the server's time is up
+/// nor keeps the server from ending.
+#[tokio::test]
+async fn a_request_that_meets_the_stop_hears_of_it() {
+    for round in 0..30 {
+        let running = start();
+        let (requests, driver) = client(&running).await;
+        let request = tokio::spawn(ask(requests.clone(), Method::POST, "/", Bytes::from_static(b"late")));
+        for _ in 0..round % 5 {
+            tokio::time::sleep(Duration::from_micros(100)).await;
+        }
+        running.handle.stop(10 * PATIENCE);
+        match soon("an end of the request", request).await.unwrap() {
+            Ok(answer) => assert_eq!(answer.body(), b"late"),
+            // H3_REQUEST_REJECTED (RFC 9114 section 4.1.1): it may be sent again elsewhere.
+            Err(error) => assert!(error.to_string().contains("REJECTED"), "{error}"),
+        }
+        drop(requests);
+        soon("the client's end", driver).await.unwrap();
+        soon("the server's end", running.task).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_stop_does_not_wait_for_ever() {
     let running = start();

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower_service::Service;
 
-use super::{H3_NO_ERROR, RemoteAddress, Shared, ask, told};
+use super::{H3_NO_ERROR, H3_REQUEST_REJECTED, RemoteAddress, Shared, ask, told};
 use crate::body::{BoxError, RequestBody};
 use crate::connection::Connection;
 use crate::stream::SendStream;
@@ -133,11 +133,9 @@ where
     loop {
         tokio::select! {
             accepted = connection.accept() => match accepted {
-                Ok(Some(mut resolver)) => {
+                Ok(Some(resolver)) => {
                     if !ids.take(resolver.frame_stream.id().into_inner(), stopping) {
-                        // The client was told that it would not be served.
-                        resolver.frame_stream.reset(Code::H3_REQUEST_REJECTED.value());
-                        resolver.frame_stream.stream.stop_sending(Code::H3_REQUEST_REJECTED.value());
+                        refuse(resolver);
                         continue;
                     }
                     let (service, sessions) = (service.clone(), sessions.clone());
@@ -168,8 +166,43 @@ where
         }
     }
     while requests.join_next().await.is_some() {}
-    // Only now: what was sent is delivered first.
-    transport.shutdown(H3_NO_ERROR.into(), b"").await;
+    leave(connection, &transport, stopping).await;
+}
+
+/// Ends a connection on which nothing is under way.
+async fn leave(mut connection: h3::server::Connection<Connection, Bytes>, transport: &aio::Connection, stopping: bool) {
+    let mut end = pin!(async {
+        if stopping {
+            // What the client asked for before it heard of GOAWAY is here by then.
+            tokio::time::sleep(2 * transport.stats().rtt + LATE).await;
+        }
+        // Only now: what was sent is delivered first.
+        transport.shutdown(H3_NO_ERROR.into(), b"").await;
+    });
+    // h3 takes GOAWAY of a client for its last word, which it need not be.
+    let mut h3_has_ended = false;
+    loop {
+        tokio::select! {
+            () = &mut end => return,
+            accepted = connection.accept(), if !h3_has_ended => match accepted {
+                Ok(Some(resolver)) => refuse(resolver),
+                Ok(None) | Err(_) => h3_has_ended = true,
+            },
+            Ok((mut send, mut recv)) = transport.accept_bi(), if h3_has_ended => {
+                let _ = (send.reset(H3_REQUEST_REJECTED.into()), recv.stop(H3_REQUEST_REJECTED.into()));
+            }
+        }
+    }
+}
+
+/// How long a connection stays after GOAWAY with nothing under way, beside two round trips: clients are slow, too.
+const LATE: Duration = Duration::from_millis(100);
+
+/// The client was told that it would not be served, or will have been when it hears of this: it may ask again
+/// elsewhere (RFC 9114 section 4.1.1).
+fn refuse(mut resolver: RequestResolver<Connection, Bytes>) {
+    resolver.frame_stream.reset(H3_REQUEST_REJECTED.into());
+    resolver.frame_stream.stream.stop_sending(H3_REQUEST_REJECTED.into());
 }
 
 async fn request<S, B>(

@@ -283,6 +283,9 @@ pub(crate) async fn told(stop: &mut watch::Receiver<Option<Duration>>) {
 /// RFC 9114 section 8.1.
 const H3_NO_ERROR: u32 = 0x100;
 
+/// RFC 9114 section 8.1.
+const H3_REQUEST_REJECTED: u32 = 0x10b;
+
 /// The answer of a service, once it is ready to be asked.
 async fn ask<S, B>(mut service: S, request: Request<RequestBody>) -> Result<Response<B>, BoxError>
 where
