@@ -13,7 +13,7 @@ import time
 import aioquic
 from aioquic.asyncio import QuicConnectionProtocol, connect, serve
 from aioquic.buffer import encode_uint_var
-from aioquic.h3.connection import H3_ALPN, FrameType, H3Connection, encode_frame
+from aioquic.h3.connection import H3_ALPN, FrameType, H3Connection, ProtocolError, encode_frame
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, ProtocolNegotiated, StreamReset
@@ -101,7 +101,9 @@ class Client(QuicConnectionProtocol):
                 if not done.done():
                     done.set_exception(ConnectionError(f"closed with {event.error_code:#x} {event.reason_phrase}"))
         if isinstance(event, StreamReset) and event.stream_id in self.exchanges:
-            self.exchanges[event.stream_id][1].set_exception(ConnectionError(f"reset with {event.error_code:#x}"))
+            done = self.exchanges[event.stream_id][1]
+            if not done.done():
+                done.set_exception(ConnectionError(f"reset with {event.error_code:#x}"))
         if self.http is None:
             return
         for event in self.http.handle_event(event):
@@ -143,7 +145,7 @@ class Client(QuicConnectionProtocol):
                     self.http.send_data(stream, body, end_stream=trailer == "-")
                     if trailer != "-":
                         self.http.send_headers(stream, [(b"x-trailer", trailer.encode())], end_stream=True)
-                except (AssertionError, KeyError, RuntimeError):
+                except (AssertionError, KeyError, RuntimeError, ProtocolError):
                     pass  # the server wants no more of it
             self.transmit()
             await done

@@ -1,6 +1,6 @@
 //! Connections of HTTP/3 and their requests.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -69,8 +69,8 @@ struct Ids {
 
 impl Ids {
     /// Notes a request; not if it comes after the last one that is served.
-    fn take(&mut self, id: u64, stopping: bool) -> bool {
-        if stopping && id >= self.next {
+    fn take(&mut self, id: u64, refuses: bool) -> bool {
+        if refuses && id >= self.next {
             return false;
         }
         (self.latest, self.next) = (id, self.next.max(id + 4));
@@ -128,13 +128,13 @@ where
     let mut stop = shared.stop.clone();
     let mut requests = JoinSet::new();
     let remote = RemoteAddress(transport.remote_address());
-    let mut stopping = false;
+    let mut stage = Stage::Serving;
     let mut ids = Ids::default();
     loop {
         tokio::select! {
             accepted = connection.accept() => match accepted {
                 Ok(Some(resolver)) => {
-                    if !ids.take(resolver.frame_stream.id().into_inner(), stopping) {
+                    if !ids.take(resolver.frame_stream.id().into_inner(), stage.refuses()) {
                         refuse(resolver);
                         continue;
                     }
@@ -152,13 +152,19 @@ where
                 }
             },
             Some(_) = requests.join_next(), if !requests.is_empty() => {
-                if stopping && requests.is_empty() {
+                if matches!(stage, Stage::Finishing) && requests.is_empty() {
                     break;
                 }
             }
-            () = told(&mut stop), if !stopping => {
-                stopping = true;
-                // GOAWAY (RFC 9114 section 5.2): what comes from now on is not served.
+            () = told(&mut stop), if matches!(stage, Stage::Serving) => {
+                stage = Stage::after_goaway(&ids, 2 * transport.stats().rtt + LATE);
+                // As far away as can be; h3 refuses everything by it where there was no request yet.
+                if connection.shutdown(usize::MAX).await.is_err() {
+                    break;
+                }
+            }
+            () = stage.is_over() => {
+                stage = Stage::Finishing;
                 if connection.shutdown(ids.beyond_latest()).await.is_err() || requests.is_empty() {
                     break;
                 }
@@ -166,19 +172,48 @@ where
         }
     }
     while requests.join_next().await.is_some() {}
-    leave(connection, &transport, stopping).await;
+    leave(connection, &transport).await;
 }
 
-/// Ends a connection on which nothing is under way.
-async fn leave(mut connection: h3::server::Connection<Connection, Bytes>, transport: &aio::Connection, stopping: bool) {
-    let mut end = pin!(async {
-        if stopping {
-            // What the client asked for before it heard of GOAWAY is here by then.
-            tokio::time::sleep(2 * transport.stats().rtt + LATE).await;
+/// How far a connection of a server that stops has come. GOAWAY goes out twice (RFC 9114 section 5.2): the first tells
+/// the client to ask for nothing more, and what it sent before it hears of that is served; the second names the first
+/// request that is not served.
+enum Stage {
+    Serving,
+    /// After the first GOAWAY.
+    Stopping {
+        refuses: bool,
+        over: Pin<Box<tokio::time::Sleep>>,
+    },
+    /// After the second.
+    Finishing,
+}
+
+impl Stage {
+    fn after_goaway(ids: &Ids, wait: Duration) -> Self {
+        Self::Stopping { refuses: ids.next == 0, over: Box::pin(tokio::time::sleep(wait)) }
+    }
+
+    const fn refuses(&self) -> bool {
+        matches!(self, Self::Finishing | Self::Stopping { refuses: true, .. })
+    }
+
+    /// Waits until what was sent before the client heard of GOAWAY is here.
+    async fn is_over(&mut self) {
+        match self {
+            Self::Stopping { over, .. } => over.await,
+            _ => std::future::pending().await,
         }
-        // Only now: what was sent is delivered first.
-        transport.shutdown(H3_NO_ERROR.into(), b"").await;
-    });
+    }
+}
+
+/// How long a client may take to hear of GOAWAY beside two round trips: programs are slow, too.
+const LATE: Duration = Duration::from_millis(100);
+
+/// Ends a connection on which nothing is under way.
+async fn leave(mut connection: h3::server::Connection<Connection, Bytes>, transport: &aio::Connection) {
+    // What was sent is delivered first; it would wait for what nobody takes, too.
+    let mut end = pin!(transport.shutdown(H3_NO_ERROR.into(), b""));
     // h3 takes GOAWAY of a client for its last word, which it need not be.
     let mut h3_has_ended = false;
     loop {
@@ -194,9 +229,6 @@ async fn leave(mut connection: h3::server::Connection<Connection, Bytes>, transp
         }
     }
 }
-
-/// How long a connection stays after GOAWAY with nothing under way, beside two round trips: clients are slow, too.
-const LATE: Duration = Duration::from_millis(100);
 
 /// The client was told that it would not be served, or will have been when it hears of this: it may ask again
 /// elsewhere (RFC 9114 section 4.1.1).
