@@ -84,6 +84,7 @@ mod cell;
 pub mod certificate;
 pub mod configuration;
 pub mod connection;
+mod counters;
 pub mod credential;
 pub mod datapath;
 pub mod event;
@@ -100,6 +101,7 @@ pub mod worker;
 pub use certificate::{PeerCertificate, PendingVerdict};
 pub use configuration::{ClientAuthentication, ClientCredential, Configuration, ServerCredential};
 pub use connection::Connection;
+pub use counters::Counters;
 pub use credential::{Identity, Trust};
 pub use event::{
     ConnectionEvent, ConnectionHandler, ListenerEvent, ListenerHandler, NewConnection, NewStream, Receive, StreamEvent,

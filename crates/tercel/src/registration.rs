@@ -22,6 +22,7 @@ use crate::binding::{Bindings, any_address, reachable};
 use crate::cell::ConnectionShared;
 use crate::configuration::Configuration;
 use crate::connection::Connection;
+use crate::counters::{Counters, SharedCounters};
 use crate::datapath::Datapath;
 use crate::datapath::clock::{self, Clock};
 use crate::datapath::udp::UdpDatapath;
@@ -174,6 +175,8 @@ pub(crate) struct RegistrationShared {
     pub(crate) config: RegistrationConfig,
     /// By worker.
     pub(crate) holdings: Vec<Arc<Holdings>>,
+    /// By worker.
+    pub(crate) counters: Vec<Arc<SharedCounters>>,
     pub(crate) mailboxes: Vec<Arc<Mailbox<Letter>>>,
     pub(crate) bindings: Bindings,
     pub(crate) cid_keys: CidKeys,
@@ -189,6 +192,7 @@ impl RegistrationShared {
         Some(Self {
             config,
             holdings: (0..workers).map(|_| Arc::default()).collect(),
+            counters: (0..workers).map(|_| Arc::default()).collect(),
             bindings: Bindings::new(datapath, mailboxes.clone()),
             mailboxes,
             cid_keys: CidKeys::new(secret),
@@ -409,6 +413,16 @@ impl Registration {
     pub fn stats(&self) -> RegistrationStats {
         let mut sum = RegistrationStats::default();
         self.0.shared.holdings.iter().for_each(|holdings| holdings.add_to(&mut sum));
+        sum
+    }
+
+    /// What the workers have done so far, each as of the end of its last turn.
+    ///
+    /// The same is told by the [`metrics`](https://docs.rs/metrics) facade, with times of handshakes,
+    /// verdicts and round trips besides: install a recorder before the registration is made.
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        self.0.shared.counters.iter().for_each(|counters| counters.add_to(&mut sum));
         sum
     }
 

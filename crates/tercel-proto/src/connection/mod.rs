@@ -639,6 +639,11 @@ impl Connection {
         }
     }
 
+    /// The destination connection ID of the client's first packet: the same at both ends.
+    pub const fn original_dcid(&self) -> ConnectionId {
+        self.handshake.original_dcid
+    }
+
     /// The name of the server as the client calls it, if it does.
     pub fn server_name(&self) -> Option<&str> {
         self.handshake.server_name.as_deref()

@@ -23,6 +23,8 @@ const MIN_FIRST_DCID: usize = 8;
 pub(crate) enum Answer {
     /// Nothing.
     Drop,
+    /// Nothing, because too many handshakes are under way.
+    Refuse,
     /// Send this.
     Send(Vec<u8>),
     /// Begin a connection.
@@ -63,8 +65,11 @@ pub(crate) fn first_datagram(
         let answer = version_negotiation::respond(header, datagram.len(), entropy);
         return answer.map_or(Answer::Drop, Answer::Send);
     }
-    if !header.is_initial() || datagram.len() < MIN_FIRST_DATAGRAM || situation.half_open >= situation.max_half_open {
+    if !header.is_initial() || datagram.len() < MIN_FIRST_DATAGRAM {
         return Answer::Drop;
+    }
+    if situation.half_open >= situation.max_half_open {
+        return Answer::Refuse;
     }
     let (Ok(dcid), Ok(scid), Some(token)) =
         (ConnectionId::new(header.dcid), ConnectionId::new(header.scid), token_of(datagram))

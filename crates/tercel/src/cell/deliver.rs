@@ -176,6 +176,7 @@ fn connected_event(mut core: Box<Core>, connected: &Connected) -> Box<Core> {
     drop(facts);
     core.publish(true);
     core.start_waiting();
+    core.resumed = connected.resumed;
     core.send_automatic_tickets();
     tell(
         core,

@@ -28,6 +28,8 @@ pub(crate) enum Outcome {
 
 /// Gives `core` its turn.
 pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcome {
+    let span = core.span.clone();
+    let _entered = span.enter();
     core.now = now;
     core.ideal_stale = true;
     if std::mem::take(&mut core.operations_wait) {
@@ -65,8 +67,8 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
     let farewell = core.farewell.as_ref().map(|farewell| farewell.deadline);
     core.deadline = core.proto.poll_timeout().into_iter().chain(farewell).min();
     // Whenever it comes to rest, and now and then in a long burst.
-    core.publish(rests);
     let gone = core.gone;
+    core.publish(rests || gone);
     core.hand_over_trace(gone);
     if core.gone { Outcome::Gone(core) } else { outcome(core) }
 }
@@ -80,7 +82,9 @@ pub(crate) fn end(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Box<Core
     (core, _) = deliver(core, floor);
     core.transmit(floor);
     core.hand_over_trace(true);
-    finish(core, CloseReason::LocalApplication { code })
+    core = finish(core, CloseReason::LocalApplication { code });
+    core.gone = true;
+    core
 }
 
 impl Core {

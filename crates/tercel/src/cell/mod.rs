@@ -20,14 +20,17 @@ use tercel_proto::connection as proto;
 use tercel_proto::connection::{Datagram, RouteChange};
 use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::entropy::Entropy;
+use tercel_proto::error::CloseReason;
 use tercel_proto::time::Time;
 use tercel_wire::{ApplicationErrorCode, Direction, Role, StreamId};
+use tracing::Span;
 
 use self::monitor::Monitor;
 use self::streams::{Entry, Listening, Note, StreamKey, StreamTable};
 use crate::binding::Binding;
 use crate::certificate::Question;
 use crate::connection::Connection;
+use crate::counters::{Counters, Facade, Traffic, traffic};
 use crate::datapath::SocketId;
 use crate::event::ConnectionHandler;
 use crate::operation::Operation;
@@ -90,6 +93,8 @@ pub(crate) struct Core {
     role: Role,
     phase: Phase,
     handshake_completed: bool,
+    /// The handshake resumed a session.
+    resumed: bool,
     /// A close that waits for delivery, and for how long.
     farewell: Option<Farewell>,
     /// What the application was asked: about the client, or about the peer's certificate.
@@ -120,11 +125,24 @@ pub(crate) struct Core {
     entropy: Entropy,
     now: Time,
     looked: Time,
+    counted: Counted,
     /// The protocol has nothing more to do: it can be dropped.
     gone: bool,
     monitor: Monitor,
     /// The way to its log, if it has one.
     tracer: Option<Tracer>,
+    /// What is traced in its turns belongs to it.
+    span: Span,
+}
+
+/// What the worker's counters have of a connection.
+#[derive(Default)]
+struct Counted {
+    traffic: Traffic,
+    /// The handshake is among those that were completed.
+    handshake: bool,
+    /// There is more to count.
+    stale: bool,
 }
 
 /// What a [`Core`] begins with.
@@ -140,6 +158,7 @@ pub(crate) struct CoreStart {
     pub(crate) entropy: [u8; 32],
     pub(crate) now: Time,
     pub(crate) tracer: Option<Tracer>,
+    pub(crate) span: Span,
 }
 
 impl Core {
@@ -154,6 +173,7 @@ impl Core {
             role: start.role,
             phase: Phase::Handshaking,
             handshake_completed: false,
+            resumed: false,
             farewell: None,
             question: None,
             tickets: None,
@@ -175,9 +195,11 @@ impl Core {
             entropy: Entropy::from_seed(start.entropy),
             now: start.now,
             looked: start.now,
+            counted: Counted::default(),
             gone: false,
             monitor: Monitor::default(),
             tracer: start.tracer,
+            span: start.span,
         })
     }
 
@@ -260,6 +282,28 @@ impl Core {
         if surely || self.now.since(self.looked) >= Duration::from_millis(100) {
             self.looked = self.now;
             self.shared.facts().stats = self.proto.stats();
+            self.counted.stale = true;
+        }
+    }
+
+    /// Adds to the worker's counters what is new.
+    pub(crate) fn count(&mut self, counters: &mut Counters, facade: &Facade) {
+        if !std::mem::take(&mut self.counted.stale) {
+            return;
+        }
+        let stats = self.shared.facts().stats;
+        counters.add(std::mem::replace(&mut self.counted.traffic, traffic(&stats)), traffic(&stats));
+        if self.handshake_completed && !std::mem::replace(&mut self.counted.handshake, true) {
+            tracing::debug!(parent: &self.span, resumed = self.resumed, took = ?stats.handshake, "handshake complete");
+            counters.handshakes_completed += 1;
+            counters.handshakes_resumed += u64::from(self.resumed);
+            facade.handshake(&stats);
+        }
+        if self.gone {
+            let reason = self.proto.close_reason().unwrap_or(&CloseReason::Silent);
+            tracing::debug!(parent: &self.span, %reason, handshake = self.handshake_completed, "connection ended");
+            counters.handshakes_failed += u64::from(!self.handshake_completed);
+            facade.ended(self.proto.close_reason(), &stats);
         }
     }
 }

@@ -114,7 +114,11 @@ impl Worker {
         let retry_scid = |entropy: &mut Entropy| keys.issue(worker, entropy);
         match first_datagram(&datagram.data, &header, &situation, &mut self.floor.entropy, retry_scid) {
             Answer::Drop => {}
-            Answer::Send(contents) => self.floor.answer(socket, datagram.path, &contents),
+            Answer::Refuse => self.floor.counters.refused += 1,
+            Answer::Send(contents) => {
+                self.floor.counters.retries_sent += 1;
+                self.floor.answer(socket, datagram.path, &contents);
+            }
             Answer::Begin(first) => self.begin_server(socket, first, datagram),
         }
     }

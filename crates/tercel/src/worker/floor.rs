@@ -16,6 +16,7 @@ use crate::binding::listener::ListenerShared;
 use crate::binding::routes::Routes;
 use crate::binding::sockets::{Sent, Sockets};
 use crate::binding::stateless::Resets;
+use crate::counters::Counters;
 use crate::datapath::SocketId;
 use crate::registration::RegistrationShared;
 
@@ -25,6 +26,8 @@ pub(crate) struct Floor {
     pub(crate) entropy: Entropy,
     pub(crate) routes: Routes,
     pub(crate) sockets: Sockets,
+    /// What this worker has done.
+    pub(super) counters: Counters,
     pub(super) ready: Ready,
     /// Made at the first turn, which tells the time.
     timers: Option<(TimerWheel, Resets)>,
@@ -40,6 +43,7 @@ impl Floor {
             routes: Routes::new(&mut entropy),
             entropy,
             sockets: Sockets::default(),
+            counters: Counters::default(),
             ready: Ready::default(),
             timers: None,
             resets_per_second: registration.config.stateless_resets_per_second,
@@ -104,7 +108,9 @@ impl Floor {
         let now = self.now;
         self.timers();
         let (_, resets) = self.timers.as_mut()?;
-        resets.answer(now, token, len, &mut self.entropy)
+        let reset = resets.answer(now, token, len, &mut self.entropy)?;
+        self.counters.resets_sent += 1;
+        Some(reset)
     }
 
     /// Sends an answer that no connection stands behind.

@@ -22,6 +22,7 @@ use tercel_proto::entropy::Entropy;
 use tercel_proto::error::{CloseReason, Violation};
 use tercel_proto::time::Time;
 use tercel_wire::{ApplicationErrorCode, Role, TransportErrorCode, Version};
+use tracing::Span;
 
 pub(crate) use self::floor::Floor;
 pub(crate) use self::mailbox::Mailbox;
@@ -31,6 +32,7 @@ pub(crate) use crate::binding::sockets::Sent;
 use crate::binding::stateless::FirstFlight;
 use crate::cell::{ConnectionShared, Core, CoreStart, Outcome, drain, end};
 use crate::connection::Connection;
+use crate::counters::Facade;
 use crate::datapath::{Socket, SocketId};
 use crate::event::{ConnectionEvent, ConnectionHandler};
 use crate::operation::{ConnectionOperation, Operation};
@@ -84,6 +86,13 @@ pub(crate) struct NewClient {
     pub(crate) start: ClientStart,
 }
 
+/// The span of a new connection: `id` is the destination connection ID of the client's first packet, the
+/// same at both ends and in the name of a qlog.
+fn span(role: Role, proto: &proto::Connection) -> Span {
+    let (id, remote) = (proto.original_dcid(), proto.remote_address());
+    tracing::debug_span!("connection", ?role, %id, %remote)
+}
+
 /// Owns connections, and everything that they need while they run. It has no thread: a worker
 /// thread is a loop around [`turn`](Self::turn).
 pub struct Worker {
@@ -97,6 +106,7 @@ pub struct Worker {
     half_open: usize,
     readable: Vec<SocketId>,
     floor: Floor,
+    facade: Facade,
     shut_down: bool,
     quitting: bool,
 }
@@ -116,6 +126,7 @@ impl Worker {
             half_open: 0,
             readable: Vec::new(),
             floor,
+            facade: Facade::new(),
             shut_down: false,
             quitting: false,
         }
@@ -137,7 +148,9 @@ impl Worker {
             true => self.quit(),
             false => self.park(),
         };
-        self.holdings.publish(self.stats());
+        let held = self.stats();
+        self.holdings.publish(held);
+        self.facade.tell(&self.floor.counters, held, &self.registration.counters[self.index]);
         park
     }
 
@@ -219,8 +232,9 @@ impl Worker {
         let Some(core) = self.cells.get_mut(slot as usize).and_then(Option::take) else { return };
         let half_open = core.is_half_open();
         let outcome = drain(core, self.floor.now, &mut self.floor);
-        let core = match outcome {
-            Outcome::Gone(core) => {
+        let mut core = match outcome {
+            Outcome::Gone(mut core) => {
+                self.count(&mut core);
                 self.half_open -= usize::from(half_open);
                 return self.forget(core);
             }
@@ -231,9 +245,14 @@ impl Worker {
             // A blocked connection has left its slot with its socket.
             Outcome::Waits(core) | Outcome::Blocked(core) => core,
         };
+        self.count(&mut core);
         self.half_open -= usize::from(half_open && !core.is_half_open());
         self.floor.set_timer(slot, core.deadline());
         self.cells[slot as usize] = Some(core);
+    }
+
+    fn count(&mut self, core: &mut Core) {
+        core.count(&mut self.floor.counters, &self.facade);
     }
 
     fn forget(&mut self, core: Box<Core>) {
@@ -268,6 +287,7 @@ impl Worker {
         match proto {
             Ok(mut proto) => {
                 let tracer = self.trace(&mut proto);
+                let span = span(Role::Client, &proto);
                 let core = Core::new(CoreStart {
                     proto,
                     shared,
@@ -280,7 +300,9 @@ impl Worker {
                     entropy: self.floor.entropy.array(),
                     now: self.floor.now,
                     tracer,
+                    span,
                 });
+                self.floor.counters.client_connections += 1;
                 self.insert(core);
             }
             Err(reason) => {
@@ -329,6 +351,7 @@ impl Worker {
             // Nothing in it was authentic: it costs no state.
             return;
         }
+        let span = span(Role::Server, &proto);
         let shared = ConnectionShared::new(self.registration.clone(), self.index, remote, local);
         // Until a listener is asked nobody but the worker has a handle.
         let mut core = Core::new(CoreStart {
@@ -343,8 +366,10 @@ impl Worker {
             entropy: self.floor.entropy.array(),
             now: self.floor.now,
             tracer,
+            span,
         });
         self.half_open += 1;
+        self.floor.counters.server_connections += 1;
         // Further datagrams of the first flight must find it before its first turn.
         core.route_first(first.dcid, &mut self.floor);
         self.insert(core);
@@ -370,7 +395,8 @@ impl Worker {
         }
         for slot in 0..self.cells.len() {
             if let Some(core) = self.cells[slot].take() {
-                let core = end(core, self.floor.now, &mut self.floor);
+                let mut core = end(core, self.floor.now, &mut self.floor);
+                self.count(&mut core);
                 self.forget(core);
             }
         }
