@@ -134,6 +134,9 @@ pub(crate) struct Serve {
     /// Take files into the directory (PUT, or tercel get --upload); what exists is never overwritten
     #[arg(long, alias = "uploads")]
     pub(crate) writable: bool,
+    /// Serve figures for Prometheus at http://ADDRESS:PORT/metrics
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// Answer WebTransport sessions at /.well-known/tercel/echo with an echo, and show a page there that
     /// tries it; a certificate that is made is then valid for 13 days, as browsers want it
     #[arg(long)]

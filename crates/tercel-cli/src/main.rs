@@ -12,6 +12,7 @@ mod get;
 mod hq;
 mod identity;
 mod itself;
+mod metrics;
 mod observe;
 mod partial;
 mod ping;

@@ -33,6 +33,10 @@ pub(crate) async fn run(arguments: args::Serve) -> Outcome {
     let mut reload = Reload::new(&arguments);
     let identity = identity_of(&arguments)?;
     let fingerprint = Fingerprint(identity.fingerprint());
+    let metrics = match arguments.metrics {
+        Some(address) => Some(crate::metrics::serve(address).await?),
+        None => None,
+    };
     let site = Arc::new(Site::new(&arguments.directory, arguments.writable, false)?);
     let mut web = WebSite::new(&site.root, arguments.writable);
     if arguments.webtransport_echo {
@@ -55,6 +59,9 @@ pub(crate) async fn run(arguments: args::Serve) -> Outcome {
     if arguments.cert.is_none() {
         let name = arguments.name.first().map_or("localhost", String::as_str);
         println!("\n  tercel get https://{name}:{}/FILE --pin {fingerprint}\n", address.port());
+    }
+    if let Some(address) = metrics {
+        println!("Metrics: http://{address}/metrics");
     }
     let hq = site.clone();
     let mut server = server.other_protocols(move |connection| {

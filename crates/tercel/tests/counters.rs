@@ -1,6 +1,6 @@
 //! What a registration has done, as its counters and the `metrics` facade tell it. In a program of its own:
 //! a recorder is installed once.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test waits for a process")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

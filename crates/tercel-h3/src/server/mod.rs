@@ -2,6 +2,7 @@
 //! which tell browsers of HTTP/3 by `Alt-Svc` (RFC 7838).
 
 mod http3;
+mod measured;
 mod tcp;
 
 use std::future::Future;
@@ -11,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use tercel::aio::{self, Endpoint};
 use tercel::{Configuration, Error, Identity, Registration, RegistrationConfig, Settings};
@@ -167,6 +168,7 @@ impl Server {
     ) -> Result<Self, Error> {
         /// A port that is free for UDP may be taken for TCP.
         const ATTEMPTS: usize = 20;
+        measured::describe();
         let registration = Registration::new(registration)?;
         let mut attempt = 1;
         loop {
@@ -294,8 +296,11 @@ where
     S: Service<Request<RequestBody>, Response = Response<B>>,
     S::Error: Into<BoxError>,
 {
+    let measured = measured::Measured::begin(&request);
     std::future::poll_fn(|context| service.poll_ready(context)).await.map_err(Into::into)?;
-    service.call(request).await.map_err(Into::into)
+    let answer = service.call(request).await.map_err(Into::into);
+    measured.end(answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, Response::status));
+    answer
 }
 
 /// A service made of a function.

@@ -84,6 +84,7 @@ pub(crate) fn end(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Box<Core
     core.hand_over_trace(true);
     core = finish(core, CloseReason::LocalApplication { code });
     core.gone = true;
+    core.publish(true);
     core
 }
 
