@@ -239,7 +239,7 @@ mod tests {
         assert!(!matches!(fixture.answer(&again), Answer::Begin(_)));
         fixture.remote.set_port(4433);
         fixture.half_open = 10;
-        assert!(matches!(fixture.answer(&again), Answer::Drop));
+        assert!(matches!(fixture.answer(&again), Answer::Refuse));
         fixture.half_open = 0;
         fixture.now += Duration::from_secs(60);
         assert!(matches!(fixture.answer(&again), Answer::Drop));
