@@ -73,9 +73,12 @@ impl Body for RequestBody {
                         let data = data.copy_to_bytes(data.remaining());
                         if let Some(left) = left {
                             // RFC 9114 section 4.1.2: the lengths must agree.
-                            *left = left
-                                .checked_sub(data.len() as u64)
-                                .ok_or("the body is longer than its content-length")?;
+                            let Some(less) = left.checked_sub(data.len() as u64) else {
+                                stream.stop_sending(Code::H3_MESSAGE_ERROR);
+                                *at = At::End;
+                                return Poll::Ready(Some(Err("the body is longer than its content-length".into())));
+                            };
+                            *left = less;
                         }
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }

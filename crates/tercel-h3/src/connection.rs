@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use h3::error::Code;
 use h3::quic::{self, ConnectionErrorIncoming, StreamErrorIncoming};
 use tercel::ApplicationErrorCode;
 use tercel::aio::{self, OpenBi, OpenUni};
 
 use crate::error;
+use crate::guard::{self, Frames, Role};
 use crate::stream::{BidiStream, RecvStream, SendStream};
 use crate::webtransport::{Router, Sorter};
 
@@ -61,17 +62,32 @@ pub struct Connection {
     opener: Opener,
     /// Keeps the streams of WebTransport from h3.
     sorter: Option<Sorter>,
+    /// The peer's unidirectional streams before h3 has them.
+    unidirectional: guard::Streams,
+    max_frame: u64,
 }
 
 impl Connection {
     /// Wraps a connection; its application protocol should be [`ALPN`](crate::ALPN).
     pub fn new(connection: aio::Connection) -> Self {
-        Self { opener: Opener::new(connection.clone()), connection, sorter: None }
+        Self {
+            opener: Opener::new(connection.clone()),
+            connection,
+            sorter: None,
+            unidirectional: guard::Streams::default(),
+            max_frame: guard::MAX_FRAME,
+        }
+    }
+
+    /// The same, that bears field sections of so many bytes, as RFC 9114 section 4.2.2 counts.
+    pub(crate) fn with_max_header(connection: aio::Connection, max: u64) -> Self {
+        // With Huffman codes a byte takes 30 bits at most.
+        Self { max_frame: max.saturating_mul(4), ..Self::new(connection) }
     }
 
     /// The same, with sessions of WebTransport beside.
-    pub(crate) fn with_sessions(connection: aio::Connection, router: Arc<Router>) -> Self {
-        Self { sorter: Some(Sorter::new(router)), ..Self::new(connection) }
+    pub(crate) fn and_sessions(self, router: Arc<Router>) -> Self {
+        Self { sorter: Some(Sorter::new(router)), ..self }
     }
 
     pub(crate) const fn transport(&self) -> &aio::Connection {
@@ -114,7 +130,9 @@ impl<B: Buf> quic::OpenStreams<B> for Opener {
         let opened = ready!(opening.as_mut().poll(context));
         self.bidirectional = None;
         let (send, recv) = opened.map_err(|error| error::stream(error.0))?;
-        Poll::Ready(Ok(BidiStream::new(SendStream::new(send), RecvStream::new(recv))))
+        let frames = Frames::of_message(Role::Client, guard::MAX_FRAME, Bytes::new());
+        let recv = RecvStream::new(recv, self.connection.clone(), Bytes::new(), frames);
+        Poll::Ready(Ok(BidiStream::new(SendStream::new(send), recv)))
     }
 
     fn poll_open_send(&mut self, context: &mut Context<'_>) -> Poll<Result<Self::SendStream, StreamErrorIncoming>> {
@@ -157,12 +175,21 @@ impl<B: Buf> quic::Connection<B> for Connection {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Self::RecvStream, ConnectionErrorIncoming>> {
-        let accepted = match &mut self.sorter {
-            None => ready!(self.connection.poll_accept_uni(context)).map(RecvStream::new),
-            Some(sorter) => ready!(sorter.poll_uni(&self.connection, context))
-                .map(|stream| RecvStream::with_head(stream.recv, stream.head)),
-        };
-        Poll::Ready(accepted.map_err(|error| error::connection(error.0)))
+        loop {
+            let accepted = match &mut self.sorter {
+                None => self.connection.poll_accept_uni(context).map_ok(|stream| (stream, Bytes::new())),
+                Some(sorter) => sorter.poll_uni(&self.connection, context).map_ok(|stream| (stream.recv, stream.head)),
+            };
+            match accepted.map_err(|error| error::connection(error.0))? {
+                Poll::Ready((stream, head)) => self.unidirectional.add(stream, &head),
+                Poll::Pending => break,
+            }
+        }
+        let watched = ready!(self.unidirectional.poll(context));
+        Poll::Ready(match watched {
+            Ok((stream, begin, frames)) => Ok(RecvStream::new(stream, self.connection.clone(), begin, frames)),
+            Err(fault) => Err(error::fault(&self.connection, fault)),
+        })
     }
 
     fn poll_accept_bidi(
@@ -170,10 +197,12 @@ impl<B: Buf> quic::Connection<B> for Connection {
         context: &mut Context<'_>,
     ) -> Poll<Result<Self::BidiStream, ConnectionErrorIncoming>> {
         let accepted = match &mut self.sorter {
-            None => ready!(self.connection.poll_accept_bi(context)).map(|(send, recv)| (send, RecvStream::new(recv))),
+            None => ready!(self.connection.poll_accept_bi(context)).map(|(send, recv)| (send, recv, Bytes::new())),
             Some(sorter) => ready!(sorter.poll_bi(&self.connection, context)),
         };
-        let (send, recv) = accepted.map_err(|error| error::connection(error.0))?;
+        let (send, recv, head) = accepted.map_err(|error| error::connection(error.0))?;
+        let frames = Frames::of_message(Role::Server, self.max_frame, head);
+        let recv = RecvStream::new(recv, self.connection.clone(), Bytes::new(), frames);
         Poll::Ready(Ok(BidiStream::new(SendStream::new(send), recv)))
     }
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use h3::quic::{ConnectionErrorIncoming, StreamErrorIncoming};
 use tercel::CloseReason;
-use tercel::aio::{ConnectionError, ReadError, WriteError};
+use tercel::aio::{self, ConnectionError, ReadError, WriteError};
+
+use crate::connection::code;
+use crate::guard::Fault;
 
 /// Why the connection ended.
 pub(crate) fn connection(reason: CloseReason) -> ConnectionErrorIncoming {
@@ -15,6 +18,14 @@ pub(crate) fn connection(reason: CloseReason) -> ConnectionErrorIncoming {
         CloseReason::IdleTimeout | CloseReason::HandshakeTimeout => ConnectionErrorIncoming::Timeout,
         reason => ConnectionErrorIncoming::Undefined(Arc::new(ConnectionError(reason))),
     }
+}
+
+/// Ends a connection whose peer broke a rule.
+pub(crate) fn fault(of: &aio::Connection, fault: Fault) -> ConnectionErrorIncoming {
+    if let Fault::Connection(kind, reason) = fault {
+        of.close(code(kind.value()), reason.as_bytes());
+    }
+    ConnectionErrorIncoming::Undefined(Arc::new(fault))
 }
 
 /// Why a stream ended with its connection.

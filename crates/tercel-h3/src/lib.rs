@@ -29,6 +29,7 @@ mod body;
 mod connection;
 mod datagram;
 mod error;
+mod guard;
 mod server;
 mod stream;
 pub mod webtransport;

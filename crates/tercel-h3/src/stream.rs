@@ -3,11 +3,13 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use h3::error::Code;
 use h3::quic::{self, ConnectionErrorIncoming, StreamErrorIncoming, StreamId, WriteBuf};
 use tercel::aio;
 
 use crate::connection::code;
 use crate::error;
+use crate::guard::{Fault, Frames};
 
 /// How much is read at a time.
 const CHUNK: usize = 64 << 10;
@@ -25,11 +27,12 @@ pub struct SendStream<B> {
     writing: Option<WriteBuf<B>>,
     /// A piece of it that the transport takes as it can.
     piece: Bytes,
+    finished: bool,
 }
 
 impl<B: Buf> SendStream<B> {
     pub(crate) const fn new(stream: aio::SendStream) -> Self {
-        Self { stream, writing: None, piece: Bytes::new() }
+        Self { stream, writing: None, piece: Bytes::new(), finished: false }
     }
 }
 
@@ -64,12 +67,15 @@ impl<B: Buf> quic::SendStream<B> for SendStream<B> {
 
     fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
         ready!(self.poll_ready(context))?;
+        self.finished = true;
         Poll::Ready(self.stream.finish().map_err(error::write))
     }
 
     fn reset(&mut self, reset_code: u64) {
-        // What has ended needs no reset.
-        let _ = self.stream.reset(code(reset_code));
+        // What has ended needs no reset, and what was finished is not taken back.
+        if !self.finished {
+            let _ = self.stream.reset(code(reset_code));
+        }
     }
 
     fn send_id(&self) -> StreamId {
@@ -93,17 +99,38 @@ impl<B: Buf> quic::SendStreamUnframed<B> for SendStream<B> {
 /// The receiving part of a stream.
 pub struct RecvStream {
     stream: aio::RecvStream,
-    /// What was read of it before.
-    head: Bytes,
+    /// Its connection, which a fault ends.
+    connection: aio::Connection,
+    /// What is before the frames: the type of a unidirectional stream.
+    begin: Bytes,
+    frames: Frames,
+    fault: Option<Fault>,
 }
 
 impl RecvStream {
-    pub(crate) const fn new(stream: aio::RecvStream) -> Self {
-        Self { stream, head: Bytes::new() }
+    /// A stream that begins so, and whose frames are watched.
+    pub(crate) const fn new(
+        stream: aio::RecvStream,
+        connection: aio::Connection,
+        begin: Bytes,
+        frames: Frames,
+    ) -> Self {
+        Self { stream, connection, begin, frames, fault: None }
     }
 
-    pub(crate) const fn with_head(stream: aio::RecvStream, head: Bytes) -> Self {
-        Self { stream, head }
+    /// Ends what the fault ends, and says so to h3, for which the end is not to be its own.
+    fn fail(&mut self, fault: Fault) -> StreamErrorIncoming {
+        self.fault = Some(fault);
+        match fault {
+            Fault::Connection(..) => {
+                StreamErrorIncoming::ConnectionErrorIncoming { connection_error: error::fault(&self.connection, fault) }
+            }
+            Fault::Message(_) => {
+                // What has ended needs no stop.
+                let _ = self.stream.stop(code(Code::H3_MESSAGE_ERROR.value()));
+                StreamErrorIncoming::Unknown(Box::new(fault))
+            }
+        }
     }
 }
 
@@ -111,10 +138,23 @@ impl quic::RecvStream for RecvStream {
     type Buf = Bytes;
 
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
-        if !self.head.is_empty() {
-            return Poll::Ready(Ok(Some(std::mem::take(&mut self.head))));
+        if let Some(fault) = self.fault {
+            return Poll::Ready(Err(self.fail(fault)));
         }
-        self.stream.poll_chunk(context, CHUNK).map_err(error::read)
+        if !self.begin.is_empty() {
+            return Poll::Ready(Ok(Some(std::mem::take(&mut self.begin))));
+        }
+        loop {
+            match self.frames.next() {
+                Ok(None) => {}
+                Ok(piece) => return Poll::Ready(Ok(piece)),
+                Err(fault) => return Poll::Ready(Err(self.fail(fault))),
+            }
+            match ready!(self.stream.poll_chunk(context, CHUNK)).map_err(error::read)? {
+                Some(chunk) => self.frames.feed(chunk),
+                None => return Poll::Ready(self.frames.end().map(|()| None).map_err(|fault| self.fail(fault))),
+            }
+        }
     }
 
     fn stop_sending(&mut self, error_code: u64) {

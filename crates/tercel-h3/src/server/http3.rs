@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use h3::error::Code;
-use h3::quic::{RecvStream as _, SendStream as _};
+use h3::frame::FrameStreamError;
+use h3::quic::{RecvStream as _, SendStream as _, StreamErrorIncoming};
 use h3::server::{RequestResolver, RequestStream};
 use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -19,7 +20,7 @@ use tower_service::Service;
 use super::{H3_NO_ERROR, H3_REQUEST_REJECTED, RemoteAddress, Shared, ask, told};
 use crate::body::{BoxError, RequestBody};
 use crate::connection::Connection;
-use crate::stream::SendStream;
+use crate::stream::{BidiStream, SendStream};
 use crate::webtransport::{self, Handler, Router};
 
 /// Takes connections until the server stops.
@@ -112,12 +113,13 @@ where
     });
     let mut datagrams = JoinSet::new();
     let over = match &sessions {
-        None => Connection::new(transport.clone()),
+        None => Connection::with_max_header(transport.clone(), shared.limits.max_header_size),
         Some(sessions) => {
             builder.enable_webtransport(true).enable_extended_connect(true).enable_datagram(true);
             builder.max_webtransport_sessions(shared.limits.max_sessions);
             datagrams.spawn(webtransport::pump(transport.clone(), sessions.router.clone()));
-            Connection::with_sessions(transport.clone(), sessions.router.clone())
+            Connection::with_max_header(transport.clone(), shared.limits.max_header_size)
+                .and_sessions(sessions.router.clone())
         }
     };
     let built = builder.build(over).await;
@@ -249,17 +251,33 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let (mut request, stream) = resolver.resolve_request().await?;
+    let (mut request, mut stream) = resolve(resolver).await?;
     request.extensions_mut().insert(remote);
+    let protocol = request.extensions().get::<h3::ext::Protocol>().is_some();
+    if malformed(&request) || (protocol && sessions.is_none()) {
+        // RFC 9114 section 4.1.2; RFC 9220 section 3 for a protocol where there is none.
+        stream.stop_sending(Code::H3_MESSAGE_ERROR);
+        stream.stop_stream(Code::H3_MESSAGE_ERROR);
+        return Err("a malformed request".into());
+    }
     if let Some(Sessions { router, handler, stop }) = sessions {
         if webtransport::is_session(&request) {
             webtransport::serve(request, stream, &router, handler, stop).await;
             return Ok(());
         }
         router.is_no_session(stream.id().into_inner());
+        if protocol {
+            // RFC 9220 section 3.
+            let mut response = Response::new(());
+            *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
+            stream.send_response(dated(response)).await?;
+            stream.stop_sending(Code::H3_NO_ERROR);
+            return Ok(stream.finish().await?);
+        }
     }
-    let (mut send, recv) = stream.split();
-    let len = request.headers().get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
+    let (send, recv) = stream.split();
+    let mut send = Unfinished(send);
+    let len = request.headers().get(CONTENT_LENGTH).and_then(length);
     let request = request.map(|()| RequestBody::h3(recv, len));
     let response = match ask(service, request).await {
         Ok(response) => response,
@@ -267,18 +285,53 @@ where
             tracing::error!(error, "a service failed");
             let mut response = Response::new(());
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            send.send_response(dated(response)).await?;
-            return Ok(send.finish().await?);
+            send.0.send_response(dated(response)).await?;
+            return Ok(send.0.finish().await?);
         }
     };
     let (parts, body) = response.into_parts();
-    send.send_response(dated(Response::from_parts(parts, ()))).await?;
-    let sent = send_body(&mut send, body).await;
-    if sent.is_err() {
-        // The client must not take the part for the whole (RFC 9114 section 4.1.1).
-        send.stop_stream(Code::H3_INTERNAL_ERROR);
+    send.0.send_response(dated(Response::from_parts(parts, ()))).await?;
+    send_body(&mut send.0, body).await
+}
+
+/// Reads the field section. What is wrong with it ends the stream (RFC 9114 section 4.1.2).
+async fn resolve(mut resolver: RequestResolver<Connection, Bytes>) -> Result<(Request<()>, Exchange), BoxError> {
+    let frame = std::future::poll_fn(|context| resolver.frame_stream.poll_next(context)).await;
+    if let Err(FrameStreamError::Quic(StreamErrorIncoming::Unknown(_))) = &frame {
+        resolver.frame_stream.reset(Code::H3_MESSAGE_ERROR.value());
     }
-    sent
+    Ok(resolver.accept_with_frame(frame)?.resolve().await?)
+}
+
+/// A request's stream, before its two directions are taken apart.
+type Exchange = RequestStream<BidiStream<Bytes>, Bytes>;
+
+/// What content-length says; `None` for what says nothing (RFC 9110 section 8.6).
+fn length(len: &HeaderValue) -> Option<u64> {
+    let text = len.to_str().ok()?;
+    // A number may have a sign for Rust, and not for HTTP.
+    text.bytes().all(|digit| digit.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// Whether a request contradicts itself in ways that its names alone do not show.
+fn malformed(request: &Request<()>) -> bool {
+    let lengths = request.headers().get_all(CONTENT_LENGTH);
+    let mut lengths = lengths.iter().map(length);
+    let first = lengths.next();
+    // RFC 9110 section 4.2.4: no names and passwords; RFC 9114 section 4.3.1.
+    let with_user = request.uri().authority().is_some_and(|authority| authority.as_str().contains('@'));
+    first == Some(None) || lengths.any(|len| Some(len) != first) || with_user
+}
+
+/// A response under way. One that is not sent to its end, because its body failed or its service panicked,
+/// must not be taken for whole (RFC 9114 section 4.1.1).
+struct Unfinished(RequestStream<SendStream<Bytes>, Bytes>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // What was finished needs no end.
+        self.0.stop_stream(Code::H3_INTERNAL_ERROR);
+    }
 }
 
 async fn send_body<B>(send: &mut RequestStream<SendStream<Bytes>, Bytes>, body: B) -> Result<(), BoxError>
@@ -295,7 +348,8 @@ where
             Ok(data) => send.send_data(data).await?,
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
-                    return Ok(send.send_trailers(trailers).await?);
+                    send.send_trailers(trailers).await?;
+                    break;
                 }
             }
         }

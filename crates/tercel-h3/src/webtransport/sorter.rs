@@ -10,7 +10,6 @@ use tercel_wire::Reader;
 
 use super::router::{Incoming, Router};
 use super::session::{BIDIRECTIONAL, UNIDIRECTIONAL};
-use crate::stream::RecvStream;
 
 /// How much is read at a time.
 const CHUNK: usize = 64 << 10;
@@ -41,14 +40,14 @@ impl Sorter {
         &mut self,
         connection: &aio::Connection,
         context: &mut Context<'_>,
-    ) -> Poll<Result<(aio::SendStream, RecvStream), ConnectionError>> {
+    ) -> Poll<Result<(aio::SendStream, aio::RecvStream, Bytes), ConnectionError>> {
         while let Poll::Ready(accepted) = connection.poll_accept_bi(context) {
             let (send, recv) = accepted?;
             self.bidirectional.push(Box::pin(sort(Some(send), recv, BIDIRECTIONAL)));
         }
         while let Poll::Ready(stream) = next(&mut self.bidirectional, &self.router, context) {
             if let Some(send) = stream.send {
-                return Poll::Ready(Ok((send, RecvStream::with_head(stream.recv, stream.head))));
+                return Poll::Ready(Ok((send, stream.recv, stream.head)));
             }
         }
         Poll::Pending
