@@ -203,7 +203,7 @@ class Tercel:
         raise Unsupported("needs the program of h3/")
 
     def serve(self, site):
-        command = [self.program, "serve", site.root, "--listen", "127.0.0.1:0", "--uploads"]
+        command = [self.program, "serve", site.root, "--listen", "127.0.0.1:0", "--writable"]
         command += ["--cert", site.certificate, "--key", site.key]
         environment = {"RUST_LOG": "tercel_h3=debug", "NO_COLOR": "1"}
         return TercelServer(site, command, environment)

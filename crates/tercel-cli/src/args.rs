@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::fingerprint::Fingerprint;
@@ -15,7 +16,9 @@ use crate::target::Target;
 #[command(arg_required_else_help = true)]
 pub(crate) struct Arguments {
     /// Write a qlog of every connection to this directory, for `tercel trace` and other tools
-    #[arg(long, global = true, env = "QLOGDIR", value_name = "DIR")]
+    // An empty QLOGDIR is none, which the usual parser of paths would not let through.
+    #[arg(long, global = true, env = "QLOGDIR", value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    #[arg(value_parser = clap::builder::OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) qlog: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -26,12 +26,13 @@ pub(crate) fn start(arguments: &args::Arguments) -> Outcome {
         args::Command::Trace(_) => return Ok(()),
         _ => None,
     };
-    let scratch = match (&arguments.qlog, &report) {
+    let asked = arguments.qlog.clone().filter(|directory| !directory.as_os_str().is_empty());
+    let scratch = match (&asked, &report) {
         (None, None) => return Ok(()),
         (None, Some(_)) => Some(tempfile::tempdir().doing(|| "cannot make a directory")?),
         (Some(_), _) => None,
     };
-    let directory = scratch.as_ref().map(|scratch| scratch.path().to_owned()).or(arguments.qlog.clone());
+    let directory = scratch.as_ref().map(|scratch| scratch.path().to_owned()).or(asked);
     let directory = directory.unwrap_or_default();
     let qlog = Qlog::directory(&directory).doing(|| format!("cannot write logs to {}", directory.display()))?;
     let report = report.map(|page| (page, directory, scratch));

@@ -343,6 +343,17 @@ fn keys_are_logged_where_asked() {
     }
 }
 
+/// As when a script passes on what it was not given itself.
+#[test]
+fn an_empty_variable_is_none() {
+    let here = tempfile::tempdir().unwrap();
+    let mut demo = tercel();
+    demo.args(["demo", "--size", "1KiB"]).env("QLOGDIR", "").env("SSLKEYLOGFILE", "").current_dir(here.path());
+    let (code, _, err) = run(&mut demo);
+    assert_eq!((code, err.contains("key")), (Some(0), false), "{err}");
+    assert_eq!(names(here.path()), [""; 0]);
+}
+
 #[test]
 fn help_teaches() {
     for arguments in [&["--help"][..], &["help", "demo"], &["help", "serve"], &["help", "get"]] {
