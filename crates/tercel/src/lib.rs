@@ -71,6 +71,7 @@
 //! [from quinn](https://github.com/tercel-quic/tercel/blob/main/docs/from-quinn.md) ·
 //! [from MsQuic](https://github.com/tercel-quic/tercel/blob/main/docs/from-msquic.md) ·
 //! [deployment and tuning](https://github.com/tercel-quic/tercel/blob/main/docs/deployment.md) ·
+//! [looking inside](https://github.com/tercel-quic/tercel/blob/main/docs/observability.md) ·
 //! [examples](https://github.com/tercel-quic/tercel/tree/main/crates/tercel/examples)
 //!
 //! # Features
@@ -165,5 +166,5 @@ struct Sessions;
 
 /// And in that to looking inside.
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/observability.md")]
+#[doc = include_str!("../docs/observability.md")]
 struct Observability;
