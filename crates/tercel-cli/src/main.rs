@@ -18,6 +18,7 @@ mod partial;
 mod ping;
 mod progress;
 mod serve;
+mod signals;
 mod size;
 mod target;
 mod timeline;

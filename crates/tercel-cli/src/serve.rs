@@ -18,6 +18,7 @@ use crate::fingerprint::Fingerprint;
 use crate::hq::{self, MAX_REQUEST, Method, Refusal};
 use crate::identity::{self, Validity};
 use crate::partial::{Existing, Partial};
+use crate::signals::Signals;
 use crate::web::{WebSite, echo};
 
 /// What is served, and how.
@@ -29,6 +30,7 @@ pub(crate) struct Site {
 }
 
 pub(crate) async fn run(arguments: args::Serve) -> Outcome {
+    let mut signals = Signals::catch()?;
     // Before the files are read: what is changed after that is seen.
     let mut reload = Reload::new(&arguments);
     let identity = identity_of(&arguments)?;
@@ -80,8 +82,7 @@ pub(crate) async fn run(arguments: args::Serve) -> Outcome {
     loop {
         tokio::select! {
             served = &mut serving => return served.doing(doing),
-            _ = tokio::signal::ctrl_c() => break,
-            () = terminated() => break,
+            () = signals.next() => break,
             identity = reload.next() => match identity.and_then(|identity| {
                 let fingerprint = Fingerprint(identity.fingerprint());
                 handle.set_identity(&identity).map(|()| fingerprint).map_err(Failure::plain)
@@ -95,8 +96,7 @@ pub(crate) async fn run(arguments: args::Serve) -> Outcome {
     handle.stop(PATIENCE);
     tokio::select! {
         served = &mut serving => served.doing(doing),
-        _ = tokio::signal::ctrl_c() => Ok(()),
-        () = terminated() => Ok(()),
+        () = signals.next() => Ok(()),
     }
 }
 
@@ -111,16 +111,6 @@ fn identity_of(arguments: &args::Serve) -> Outcome<Identity> {
         _ if arguments.webtransport_echo => identity::made_for(&arguments.name, Validity::ForBrowsers),
         _ => identity::made_for(&arguments.name, Validity::Always),
     }
-}
-
-/// Waits until the system asks the program to end.
-async fn terminated() {
-    #[cfg(unix)]
-    if let Ok(mut signal) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        signal.recv().await;
-        return;
-    }
-    std::future::pending::<()>().await;
 }
 
 /// Looks now and then whether the certificate's files were changed.
