@@ -11,7 +11,7 @@ use tercel_wire::packet::{Header, retry, stateless_reset, version_negotiation};
 use tercel_wire::transport_parameters::PreferredAddress;
 use tercel_wire::{ConnectionId, ResetToken, TransportParameters, Version, Writer};
 
-/// A frame of every type, by RFC 9000 section 19 and RFC 9221 section 4.
+/// A frame of every type, by RFC 9000 section 19, RFC 9221 section 4 and the drafts of the extensions.
 const FRAMES: &[(&str, &[u8])] = &[
     ("padding", &[0, 0, 0]),
     ("ping", &[1]),
@@ -42,6 +42,8 @@ const FRAMES: &[(&str, &[u8])] = &[
     ("handshake_done", &[0x1e]),
     ("datagram", &[0x30, 1, 2, 3]),
     ("datagram_len", &[0x31, 2, 1, 2]),
+    ("immediate_ack", &[0x1f]),
+    ("ack_frequency", &[0x40, 0xaf, 1, 9, 0x59, 0x88, 3]),
 ];
 
 fn write(target: &str, name: &str, bytes: &[u8]) {
@@ -117,6 +119,7 @@ fn transport_parameters() {
         initial_source_connection_id: id,
         disable_active_migration: true,
         grease_quic_bit: true,
+        min_ack_delay: Some(1000),
         ..TransportParameters::default()
     };
     let server = TransportParameters {

@@ -14,6 +14,7 @@ pub fn transport_parameters(data: &[u8]) {
         assert!(parameters.max_udp_payload_size >= 1200);
         assert!(parameters.ack_delay_exponent <= 20);
         assert!(parameters.max_ack_delay < 1 << 14);
+        assert!(parameters.min_ack_delay.is_none_or(|min| min <= 1000 * parameters.max_ack_delay));
         assert!(parameters.active_connection_id_limit >= 2);
         assert!(parameters.initial_max_streams_bidi <= 1 << 60 && parameters.initial_max_streams_uni <= 1 << 60);
         assert!(parameters.preferred_address.is_none_or(|address| !address.connection_id.is_empty()));

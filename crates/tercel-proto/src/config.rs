@@ -72,6 +72,9 @@ pub struct TransportConfig {
     pub max_ack_delay: Duration,
     /// How many ack-eliciting packets are answered at once by one ACK (section 13.2.2). Default 2.
     pub ack_threshold: u32,
+    /// Whether a peer that can is asked for fewer acknowledgements while the congestion window is large
+    /// (draft-ietf-quic-ack-frequency). Default off.
+    pub ack_frequency: bool,
     /// How many of the peer's connection IDs are kept, 2 or more. Default 8.
     pub active_connection_id_limit: u64,
     /// Whether the peer may migrate (server) (RFC 9000 section 9). Default yes.
@@ -122,6 +125,7 @@ impl Default for TransportConfig {
             max_udp_payload_size: 65527,
             max_ack_delay: Duration::from_millis(25),
             ack_threshold: 2,
+            ack_frequency: false,
             active_connection_id_limit: 8,
             migration: true,
             preferred_address: None,

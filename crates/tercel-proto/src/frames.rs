@@ -10,7 +10,7 @@ use tercel_wire::frame::StreamFrame;
 use tercel_wire::{Direction, Frame, StreamId, Writer};
 
 /// What a sent packet carried, as its owner needs to know it when the packet is acknowledged or
-/// lost. Frames whose loss needs no action (PADDING, PING, CONNECTION_CLOSE, PATH_RESPONSE, the
+/// lost. Frames whose loss needs no action (PADDING, PING, IMMEDIATE_ACK, CONNECTION_CLOSE, PATH_RESPONSE, the
 /// *_BLOCKED frames) are not recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -43,6 +43,8 @@ pub enum SentFrame {
     PathChallenge([u8; 8]),
     /// DATAGRAM; the number is that of its owner.
     Datagram { number: u64 },
+    /// ACK_FREQUENCY with this sequence number.
+    AckFrequency { sequence: u64 },
 }
 
 /// The frames of one packet. Two fit without an allocation: most packets carry a STREAM frame and

@@ -45,6 +45,12 @@ impl RangeSet {
         self.ranges.get(self.first_ending_behind(value)).is_some_and(|range| range.start <= value)
     }
 
+    /// The smallest number from `value` on that is not in the set.
+    pub fn first_missing_from(&self, value: u64) -> u64 {
+        let range = self.ranges.get(self.first_ending_behind(value));
+        range.filter(|range| range.start <= value).map_or(value, |range| range.end)
+    }
+
     /// Adds a number; false if it was there.
     pub fn insert_one(&mut self, value: u64) -> bool {
         // The common case is the next number in order.
@@ -167,6 +173,8 @@ mod tests {
                 prop_assert!(ranges.iter().zip(ranges.iter().skip(1)).all(|(a, b)| a.end < b.start));
                 prop_assert!((0..80).all(|value| ranges.contains(value) == model.contains(&value)));
                 prop_assert_eq!(ranges.max(), model.last().copied());
+                let first_missing = (20..).find(|value| !model.contains(value));
+                prop_assert_eq!(Some(ranges.first_missing_from(20)), first_missing);
                 let missing: Vec<u64> = ranges.missing_in(10..50).flatten().collect();
                 prop_assert!(missing.into_iter().eq((10..50).filter(|value| !model.contains(value))));
             }

@@ -67,7 +67,7 @@ macro_rules! scenarios {
 
 scenarios! {
     loss reordering duplication corruption mtu_black_hole nat_rebinding one_way_outage bufferbloat
-    asymmetric_paths stalled_reader thousand_streams handshake_loss
+    asymmetric_paths stalled_reader thousand_streams handshake_loss extensions
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Transport parameters (RFC 9000 section 18, RFC 9221 section 3, RFC 9287 section 3).
+//! Transport parameters (RFC 9000 section 18, RFC 9221 section 3, RFC 9287 section 3, and those of the
+//! extensions, each with its draft).
 //!
 //! One table says for each parameter its ID, type, default and bounds; decoding, encoding and the
 //! struct are made from it. Parameters whose type is not an integer follow by hand.
@@ -42,6 +43,9 @@ macro_rules! integer_parameters {
             pub disable_active_migration: bool,
             /// The endpoint does not look at the fixed bit (RFC 9287).
             pub grease_quic_bit: bool,
+            /// The endpoint lets its peer say when it acknowledges (draft-ietf-quic-ack-frequency), and
+            /// can hold acknowledgements back for so many microseconds, or more.
+            pub min_ack_delay: Option<u64>,
         }
 
         impl Default for TransportParameters {
@@ -55,6 +59,7 @@ macro_rules! integer_parameters {
                     preferred_address: None,
                     disable_active_migration: false,
                     grease_quic_bit: false,
+                    min_ack_delay: None,
                 }
             }
         }
@@ -125,6 +130,7 @@ const PREFERRED_ADDRESS: u64 = 0x0d;
 const INITIAL_SOURCE_CONNECTION_ID: u64 = 0x0f;
 const RETRY_SOURCE_CONNECTION_ID: u64 = 0x10;
 const GREASE_QUIC_BIT: u64 = 0x2ab2;
+const MIN_ACK_DELAY: u64 = 0xff04_de1b;
 
 fn put_varint(out: &mut Vec<u8>, value: u64) {
     let mut bytes = [0; 8];
@@ -137,6 +143,19 @@ fn put(out: &mut Vec<u8>, id: u64, value: &[u8]) {
     put_varint(out, id);
     put_varint(out, value.len() as u64);
     out.extend_from_slice(value);
+}
+
+fn put_integer(out: &mut Vec<u8>, id: u64, value: u64) {
+    let mut bytes = Vec::with_capacity(8);
+    put_varint(&mut bytes, value);
+    put(out, id, &bytes);
+}
+
+/// A value that is one integer and nothing else.
+fn integer(value: &[u8], name: &'static str) -> Result<u64, DecodeError> {
+    let mut reader = Reader::new(value);
+    let integer = reader.varint()?;
+    if reader.is_empty() { Ok(integer) } else { Err(DecodeError::Malformed(name)) }
 }
 
 impl TransportParameters {
@@ -166,6 +185,9 @@ impl TransportParameters {
         if self.grease_quic_bit {
             put(&mut out, GREASE_QUIC_BIT, &[]);
         }
+        if let Some(delay) = self.min_ack_delay {
+            put_integer(&mut out, MIN_ACK_DELAY, delay);
+        }
         if let Some((number, value)) = grease {
             put(&mut out, 31 * u64::from(number) + 27, value);
         }
@@ -189,6 +211,10 @@ impl TransportParameters {
             if !parameters.decode_integer(id, value)? {
                 parameters.decode_other(id, value, sender)?;
             }
+        }
+        // draft-ietf-quic-ack-frequency section 3: no greater than max_ack_delay, which is in milliseconds.
+        if parameters.min_ack_delay.is_some_and(|min| min > 1000 * parameters.max_ack_delay) {
+            return Err(DecodeError::Malformed("min_ack_delay above max_ack_delay"));
         }
         Ok(parameters)
     }
@@ -215,6 +241,7 @@ impl TransportParameters {
             PREFERRED_ADDRESS => self.preferred_address = Some(PreferredAddress::decode(value)?),
             DISABLE_ACTIVE_MIGRATION => self.disable_active_migration = empty("disable_active_migration")?,
             GREASE_QUIC_BIT => self.grease_quic_bit = empty("grease_quic_bit")?,
+            MIN_ACK_DELAY => self.min_ack_delay = Some(integer(value, "min_ack_delay")?),
             _ => {}
         }
         Ok(())

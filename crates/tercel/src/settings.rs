@@ -165,6 +165,9 @@ settings! {
     max_mtu: u16 = 1472, 1200 => 65_527, "bytes";
     /// The longest that an acknowledgement waits.
     max_ack_delay: Duration = 25, 0 => 16_383, "milliseconds";
+    /// Whether a peer that can is asked for fewer acknowledgements while the window is large
+    /// (draft-ietf-quic-ack-frequency).
+    ack_frequency: bool = 0, 0 => 1, "yes or no";
     /// Whether the peer may migrate.
     migration: bool = 1, 0 => 1, "yes or no";
     /// The keys are updated after this many bytes.
@@ -200,6 +203,7 @@ impl Settings {
             initial_mtu: self.initial_mtu,
             max_mtu: self.max_mtu,
             max_ack_delay: self.max_ack_delay,
+            ack_frequency: self.ack_frequency,
             migration: self.migration,
             preferred_address: self.preferred_address,
             key_update_bytes: self.key_update_bytes,

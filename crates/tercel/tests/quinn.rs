@@ -702,3 +702,51 @@ async fn silence_ends_a_connection_and_keep_alive_prevents_it() {
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
 }
+
+/// draft-ietf-quic-ack-frequency: quinn is asked for fewer acknowledgements, and gives them.
+#[tokio::test(flavor = "multi_thread")]
+async fn quinn_acknowledges_as_it_is_asked() {
+    let certificate = Certificate::new("localhost");
+    let quinn = quinn_server(&certificate);
+    let endpoint = Endpoint::client().unwrap();
+    let settings = Settings { ack_frequency: true, ..settings() };
+    let trust = Trust::Pinned(certificate.identity().fingerprint());
+    let configuration = Configuration::client(&[ALPN], settings, trust).unwrap();
+    let connecting = endpoint.connect(&configuration, quinn.local_addr().unwrap(), "localhost").unwrap();
+    let accepting = async { quinn.accept().await.unwrap().await.unwrap() };
+    let (client, server) = soon("the handshake", async { tokio::join!(connecting, accepting) }).await;
+    let client = client.unwrap();
+    tercel_sends(&client, &server, &pattern(20 << 20)).await;
+    let stats = server.stats();
+    assert!(stats.frame_rx.ack_frequency > 0, "{:?}", stats.frame_rx);
+    let (sent, acks) = (client.stats().packets_sent, stats.frame_tx.acks);
+    assert!(acks * 3 < sent, "{acks} acknowledgements of {sent} packets");
+    client.close(0u32.into(), b"");
+}
+
+/// And the other way around.
+#[tokio::test(flavor = "multi_thread")]
+async fn quinn_asks_for_acknowledgements() {
+    let certificate = Certificate::new("localhost");
+    let endpoint = Endpoint::of(Registration::new(RegistrationConfig::default()).unwrap())
+        .listen(&tercel_server(&certificate), local())
+        .unwrap();
+    let mut asks = quinn::AckFrequencyConfig::default();
+    asks.ack_eliciting_threshold(19u32.into()).reordering_threshold(3u32.into());
+    let mut transport = quinn::TransportConfig::default();
+    transport.ack_frequency_config(Some(asks));
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(quinn_client_tls(&certificate)).unwrap();
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport));
+    let quinn = quinn::Endpoint::client(local()).unwrap();
+    let connecting = quinn.connect_with(config, endpoint.local_address().unwrap(), "localhost").unwrap();
+    let accepting = async { endpoint.accept().await.unwrap().accept().unwrap().await.unwrap() };
+    let (client, server) = soon("the handshake", async { tokio::join!(connecting, accepting) }).await;
+    let client = client.unwrap();
+    quinn_sends(&client, &server, &pattern(20 << 20)).await;
+    let stats = client.stats();
+    assert!(stats.frame_tx.ack_frequency > 0, "{:?}", stats.frame_tx);
+    let (sent, acks) = (stats.path.sent_packets, stats.frame_rx.acks);
+    assert!(acks * 5 < sent, "{acks} acknowledgements of {sent} packets");
+    client.close(0u32.into(), b"");
+}

@@ -40,7 +40,18 @@ impl Connection {
         }
         self.settle(now, &mut outcome);
         self.outcome = outcome;
+        if space == SpaceId::Data {
+            self.ask_for_acks();
+        }
         result
+    }
+
+    /// Says how often we want to hear of what we send, if that is worth a word.
+    fn ask_for_acks(&mut self) {
+        let packets = self.recovery.window() / u64::from(self.paths.active.mtu.current());
+        let ask = &mut self.spaces.data.ask;
+        ask.consider(packets, self.recovery.rtt().smoothed);
+        self.recovery.set_peer_max_ack_delay(ask.max_ack_delay());
     }
 
     /// RFC 9000 section 13.4.2: only frames that raise the largest acknowledged number count. We
@@ -112,6 +123,7 @@ impl Connection {
             SentFrame::Stream { .. } | SentFrame::ResetStream { .. } => self.streams.acked(frame),
             SentFrame::RetireConnectionId { sequence } => self.peer_ids.acked(sequence),
             SentFrame::Datagram { number } => self.datagrams.acked(number),
+            SentFrame::AckFrequency { sequence } => self.spaces.data.ask.acked(sequence),
             SentFrame::HandshakeDone
             | SentFrame::NewToken
             | SentFrame::StopSending { .. }
@@ -143,6 +155,7 @@ impl Connection {
             SentFrame::NewToken => self.handshake.new_token_due = true,
             SentFrame::HandshakeDone => self.handshake.done_due = true,
             SentFrame::Datagram { number } => self.datagrams.lost(number),
+            SentFrame::AckFrequency { sequence } => self.spaces.data.ask.lost(sequence),
         }
     }
 }

@@ -36,19 +36,20 @@ impl Connection {
         let mut digest = Digest::default();
         let mut reader = Reader::new(payload);
         while !reader.is_empty() {
-            let ty = u64::from(reader.peek()[0]);
-            let frame = Frame::decode(&mut reader).map_err(|error| Violation::from(error).in_frame(ty))?;
+            let at = reader.clone();
+            let ty = || at.clone().varint().unwrap_or_default();
+            let frame = Frame::decode(&mut reader).map_err(|error| Violation::from(error).in_frame(ty()))?;
             if !frame.is_allowed_in(level) {
                 return Err(Violation::new(
                     TransportErrorCode::PROTOCOL_VIOLATION,
                     "frame not permitted in this packet type",
                 )
-                .in_frame(ty));
+                .in_frame(ty()));
             }
             digest.ack_eliciting |= frame.is_ack_eliciting();
             digest.non_probing |= !frame.is_probing();
             self.on_frame(arrival, level, dcid, payload, frame).map_err(|violation| match violation.frame {
-                0 => violation.in_frame(ty),
+                0 => violation.in_frame(ty()),
                 _ => violation,
             })?;
         }
@@ -84,6 +85,8 @@ impl Connection {
             Frame::PathResponse(data) => self.on_path_response(now, data),
             Frame::NewToken { token } => self.on_new_token(token)?,
             Frame::HandshakeDone => self.on_handshake_done(now)?,
+            Frame::AckFrequency(frame) => self.spaces.data.numbers.acks.on_frequency(&frame)?,
+            Frame::ImmediateAck => self.spaces.data.numbers.acks.on_immediate(),
             Frame::ConnectionClose(close) => self.on_connection_close(now, level, &close),
         }
         Ok(())

@@ -19,7 +19,7 @@ use crate::error::{ApiMisuse, CloseReason, Violation};
 use crate::frames::SentFrame;
 use crate::keys::{self, OneRttKeys};
 use crate::recovery::Progress;
-use crate::space::{AckPolicy, HandshakeSpace, PacketNumberSpace};
+use crate::space::{AckPolicy, AckRequest, HandshakeSpace, PacketNumberSpace};
 use crate::stateless::retry;
 use crate::time::Time;
 use crate::tls::{self, Output, alert};
@@ -114,6 +114,7 @@ pub(super) fn parameters(config: &TransportConfig, scid: ConnectionId) -> Transp
         active_connection_id_limit: config.active_connection_id_limit.max(2),
         max_datagram_frame_size: config.max_datagram_frame_size.into(),
         disable_active_migration: !config.migration,
+        min_ack_delay: Some(AckPolicy::min_delay(config.max_ack_delay).as_micros() as u64),
         initial_source_connection_id: Some(scid),
         ..TransportParameters::default()
     }
@@ -311,7 +312,10 @@ impl Connection {
         }
         self.streams.set_peer_parameters(parameters);
         self.idle.set_peer_timeout(std::time::Duration::from_millis(parameters.max_idle_timeout));
-        self.recovery.set_peer_max_ack_delay(std::time::Duration::from_millis(parameters.max_ack_delay));
+        let max_ack_delay = std::time::Duration::from_millis(parameters.max_ack_delay);
+        self.recovery.set_peer_max_ack_delay(max_ack_delay);
+        let least = parameters.min_ack_delay.map(std::time::Duration::from_micros);
+        self.spaces.data.ask = AckRequest::new(self.config.ack_frequency, max_ack_delay, least);
         let max = u16::try_from(parameters.max_udp_payload_size).unwrap_or(u16::MAX);
         self.paths.active.mtu.set_peer_max(max);
         self.recovery.mtu_changed(self.paths.active.mtu.current());

@@ -45,7 +45,7 @@ use crate::idle::Idle;
 use crate::keys;
 use crate::path::{AntiAmplification, Ecn, Path, PathAddress, Paths};
 use crate::recovery::{AckOutcome, Recovery};
-use crate::space::{AckPolicy, DataSpace, HandshakeSpace, PacketNumberSpace, Parked, Spaces};
+use crate::space::{AckPolicy, AckRequest, DataSpace, HandshakeSpace, PacketNumberSpace, Parked, Spaces};
 use crate::stats::ConnectionStats;
 pub use crate::stream::Read;
 use crate::stream::Streams;
@@ -263,7 +263,12 @@ impl Connection {
             spaces: Spaces {
                 initial: Some(HandshakeSpace { keys, numbers: space(SpaceId::Initial) }),
                 handshake: None,
-                data: DataSpace { early: None, one_rtt: None, numbers: space(SpaceId::Data) },
+                data: DataSpace {
+                    early: None,
+                    one_rtt: None,
+                    ask: AckRequest::default(),
+                    numbers: space(SpaceId::Data),
+                },
             },
             parked: Parked::new(config.parked_bytes),
             recovery: Recovery::new(role, &config),
@@ -308,6 +313,8 @@ impl Connection {
                 stateless_reset_token: None,
                 ack_delay_exponent: 3,
                 max_ack_delay: 25,
+                // draft-ietf-quic-ack-frequency section 3.
+                min_ack_delay: None,
                 ..parameters
             };
             self.apply_peer_parameters(&parameters);

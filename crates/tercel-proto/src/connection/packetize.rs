@@ -249,6 +249,7 @@ impl Connection {
             || self.datagrams.wants_to_send()
             || self.local_ids.wants_to_send() && one_rtt
             || self.peer_ids.wants_to_send() && one_rtt
+            || self.spaces.data.ask.wants_to_send() && one_rtt
             || (self.handshake.done_due || self.handshake.new_token_due) && one_rtt
             || self.has_path_frames(now) && one_rtt
     }
@@ -276,6 +277,11 @@ impl Connection {
             self.write_path_frames(now, sink);
             self.peer_ids.write(sink);
             self.local_ids.write(sink);
+            self.spaces.data.ask.write(sink);
+            if permit == Permit::Probe {
+                // draft-ietf-quic-ack-frequency section 7: so that the answer is not held back.
+                self.spaces.data.ask.write_immediate(sink);
+            }
         }
         if matches!(level, EncryptionLevel::OneRtt | EncryptionLevel::ZeroRtt) {
             self.streams.write_control(sink);

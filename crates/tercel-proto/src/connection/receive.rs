@@ -13,6 +13,7 @@ use super::{Connection, Datagram};
 use crate::close::HandshakeState;
 use crate::error::{CloseReason, Violation};
 use crate::path::{Ecn, PathAddress};
+use crate::space::AckedPacket;
 use crate::time::Time;
 
 /// What became of a packet.
@@ -284,8 +285,13 @@ impl Connection {
         let Some(numbers) = self.spaces.get_mut(level.space()) else { return Outcome::Opened };
         let largest_before = numbers.received.largest();
         numbers.received.insert(opened.number);
-        let gaps = numbers.received.has_gaps();
-        numbers.acks.on_packet(now, opened.number, digest.ack_eliciting, arrival.ecn, largest_before, gaps);
+        let packet = AckedPacket {
+            number: opened.number,
+            ack_eliciting: digest.ack_eliciting,
+            ecn: arrival.ecn,
+            largest_before,
+        };
+        numbers.acks.on_packet(now, packet, &numbers.received);
         let newest = largest_before.is_none_or(|largest| opened.number > largest);
         if level == EncryptionLevel::OneRtt && newest && digest.non_probing {
             self.follow_peer(arrival);

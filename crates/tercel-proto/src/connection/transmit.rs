@@ -104,7 +104,7 @@ impl Connection {
         }
     }
 
-    /// A PING, padded to a size that is to be tried.
+    /// A PING, or what is answered sooner, padded to a size that is to be tried.
     fn transmit_mtu_probe(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
         let ready = self.handshake.state == HandshakeState::Confirmed
             && self.paths.active.amplification.is_validated()
@@ -115,8 +115,12 @@ impl Connection {
             return None;
         }
         let (id, address, header) = (path.id, path.address, self.header(EncryptionLevel::OneRtt));
+        let ask = self.spaces.data.ask.clone();
         let len = self.transmit_alone(now, header, usize::from(size), id, true, buf, |sink| {
-            sink.push(&Frame::Ping, None);
+            // draft-ietf-quic-ack-frequency section 8.3: a probe's answer is not worth waiting for others.
+            if !ask.write_immediate(sink) {
+                sink.push(&Frame::Ping, None);
+            }
         })?;
         self.paths.active.mtu.on_probe_sent(size);
         Some(Transmit { path: address, ecn: Ecn::NotEct, len, segment_size: None })

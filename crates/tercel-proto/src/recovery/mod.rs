@@ -17,7 +17,7 @@ mod spurious;
 pub use allowance::Allowance;
 pub use pto::Progress;
 pub use rtt::Rtt;
-pub use sent::SentPacket;
+pub use sent::{PACKET_THRESHOLD, SentPacket};
 
 use std::time::Duration;
 

@@ -19,7 +19,7 @@ use crate::time::Time;
 
 /// A packet this far below the largest acknowledged number is lost (kPacketThreshold, RFC 9002
 /// section 6.1.1).
-const PACKET_THRESHOLD: u64 = 3;
+pub const PACKET_THRESHOLD: u64 = 3;
 
 /// How many skipped packet numbers are remembered.
 const MAX_SKIPPED: usize = 8;

@@ -2,15 +2,18 @@
 //!
 //! An acknowledgement is due at once for the second ack-eliciting packet, for a packet out of
 //! order, and for one marked CE; otherwise within `max_ack_delay`. Whatever packet leaves earlier
-//! takes it along.
+//! takes it along. The peer may ask for fewer (draft-ietf-quic-ack-frequency, "the draft" below), and
+//! for one at once.
 
 use std::time::Duration;
 
-use tercel_wire::Writer;
-use tercel_wire::frame::{EcnCounts, encode_ack};
+use tercel_wire::frame::{AckFrequency, EcnCounts, encode_ack};
+use tercel_wire::{TransportErrorCode, Writer};
 
 use super::Received;
+use crate::error::Violation;
 use crate::path::Ecn;
+use crate::recovery::GRANULARITY;
 use crate::time::Time;
 
 /// How urgent an acknowledgement is.
@@ -24,14 +27,44 @@ pub enum Urgency {
     Now,
 }
 
+/// A packet that was received, as far as that matters here.
+#[derive(Debug, Clone, Copy)]
+pub struct AckedPacket {
+    /// Its number.
+    pub number: u64,
+    /// Whether it is to be acknowledged.
+    pub ack_eliciting: bool,
+    /// Its mark.
+    pub ecn: Ecn,
+    /// The largest number received before it.
+    pub largest_before: Option<u64>,
+}
+
+/// Values of max_ack_delay must be below this (RFC 9000 section 18.2).
+const MAX_DELAY: Duration = Duration::from_millis(1 << 14);
+
 /// Decides when packets of a space are acknowledged, and counts their ECN marks.
 #[derive(Debug)]
 pub struct AckPolicy {
-    threshold: u32,
+    /// So many ack-eliciting packets are acknowledged at once.
+    threshold: u64,
     max_delay: Duration,
+    /// The least that the peer may ask `max_delay` to be.
+    min_delay: Duration,
+    /// How far a packet is overtaken when that is told at once; 0 for never, 1 for the rule of RFC 9000.
+    reordering: u64,
+    /// The sequence number of the peer's latest wish.
+    asked: Option<u64>,
+    /// The peer wants an acknowledgement of the packet that is being read.
+    immediate: bool,
     urgency: Urgency,
     /// Ack-eliciting packets since the last ACK frame.
-    unacknowledged: u32,
+    unacknowledged: u64,
+    /// The largest ack-eliciting packet, and the largest in an ACK frame.
+    largest_eliciting: Option<u64>,
+    largest_told: Option<u64>,
+    /// Whether the packet before was marked CE.
+    congested: bool,
     largest_at: Time,
     ecn: EcnCounts,
 }
@@ -40,10 +73,17 @@ impl AckPolicy {
     /// Acknowledges every `threshold` ack-eliciting packets, or after `max_delay`.
     pub const fn new(threshold: u32, max_delay: Duration) -> Self {
         Self {
-            threshold,
+            threshold: threshold as u64,
             max_delay,
+            min_delay: Self::min_delay(max_delay),
+            reordering: 1,
+            asked: None,
+            immediate: false,
             urgency: Urgency::None,
             unacknowledged: 0,
+            largest_eliciting: None,
+            largest_told: None,
+            congested: false,
             largest_at: Time::ZERO,
             ecn: EcnCounts { ect0: 0, ect1: 0, ce: 0 },
         }
@@ -54,23 +94,52 @@ impl AckPolicy {
         Self::new(1, Duration::ZERO)
     }
 
-    /// A packet was received. `largest_before` is the largest number received before it, and `gaps`
-    /// whether numbers are missing.
-    pub fn on_packet(
-        &mut self,
-        now: Time,
-        number: u64,
-        ack_eliciting: bool,
-        ecn: Ecn,
-        largest_before: Option<u64>,
-        gaps: bool,
-    ) {
+    /// The shortest delay that a peer may ask of one whose own is `max_delay`: timers are no finer (the
+    /// draft's section 3).
+    pub const fn min_delay(max_delay: Duration) -> Duration {
+        if max_delay.as_millis() > 0 { GRANULARITY } else { Duration::ZERO }
+    }
+
+    /// An ACK_FREQUENCY frame came in.
+    ///
+    /// # Errors
+    /// PROTOCOL_VIOLATION: a delay that may not be asked for (the draft's section 4).
+    pub fn on_frequency(&mut self, frame: &AckFrequency) -> Result<(), Violation> {
+        let delay = Duration::from_micros(frame.max_ack_delay);
+        if delay < self.min_delay || delay >= MAX_DELAY {
+            return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "a max_ack_delay out of its bounds"));
+        }
+        // The draft's section 4: only a newer frame than the newest counts.
+        if self.asked >= Some(frame.sequence) {
+            return Ok(());
+        }
+        if let Urgency::By(at) = self.urgency {
+            self.urgency = Urgency::By(at.min(at - self.max_delay + delay));
+        }
+        self.asked = Some(frame.sequence);
+        self.threshold = frame.threshold.saturating_add(1);
+        self.max_delay = delay;
+        self.reordering = frame.reordering_threshold;
+        Ok(())
+    }
+
+    /// An IMMEDIATE_ACK frame came in, in the packet that [`on_packet`](Self::on_packet) tells of next.
+    pub const fn on_immediate(&mut self) {
+        self.immediate = true;
+    }
+
+    /// A packet was received, and is in `received` already.
+    pub fn on_packet(&mut self, now: Time, packet: AckedPacket, received: &Received) {
+        let AckedPacket { number, ack_eliciting, ecn, largest_before } = packet;
         match ecn {
             Ecn::NotEct => {}
             Ecn::Ect0 => self.ecn.ect0 += 1,
             Ecn::Ect1 => self.ecn.ect1 += 1,
             Ecn::Ce => self.ecn.ce += 1,
         }
+        let before = std::mem::replace(&mut self.congested, ecn == Ecn::Ce);
+        // The draft's section 6.3: who wants few acknowledgements is told of the first mark of a row.
+        let congestion = self.congested && !(before && self.asked.is_some() && self.threshold > 2);
         if largest_before.is_none_or(|largest| number > largest) {
             self.largest_at = now;
         }
@@ -78,14 +147,35 @@ impl AckPolicy {
             return;
         }
         self.unacknowledged += 1;
-        // Section 13.2.1: out of order, either behind a larger number or with a gap before it.
-        let reordered = largest_before.is_some_and(|largest| number < largest || (gaps && number > largest + 1));
-        let due = self.unacknowledged >= self.threshold || reordered || ecn == Ecn::Ce;
+        self.largest_eliciting = self.largest_eliciting.max(Some(number));
+        let immediate = std::mem::take(&mut self.immediate);
+        let due = self.unacknowledged >= self.threshold
+            || immediate
+            || congestion
+            || self.is_out_of_order(number, largest_before, received);
         self.urgency = match (due, self.urgency) {
             (true, _) | (_, Urgency::Now) => Urgency::Now,
             (false, Urgency::By(at)) => Urgency::By(at),
             (false, Urgency::None) => Urgency::By(now + self.max_delay),
         };
+    }
+
+    /// Whether the order of packets is to be told at once.
+    fn is_out_of_order(&self, number: u64, largest_before: Option<u64>, received: &Received) -> bool {
+        match self.reordering {
+            0 => false,
+            // RFC 9000 section 13.2.1: behind a larger number, or with a gap before it.
+            1 => {
+                largest_before.is_some_and(|largest| number < largest || (received.has_gaps() && number > largest + 1))
+            }
+            // The draft's section 6.2: when the peer can take a packet for lost, or has done so in error.
+            window => {
+                let reported = self.largest_told.and_then(|told| told.checked_sub(window));
+                let missing = received.first_missing_from(reported.map_or(0, |reported| reported + 1));
+                let overtaken = self.largest_eliciting.and_then(|largest| largest.checked_sub(missing));
+                overtaken >= Some(window) || reported >= Some(number)
+            }
+        }
     }
 
     /// How urgent an ACK frame is.
@@ -113,135 +203,10 @@ impl AckPolicy {
         }
         self.urgency = Urgency::None;
         self.unacknowledged = 0;
-        received.largest()
+        self.largest_told = received.largest();
+        self.largest_told
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DELAY: Duration = Duration::from_millis(25);
-
-    fn policy() -> AckPolicy {
-        AckPolicy::new(2, DELAY)
-    }
-
-    #[test]
-    fn the_first_packet_waits_and_the_second_is_due() {
-        let mut acks = policy();
-        acks.on_packet(Time::ZERO, 0, true, Ecn::NotEct, None, false);
-        assert_eq!(acks.urgency(Time::ZERO), Urgency::By(Time::ZERO + DELAY));
-        assert_eq!(acks.urgency(Time::ZERO + DELAY), Urgency::Now);
-        acks.on_packet(Time::ZERO, 1, true, Ecn::NotEct, Some(0), false);
-        assert_eq!(acks.urgency(Time::ZERO), Urgency::Now);
-    }
-
-    #[test]
-    fn nothing_is_due_for_packets_that_elicit_nothing() {
-        let mut acks = policy();
-        for number in 0..10 {
-            acks.on_packet(Time::ZERO, number, false, Ecn::NotEct, number.checked_sub(1), false);
-        }
-        assert_eq!(acks.urgency(Time::ZERO), Urgency::None);
-    }
-
-    #[test]
-    fn disorder_and_congestion_are_told_at_once() {
-        for (number, ecn, largest, gaps) in
-            [(3, Ecn::NotEct, 5, true), (7, Ecn::NotEct, 5, true), (6, Ecn::Ce, 5, false), (4, Ecn::NotEct, 5, false)]
-        {
-            let mut acks = policy();
-            acks.on_packet(Time::ZERO, number, true, ecn, Some(largest), gaps);
-            assert_eq!(acks.urgency(Time::ZERO), Urgency::Now, "{number} {ecn:?}");
-        }
-    }
-
-    #[test]
-    fn the_frame_says_what_was_received_and_how_long_ago() {
-        let mut acks = policy();
-        let mut received = Received::default();
-        received.insert(4);
-        acks.on_packet(Time::ZERO, 4, true, Ecn::Ect0, None, false);
-        let mut bytes = [0; 64];
-        let mut writer = Writer::new(&mut bytes);
-        let now = Time::ZERO + Duration::from_micros(800);
-        assert_eq!(acks.write(now, &received, 3, &mut writer), Some(4));
-        let mut reader = tercel_wire::Reader::new(writer.written());
-        let Ok(tercel_wire::Frame::Ack(ack)) = tercel_wire::Frame::decode(&mut reader) else { panic!() };
-        assert_eq!((ack.largest, ack.delay, ack.ecn.unwrap().ect0), (4, 100, 1));
-        assert_eq!(acks.urgency(now), Urgency::None);
-    }
-
-    /// Receives packets as a space does.
-    fn receive(acks: &mut AckPolicy, received: &mut Received, now: Time, number: u64, ack_eliciting: bool) {
-        let before = received.largest();
-        received.insert(number);
-        acks.on_packet(now, number, ack_eliciting, Ecn::NotEct, before, received.has_gaps());
-    }
-
-    /// Section 13.2.1: within max_ack_delay of the first that waits, however many come that elicit
-    /// nothing, and however late the next.
-    #[test]
-    fn an_acknowledgement_is_never_put_off() {
-        let (mut acks, mut received) = (AckPolicy::new(10, DELAY), Received::default());
-        let at = |ms| Time::ZERO + Duration::from_millis(ms);
-        receive(&mut acks, &mut received, at(0), 0, false);
-        assert_eq!((acks.urgency(at(100)), acks.next_timeout()), (Urgency::None, None));
-        receive(&mut acks, &mut received, at(1), 1, true);
-        for (ms, number) in (2..9).zip(2..) {
-            receive(&mut acks, &mut received, at(ms), number, number % 2 == 0);
-            assert_eq!(acks.next_timeout(), Some(at(26)));
-            assert_eq!(acks.urgency(at(25)), Urgency::By(at(26)));
-            assert_eq!(acks.urgency(at(26)), Urgency::Now);
-        }
-        let mut bytes = [0; 64];
-        assert_eq!(acks.write(at(9), &received, 3, &mut Writer::new(&mut bytes)), Some(8));
-        assert_eq!((acks.urgency(at(100)), acks.next_timeout()), (Urgency::None, None));
-    }
-
-    #[test]
-    fn the_threshold_counts_since_the_last_frame() {
-        for threshold in 1..5 {
-            let (mut acks, mut received) = (AckPolicy::new(threshold, DELAY), Received::default());
-            let mut number = 0;
-            for _ in 0..3 {
-                for count in 1..=threshold {
-                    receive(&mut acks, &mut received, Time::ZERO, number, true);
-                    number += 1;
-                    assert_eq!(acks.urgency(Time::ZERO) == Urgency::Now, count == threshold);
-                }
-                let mut bytes = [0; 64];
-                assert!(acks.write(Time::ZERO, &received, 3, &mut Writer::new(&mut [0; 2])).is_none());
-                assert_eq!(acks.urgency(Time::ZERO), Urgency::Now, "what does not fit is still due");
-                assert!(acks.write(Time::ZERO, &received, 3, &mut Writer::new(&mut bytes)).is_some());
-            }
-        }
-    }
-
-    /// Section 13.2.1: packets of the handshake are acknowledged at once.
-    #[test]
-    fn handshakes_do_not_wait() {
-        let (mut acks, mut received) = (AckPolicy::immediate(), Received::default());
-        receive(&mut acks, &mut received, Time::ZERO, 0, true);
-        assert_eq!(acks.urgency(Time::ZERO), Urgency::Now);
-    }
-
-    /// The delay is that of the largest number, not of what came later.
-    #[test]
-    fn the_delay_is_that_of_the_largest() {
-        let (mut acks, mut received) = (policy(), Received::default());
-        let at = |micros| Time::ZERO + Duration::from_micros(micros);
-        for (micros, number) in [(0, 3), (800, 5), (1600, 4), (2400, 0)] {
-            receive(&mut acks, &mut received, at(micros), number, true);
-        }
-        for (exponent, delay) in [(0, 2200), (3, 275), (10, 2)] {
-            let mut bytes = [0; 64];
-            let mut writer = Writer::new(&mut bytes);
-            acks.write(at(3000), &received, exponent, &mut writer);
-            let mut reader = tercel_wire::Reader::new(writer.written());
-            let Ok(tercel_wire::Frame::Ack(ack)) = tercel_wire::Frame::decode(&mut reader) else { panic!() };
-            assert_eq!((ack.largest, ack.delay, ack.ecn), (5, delay, None));
-        }
-    }
-}
+mod tests;

@@ -4,11 +4,13 @@
 //! must acknowledge, and its CRYPTO stream. To discard its keys is to drop it.
 
 mod ack_policy;
+mod ack_request;
 mod crypto_stream;
 mod parked;
 mod received;
 
-pub use ack_policy::{AckPolicy, Urgency};
+pub use ack_policy::{AckPolicy, AckedPacket, Urgency};
+pub use ack_request::AckRequest;
 pub use crypto_stream::CryptoStream;
 pub use parked::Parked;
 pub use received::Received;
@@ -70,6 +72,8 @@ pub struct DataSpace {
     pub early: Option<DirectionalKeys>,
     /// 1-RTT keys.
     pub one_rtt: Option<OneRttKeys>,
+    /// How the peer is asked to acknowledge.
+    pub ask: AckRequest,
     /// All else.
     pub numbers: PacketNumberSpace,
 }

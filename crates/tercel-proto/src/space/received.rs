@@ -44,6 +44,11 @@ impl Received {
         self.numbers.len() > 1
     }
 
+    /// The smallest number that is missing, from `from` on.
+    pub fn first_missing_from(&self, from: u64) -> u64 {
+        self.numbers.first_missing_from(from.max(self.floor))
+    }
+
     /// The ranges to acknowledge, descending.
     pub fn ranges(&self) -> impl Iterator<Item = RangeInclusive<u64>> + Clone + '_ {
         self.numbers.iter().rev().map(|range| range.start..=range.end - 1)

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tercel_wire::frame::{ConnectionClose, EcnCounts};
+use tercel_wire::frame::{AckFrequency, ConnectionClose, EcnCounts};
 use tercel_wire::{
     ApplicationErrorCode, ConnectionId, DecodeError, Direction, Frame, Reader, StreamId, TransportErrorCode, VarInt,
 };
@@ -45,6 +45,8 @@ pub enum TraceFrame {
     ApplicationClose { error: ApplicationErrorCode, reason: Box<Bytes> },
     HandshakeDone,
     Datagram { len: u16 },
+    AckFrequency(Box<AckFrequency>),
+    ImmediateAck,
 }
 
 /// ACK (RFC 9000 section 19.3); `delay` is as the frame has it, not yet scaled by the exponent.
@@ -228,6 +230,8 @@ impl From<&Frame<'_>> for TraceFrame {
             }
             Frame::HandshakeDone => Self::HandshakeDone,
             Frame::Datagram { data } => Self::Datagram { len: short(data.len() as u64) },
+            Frame::AckFrequency(frame) => Self::AckFrequency(Box::new(*frame)),
+            Frame::ImmediateAck => Self::ImmediateAck,
         }
     }
 }

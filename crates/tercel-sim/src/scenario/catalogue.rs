@@ -29,7 +29,7 @@ impl Scenario {
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 12] = [
+pub const ALL: [Scenario; 13] = [
     Scenario { name: "loss", make: loss },
     Scenario { name: "reordering", make: reordering },
     Scenario { name: "duplication", make: duplication },
@@ -42,6 +42,7 @@ pub const ALL: [Scenario; 12] = [
     Scenario { name: "stalled_reader", make: stalled_reader },
     Scenario { name: "thousand_streams", make: thousand_streams },
     Scenario { name: "handshake_loss", make: handshake_loss },
+    Scenario { name: "extensions", make: extensions },
 ];
 
 /// The scenario of this name.
@@ -107,6 +108,25 @@ fn usual(random: &mut Random) -> Setup {
         expectation: Expectation::Completes,
         limit: Duration::from_secs(300),
     }
+}
+
+/// Windows large enough, and losses rare enough, that each end asks the other for fewer
+/// acknowledgements; and every other extension at work.
+fn extensions(random: &mut Random) -> Setup {
+    let mut setup = usual(random);
+    for transport in [&mut setup.client_transport, &mut setup.server_transport] {
+        transport.ack_frequency = random.chance(0.8);
+        (transport.stream_receive_window, transport.receive_window) = (1 << 20, 4 << 20);
+    }
+    let bytes = random.within(200_000..=3_000_000);
+    setup.client = Script { bidi: random.within(1..=3), bytes, window: 1 << 20, ..setup.client };
+    for way in [&mut setup.up, &mut setup.down] {
+        way.push(Box::new(Loss(random.within(0..=20) as f64 / 1000.0)));
+        if random.chance(0.5) {
+            way.push(Box::new(Reorder { chance: random.within(1..=10) as f64 / 100.0, most: random.millis(1..=30) }));
+        }
+    }
+    setup
 }
 
 /// From none to 30 %, alone or in bursts.

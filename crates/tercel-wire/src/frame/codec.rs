@@ -1,6 +1,6 @@
 //! The encodings of frames (RFC 9000 section 19).
 
-use super::{AckFrame, ConnectionClose, Frame, NewConnectionId, StreamFrame};
+use super::{AckFrame, AckFrequency, ConnectionClose, Frame, NewConnectionId, StreamFrame};
 use crate::{ConnectionId, DecodeError, Direction, Reader, ResetToken, StreamId, TransportErrorCode, VarInt, Writer};
 
 /// A limit on streams beyond this could not be told as a stream ID (RFC 9000 section 19.11).
@@ -102,8 +102,15 @@ impl<'a> Frame<'a> {
                 reason: reader.length_prefixed()?,
             }),
             0x1e => Self::HandshakeDone,
+            0x1f => Self::ImmediateAck,
             0x30 => Self::Datagram { data: reader.rest() },
             0x31 => Self::Datagram { data: reader.length_prefixed()? },
+            0xaf => Self::AckFrequency(AckFrequency {
+                sequence: reader.varint()?,
+                threshold: reader.varint()?,
+                max_ack_delay: reader.varint()?,
+                reordering_threshold: reader.varint()?,
+            }),
             unknown => return Err(DecodeError::UnknownFrame(unknown)),
         })
     }
@@ -112,7 +119,7 @@ impl<'a> Frame<'a> {
     pub fn encoded_len(&self) -> usize {
         match self {
             Self::Padding(len) => *len,
-            Self::Ping | Self::HandshakeDone => 1,
+            Self::Ping | Self::HandshakeDone | Self::ImmediateAck => 1,
             Self::Ack(ack) => ack.encoded_len(),
             Self::ResetStream { id, error, final_size } => {
                 1 + varint_len([id.into_wire(), error.into_inner(), *final_size])
@@ -140,6 +147,7 @@ impl<'a> Frame<'a> {
                 1 + varint_len([error.into_inner()]) + prefixed_len(reason)
             }
             Self::Datagram { data } => 1 + prefixed_len(data),
+            Self::AckFrequency(frame) => 2 + varint_len(frame.fields()),
         }
     }
 
@@ -167,10 +175,10 @@ impl<'a> Frame<'a> {
             }
             Self::MaxData(value) => write(writer, 0x10, [*value]),
             Self::MaxStreamData { id, maximum } => write(writer, 0x11, [id.into_wire(), *maximum]),
-            Self::MaxStreams { direction, maximum } => write(writer, 0x12 | *direction as u8, [*maximum]),
+            Self::MaxStreams { direction, maximum } => write(writer, 0x12 | *direction as u64, [*maximum]),
             Self::DataBlocked(value) => write(writer, 0x14, [*value]),
             Self::StreamDataBlocked { id, limit } => write(writer, 0x15, [id.into_wire(), *limit]),
-            Self::StreamsBlocked { direction, limit } => write(writer, 0x16 | *direction as u8, [*limit]),
+            Self::StreamsBlocked { direction, limit } => write(writer, 0x16 | *direction as u64, [*limit]),
             Self::NewConnectionId(frame) => {
                 write(writer, 0x18, [frame.sequence, frame.retire_prior_to]);
                 writer.u8(frame.id.len() as u8);
@@ -199,15 +207,23 @@ impl<'a> Frame<'a> {
                 writer.u8(0x31);
                 writer.length_prefixed(data);
             }
+            Self::ImmediateAck => writer.u8(0x1f),
+            Self::AckFrequency(frame) => write(writer, 0xaf, frame.fields()),
         }
     }
 }
 
-/// A type of one byte and its fields.
-fn write<const N: usize>(writer: &mut Writer<'_>, ty: u8, fields: [u64; N]) {
-    writer.u8(ty);
+/// A type and its fields.
+fn write<const N: usize>(writer: &mut Writer<'_>, ty: u64, fields: [u64; N]) {
+    writer.varint(ty);
     for field in fields {
         writer.varint(field);
+    }
+}
+
+impl AckFrequency {
+    const fn fields(&self) -> [u64; 4] {
+        [self.sequence, self.threshold, self.max_ack_delay, self.reordering_threshold]
     }
 }
 

@@ -1,4 +1,4 @@
-//! Frames (RFC 9000 section 19, RFC 9221 section 4).
+//! Frames (RFC 9000 section 19, RFC 9221 section 4, draft-ietf-quic-ack-frequency).
 //!
 //! A decrypted payload is a sequence of frames. [`Frame::decode`] reads one from its front; data
 //! stays where it is and is lent. [`Frame::encode`] writes one, in the shortest form.
@@ -61,6 +61,10 @@ pub enum Frame<'a> {
     HandshakeDone,
     /// DATAGRAM (RFC 9221).
     Datagram { data: &'a [u8] },
+    /// ACK_FREQUENCY.
+    AckFrequency(AckFrequency),
+    /// IMMEDIATE_ACK (draft-ietf-quic-ack-frequency section 5).
+    ImmediateAck,
 }
 
 /// Counts of packets received with each ECN codepoint (RFC 9000 section 19.3.2).
@@ -115,6 +119,19 @@ pub struct NewConnectionId {
     pub id: ConnectionId,
     /// Its stateless reset token.
     pub reset_token: ResetToken,
+}
+
+/// An ACK_FREQUENCY frame (draft-ietf-quic-ack-frequency section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AckFrequency {
+    /// Later frames have larger numbers.
+    pub sequence: u64,
+    /// How many ack-eliciting packets may come without an acknowledgement.
+    pub threshold: u64,
+    /// How long an acknowledgement may be held back, in microseconds.
+    pub max_ack_delay: u64,
+    /// How far a packet may be overtaken before that is to be acknowledged at once; 0 for any distance.
+    pub reordering_threshold: u64,
 }
 
 /// A CONNECTION_CLOSE frame (RFC 9000 section 19.19).

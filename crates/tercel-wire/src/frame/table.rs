@@ -1,4 +1,4 @@
-//! RFC 9000 Table 3 (and RFC 9221 section 4): which frame may be in which packet, and what it means
+//! RFC 9000 Table 3 (and RFC 9221 section 4, and the drafts of the extensions): which frame may be in which packet, and what it means
 //! for acknowledgement and congestion control.
 
 use super::{ConnectionClose, Frame};
@@ -17,6 +17,8 @@ impl Frame<'_> {
             Self::NewToken { .. } | Self::PathResponse(_) | Self::RetireConnectionId { .. } | Self::HandshakeDone => {
                 matches!(level, OneRtt)
             }
+            // draft-ietf-quic-ack-frequency section 3: not in 0-RTT packets.
+            Self::AckFrequency(_) | Self::ImmediateAck => matches!(level, OneRtt),
             Self::ResetStream { .. }
             | Self::StopSending { .. }
             | Self::Stream(_)

@@ -115,6 +115,22 @@ fn the_preferred_address_in_parts() {
     assert!(decode(&[&bytes[..], &[0]].concat()).is_err());
 }
 
+/// draft-ietf-quic-ack-frequency section 3: one is in microseconds, the other in milliseconds.
+#[test]
+fn the_least_delay_is_no_more_than_the_greatest() {
+    let min = |micros| integer(0xff04_de1b, micros);
+    let decode = |bytes: &[u8]| TransportParameters::decode(bytes, Role::Client);
+    assert_eq!(decode(&min(25_000)).unwrap().min_ack_delay, Some(25_000));
+    assert_eq!(decode(&[]).unwrap().min_ack_delay, None);
+    assert!(decode(&min(25_001)).is_err());
+    for bytes in [[min(5001), integer(0x0b, 5)].concat(), [integer(0x0b, 5), min(5001)].concat()] {
+        assert!(decode(&bytes).is_err());
+    }
+    assert!(decode(&[integer(0x0b, 5), min(5000)].concat()).is_ok());
+    assert!(decode(&parameter(0xff04_de1b, &[])).is_err());
+    assert!(decode(&parameter(0xff04_de1b, &[1, 2])).is_err());
+}
+
 #[test]
 fn unknown_parameters_are_ignored_unless_they_come_twice() {
     for id in [0x11, 0x1f, 27, 27 + 31 * 999, 0x7157, VarInt::MAX.into_inner()] {
@@ -188,6 +204,7 @@ proptest! {
             retry_source_connection_id: (from_server && flags[0]).then_some(id),
             stateless_reset_token: from_server.then_some(ResetToken(token)),
             preferred_address: from_server.then_some(address),
+            min_ack_delay: flags[1].then_some(1000 * delay),
         };
         let sender = if from_server { Role::Server } else { Role::Client };
         let bytes = parameters.encode(Some((7, &[1, 2])));

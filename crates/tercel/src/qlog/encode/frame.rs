@@ -156,6 +156,14 @@ fn rarer_frame(out: &mut Vec<u8>, frame: &TraceFrame, name: impl Fn(&mut Vec<u8>
         }
         TraceFrame::TransportClose { error, reason } => close(out, "transport", error.0, reason),
         TraceFrame::ApplicationClose { error, reason } => close(out, "application", u64::from(*error), reason),
+        TraceFrame::AckFrequency(ask) => {
+            name(out, "ack_frequency");
+            out.field("sequence_number", ask.sequence);
+            out.field("ack_eliciting_threshold", ask.threshold);
+            out.field("requested_max_ack_delay", ask.max_ack_delay);
+            out.field("reordering_threshold", ask.reordering_threshold);
+        }
+        TraceFrame::ImmediateAck => name(out, "immediate_ack"),
         _ => name(out, "unknown"),
     }
 }

@@ -1,0 +1,67 @@
+//! What the extensions are for, seen over lines of which everything is known.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use tercel_proto::config::TransportConfig;
+use tercel_sim::crypto::KeyShares;
+use tercel_sim::host::Script;
+use tercel_sim::network::{Bottleneck, Delay, Loss, Node};
+use tercel_sim::scenario::{Expectation, Report, Setup, run};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A client that sends `bytes` over a line of 100 Mbit/s and 40 ms with this part lost.
+fn upload(bytes: u64, loss: f64, transport: &TransportConfig, seed: u64) -> Report {
+    let transport = || TransportConfig {
+        stream_receive_window: 8 << 20,
+        receive_window: 8 << 20,
+        max_datagram_frame_size: 65_535,
+        ..transport.clone()
+    };
+    let way = |loss: f64| -> Vec<Box<dyn Node>> {
+        vec![
+            Box::new(Bottleneck::new(12_500_000, 600_000)),
+            Box::new(Delay::jittery(20 * MS, Duration::ZERO)),
+            Box::new(Loss(loss)),
+        ]
+    };
+    let client = Script { uni: 1, bytes, window: 8 << 20, closes: true, ..Script::default() };
+    let setup = Setup {
+        client,
+        server: Script::default(),
+        client_transport: transport(),
+        server_transport: transport(),
+        shares: KeyShares::Small,
+        up: way(loss),
+        down: way(0.0),
+        outside: Vec::new(),
+        expectation: Expectation::Completes,
+        limit: Duration::from_secs(120),
+    };
+    run(setup, seed)
+}
+
+/// draft-ietf-quic-ack-frequency: the receiver says much less, and the sender is as fast.
+#[test]
+fn fewer_acknowledgements_cost_no_speed() {
+    for (loss, factor) in [(0.0, 4), (0.0005, 2)] {
+        for seed in 0..3 {
+            let upload = |ack_frequency| {
+                let transport = TransportConfig { ack_frequency, ..TransportConfig::default() };
+                upload(10_000_000, loss, &transport, seed)
+            };
+            let (every_other, few) = (upload(false), upload(true));
+            let acks = |report: &Report| report.server.unwrap().packets_sent;
+            println!(
+                "{loss}: {} acknowledgements in {:?} and {} in {:?}",
+                acks(&every_other),
+                every_other.elapsed,
+                acks(&few),
+                few.elapsed
+            );
+            assert!(acks(&few) * factor < acks(&every_other), "{} of {}", acks(&few), acks(&every_other));
+            assert!(few.elapsed < every_other.elapsed.mul_f64(1.1), "{:?} for {:?}", few.elapsed, every_other.elapsed);
+        }
+    }
+}
