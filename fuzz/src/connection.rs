@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tercel_proto::connection::{ClientStart, Connection, ServerAccept, ServerStart};
+use tercel_proto::datagram::DatagramPriority;
 use tercel_proto::error::ApiMisuse;
 use tercel_proto::keys;
 use tercel_proto::path::{Ecn, PathAddress};
@@ -441,7 +442,10 @@ impl Pair {
             Action::Priority { stream, priority } => {
                 let _ = connection.set_priority(end.stream(stream), i32::from(priority) - 128);
             }
-            Action::Datagram { len } => drop(connection.send_datagram(vec![0xdd; usize::from(len) % 2048].into())),
+            Action::Datagram { len } => {
+                let priority = if len % 2 == 0 { DatagramPriority::Normal } else { DatagramPriority::Urgent };
+                drop(connection.send_datagram(vec![0xdd; usize::from(len) % 2048].into(), priority));
+            }
             Action::Close { code, reason } => {
                 connection.close(now, u32::from(code).into(), vec![b'x'; 8 * usize::from(reason)].into());
             }

@@ -1,4 +1,5 @@
-//! Datagrams (RFC 9221): sent once, in order, without a promise.
+//! Datagrams (RFC 9221): sent once, in order (but those that are urgent before the others), without a
+//! promise. What became of each is told as far as it can be known.
 
 use std::collections::VecDeque;
 
@@ -26,13 +27,37 @@ pub enum DatagramEvent {
 pub enum DatagramSendState {
     /// It left.
     Sent,
+    /// It is probably lost; its acknowledgement may still come.
+    LostSuspect,
+    /// It is taken for lost for good.
+    LostDiscarded,
     /// The peer has it.
     Acknowledged,
-    /// It is probably lost.
-    Lost,
+    /// The peer has it, though it was taken for lost before.
+    AcknowledgedSpurious,
     /// It was dropped before it left.
     Canceled,
 }
+
+impl DatagramSendState {
+    /// Whether no other state follows.
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::Sent | Self::LostSuspect)
+    }
+}
+
+/// Which datagrams leave first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DatagramPriority {
+    /// In the order in which they were given.
+    #[default]
+    Normal,
+    /// Before those that are not urgent, in the order in which they were given.
+    Urgent,
+}
+
+/// Datagrams that wait, with their numbers.
+type Queue = VecDeque<(u64, Bytes)>;
 
 /// The type byte and the longest length of a DATAGRAM frame.
 const FRAME_OVERHEAD: usize = 1 + 2;
@@ -47,7 +72,8 @@ pub struct Datagrams {
     /// The largest payload of a packet on the path.
     packet_max: usize,
     told: Option<usize>,
-    queue: VecDeque<(u64, Bytes)>,
+    urgent: Queue,
+    queue: Queue,
     queued: usize,
     limit: usize,
     next_number: u64,
@@ -62,6 +88,7 @@ impl Datagrams {
             peer_max: 0,
             packet_max: 0,
             told: None,
+            urgent: VecDeque::new(),
             queue: VecDeque::new(),
             queued: 0,
             limit,
@@ -80,21 +107,28 @@ impl Datagrams {
             self.events.push_back(DatagramEvent::MaxSizeChanged(max));
         }
         // What no longer fits will never leave, and must not stand in the way of others.
-        let Self { queue, queued, events, .. } = self;
-        queue.retain(|(number, data)| {
-            let fits = max.is_some_and(|max| data.len() <= max);
-            if !fits {
-                *queued -= data.len();
-                events.push_back(DatagramEvent::SendState { number: *number, state: DatagramSendState::Canceled });
-            }
-            fits
-        });
+        let Self { urgent, queue, queued, events, .. } = self;
+        for queue in [urgent, queue] {
+            queue.retain(|(number, data)| {
+                let fits = max.is_some_and(|max| data.len() <= max);
+                if !fits {
+                    *queued -= data.len();
+                    events.push_back(DatagramEvent::SendState { number: *number, state: DatagramSendState::Canceled });
+                }
+                fits
+            });
+        }
     }
 
+    fn tell(&mut self, number: u64, state: DatagramSendState) {
+        self.events.push_back(DatagramEvent::SendState { number, state });
+    }
+
+    /// Drops the oldest that is not urgent, or else the oldest.
     fn cancel_first(&mut self) {
-        if let Some((number, data)) = self.queue.pop_front() {
+        if let Some((number, data)) = self.queue.pop_front().or_else(|| self.urgent.pop_front()) {
             self.queued -= data.len();
-            self.events.push_back(DatagramEvent::SendState { number, state: DatagramSendState::Canceled });
+            self.tell(number, DatagramSendState::Canceled);
         }
     }
 
@@ -111,18 +145,21 @@ impl Datagrams {
     ///
     /// # Errors
     /// Datagrams are off, or it is too large. If too many bytes wait, the oldest are dropped.
-    pub fn send(&mut self, data: Bytes) -> Result<u64, ApiMisuse> {
+    pub fn send(&mut self, data: Bytes, priority: DatagramPriority) -> Result<u64, ApiMisuse> {
         let max = self.max_size().ok_or(ApiMisuse::DatagramsUnsupported)?;
         if data.len() > max {
             return Err(ApiMisuse::DatagramTooLarge);
         }
-        while self.queued + data.len() > self.limit && !self.queue.is_empty() {
+        while self.queued + data.len() > self.limit && self.wants_to_send() {
             self.cancel_first();
         }
         let number = self.next_number;
         self.next_number += 1;
         self.queued += data.len();
-        self.queue.push_back((number, data));
+        match priority {
+            DatagramPriority::Normal => self.queue.push_back((number, data)),
+            DatagramPriority::Urgent => self.urgent.push_back((number, data)),
+        }
         Ok(number)
     }
 
@@ -142,35 +179,47 @@ impl Datagrams {
 
     /// Whether one waits.
     pub fn wants_to_send(&self) -> bool {
-        !self.queue.is_empty()
+        !self.queue.is_empty() || !self.urgent.is_empty()
     }
 
     /// Writes DATAGRAM frames while they fit.
     pub fn write(&mut self, sink: &mut FrameSink<'_, '_>) {
-        while let Some((number, data)) = self.queue.front() {
-            let number = *number;
+        loop {
+            let queue = if self.urgent.is_empty() { &mut self.queue } else { &mut self.urgent };
+            let Some((number, data)) = queue.front() else { return };
+            let (number, len) = (*number, data.len());
             if !sink.push(&Frame::Datagram { data }, SentFrame::Datagram { number }) {
                 return;
             }
-            self.queued -= data.len();
-            self.queue.pop_front();
-            self.events.push_back(DatagramEvent::SendState { number, state: DatagramSendState::Sent });
+            queue.pop_front();
+            self.queued -= len;
+            self.tell(number, DatagramSendState::Sent);
         }
     }
 
     /// A DATAGRAM frame was acknowledged.
     pub fn acked(&mut self, number: u64) {
-        self.events.push_back(DatagramEvent::SendState { number, state: DatagramSendState::Acknowledged });
+        self.tell(number, DatagramSendState::Acknowledged);
     }
 
     /// A DATAGRAM frame was lost; it is not sent again.
     pub fn lost(&mut self, number: u64) {
-        self.events.push_back(DatagramEvent::SendState { number, state: DatagramSendState::Lost });
+        self.tell(number, DatagramSendState::LostSuspect);
+    }
+
+    /// A DATAGRAM frame that was lost was acknowledged after all.
+    pub fn acked_late(&mut self, number: u64) {
+        self.tell(number, DatagramSendState::AcknowledgedSpurious);
+    }
+
+    /// Nobody waits any more for the acknowledgement of a DATAGRAM frame that was lost.
+    pub fn discarded(&mut self, number: u64) {
+        self.tell(number, DatagramSendState::LostDiscarded);
     }
 
     /// The connection is over: what waits is canceled.
     pub fn cancel_all(&mut self) {
-        while !self.queue.is_empty() {
+        while self.wants_to_send() {
             self.cancel_first();
         }
     }
@@ -185,7 +234,8 @@ impl Datagrams {
 mod tests {
     use tercel_wire::{Reader, Writer};
 
-    use super::DatagramSendState::{Acknowledged, Canceled, Lost, Sent};
+    use super::DatagramPriority::{Normal, Urgent};
+    use super::DatagramSendState::{Acknowledged, AcknowledgedSpurious, Canceled, LostDiscarded, LostSuspect, Sent};
     use super::*;
     use crate::frames::SentFrames;
 
@@ -229,7 +279,7 @@ mod tests {
     fn each_is_sent_once_in_order_and_has_one_end() {
         let mut datagrams = datagrams(1000, 10_000);
         for len in [100, 0, 300, 400] {
-            datagrams.send(bytes(len)).unwrap();
+            datagrams.send(bytes(len), Normal).unwrap();
         }
         let (first, sent) = packet(&mut datagrams, 500);
         assert_eq!(first, [bytes(100), bytes(0), bytes(300)]);
@@ -239,20 +289,54 @@ mod tests {
         assert!(!datagrams.wants_to_send());
         datagrams.acked(0);
         datagrams.lost(1);
+        datagrams.lost(2);
         assert!(!datagrams.wants_to_send(), "RFC 9221 section 5.2: not sent again");
-        let told = [(0, Sent), (1, Sent), (2, Sent), (3, Sent), (0, Acknowledged), (1, Lost)];
+        datagrams.acked_late(1);
+        datagrams.discarded(2);
+        let told = [
+            (0, Sent),
+            (1, Sent),
+            (2, Sent),
+            (3, Sent),
+            (0, Acknowledged),
+            (1, LostSuspect),
+            (2, LostSuspect),
+            (1, AcknowledgedSpurious),
+            (2, LostDiscarded),
+        ];
         assert_eq!(states(&mut datagrams), told);
+    }
+
+    #[test]
+    fn what_is_urgent_goes_first_and_is_dropped_last() {
+        let mut datagrams = datagrams(1000, 1000);
+        for (len, priority) in [(300, Normal), (301, Urgent), (302, Normal)] {
+            datagrams.send(bytes(len), priority).unwrap();
+        }
+        datagrams.send(bytes(303), Urgent).unwrap();
+        assert_eq!(states(&mut datagrams), [(0, Canceled)]);
+        assert_eq!(packet(&mut datagrams, 910).0, [bytes(301), bytes(303)], "in their order, and nothing passes them");
+        assert_eq!(packet(&mut datagrams, 910).0, [bytes(302)]);
+        for len in [400, 401, 402] {
+            datagrams.send(bytes(len), Urgent).unwrap();
+        }
+        datagrams.set_limits(None, 404);
+        assert_eq!(packet(&mut datagrams, 404).0, [bytes(401)]);
+        datagrams.cancel_all();
+        let told = [(1, Sent), (3, Sent), (2, Sent), (4, Canceled), (6, Canceled), (5, Sent)];
+        assert_eq!(states(&mut datagrams), told);
+        assert_eq!(datagrams.queued, 0);
     }
 
     #[test]
     fn the_largest_that_leaves_is_the_largest_that_fits() {
         for (peer_max, packet_max, max) in [(65535, 1000, 997), (500, 1000, 497), (3, 1000, 0)] {
             let mut datagrams = Datagrams::new(0, 10_000);
-            assert_eq!(datagrams.send(Bytes::new()), Err(ApiMisuse::DatagramsUnsupported));
+            assert_eq!(datagrams.send(Bytes::new(), Normal), Err(ApiMisuse::DatagramsUnsupported));
             datagrams.set_limits(Some(peer_max), packet_max);
             assert_eq!(datagrams.poll_event(), Some(DatagramEvent::MaxSizeChanged(Some(max))));
-            assert_eq!(datagrams.send(bytes(max + 1)), Err(ApiMisuse::DatagramTooLarge));
-            assert_eq!(datagrams.send(bytes(max)), Ok(0));
+            assert_eq!(datagrams.send(bytes(max + 1), Normal), Err(ApiMisuse::DatagramTooLarge));
+            assert_eq!(datagrams.send(bytes(max), Normal), Ok(0));
             assert_eq!(packet(&mut datagrams, packet_max).0, [bytes(max)]);
             datagrams.set_limits(None, packet_max);
             assert_eq!(datagrams.poll_event(), Some(DatagramEvent::SendState { number: 0, state: Sent }));
@@ -264,10 +348,10 @@ mod tests {
     fn what_waits_is_bounded_and_the_oldest_goes() {
         let mut datagrams = datagrams(1000, 1000);
         for _ in 0..5 {
-            datagrams.send(bytes(300)).unwrap();
+            datagrams.send(bytes(300), Normal).unwrap();
         }
         assert_eq!(states(&mut datagrams), [(0, Canceled), (1, Canceled)]);
-        datagrams.send(bytes(997)).unwrap();
+        datagrams.send(bytes(997), Normal).unwrap();
         assert_eq!(states(&mut datagrams), [(2, Canceled), (3, Canceled), (4, Canceled)]);
         datagrams.cancel_all();
         assert_eq!((states(&mut datagrams), datagrams.queued), (vec![(5, Canceled)], 0));
@@ -278,7 +362,7 @@ mod tests {
     fn what_no_longer_fits_is_in_nobodys_way() {
         let mut datagrams = datagrams(1000, 10_000);
         for len in [100, 900, 200, 501, 498] {
-            datagrams.send(bytes(len)).unwrap();
+            datagrams.send(bytes(len), Normal).unwrap();
         }
         datagrams.set_limits(None, 501);
         assert_eq!(datagrams.poll_event(), Some(DatagramEvent::MaxSizeChanged(Some(498))));
@@ -287,10 +371,10 @@ mod tests {
         assert_eq!(packet(&mut datagrams, 501).0, [bytes(498)]);
         assert_eq!(datagrams.queued, 0);
         // Early data was accepted of a peer that takes none any more.
-        datagrams.send(bytes(1)).unwrap();
+        datagrams.send(bytes(1), Normal).unwrap();
         datagrams.set_limits(Some(0), 501);
         assert_eq!(states(&mut datagrams).last(), Some(&(5, Canceled)));
-        assert_eq!(datagrams.send(bytes(1)), Err(ApiMisuse::DatagramsUnsupported));
+        assert_eq!(datagrams.send(bytes(1), Normal), Err(ApiMisuse::DatagramsUnsupported));
     }
 
     /// RFC 9221 section 3: a frame, with its type and length, of at most what we said.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tercel_proto::datagram::DatagramPriority;
 use tercel_proto::error::CloseReason;
 use tercel_proto::stats::ConnectionStats;
 use tercel_proto::tls::{MAX_TICKET_DATA, Negotiated};
@@ -103,7 +104,15 @@ impl Connection {
     /// [`Error::Misuse`] if datagrams are off or it is too large, which is otherwise told as
     /// `Canceled`.
     pub fn send_datagram(&self, data: Bytes, context: u64) -> Result<(), Error> {
-        self.submit(ConnectionOperation::SendDatagram { data, context })
+        self.send_datagram_with(data, context, DatagramPriority::Normal)
+    }
+
+    /// The same, perhaps ahead of the datagrams that wait already.
+    ///
+    /// # Errors
+    /// As for [`send_datagram`](Self::send_datagram).
+    pub fn send_datagram_with(&self, data: Bytes, context: u64, priority: DatagramPriority) -> Result<(), Error> {
+        self.submit(ConnectionOperation::SendDatagram { data, context, priority })
     }
 
     /// The largest datagram that can be sent now, in bytes; `None` if none can be.

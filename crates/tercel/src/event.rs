@@ -117,8 +117,10 @@ pub enum ConnectionEvent<'a> {
         /// The largest datagram in bytes; `None` if none can be sent.
         max_size: Option<usize>,
     },
-    /// What became of a datagram. Every accepted one gets exactly one final state (`Acknowledged`,
-    /// `Lost` or `Canceled`), after `Sent` if it left at all.
+    /// What became of a datagram. Every accepted one gets exactly one
+    /// [final](DatagramSendState::is_final) state: `Canceled`; or, after `Sent`, `Acknowledged`; or, after
+    /// `LostSuspect` as well, `AcknowledgedSpurious` or `LostDiscarded`. When the connection ends,
+    /// datagrams under way are `LostDiscarded`.
     DatagramSendStateChanged {
         /// The context that was given with it.
         context: u64,

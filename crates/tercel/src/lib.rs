@@ -120,7 +120,7 @@ pub use stream::Stream;
 pub use worker::{Park, Worker};
 
 pub use bytes::Bytes;
-pub use tercel_proto::datagram::DatagramSendState;
+pub use tercel_proto::datagram::{DatagramPriority, DatagramSendState};
 pub use tercel_proto::error::CloseReason;
 pub use tercel_proto::stats::{ConnectionStats, HandshakePhases};
 pub use tercel_proto::time::Time;

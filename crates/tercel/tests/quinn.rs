@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tercel::aio::{ConnectError, Connection, Endpoint};
 use tercel::{
-    Bytes, ClientAuthentication, ClientCredential, CloseReason, Configuration, Identity, Registration,
-    RegistrationConfig, RetryPolicy, ServerCredential, Settings, TransportErrorCode, Trust,
+    Bytes, ClientAuthentication, ClientCredential, CloseReason, Configuration, DatagramPriority, DatagramSendState,
+    Identity, Registration, RegistrationConfig, RetryPolicy, ServerCredential, Settings, TransportErrorCode, Trust,
 };
 
 const ALPN: &[u8] = b"test";
@@ -427,6 +427,10 @@ async fn datagrams_both_ways() {
             theirs.send_datagram(data.clone()).unwrap();
             assert_eq!(soon("a datagram from quinn", ours.read_datagram()).await.unwrap(), data);
         }
+        let sent = ours.send_datagram_with(pattern(100), DatagramPriority::Urgent).unwrap();
+        assert_eq!(soon("an acknowledgement", sent).await, DatagramSendState::Acknowledged);
+        let large = ours.send_datagram_with(pattern(70_000), DatagramPriority::Normal).unwrap();
+        assert_eq!(soon("a refusal", large).await, DatagramSendState::Canceled);
     }
 }
 

@@ -86,6 +86,16 @@ impl Connection {
         for (space, frame) in outcome.repeat.drain(..) {
             self.frame_lost(space, frame);
         }
+        for frame in outcome.late.drain(..) {
+            if let SentFrame::Datagram { number } = frame {
+                self.datagrams.acked_late(number);
+            }
+        }
+        for frame in outcome.discarded.drain(..) {
+            if let SentFrame::Datagram { number } = frame {
+                self.datagrams.discarded(number);
+            }
+        }
     }
 
     fn settle_mtu(&mut self, now: Time, packet: &SentPacket, acked: bool) {

@@ -336,7 +336,7 @@ impl Connection {
         // The streams begin anew, whatever these packets carried; datagrams do not.
         for frame in outcome.lost.drain(..).flat_map(|packet| packet.frames) {
             if let SentFrame::Datagram { number } = frame {
-                self.datagrams.lost(number);
+                self.datagrams.discarded(number);
             }
         }
         self.outcome = outcome;

@@ -38,7 +38,7 @@ use self::receive::Waiting;
 use crate::cid::{LocalIds, PeerIds};
 use crate::close::HandshakeState;
 use crate::config::{ConnectionIdIssuer, TransportConfig};
-use crate::datagram::Datagrams;
+use crate::datagram::{DatagramPriority, Datagrams};
 use crate::entropy::Entropy;
 use crate::error::{ApiMisuse, CloseReason};
 use crate::idle::Idle;
@@ -525,13 +525,14 @@ impl Connection {
         self.datagrams.max_size()
     }
 
-    /// Queues a datagram and returns its number, by which later events name it.
+    /// Queues a datagram and returns its number, by which later events name it: every one gets exactly
+    /// one final state, after `Sent` if it left, and after `LostSuspect` if it was taken for lost.
     ///
     /// # Errors
     /// Datagrams are off, it is too large, or the connection is closing.
-    pub fn send_datagram(&mut self, data: Bytes) -> Result<u64, ApiMisuse> {
+    pub fn send_datagram(&mut self, data: Bytes, priority: DatagramPriority) -> Result<u64, ApiMisuse> {
         self.require_alive()?;
-        self.datagrams.send(data)
+        self.datagrams.send(data, priority)
     }
 
     // The connection.

@@ -444,8 +444,11 @@ fn datagrams_are_numbered_and_told_of() {
     let mut pair = Pair::new(TransportConfig { max_datagram_frame_size: 65535, ..TransportConfig::default() });
     pair.connect();
     let max = pair.client.max_datagram_size().unwrap();
-    assert_eq!(pair.client.send_datagram(Bytes::from(vec![0; max + 1])), Err(ApiMisuse::DatagramTooLarge));
-    let number = pair.client.send_datagram(Bytes::from(vec![5; max])).unwrap();
+    assert_eq!(
+        pair.client.send_datagram(Bytes::from(vec![0; max + 1]), DatagramPriority::Normal),
+        Err(ApiMisuse::DatagramTooLarge)
+    );
+    let number = pair.client.send_datagram(Bytes::from(vec![5; max]), DatagramPriority::Normal).unwrap();
     pair.run("the datagram", |pair| {
         pair.server_events
             .iter()

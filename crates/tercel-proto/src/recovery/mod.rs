@@ -26,7 +26,7 @@ use tercel_wire::{EncryptionLevel, Role, SpaceId, TransportErrorCode};
 
 use self::pto::{PROBES, Pto};
 use self::sent::SentWindow;
-use self::spurious::LostNotes;
+use self::spurious::{LostNotes, Note};
 use crate::config::TransportConfig;
 use crate::congestion::{AckedBytes, Controller, Pacer, Settings};
 use crate::error::Violation;
@@ -55,6 +55,11 @@ pub struct AckOutcome {
     /// Frames of packets still under way that are to be said again in a probe, with their space: to
     /// their owners they were *lost* as well. No packet's outcome will name them again.
     pub repeat: Vec<(SpaceId, SentFrame)>,
+    /// Frames that were *lost* in an earlier outcome and that the peer has after all; and those for
+    /// which nobody waits any more. Only of DATAGRAM frames the owner wants to know.
+    pub late: Vec<SentFrame>,
+    /// See [`late`](Self::late).
+    pub discarded: Vec<SentFrame>,
     /// When the packet of the ACK frame's largest number was sent, if it is newly acknowledged and
     /// no larger one was before. Only such an ACK frame's ECN counts are worth a look (RFC 9000
     /// section 13.4.2.1).
@@ -70,6 +75,8 @@ impl AckOutcome {
         self.acked.clear();
         self.lost.clear();
         self.repeat.clear();
+        self.late.clear();
+        self.discarded.clear();
         self.largest_acked_sent = None;
         self.rtt_updated = false;
         self.persistent_congestion = false;
@@ -232,9 +239,10 @@ impl Recovery {
                 return Err(never_sent);
             }
             sent.acknowledge(&range, &mut outcome.acked);
-            notes.acknowledge(&range, |epoch| {
+            notes.acknowledge(&range, |note| {
                 self.stats.packets_lost_spuriously += 1;
-                self.controller.on_spurious_loss(epoch);
+                self.controller.on_spurious_loss(note.epoch);
+                outcome.late.append(&mut note.frames);
             });
         }
         Ok(Some(sent.raise_largest_acked(ack.largest)))
@@ -254,6 +262,7 @@ impl Recovery {
 
     /// Section 6.1: finds what is lost in a space by now, and what that says of congestion.
     fn detect_losses(&mut self, now: Time, space: SpaceId, outcome: &mut AckOutcome) {
+        let patience = self.patience();
         let Some(Space { sent, notes }) = &mut self.spaces[space as usize] else { return };
         let (path, first_sample) = (self.path, self.first_sample);
         let counts = |packet: &SentPacket| {
@@ -278,11 +287,14 @@ impl Recovery {
         }
         self.stats.packets_lost += outcome.lost.len() as u64;
         let epoch = self.controller.epoch();
-        let remembered = SPURIOUS_LOSS_PTOS * (self.rtt.pto_base() + self.pto.max_ack_delay());
-        notes.expire(now - remembered, |epoch| self.controller.on_true_loss(epoch));
+        let mut forget = |mut note: Note| {
+            self.controller.on_true_loss(note.epoch);
+            outcome.discarded.append(&mut note.frames);
+        };
+        notes.expire(now - patience, &mut forget);
         for packet in &outcome.lost {
             let blamed = packet.in_flight && packet.path == path && !packet.mtu_probe;
-            notes.push(packet.number, now, blamed.then_some(epoch), |epoch| self.controller.on_true_loss(epoch));
+            notes.push(packet, now, blamed.then_some(epoch), &mut forget);
         }
 
         let congestion_period = PERSISTENT_CONGESTION_THRESHOLD * (self.rtt.pto_base() + self.pto.max_ack_delay());
@@ -320,9 +332,27 @@ impl Recovery {
         self.stats.congestion_events += u64::from(self.controller.on_ecn_ce(now, sent));
     }
 
+    /// For how long a lost packet may still turn out to be merely late.
+    fn patience(&self) -> Duration {
+        SPURIOUS_LOSS_PTOS * (self.rtt.pto_base() + self.pto.max_ack_delay())
+    }
+
+    /// Forgets what was lost too long ago.
+    fn forget_lost(&mut self, now: Time, outcome: &mut AckOutcome) {
+        let patience = self.patience();
+        for space in self.spaces.iter_mut().flatten() {
+            space.notes.expire(now - patience, &mut |mut note: Note| {
+                self.controller.on_true_loss(note.epoch);
+                outcome.discarded.append(&mut note.frames);
+            });
+        }
+    }
+
     /// When [`timeout`](Self::timeout) is due (section A.8).
     pub fn next_timeout(&self) -> Option<Time> {
-        self.next_deadline().map(|(at, _)| at)
+        let awaited = self.spaces.iter().flatten().filter_map(|space| space.notes.first_awaited()).min();
+        let forget = awaited.map(|lost| lost + self.patience());
+        [self.next_deadline().map(|(at, _)| at), forget].into_iter().flatten().min()
     }
 
     fn next_deadline(&self) -> Option<(Time, Deadline)> {
@@ -356,6 +386,7 @@ impl Recovery {
             }
             _ => {}
         }
+        self.forget_lost(now, outcome);
     }
 
     /// What may be sent now on the active path.
@@ -417,6 +448,12 @@ impl Recovery {
             let sample = now.since(first.time);
             self.initial_rtt = sample.clamp(GRANULARITY, self.initial_rtt.max(GRANULARITY));
         }
+        if let Some(space) = &mut self.spaces[SpaceId::Data as usize] {
+            // A server may answer early data that came before its Retry.
+            for packet in outcome.lost.iter().filter(|packet| packet.level == EncryptionLevel::ZeroRtt) {
+                space.notes.push(packet, now, None, &mut |_| {});
+            }
+        }
         self.bytes_in_flight = 0;
         self.begin_path(self.controller.mtu());
     }
@@ -458,7 +495,7 @@ impl Recovery {
         self.pto.restart();
         for space in self.spaces.iter_mut().flatten() {
             space.sent.forget_run();
-            space.notes = LostNotes::default();
+            space.notes.forget_epochs();
         }
     }
 

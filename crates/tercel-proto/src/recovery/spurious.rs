@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
+use super::SentPacket;
+use crate::frames::SentFrame;
 use crate::time::Time;
 
 /// How many lost packets are remembered.
@@ -12,12 +14,16 @@ const MAX_NOTES: usize = 1024;
 /// The cut of the congestion window that a loss belongs to, if any.
 pub(super) type Epoch = Option<u32>;
 
+/// A lost packet.
 #[derive(Debug)]
-struct Note {
+pub(super) struct Note {
     number: u64,
     declared: Time,
-    epoch: Epoch,
     arrived: bool,
+    /// The cut that was made for it.
+    pub(super) epoch: Epoch,
+    /// Its frames whose owner wants to know whether they arrived after all.
+    pub(super) frames: Vec<SentFrame>,
 }
 
 /// The recently lost packets of a space, in order of number.
@@ -30,37 +36,48 @@ impl LostNotes {
         self.0.front().map(|note| note.number)
     }
 
-    /// Remembers a lost packet. `gone` gets the cut of a packet forgotten to make room.
-    pub(super) fn push(&mut self, number: u64, declared: Time, epoch: Epoch, gone: impl FnMut(Epoch)) {
+    /// Since when the first is remembered whose frames somebody waits for.
+    pub(super) fn first_awaited(&self) -> Option<Time> {
+        self.0.iter().find(|note| !note.arrived && !note.frames.is_empty()).map(|note| note.declared)
+    }
+
+    /// Remembers a lost packet. `gone` gets one forgotten to make room.
+    pub(super) fn push(&mut self, packet: &SentPacket, declared: Time, epoch: Epoch, gone: &mut impl FnMut(Note)) {
         if self.0.len() == MAX_NOTES {
             self.pop(gone);
         }
-        self.0.push_back(Note { number, declared, epoch, arrived: false });
+        let frames = packet.frames.iter().copied().filter(|frame| matches!(frame, SentFrame::Datagram { .. }));
+        let note = Note { number: packet.number, declared, arrived: false, epoch, frames: frames.collect() };
+        self.0.push_back(note);
     }
 
-    /// Tells `arrived` the cut of each remembered packet in `range`, once.
-    pub(super) fn acknowledge(&mut self, range: &RangeInclusive<u64>, mut arrived: impl FnMut(Epoch)) {
+    /// Gives `arrived` each remembered packet in `range`, once.
+    pub(super) fn acknowledge(&mut self, range: &RangeInclusive<u64>, mut arrived: impl FnMut(&mut Note)) {
         let first = self.0.partition_point(|note| note.number < *range.start());
         for note in self.0.range_mut(first..).take_while(|note| note.number <= *range.end()) {
             if !std::mem::replace(&mut note.arrived, true) {
-                arrived(note.epoch);
+                arrived(note);
             }
         }
     }
 
-    /// Forgets the packets declared lost before `time`; `gone` gets the cut of each that never
-    /// arrived.
-    pub(super) fn expire(&mut self, time: Time, mut gone: impl FnMut(Epoch)) {
-        while self.0.front().is_some_and(|note| note.declared < time || note.arrived) {
-            self.pop(&mut gone);
+    /// Forgets the packets declared lost at `time` or before; `gone` gets each that never arrived.
+    pub(super) fn expire(&mut self, time: Time, gone: &mut impl FnMut(Note)) {
+        while self.0.front().is_some_and(|note| note.declared <= time || note.arrived) {
+            self.pop(gone);
         }
     }
 
-    fn pop(&mut self, mut gone: impl FnMut(Epoch)) {
+    fn pop(&mut self, gone: &mut impl FnMut(Note)) {
         if let Some(note) = self.0.pop_front()
             && !note.arrived
         {
-            gone(note.epoch);
+            gone(note);
         }
+    }
+
+    /// The cuts were of another path's window.
+    pub(super) fn forget_epochs(&mut self) {
+        self.0.iter_mut().for_each(|note| note.epoch = None);
     }
 }

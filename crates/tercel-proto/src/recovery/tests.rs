@@ -504,6 +504,72 @@ fn a_mark_cuts_once_a_round_trip() {
     assert!(recovery.window() < cut);
 }
 
+/// Sends packets of one DATAGRAM frame each; the datagram has the number of its packet.
+fn send_datagrams(recovery: &mut Recovery, numbers: std::ops::Range<u64>, now: Time) {
+    for number in numbers {
+        let frames = SentFrames::from_slice(&[SentFrame::Datagram { number }]);
+        recovery.on_packet_sent(SentPacket { frames, ..packet(number, now) });
+    }
+}
+
+fn datagrams(frames: &[SentFrame]) -> Vec<u64> {
+    let number = |frame: &SentFrame| match frame {
+        SentFrame::Datagram { number } => *number,
+        _ => panic!("{frame:?} is not awaited"),
+    };
+    frames.iter().map(number).collect()
+}
+
+/// A lost datagram is told once more: when its acknowledgement comes after all, or when nobody waits
+/// for that any more; and the latter though nothing else happens on the connection.
+#[test]
+fn lost_datagrams_are_late_or_discarded() {
+    let (mut recovery, mut outcome, now) = measured();
+    send_datagrams(&mut recovery, 1..4, now);
+    send(&mut recovery, 4..7, now);
+    ack(&mut recovery, now + 100 * MS, DATA, &[4, 5, 6], &mut outcome).unwrap();
+    assert_eq!(numbers(&outcome.lost), [1, 2, 3]);
+    assert!(outcome.late.is_empty() && outcome.discarded.is_empty());
+    ack(&mut recovery, now + 101 * MS, DATA, &[2, 6], &mut outcome).unwrap();
+    assert_eq!((datagrams(&outcome.late), datagrams(&outcome.discarded)), (vec![2], vec![]));
+    ack(&mut recovery, now + 102 * MS, DATA, &[2, 6], &mut outcome).unwrap();
+    assert!(outcome.late.is_empty(), "told once");
+    let end = recovery.next_timeout().unwrap();
+    assert!(end > now + 400 * MS && end < now + 1000 * MS, "{:?}", end.since(now));
+    recovery.timeout(end - Duration::from_nanos(1), &mut outcome);
+    assert!(outcome.discarded.is_empty());
+    recovery.timeout(end, &mut outcome);
+    assert_eq!(datagrams(&outcome.discarded), [1, 3]);
+    assert_eq!(recovery.next_timeout(), None);
+    ack(&mut recovery, end + MS, DATA, &[1, 6], &mut outcome).unwrap();
+    assert!(outcome.late.is_empty());
+}
+
+/// Also on another path, and after a Retry.
+#[test]
+fn lost_datagrams_are_discarded_whatever_becomes_of_their_path() {
+    let (mut recovery, mut outcome, now) = measured();
+    send_datagrams(&mut recovery, 1..2, now);
+    send(&mut recovery, 2..5, now);
+    ack(&mut recovery, now + 100 * MS, DATA, &[2, 3, 4], &mut outcome).unwrap();
+    recovery.path_changed(1, 1200, false);
+    let end = recovery.next_timeout().unwrap();
+    recovery.timeout(end, &mut outcome);
+    assert_eq!(datagrams(&outcome.discarded), [1]);
+
+    let mut recovery = Recovery::new(Role::Client, &TransportConfig::default());
+    recovery.on_packet_sent(initial(0, START));
+    let frames = SentFrames::from_slice(&[SentFrame::Datagram { number: 0 }]);
+    recovery.on_packet_sent(SentPacket { level: EncryptionLevel::ZeroRtt, frames, ..packet(0, START) });
+    recovery.retry_received(START + 10 * MS, &mut outcome);
+    assert_eq!(outcome.lost.len(), 2);
+    while outcome.discarded.is_empty() {
+        let next = recovery.next_timeout().unwrap();
+        recovery.timeout(next, &mut outcome);
+    }
+    assert_eq!(datagrams(&outcome.discarded), [0]);
+}
+
 // --- paths, Retry and early data
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tercel_proto::connection::{Connection, Event};
-use tercel_proto::datagram::{DatagramEvent, DatagramSendState};
+use tercel_proto::datagram::{DatagramEvent, DatagramPriority, DatagramSendState};
 use tercel_proto::error::{ApiMisuse, CloseReason};
 use tercel_proto::stream::StreamEvent;
 use tercel_proto::time::Time;
@@ -91,7 +91,7 @@ pub struct Peer {
     may_open: bool,
     next_tick: Option<Time>,
     datagrams_sent: u64,
-    datagrams_settled: u64,
+    datagram_states: BTreeMap<u64, DatagramSendState>,
     datagrams_seen: BTreeSet<u64>,
     updates_done: usize,
     closed_at: Option<Time>,
@@ -116,7 +116,7 @@ impl Peer {
             may_open: false,
             next_tick: None,
             datagrams_sent: 0,
-            datagrams_settled: 0,
+            datagram_states: BTreeMap::new(),
             datagrams_seen: BTreeSet::new(),
             updates_done: 0,
             closed_at: None,
@@ -238,9 +238,10 @@ impl Peer {
             self.datagrams_sent += 1;
             let largest = connection.max_datagram_size().unwrap_or_else(|| panic!("datagrams are off"));
             assert!(largest >= 1000, "datagrams of at most {largest} bytes");
+            let priority = if number.is_multiple_of(3) { DatagramPriority::Urgent } else { DatagramPriority::Normal };
             let mut data = vec![number as u8; self.random.within(8..=largest as u64) as usize];
             data[..8].copy_from_slice(&number.to_be_bytes());
-            assert_eq!(connection.send_datagram(data.into()), Ok(number));
+            assert_eq!(connection.send_datagram(data.into(), priority), Ok(number));
             busy = true;
         }
         busy
@@ -256,8 +257,17 @@ impl Peer {
             }
             DatagramEvent::SendState { number, state } => {
                 assert!(*number < self.datagrams_sent);
-                self.datagrams_settled += u64::from(*state != DatagramSendState::Sent);
-                assert!(self.datagrams_settled <= 2 * self.datagrams_sent, "datagrams are settled again and again");
+                let before = self.datagram_states.insert(*number, *state);
+                let follows = match state {
+                    DatagramSendState::Sent | DatagramSendState::Canceled => before.is_none(),
+                    DatagramSendState::LostSuspect | DatagramSendState::Acknowledged => {
+                        before == Some(DatagramSendState::Sent)
+                    }
+                    DatagramSendState::LostDiscarded | DatagramSendState::AcknowledgedSpurious => {
+                        before == Some(DatagramSendState::LostSuspect)
+                    }
+                };
+                assert!(follows, "datagram {number} is {state:?} after {before:?}");
             }
             _ => {}
         }

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tercel::{
-    Bytes, CloseReason, Connection, ConnectionEvent, DatagramSendState, Direction, NewStream, Role, Stream,
-    StreamEvent, StreamId, Time,
+    Bytes, CloseReason, Connection, ConnectionEvent, DatagramPriority, DatagramSendState, Direction, NewStream, Role,
+    Stream, StreamEvent, StreamId, Time,
 };
 
 use super::flow::{Ends, Fate, Flow, REFUSE};
@@ -230,6 +230,7 @@ impl Player {
                 DatagramSendState::Sent => {
                     assert_eq!(self.datagrams.insert(context, true), Some(false), "{context} is sent");
                 }
+                DatagramSendState::LostSuspect => assert_eq!(self.datagrams.get(&context), Some(&true)),
                 DatagramSendState::Canceled => assert_eq!(self.datagrams.remove(&context), Some(false)),
                 _ => assert!(self.datagrams.remove(&context).is_some(), "datagram {context} is settled twice"),
             },
@@ -301,8 +302,9 @@ impl Player {
         for number in 0..self.script.datagrams {
             let mut data = vec![number as u8; self.random.within(8..=largest as u64) as usize];
             data[..8].copy_from_slice(&number.to_be_bytes());
+            let priority = if number.is_multiple_of(3) { DatagramPriority::Urgent } else { DatagramPriority::Normal };
             self.datagrams.insert(number, false);
-            if connection.send_datagram(Bytes::from(data), number).is_err() {
+            if connection.send_datagram_with(Bytes::from(data), number, priority).is_err() {
                 self.datagrams.remove(&number);
             }
         }

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use tercel_proto::datagram::DatagramPriority;
 use tercel_proto::error::CloseReason;
 use tercel_proto::stats::ConnectionStats;
 use tercel_wire::{ApplicationErrorCode, Direction};
 
+use super::datagram::SentDatagram;
 use super::error::{ConnectError, ConnectionError};
 use super::recv::RecvStream;
 use super::send::SendStream;
@@ -293,6 +295,18 @@ impl Connection {
         self.inner.send_datagram(data, 0)
     }
 
+    /// Sends a datagram, perhaps ahead of those that wait already, and lets the caller learn what became
+    /// of it.
+    ///
+    /// # Errors
+    /// The connection has ended. A datagram that is too large, or that cannot be sent because the peer
+    /// takes none, is canceled.
+    pub fn send_datagram_with(&self, data: Bytes, priority: DatagramPriority) -> Result<SentDatagram, Error> {
+        let sent = SentDatagram::new(self.state.clone());
+        self.inner.send_datagram_with(data, sent.context(), priority)?;
+        Ok(sent)
+    }
+
     /// The next datagram of the peer.
     ///
     /// # Errors
@@ -304,6 +318,27 @@ impl Connection {
     /// The largest datagram that can be sent now, in bytes; `None` if none can be.
     pub fn max_datagram_size(&self) -> Option<usize> {
         self.inner.max_datagram_size()
+    }
+
+    /// Waits until that is another than `known`: the peer or the path takes larger ones, or smaller ones
+    /// only.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn max_datagram_size_changed(&self, known: Option<usize>) -> Result<Option<usize>, ConnectionError> {
+        poll_fn(|context| {
+            let mut state = lock(&self.state);
+            if let Some(reason) = &state.ending {
+                return Poll::Ready(Err(ConnectionError(reason.clone())));
+            }
+            state.wakers.wait(context);
+            drop(state);
+            match self.max_datagram_size() {
+                size if size != known => Poll::Ready(Ok(size)),
+                _ => Poll::Pending,
+            }
+        })
+        .await
     }
 
     /// Closes at once; what was not delivered is lost. The first close wins.

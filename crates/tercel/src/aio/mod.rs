@@ -6,6 +6,7 @@
 //! into small shared states and wake whoever waits.
 
 mod connection;
+mod datagram;
 mod endpoint;
 mod error;
 mod off_thread;
@@ -15,6 +16,7 @@ mod state;
 pub(crate) mod verifier;
 
 pub use connection::{Closed, Connecting, Connection, OpenBi, OpenUni};
+pub use datagram::SentDatagram;
 pub use endpoint::{Accept, Endpoint, Incoming};
 pub use error::{ConnectError, ConnectionError, ReadError, ReadToEndError, WriteError};
 pub use off_thread::OffThread;

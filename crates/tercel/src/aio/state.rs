@@ -3,11 +3,12 @@
 //! A state is locked for a few instructions at a time, and wakers are called after the lock is
 //! gone. Whoever finds nothing to do leaves its waker under the same lock, so no wake-up is lost.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
+use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::error::CloseReason;
 use tercel_wire::ApplicationErrorCode;
 
@@ -70,6 +71,9 @@ pub(super) struct ConnectionState {
     /// By [`tercel_wire::Direction`].
     pub(super) arrived: [VecDeque<Arrived>; 2],
     pub(super) datagrams: VecDeque<Bytes>,
+    /// Sent datagrams of which somebody wants to know what became, by context.
+    pub(super) awaited: BTreeMap<u64, Option<DatagramSendState>>,
+    pub(super) last_context: u64,
     /// The newest token for another connection to the same server.
     pub(super) token: Option<Bytes>,
     /// The newest ticket that nobody took.
@@ -117,6 +121,14 @@ impl ConnectionHandler for ConnectionFeed {
                 }
                 state.datagrams.push_back(data);
             }
+            ConnectionEvent::DatagramSendStateChanged { context, state: end } => {
+                match state.awaited.get_mut(&context) {
+                    Some(known) if end.is_final() => *known = Some(end),
+                    _ => return,
+                }
+            }
+            // Whoever waits for another size looks for it.
+            ConnectionEvent::DatagramStateChanged { .. } => {}
             ConnectionEvent::NewToken(token) => state.token = Some(token.clone()),
             ConnectionEvent::ResumptionTicket(ticket) => state.ticket = Some(ticket.clone()),
             ConnectionEvent::ShutdownInitiatedByPeer { code, reason } => {

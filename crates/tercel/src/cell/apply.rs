@@ -73,8 +73,8 @@ impl Core {
                 self.proto.refuse(self.now, code)?;
             }
             ConnectionOperation::SendTicket { data } => self.send_ticket(data)?,
-            ConnectionOperation::SendDatagram { data, context } => {
-                let number = self.proto.send_datagram(data)?;
+            ConnectionOperation::SendDatagram { data, context, priority } => {
+                let number = self.proto.send_datagram(data, priority)?;
                 self.datagrams.insert(number, (context, false));
             }
             ConnectionOperation::Close { code, reason } => {

@@ -201,6 +201,7 @@ fn datagram_event(mut core: Box<Core>, event: DatagramEvent) -> Box<Core> {
                     *sent = true;
                     *context
                 }),
+                DatagramSendState::LostSuspect => core.datagrams.get(&number).map(|(context, _)| *context),
                 _ => core.datagrams.remove(&number).map(|(context, _)| context),
             };
             match context {
@@ -432,7 +433,7 @@ fn begin_closing(mut core: Box<Core>, reason: CloseReason) -> Box<Core> {
         core.wind_up(key);
     }
     for (_, (context, sent)) in std::mem::take(&mut core.datagrams) {
-        let state = if sent { DatagramSendState::Lost } else { DatagramSendState::Canceled };
+        let state = if sent { DatagramSendState::LostDiscarded } else { DatagramSendState::Canceled };
         core.happened.push_back(Happening::Datagram { context, state });
     }
     match &reason {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tercel_proto::config::TransportConfig;
+use tercel_proto::datagram::DatagramPriority;
 use tercel_proto::tls::{OpenedTicket, Verdict};
 use tercel_wire::{ApplicationErrorCode, TransportErrorCode};
 
@@ -58,6 +59,7 @@ pub(crate) enum ConnectionOperation {
     SendDatagram {
         data: Bytes,
         context: u64,
+        priority: DatagramPriority,
     },
     Close {
         code: ApplicationErrorCode,

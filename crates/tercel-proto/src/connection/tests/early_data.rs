@@ -1,7 +1,7 @@
 //! Early data that the server does not take.
 
 use super::*;
-use crate::datagram::DatagramSendState;
+use crate::datagram::{DatagramPriority, DatagramSendState};
 
 /// A client that remembers a session of a server that, this time, takes no early data and has these
 /// settings.
@@ -36,7 +36,7 @@ fn what_was_sent_early_is_sent_again() {
 fn datagrams_sent_early_are_lost() {
     let config = TransportConfig { max_datagram_frame_size: 1200, ..TransportConfig::default() };
     let mut pair = refused(config.clone(), config);
-    let early = pair.client.send_datagram(Bytes::from_static(b"early")).unwrap();
+    let early = pair.client.send_datagram(Bytes::from_static(b"early"), DatagramPriority::Normal).unwrap();
     pair.connect();
     assert!(was_rejected(&pair));
     let states: Vec<_> = pair
@@ -47,15 +47,15 @@ fn datagrams_sent_early_are_lost() {
             _ => None,
         })
         .collect();
-    assert_eq!(states, [(early, DatagramSendState::Sent), (early, DatagramSendState::Lost)]);
+    assert_eq!(states, [(early, DatagramSendState::Sent), (early, DatagramSendState::LostDiscarded)]);
     // As large as can be: more than fits an early packet, so that it leaves later.
     let largest = pair.client.max_datagram_size().unwrap();
     let config = TransportConfig { max_datagram_frame_size: 1200, ..TransportConfig::default() };
     let mut pair = refused(config.clone(), config);
-    pair.client.send_datagram(Bytes::from(vec![7; largest.min(1180)])).unwrap();
+    pair.client.send_datagram(Bytes::from(vec![7; largest.min(1180)]), DatagramPriority::Normal).unwrap();
     pair.run("the datagram", |pair| {
         let received = |event: &Event| matches!(event, Event::Datagram(DatagramEvent::Received(data)) if data[0] == 7);
-        let lost = DatagramEvent::SendState { number: 0, state: DatagramSendState::Lost };
+        let lost = DatagramEvent::SendState { number: 0, state: DatagramSendState::LostDiscarded };
         pair.server_events.iter().any(received)
             || pair.client_events.iter().any(|event| matches!(event, Event::Datagram(event) if *event == lost))
     });
