@@ -44,6 +44,8 @@ const FRAMES: &[(&str, &[u8])] = &[
     ("datagram_len", &[0x31, 2, 1, 2]),
     ("immediate_ack", &[0x1f]),
     ("ack_frequency", &[0x40, 0xaf, 1, 9, 0x59, 0x88, 3]),
+    ("reset_stream_at", &[0x24, 0, 1, 9, 5]),
+    ("reliable_reset", &[0x21, 0, 1, 9, 5]),
 ];
 
 fn write(target: &str, name: &str, bytes: &[u8]) {
@@ -120,6 +122,8 @@ fn transport_parameters() {
         disable_active_migration: true,
         grease_quic_bit: true,
         min_ack_delay: Some(1000),
+        reset_stream_at: true,
+        reliable_reset: true,
         ..TransportParameters::default()
     };
     let server = TransportParameters {

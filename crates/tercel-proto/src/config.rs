@@ -75,6 +75,9 @@ pub struct TransportConfig {
     /// Whether a peer that can is asked for fewer acknowledgements while the congestion window is large
     /// (draft-ietf-quic-ack-frequency). Default off.
     pub ack_frequency: bool,
+    /// Whether the peer may reset a stream and have the beginning of it delivered all the same
+    /// (draft-ietf-quic-reliable-stream-reset). Default yes.
+    pub reset_stream_at: bool,
     /// How many of the peer's connection IDs are kept, 2 or more. Default 8.
     pub active_connection_id_limit: u64,
     /// Whether the peer may migrate (server) (RFC 9000 section 9). Default yes.
@@ -126,6 +129,7 @@ impl Default for TransportConfig {
             max_ack_delay: Duration::from_millis(25),
             ack_threshold: 2,
             ack_frequency: false,
+            reset_stream_at: true,
             active_connection_id_limit: 8,
             migration: true,
             preferred_address: None,

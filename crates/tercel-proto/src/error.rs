@@ -71,6 +71,8 @@ pub enum ApiMisuse {
     AlreadyDone,
     /// Datagrams are off at one of the two ends.
     DatagramsUnsupported,
+    /// The peer does not understand resets that deliver a part of the stream.
+    ResetAtUnsupported,
     /// More than the peer or the path can carry in one packet.
     DatagramTooLarge,
     /// The session cannot be resumed: that is turned off, or the client cannot do it.
@@ -94,6 +96,7 @@ impl std::fmt::Display for ApiMisuse {
             Self::TooEarly => "the handshake has not come far enough",
             Self::AlreadyDone => "this was done already",
             Self::DatagramsUnsupported => "datagrams are not in use on this connection",
+            Self::ResetAtUnsupported => "the peer does not understand resets that deliver a part of the stream",
             Self::DatagramTooLarge => "the datagram is larger than the peer or the path can take",
             Self::ResumptionUnavailable => {
                 "the session cannot be resumed: it is turned off, or the client cannot do it"

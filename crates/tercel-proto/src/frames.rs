@@ -23,6 +23,8 @@ pub enum SentFrame {
     Stream { id: StreamId, offset: u64, len: u32, fin: bool },
     /// RESET_STREAM.
     ResetStream { id: StreamId },
+    /// RESET_STREAM_AT with this reliable size.
+    ResetStreamAt { id: StreamId, reliable_size: u64 },
     /// STOP_SENDING.
     StopSending { id: StreamId },
     /// MAX_DATA with this value.

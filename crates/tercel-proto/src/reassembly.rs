@@ -95,6 +95,26 @@ impl Reassembly {
         Some(data)
     }
 
+    /// Drops what lies at `end` or behind; nothing of it was taken yet.
+    pub(crate) fn truncate(&mut self, end: u64) {
+        self.waiting.split_off(&end);
+        if let Some(mut last) = self.waiting.last_entry() {
+            let len = (end - last.key()) as usize;
+            last.get_mut().truncate(len);
+        }
+        while self.next > end
+            && let Some(last) = self.ready.back_mut()
+        {
+            let surplus = (self.next - end) as usize;
+            let len = last.len();
+            last.truncate(len.saturating_sub(surplus));
+            self.next -= surplus.min(len) as u64;
+            if last.is_empty() {
+                self.ready.pop_back();
+            }
+        }
+    }
+
     /// Drops everything.
     pub(crate) fn clear(&mut self) {
         self.ready.clear();
@@ -144,6 +164,25 @@ mod tests {
                     prop_assert_eq!(reassembly.read_offset(), read);
                 }
                 prop_assert_eq!(reassembly.has_ready(), read < contiguous);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_gone() {
+        for end in [0, 5, 10, 15, 20, 25, 30, 35, 40, 50] {
+            let mut reassembly = Reassembly::default();
+            for offset in [0, 10, 30] {
+                reassembly.insert(offset, bytes(offset, 10)).unwrap();
+            }
+            reassembly.truncate(end);
+            assert_eq!(reassembly.contiguous(), end.min(20));
+            assert_eq!(reassembly.waiting_bytes(), end.clamp(30, 40) - 30);
+            reassembly.insert(20, bytes(20, 10)).unwrap();
+            let mut read = 0;
+            while let Some(data) = reassembly.take(7) {
+                assert_eq!(data, bytes(read, data.len() as u64));
+                read += data.len() as u64;
             }
         }
     }

@@ -46,6 +46,10 @@ macro_rules! integer_parameters {
             /// The endpoint lets its peer say when it acknowledges (draft-ietf-quic-ack-frequency), and
             /// can hold acknowledgements back for so many microseconds, or more.
             pub min_ack_delay: Option<u64>,
+            /// The endpoint takes RESET_STREAM_AT (draft-ietf-quic-reliable-stream-reset).
+            pub reset_stream_at: bool,
+            /// The endpoint takes RESET_STREAM_AT by the type that MsQuic gives it.
+            pub reliable_reset: bool,
         }
 
         impl Default for TransportParameters {
@@ -60,6 +64,8 @@ macro_rules! integer_parameters {
                     disable_active_migration: false,
                     grease_quic_bit: false,
                     min_ack_delay: None,
+                    reset_stream_at: false,
+                    reliable_reset: false,
                 }
             }
         }
@@ -131,6 +137,10 @@ const INITIAL_SOURCE_CONNECTION_ID: u64 = 0x0f;
 const RETRY_SOURCE_CONNECTION_ID: u64 = 0x10;
 const GREASE_QUIC_BIT: u64 = 0x2ab2;
 const MIN_ACK_DELAY: u64 = 0xff04_de1b;
+const RESET_STREAM_AT: u64 = 0x1d;
+/// What it was before it was registered; many know it by this only.
+const RESET_STREAM_AT_DRAFT_07: u64 = 0x17_f758_6d2c_b571;
+const RELIABLE_RESET: u64 = 0x17_f758_6d2c_b570;
 
 fn put_varint(out: &mut Vec<u8>, value: u64) {
     let mut bytes = [0; 8];
@@ -188,6 +198,13 @@ impl TransportParameters {
         if let Some(delay) = self.min_ack_delay {
             put_integer(&mut out, MIN_ACK_DELAY, delay);
         }
+        if self.reset_stream_at {
+            put(&mut out, RESET_STREAM_AT, &[]);
+            put(&mut out, RESET_STREAM_AT_DRAFT_07, &[]);
+        }
+        if self.reliable_reset {
+            put(&mut out, RELIABLE_RESET, &[]);
+        }
         if let Some((number, value)) = grease {
             put(&mut out, 31 * u64::from(number) + 27, value);
         }
@@ -241,6 +258,8 @@ impl TransportParameters {
             PREFERRED_ADDRESS => self.preferred_address = Some(PreferredAddress::decode(value)?),
             DISABLE_ACTIVE_MIGRATION => self.disable_active_migration = empty("disable_active_migration")?,
             GREASE_QUIC_BIT => self.grease_quic_bit = empty("grease_quic_bit")?,
+            RESET_STREAM_AT | RESET_STREAM_AT_DRAFT_07 => self.reset_stream_at = empty("reset_stream_at")?,
+            RELIABLE_RESET => self.reliable_reset = empty("reliable_reset")?,
             MIN_ACK_DELAY => self.min_ack_delay = Some(integer(value, "min_ack_delay")?),
             _ => {}
         }

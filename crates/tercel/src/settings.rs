@@ -168,6 +168,9 @@ settings! {
     /// Whether a peer that can is asked for fewer acknowledgements while the window is large
     /// (draft-ietf-quic-ack-frequency).
     ack_frequency: bool = 0, 0 => 1, "yes or no";
+    /// Whether the peer may reset a stream and have the beginning of it delivered all the same
+    /// (draft-ietf-quic-reliable-stream-reset).
+    reset_stream_at: bool = 1, 0 => 1, "yes or no";
     /// Whether the peer may migrate.
     migration: bool = 1, 0 => 1, "yes or no";
     /// The keys are updated after this many bytes.
@@ -204,6 +207,7 @@ impl Settings {
             max_mtu: self.max_mtu,
             max_ack_delay: self.max_ack_delay,
             ack_frequency: self.ack_frequency,
+            reset_stream_at: self.reset_stream_at,
             migration: self.migration,
             preferred_address: self.preferred_address,
             key_update_bytes: self.key_update_bytes,

@@ -130,6 +130,26 @@ impl Stream {
         Ok(())
     }
 
+    /// Aborts the sending part, but delivers its first `reliable_size` bytes to the peer before it learns
+    /// of the reset (draft-ietf-quic-reliable-stream-reset). Sends that end behind these bytes are canceled,
+    /// the others completed as ever. May be called again with a smaller size; the code stays.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionClosed`] if the connection is over, [`Error::Misuse`] if this end cannot send, or
+    /// if the peer does not understand such a reset
+    /// ([`ApiMisuse::ResetAtUnsupported`](crate::ApiMisuse::ResetAtUnsupported)), which is known once the
+    /// connection is [connected](crate::ConnectionEvent::Connected). From the connection's own handlers also
+    /// if fewer bytes were given to send; otherwise nothing is done then.
+    pub fn reset_at(&self, code: ApplicationErrorCode, reliable_size: u64) -> Result<(), Error> {
+        if self.direction() == Direction::Unidirectional && !self.shared.local {
+            return Err(self.not_sendable());
+        }
+        if !self.shared.connection.facts().can_reset_at {
+            return Err(Error::Misuse(ApiMisuse::ResetAtUnsupported));
+        }
+        self.submit(StreamOperation::ResetAt { code, reliable_size })
+    }
+
     /// Aborts the receiving part (STOP_SENDING). No more data is delivered.
     ///
     /// # Errors

@@ -169,6 +169,38 @@ async fn a_reset_and_a_stop_are_heard() {
     assert_eq!(their_send.write_all(b"y").await, Err(WriteError::Stopped(4u32.into())));
 }
 
+/// draft-ietf-quic-reliable-stream-reset: what was promised is read before the reset; a shutdown waits
+/// for it; and where it is off the writer is told.
+#[tokio::test]
+async fn a_reset_delivers_what_it_promises() {
+    let (server, configuration) = pair();
+    let (_client, ours, theirs) = connect(&server, &configuration).await;
+    let mut send = ours.open_uni().await.unwrap();
+    send.write_all(&[7; 300_000]).await.unwrap();
+    assert_eq!(send.reset_at(9u32.into(), 200_000), Ok(()));
+    assert_eq!(send.write(b"more").await, Err(WriteError::Ended));
+    let closing = tokio::spawn(async move { ours.shutdown(0u32.into(), b"").await });
+    let mut recv = soon("a stream", theirs.accept_uni()).await.unwrap();
+    let mut read = 0;
+    let end = loop {
+        match soon("data", recv.read_chunk(usize::MAX)).await {
+            Ok(Some(chunk)) => read += chunk.len(),
+            Ok(None) => panic!("finished"),
+            Err(error) => break error,
+        }
+    };
+    assert!((200_000..=300_000).contains(&read), "{read}");
+    assert_eq!(end, ReadError::Reset(9u32.into()));
+    soon("the end", closing).await.unwrap();
+
+    let (server, configuration) = pair_with(Settings { reset_stream_at: false, ..settings() });
+    let (_client, ours, _theirs) = connect(&server, &configuration).await;
+    let mut send = ours.open_uni().await.unwrap();
+    send.write_all(b"all or nothing").await.unwrap();
+    assert_eq!(send.reset_at(9u32.into(), 5), Err(WriteError::Unsupported));
+    send.write_all(b"as before").await.unwrap();
+}
+
 #[tokio::test]
 async fn dropping_a_stream_delivers_what_was_written() {
     let (server, configuration) = pair();

@@ -130,7 +130,9 @@ impl Connection {
                     numbers.crypto.acked(offset, len);
                 }
             }
-            SentFrame::Stream { .. } | SentFrame::ResetStream { .. } => self.streams.acked(frame),
+            SentFrame::Stream { .. } | SentFrame::ResetStream { .. } | SentFrame::ResetStreamAt { .. } => {
+                self.streams.acked(frame);
+            }
             SentFrame::RetireConnectionId { sequence } => self.peer_ids.acked(sequence),
             SentFrame::Datagram { number } => self.datagrams.acked(number),
             SentFrame::AckFrequency { sequence } => self.spaces.data.ask.acked(sequence),
@@ -156,6 +158,7 @@ impl Connection {
             }
             SentFrame::Stream { .. }
             | SentFrame::ResetStream { .. }
+            | SentFrame::ResetStreamAt { .. }
             | SentFrame::StopSending { .. }
             | SentFrame::MaxData(_)
             | SentFrame::MaxStreamData { .. }

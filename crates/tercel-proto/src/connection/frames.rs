@@ -1,6 +1,7 @@
 //! The frames of an opened packet: one match, each frame to its owner.
 
 use bytes::Bytes;
+use tercel_wire::frame::ResetStreamAt;
 use tercel_wire::{ConnectionId, EncryptionLevel, Frame, Reader, Role, TransportErrorCode};
 
 use super::receive::Arrival;
@@ -71,6 +72,7 @@ impl Connection {
             Frame::Crypto { offset, data } => self.on_crypto(now, level, offset, payload.slice_ref(data))?,
             Frame::Stream(frame) => self.streams.on_stream(&frame, payload.slice_ref(frame.data))?,
             Frame::ResetStream { id, error, final_size } => self.streams.on_reset_stream(id, error, final_size)?,
+            Frame::ResetStreamAt(frame) => self.on_reset_stream_at(&frame)?,
             Frame::StopSending { id, error } => self.streams.on_stop_sending(id, error)?,
             Frame::MaxData(maximum) => self.streams.on_max_data(maximum),
             Frame::MaxStreamData { id, maximum } => self.streams.on_max_stream_data(id, maximum)?,
@@ -102,6 +104,14 @@ impl Connection {
                 self.on_connection_close(now, level, &close);
             }
         }
+    }
+
+    /// To who did not ask for it the frame is unknown (RFC 9000 section 12.4).
+    fn on_reset_stream_at(&mut self, frame: &ResetStreamAt) -> Result<(), Violation> {
+        if !self.config.reset_stream_at {
+            return Err(Violation::new(TransportErrorCode::FRAME_ENCODING_ERROR, "RESET_STREAM_AT is not in use"));
+        }
+        self.streams.on_reset_stream_at(frame)
     }
 
     /// RFC 9000 section 19.7: only a server sends it.

@@ -114,6 +114,8 @@ pub(super) fn parameters(config: &TransportConfig, scid: ConnectionId) -> Transp
         active_connection_id_limit: config.active_connection_id_limit.max(2),
         max_datagram_frame_size: config.max_datagram_frame_size.into(),
         disable_active_migration: !config.migration,
+        reset_stream_at: config.reset_stream_at,
+        reliable_reset: config.reset_stream_at,
         min_ack_delay: Some(AckPolicy::min_delay(config.max_ack_delay).as_micros() as u64),
         initial_source_connection_id: Some(scid),
         ..TransportParameters::default()

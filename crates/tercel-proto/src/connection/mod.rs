@@ -496,6 +496,24 @@ impl Connection {
         self.streams.reset(id, code)
     }
 
+    /// Ends the sending part of a stream abruptly, but for its first `reliable_size` bytes: these are
+    /// delivered before the peer's application hears of it. May be called again with a smaller size; the
+    /// code stays.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::ResetAtUnsupported`]: the peer does not understand it;
+    /// [`ApiMisuse::InvalidArgument`]: the size is larger than what was given to send, or than before;
+    /// otherwise as for [`reset`](Self::reset).
+    pub fn reset_at(&mut self, id: StreamId, code: ApplicationErrorCode, reliable_size: u64) -> Result<(), ApiMisuse> {
+        self.require_alive()?;
+        self.streams.reset_at(id, code, reliable_size)
+    }
+
+    /// Whether the peer understands [`reset_at`](Self::reset_at).
+    pub const fn can_reset_at(&self) -> bool {
+        self.streams.can_reset_at()
+    }
+
     /// Asks the peer to send no more on a stream.
     ///
     /// # Errors

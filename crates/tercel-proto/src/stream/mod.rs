@@ -1,6 +1,6 @@
 //! Streams (RFC 9000 sections 2, 3 and 4): the sole owner of everything about them.
 //!
-//! The application's calls and the peer's STREAM, RESET_STREAM, STOP_SENDING and limit frames come
+//! The application's calls and the peer's STREAM, RESET_STREAM, RESET_STREAM_AT, STOP_SENDING and limit frames come
 //! in; frames leave by [`Streams::write_control`] and [`Streams::write_data`], and events by
 //! [`Streams::poll_event`]. A stream has up to two parts, `send` and `recv`, each a state
 //! machine of section 3; this file finds them, and keeps the limits that streams share.
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tercel_wire::frame::StreamFrame;
+use tercel_wire::frame::{ResetStreamAt, ResetStreamAtType, StreamFrame};
 use tercel_wire::{ApplicationErrorCode, Direction, Frame, Role, StreamId, TransportErrorCode, TransportParameters};
 
 use self::flow::{ReceiveWindow, Say, SendLimit};
@@ -56,7 +56,7 @@ pub enum StreamEvent {
     Acked { id: StreamId, offset: u64, fin: bool },
     /// The peer wants no more data on it; the sending part was reset with the same code.
     Stopped { id: StreamId, code: ApplicationErrorCode },
-    /// The peer has acknowledged our reset: the sending part is done.
+    /// The peer has acknowledged our reset, and what it promised to deliver: the sending part is done.
     ResetAcked(StreamId),
     /// Both parts are done; the ID means nothing any more.
     Closed(StreamId),
@@ -101,6 +101,8 @@ pub struct Streams {
     /// The peer's first limits on the data of a stream: that we opened in both directions, that it
     /// opened, that we opened in one.
     peer_limits: PeerLimits,
+    /// The type by which the peer knows RESET_STREAM_AT, if it does.
+    reset_at: Option<ResetStreamAtType>,
     /// Streams with something to send that uses up no credit, and streams with new data. What is
     /// repeated must not wait behind what is held back by the connection's limit: the peer may be
     /// unable to raise it before.
@@ -138,6 +140,7 @@ impl Streams {
             receive_window: ReceiveWindow::new(config.receive_window, config.max_receive_window),
             received: 0,
             peer_limits: PeerLimits::default(),
+            reset_at: None,
             repeats: Schedule::default(),
             schedule: Schedule::default(),
             turn_left: TURN,
@@ -155,6 +158,12 @@ impl Streams {
             bidi_theirs: parameters.initial_max_stream_data_bidi_local,
             uni: parameters.initial_max_stream_data_uni,
         };
+        self.reset_at = match (parameters.reset_stream_at, parameters.reliable_reset) {
+            (true, _) => Some(ResetStreamAtType::Registered),
+            (false, true) => Some(ResetStreamAtType::MsQuic),
+            (false, false) => None,
+        };
+        let reset_at = self.reset_at;
         self.send_limit.raise(parameters.initial_max_data);
         let limits = [parameters.initial_max_streams_bidi, parameters.initial_max_streams_uni];
         for (direction, limit) in Direction::ALL.into_iter().zip(limits) {
@@ -165,6 +174,7 @@ impl Streams {
             let limit = self.initial_send_limit(id);
             if let Some(send) = self.send_mut(id) {
                 send.raise_limit(limit);
+                send.set_reset_at(reset_at);
             }
             self.reschedule(id);
         }
@@ -267,6 +277,33 @@ impl Streams {
         Ok(())
     }
 
+    /// Ends the sending part abruptly, but delivers the first `size` bytes.
+    ///
+    /// # Errors
+    /// As for [`reset`](Self::reset); or the peer does not understand it; or `size` is more than was given
+    /// to send, or than before.
+    pub fn reset_at(&mut self, id: StreamId, code: ApplicationErrorCode, size: u64) -> Result<(), ApiMisuse> {
+        if size == 0 {
+            return self.reset(id, code);
+        }
+        let ty = self.reset_at.ok_or(ApiMisuse::ResetAtUnsupported)?;
+        if self.is_remote_uni(id) {
+            return Err(ApiMisuse::NotSendable);
+        }
+        self.create_if_open(id);
+        let send = self.send_mut(id).ok_or(ApiMisuse::UnknownStream)?;
+        send.reset_at(ty, code, size)?;
+        if send.owes_reset_at() {
+            self.control.insert(id);
+        }
+        Ok(())
+    }
+
+    /// Whether the peer understands [`reset_at`](Self::reset_at).
+    pub const fn can_reset_at(&self) -> bool {
+        self.reset_at.is_some()
+    }
+
     /// Asks the peer to send no more; what still comes is dropped.
     ///
     /// # Errors
@@ -324,8 +361,18 @@ impl Streams {
         final_size: u64,
     ) -> Result<(), Violation> {
         let Some(recv) = self.recv_of_peer(id)? else { return Ok(()) };
-        let received = recv.on_reset(code, final_size)?;
+        let received = recv.on_reset(code, final_size, 0)?;
         self.after_receipt(id, received)
+    }
+
+    /// A RESET_STREAM_AT frame.
+    ///
+    /// # Errors
+    /// As for STREAM.
+    pub fn on_reset_stream_at(&mut self, frame: &ResetStreamAt) -> Result<(), Violation> {
+        let Some(recv) = self.recv_of_peer(frame.id)? else { return Ok(()) };
+        let received = recv.on_reset(frame.error, frame.final_size, frame.reliable_size)?;
+        self.after_receipt(frame.id, received)
     }
 
     fn after_receipt(&mut self, id: StreamId, receipt: recv::Receipt) -> Result<(), Violation> {
@@ -481,6 +528,9 @@ impl Streams {
             return Some(send::Next::Nothing);
         };
         let written = send.write_new(id, sink, credit);
+        if send.owes_reset_at() {
+            self.control.insert(id);
+        }
         self.send_limit.use_up(written.bytes);
         self.turn_left = self.turn_left.saturating_sub(written.bytes);
         if written.next != send::Next::Full && (written.next != send::Next::More || self.turn_left == 0) {
@@ -506,6 +556,14 @@ impl Streams {
                 if let Some((offset, fin)) = send.acked(offset, len, fin) {
                     self.events.push_back(StreamEvent::Acked { id, offset, fin });
                 }
+                self.settle_reset_at(id);
+                self.close_if_done(id);
+            }
+            SentFrame::ResetStreamAt { id, reliable_size } => {
+                if let Some(send) = self.send_mut(id) {
+                    send.reset_at_acked(reliable_size);
+                }
+                self.settle_reset_at(id);
                 self.close_if_done(id);
             }
             SentFrame::ResetStream { id } if self.send_mut(id).is_some_and(Send::reset_acked) => {
@@ -513,6 +571,12 @@ impl Streams {
                 self.close_if_done(id);
             }
             _ => {}
+        }
+    }
+
+    fn settle_reset_at(&mut self, id: StreamId) {
+        if self.send_mut(id).is_some_and(Send::settle_reset_at) {
+            self.events.push_back(StreamEvent::ResetAcked(id));
         }
     }
 
@@ -526,6 +590,11 @@ impl Streams {
                 }
             }
             SentFrame::ResetStream { id } if self.send_mut(id).is_some_and(Send::reset_lost) => {
+                self.control.insert(id);
+            }
+            SentFrame::ResetStreamAt { id, reliable_size }
+                if self.send_mut(id).is_some_and(|send| send.reset_at_lost(reliable_size)) =>
+            {
                 self.control.insert(id);
             }
             SentFrame::StopSending { id } if self.recv_mut(id).is_some_and(Recv::stop_lost) => {

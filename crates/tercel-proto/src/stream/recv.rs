@@ -19,6 +19,9 @@ pub(super) enum State {
     Recv,
     /// The end is known, and something before it is missing.
     SizeKnown { size: u64 },
+    /// The peer reset it, but what lies before `reliable` is still to be read
+    /// (draft-ietf-quic-reliable-stream-reset section 5.3).
+    ResetAt { code: ApplicationErrorCode, size: u64, reliable: u64 },
     /// Everything is here.
     DataRecvd { size: u64 },
     /// Everything was read.
@@ -83,7 +86,10 @@ impl Recv {
     const fn final_size(&self) -> Option<u64> {
         match self.state {
             State::Recv => None,
-            State::SizeKnown { size } | State::DataRecvd { size } | State::ResetRecvd { size, .. } => Some(size),
+            State::SizeKnown { size }
+            | State::DataRecvd { size }
+            | State::ResetAt { size, .. }
+            | State::ResetRecvd { size, .. } => Some(size),
             State::DataRead | State::ResetRead => Some(self.highest),
         }
     }
@@ -107,13 +113,15 @@ impl Recv {
     }
 
     /// A STREAM frame came in.
-    pub(super) fn on_data(&mut self, offset: u64, data: Bytes, fin: bool) -> Result<Receipt, Violation> {
+    pub(super) fn on_data(&mut self, offset: u64, mut data: Bytes, fin: bool) -> Result<Receipt, Violation> {
         let end = offset + data.len() as u64;
         let new_bytes = self.extend(end, fin)?;
-        if !matches!(self.state, State::Recv | State::SizeKnown { .. }) {
-            return Ok(Receipt { new_bytes, ..Receipt::default() });
+        match self.state {
+            State::Recv | State::SizeKnown { .. } => {}
+            State::ResetAt { reliable, .. } if offset < reliable => data.truncate((reliable - offset) as usize),
+            _ => return Ok(Receipt { new_bytes, ..Receipt::default() }),
         }
-        if fin {
+        if fin && self.state == State::Recv {
             self.state = State::SizeKnown { size: end };
         }
         if self.is_stopped() {
@@ -129,26 +137,54 @@ impl Recv {
         {
             self.state = State::DataRecvd { size };
         }
-        let something = self.data.has_ready() || matches!(self.state, State::DataRecvd { .. });
+        let something = self.data.has_ready() || self.is_all_here();
         Ok(Receipt { new_bytes, dropped: 0, readable: self.announce(something) })
     }
 
-    /// A RESET_STREAM frame came in.
-    pub(super) fn on_reset(&mut self, code: ApplicationErrorCode, final_size: u64) -> Result<Receipt, Violation> {
-        let new_bytes = self.extend(final_size, true)?;
+    /// Whether nothing is missing of what is to be read.
+    const fn is_all_here(&self) -> bool {
         match self.state {
-            // Section 3.2: a reset after everything has arrived may be ignored, and so is it here.
-            State::Recv | State::SizeKnown { .. } => {}
-            _ => return Ok(Receipt { new_bytes, ..Receipt::default() }),
+            State::DataRecvd { .. } => true,
+            State::ResetAt { reliable, .. } => self.data.contiguous() >= reliable,
+            _ => false,
         }
+    }
+
+    /// A RESET_STREAM frame came in (with a `reliable` size of 0), or RESET_STREAM_AT.
+    pub(super) fn on_reset(
+        &mut self,
+        code: ApplicationErrorCode,
+        final_size: u64,
+        reliable: u64,
+    ) -> Result<Receipt, Violation> {
+        let new_bytes = self.extend(final_size, true)?;
+        // Where what is to be read ended before.
+        let end = match self.state {
+            State::Recv | State::SizeKnown { .. } => final_size,
+            // The draft's section 5.2: the code of a reset must not change.
+            State::ResetAt { code: known, .. } if known != code => {
+                return Err(Violation::new(TransportErrorCode::STREAM_STATE_ERROR, "another code for the same reset"));
+            }
+            State::ResetAt { reliable, .. } => reliable,
+            // Section 3.2: a reset after everything has arrived may be ignored, and so is it here.
+            _ => return Ok(Receipt { new_bytes, ..Receipt::default() }),
+        };
         if self.is_stopped() {
             self.state = State::ResetRead;
             return Ok(Receipt { new_bytes, dropped: new_bytes, readable: false });
         }
-        let dropped = final_size - self.data.read_offset();
-        self.data.clear();
-        self.state = State::ResetRecvd { code, size: final_size };
-        Ok(Receipt { new_bytes, dropped, readable: self.announce(true) })
+        let read = self.data.read_offset();
+        // The draft's section 5.2: a larger size than before is ignored.
+        let keep = reliable.min(end).max(read);
+        if keep > read {
+            self.data.truncate(keep);
+            self.state = State::ResetAt { code, size: final_size, reliable: keep };
+        } else {
+            self.data.clear();
+            self.state = State::ResetRecvd { code, size: final_size };
+        }
+        let something = keep == read || self.data.has_ready() || self.is_all_here();
+        Ok(Receipt { new_bytes, dropped: end.max(read) - keep, readable: self.announce(something) })
     }
 
     const fn announce(&mut self, something: bool) -> bool {
@@ -173,6 +209,12 @@ impl Recv {
             self.state = State::DataRead;
             return Ok(Read::Finished);
         }
+        if let State::ResetAt { code, reliable, .. } = self.state
+            && self.data.read_offset() >= reliable
+        {
+            self.state = State::ResetRead;
+            return Ok(Read::Reset(code));
+        }
         self.announced = false;
         Ok(Read::Blocked)
     }
@@ -191,6 +233,7 @@ impl Recv {
         }
         let unread = match self.state {
             State::ResetRecvd { .. } => 0,
+            State::ResetAt { reliable, .. } => reliable - self.data.read_offset(),
             _ => self.highest - self.data.read_offset(),
         };
         self.data.clear();
@@ -199,7 +242,7 @@ impl Recv {
         self.stop = Stop::Asked { code, say };
         match self.state {
             State::Recv => {}
-            State::ResetRecvd { .. } => self.state = State::ResetRead,
+            State::ResetRecvd { .. } | State::ResetAt { .. } => self.state = State::ResetRead,
             _ => self.state = State::DataRead,
         }
         Ok(unread)

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use tercel_wire::frame::StreamFrame;
+use tercel_wire::frame::{ResetStreamAt, ResetStreamAtType, StreamFrame};
 use tercel_wire::{ApplicationErrorCode, Frame, StreamId};
 
 use super::flow::Say;
@@ -18,12 +18,26 @@ pub(super) enum State {
     Send,
     /// The end is known; `fin` is whether it is to be sent (again).
     DataSent { fin: Say },
+    /// Reset, but for what must arrive all the same (draft-ietf-quic-reliable-stream-reset section 5.3,
+    /// where this is "Data Sent").
+    ResetAtSent(ResetAt),
     /// Reset; `say` is whether RESET_STREAM is to be sent (again).
     ResetSent { code: ApplicationErrorCode, say: Say },
     /// Everything was acknowledged.
     DataRecvd,
     /// The reset was acknowledged.
     ResetRecvd,
+}
+
+/// A reset that delivers the first `size` bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ResetAt {
+    ty: ResetStreamAtType,
+    code: ApplicationErrorCode,
+    size: u64,
+    /// Whether RESET_STREAM_AT is to be sent (again), once these bytes were; and whether the peer has it.
+    say: Say,
+    acked: bool,
 }
 
 #[derive(Debug)]
@@ -105,8 +119,49 @@ impl Send {
                 self.buffer.clear();
                 Ok(())
             }
+            // The draft's section 5.2: the reliable size may shrink; the code may not change.
+            State::ResetAtSent(ResetAt { code, .. }) => {
+                self.state = State::ResetSent { code, say: Say::Due };
+                self.buffer.clear();
+                Ok(())
+            }
             _ => Err(ApiMisuse::SendClosed),
         }
+    }
+
+    /// Resets, but delivers the first `size` bytes.
+    pub(super) fn reset_at(
+        &mut self,
+        ty: ResetStreamAtType,
+        code: ApplicationErrorCode,
+        size: u64,
+    ) -> Result<(), ApiMisuse> {
+        let reset = match self.state {
+            State::Send | State::DataSent { .. } if size > self.buffer.end() => {
+                return Err(ApiMisuse::InvalidArgument("more is to be delivered than was given to send"));
+            }
+            State::Send | State::DataSent { .. } => ResetAt { ty, code, size, say: Say::Due, acked: false },
+            // The draft's section 5.2: never a larger size.
+            State::ResetAtSent(before) if size > before.size => {
+                return Err(ApiMisuse::InvalidArgument("more is to be delivered than before"));
+            }
+            State::ResetAtSent(before) if size == before.size => before,
+            State::ResetAtSent(before) => ResetAt { size, say: Say::Due, acked: false, ..before },
+            _ => return Err(ApiMisuse::SendClosed),
+        };
+        self.buffer.truncate(size);
+        self.state = State::ResetAtSent(reset);
+        Ok(())
+    }
+
+    /// The peer's parameters are others than was thought: RESET_STREAM_AT has this type, or there is none.
+    pub(super) fn set_reset_at(&mut self, ty: Option<ResetStreamAtType>) {
+        let State::ResetAtSent(reset) = self.state else { return };
+        self.state = match ty {
+            Some(ty) => State::ResetAtSent(ResetAt { ty, ..reset }),
+            // The peer understands only the plain one.
+            None => State::ResetSent { code: reset.code, say: Say::Due },
+        };
     }
 
     /// The peer wants no more. False if that changes nothing.
@@ -115,7 +170,7 @@ impl Send {
     }
 
     const fn is_sending(&self) -> bool {
-        matches!(self.state, State::Send | State::DataSent { .. })
+        matches!(self.state, State::Send | State::DataSent { .. } | State::ResetAtSent(_))
     }
 
     /// Whether there is data that was never sent.
@@ -169,11 +224,31 @@ impl Send {
         len
     }
 
-    /// Writes RESET_STREAM or STREAM_DATA_BLOCKED if due; false if it does not fit.
+    /// Whether RESET_STREAM_AT is due: everything that it promises was sent, and so is within the
+    /// peer's limits (the draft's section 4).
+    pub(super) fn owes_reset_at(&self) -> bool {
+        matches!(self.state, State::ResetAtSent(reset) if reset.say.is_due() && self.buffer.next() >= reset.size)
+    }
+
+    /// Writes RESET_STREAM, RESET_STREAM_AT or STREAM_DATA_BLOCKED if due; false if it does not fit.
     pub(super) fn write_control(&mut self, id: StreamId, sink: &mut FrameSink<'_, '_>) -> bool {
         if let State::ResetSent { code, say } = &mut self.state {
             let frame = Frame::ResetStream { id, error: *code, final_size: self.buffer.next() };
             return say.write(sink, &frame, SentFrame::ResetStream { id });
+        }
+        if let State::ResetAtSent(reset) = &mut self.state
+            && self.buffer.next() >= reset.size
+        {
+            let frame = Frame::ResetStreamAt(ResetStreamAt {
+                ty: reset.ty,
+                id,
+                error: reset.code,
+                final_size: self.buffer.next(),
+                reliable_size: reset.size,
+            });
+            if !reset.say.write(sink, &frame, SentFrame::ResetStreamAt { id, reliable_size: reset.size }) {
+                return false;
+            }
         }
         let blocked = self.buffer.next() >= self.limit && self.buffer.next() < self.buffer.end();
         if blocked && self.blocked_said != Some(self.limit) {
@@ -188,11 +263,15 @@ impl Send {
     /// A STREAM frame was acknowledged: how far everything is, and whether to the end, if that has
     /// changed.
     pub(super) fn acked(&mut self, offset: u64, len: u32, fin: bool) -> Option<(u64, bool)> {
-        let (State::Send | State::DataSent { .. }) = self.state else { return None };
+        if !self.is_sending() {
+            return None;
+        }
         let before = self.buffer.acked_to();
         self.buffer.acked(offset..offset + u64::from(len));
         self.fin_acked |= fin;
-        let whole = self.fin_acked && self.buffer.acked_to() == self.buffer.end();
+        let whole = self.fin_acked
+            && matches!(self.state, State::DataSent { .. })
+            && self.buffer.acked_to() == self.buffer.end();
         if whole {
             self.state = State::DataRecvd;
         }
@@ -201,10 +280,17 @@ impl Send {
 
     /// A STREAM frame was lost.
     pub(super) fn lost(&mut self, offset: u64, len: u32, fin: bool) {
-        let (State::Send | State::DataSent { .. }) = self.state else { return };
-        self.buffer.lost(offset..offset + u64::from(len));
-        if fin && !self.fin_acked {
-            self.state = State::DataSent { fin: Say::Due };
+        let end = offset + u64::from(len);
+        match self.state {
+            State::Send | State::DataSent { .. } => {
+                self.buffer.lost(offset..end);
+                if fin && !self.fin_acked {
+                    self.state = State::DataSent { fin: Say::Due };
+                }
+            }
+            // The draft's section 5: what lies behind is not sent again.
+            State::ResetAtSent(reset) => self.buffer.lost(offset..end.min(reset.size)),
+            _ => {}
         }
     }
 
@@ -228,6 +314,36 @@ impl Send {
         }
     }
 
+    /// RESET_STREAM_AT was acknowledged.
+    pub(super) const fn reset_at_acked(&mut self, size: u64) {
+        if let State::ResetAtSent(reset) = &mut self.state
+            && reset.size == size
+        {
+            reset.acked = true;
+        }
+    }
+
+    /// True if the peer has RESET_STREAM_AT and all that it promises, and that is news.
+    pub(super) const fn settle_reset_at(&mut self) -> bool {
+        let news =
+            matches!(self.state, State::ResetAtSent(reset) if reset.acked && self.buffer.acked_to() >= reset.size);
+        if news {
+            self.state = State::ResetRecvd;
+        }
+        news
+    }
+
+    /// RESET_STREAM_AT was lost; true if it is to be said again.
+    pub(super) const fn reset_at_lost(&mut self, size: u64) -> bool {
+        match &mut self.state {
+            State::ResetAtSent(reset) if reset.size == size && !reset.acked => {
+                reset.say = Say::Due;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Nothing that was sent arrived, and the limit never held.
     pub(super) fn rewind(&mut self) {
         self.limit = 0;
@@ -235,9 +351,13 @@ impl Send {
         match &mut self.state {
             State::DataSent { fin } => *fin = Say::Due,
             State::ResetSent { say, .. } => *say = Say::Due,
+            State::ResetAtSent(reset) => (reset.say, reset.acked) = (Say::Due, false),
             _ => {}
         }
         self.buffer.rewind();
+        if let State::ResetAtSent(reset) = self.state {
+            self.buffer.truncate(reset.size);
+        }
     }
 
     #[cfg(test)]

@@ -103,6 +103,19 @@ impl SendBuffer {
         self.acked = RangeSet::new();
     }
 
+    /// What lies at `len` or behind is not sent any more.
+    pub(super) fn truncate(&mut self, len: u64) {
+        self.lost.remove(len..u64::MAX);
+        self.end = self.end.min(len.max(self.next));
+        while let Some((offset, data)) = self.chunks.back_mut() {
+            if *offset < len {
+                data.truncate((len - *offset).try_into().unwrap_or(usize::MAX));
+                return;
+            }
+            self.chunks.pop_back();
+        }
+    }
+
     /// Nothing more will be sent.
     pub(super) fn clear(&mut self) {
         self.chunks.clear();

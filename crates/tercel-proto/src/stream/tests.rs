@@ -4,6 +4,7 @@ mod early_data;
 mod limits;
 mod line;
 mod repeats;
+mod reset_at;
 mod states;
 
 use tercel_wire::{Reader, Writer};
@@ -23,6 +24,7 @@ fn parameters(config: &TransportConfig) -> TransportParameters {
         initial_max_stream_data_uni: config.stream_receive_window,
         initial_max_streams_bidi: config.max_bidi_streams,
         initial_max_streams_uni: config.max_uni_streams,
+        reset_stream_at: true,
         ..TransportParameters::default()
     }
 }
@@ -63,6 +65,7 @@ fn deliver(streams: &mut Streams, packet: &[u8]) -> Result<(), Violation> {
         match Frame::decode(&mut reader).unwrap() {
             Frame::Stream(frame) => streams.on_stream(&frame, Bytes::copy_from_slice(frame.data))?,
             Frame::ResetStream { id, error, final_size } => streams.on_reset_stream(id, error, final_size)?,
+            Frame::ResetStreamAt(frame) => streams.on_reset_stream_at(&frame)?,
             Frame::StopSending { id, error } => streams.on_stop_sending(id, error)?,
             Frame::MaxData(maximum) => streams.on_max_data(maximum),
             Frame::MaxStreamData { id, maximum } => streams.on_max_stream_data(id, maximum)?,

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tercel_wire::frame::{AckFrequency, ConnectionClose, EcnCounts};
+use tercel_wire::frame::{AckFrequency, ConnectionClose, EcnCounts, ResetStreamAt};
 use tercel_wire::{
     ApplicationErrorCode, ConnectionId, DecodeError, Direction, Frame, Reader, StreamId, TransportErrorCode, VarInt,
 };
@@ -27,6 +27,7 @@ pub enum TraceFrame {
     Ping,
     Ack(Box<TraceAck>),
     ResetStream(Box<TraceReset>),
+    ResetStreamAt(Box<ResetStreamAt>),
     StopSending { id: StreamId, error: ApplicationErrorCode },
     Crypto { offset: u64, len: u16 },
     NewToken { len: u16 },
@@ -232,6 +233,7 @@ impl From<&Frame<'_>> for TraceFrame {
             Frame::Datagram { data } => Self::Datagram { len: short(data.len() as u64) },
             Frame::AckFrequency(frame) => Self::AckFrequency(Box::new(*frame)),
             Frame::ImmediateAck => Self::ImmediateAck,
+            Frame::ResetStreamAt(frame) => Self::ResetStreamAt(Box::new(*frame)),
         }
     }
 }

@@ -9,6 +9,8 @@ use super::pattern;
 /// Codes that the simulated applications use.
 pub(super) const RESET: u32 = 0x21;
 pub(super) const STOP: u32 = 0x22;
+/// The code of a reset that delivers so many bytes is so much larger.
+const RESET_AT: u32 = 1 << 24;
 
 /// What a stream's opener has in mind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub(super) enum Fate {
     Whole,
     /// It is reset after so many bytes.
     Reset(u64),
+    /// It is reset after so many bytes, and so many of these are delivered.
+    ResetAt(u64, u64),
     /// After so many bytes of the answer no more are wanted.
     Stop(u64),
 }
@@ -92,6 +96,15 @@ impl Line {
                 assert_eq!(connection.reset(self.id, RESET.into()), Ok(()));
                 return true;
             }
+            if let Fate::ResetAt(at, reliable) = self.fate
+                && out.written >= at
+            {
+                out.over = true;
+                // The code tells the other end what it must have got by then.
+                let code = RESET_AT + reliable as u32;
+                assert_eq!(connection.reset_at(self.id, code.into(), reliable), Ok(()));
+                return true;
+            }
             let room = window.saturating_sub(out.written - out.acked);
             let there = out.len.unwrap_or(echo) - out.written;
             let wanted = there.min(room).min(chunk as u64);
@@ -155,6 +168,8 @@ impl Line {
                 }
                 Ok(Read::Reset(code)) => {
                     input.over = true;
+                    let promised = u64::from(code).saturating_sub(RESET_AT.into());
+                    assert!(self.mine || input.read >= promised, "{:?}: {} bytes of {promised}", self.id, input.read);
                     self.stopped |= code == STOP.into();
                     if let Some(out) = self.out.as_mut().filter(|out| !out.over) {
                         out.over = true;

@@ -47,6 +47,8 @@ pub struct Script {
     pub reading: Reading,
     /// The part of its streams that it resets or stops on the way.
     pub odd: f64,
+    /// Whether what it resets is delivered in part.
+    pub resets_at: bool,
     /// How many datagrams it sends, and how often one.
     pub datagrams: (u64, Duration),
     /// How long after the handshake it updates the keys.
@@ -66,6 +68,7 @@ impl Default for Script {
             window: 256 << 10,
             reading: Reading::Eager,
             odd: 0.0,
+            resets_at: false,
             datagrams: (0, Duration::ZERO),
             key_updates: Vec::new(),
             awaits: 0,
@@ -178,6 +181,10 @@ impl Peer {
                     false => Fate::Whole,
                     true if direction == Direction::Bidirectional && self.random.chance(0.5) => {
                         Fate::Stop(self.random.below(len))
+                    }
+                    true if self.script.resets_at => {
+                        let at = self.random.below(len);
+                        Fate::ResetAt(at, self.random.within(0..=at))
                     }
                     true => Fate::Reset(self.random.below(len)),
                 };

@@ -119,7 +119,9 @@ fn extensions(random: &mut Random) -> Setup {
         (transport.stream_receive_window, transport.receive_window) = (1 << 20, 4 << 20);
     }
     let bytes = random.within(200_000..=3_000_000);
-    setup.client = Script { bidi: random.within(1..=3), bytes, window: 1 << 20, ..setup.client };
+    let odd = random.one_of(&[0.0, 0.5]);
+    let more = Script { bidi: random.within(1..=3), bytes, window: 1 << 20, odd, resets_at: true, ..setup.client };
+    setup.client = Script { datagrams: (random.one_of(&[0, 50]), random.millis(1..=20)), ..more };
     for way in [&mut setup.up, &mut setup.down] {
         way.push(Box::new(Loss(random.within(0..=20) as f64 / 1000.0)));
         if random.chance(0.5) {

@@ -1,6 +1,8 @@
 //! The encodings of frames (RFC 9000 section 19).
 
-use super::{AckFrame, AckFrequency, ConnectionClose, Frame, NewConnectionId, StreamFrame};
+use super::{
+    AckFrame, AckFrequency, ConnectionClose, Frame, NewConnectionId, ResetStreamAt, ResetStreamAtType, StreamFrame,
+};
 use crate::{ConnectionId, DecodeError, Direction, Reader, ResetToken, StreamId, TransportErrorCode, VarInt, Writer};
 
 /// A limit on streams beyond this could not be told as a stream ID (RFC 9000 section 19.11).
@@ -103,6 +105,8 @@ impl<'a> Frame<'a> {
             }),
             0x1e => Self::HandshakeDone,
             0x1f => Self::ImmediateAck,
+            0x21 => Self::ResetStreamAt(ResetStreamAt::decode(reader, ResetStreamAtType::MsQuic)?),
+            0x24 => Self::ResetStreamAt(ResetStreamAt::decode(reader, ResetStreamAtType::Registered)?),
             0x30 => Self::Datagram { data: reader.rest() },
             0x31 => Self::Datagram { data: reader.length_prefixed()? },
             0xaf => Self::AckFrequency(AckFrequency {
@@ -148,6 +152,7 @@ impl<'a> Frame<'a> {
             }
             Self::Datagram { data } => 1 + prefixed_len(data),
             Self::AckFrequency(frame) => 2 + varint_len(frame.fields()),
+            Self::ResetStreamAt(frame) => 1 + varint_len(frame.fields()),
         }
     }
 
@@ -209,6 +214,7 @@ impl<'a> Frame<'a> {
             }
             Self::ImmediateAck => writer.u8(0x1f),
             Self::AckFrequency(frame) => write(writer, 0xaf, frame.fields()),
+            Self::ResetStreamAt(frame) => write(writer, frame.ty as u64, frame.fields()),
         }
     }
 }
@@ -224,6 +230,27 @@ fn write<const N: usize>(writer: &mut Writer<'_>, ty: u64, fields: [u64; N]) {
 impl AckFrequency {
     const fn fields(&self) -> [u64; 4] {
         [self.sequence, self.threshold, self.max_ack_delay, self.reordering_threshold]
+    }
+}
+
+impl ResetStreamAt {
+    fn decode(reader: &mut Reader<'_>, ty: ResetStreamAtType) -> Result<Self, DecodeError> {
+        let frame = Self {
+            ty,
+            id: stream_id(reader)?,
+            error: error_code(reader)?,
+            final_size: reader.varint()?,
+            reliable_size: reader.varint()?,
+        };
+        // draft-ietf-quic-reliable-stream-reset section 4.
+        match frame.reliable_size <= frame.final_size {
+            true => Ok(frame),
+            false => Err(DecodeError::Malformed("reliable size above the final size")),
+        }
+    }
+
+    const fn fields(&self) -> [u64; 4] {
+        [self.id.into_wire(), self.error.into_inner(), self.final_size, self.reliable_size]
     }
 }
 

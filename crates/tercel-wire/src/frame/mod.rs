@@ -1,4 +1,5 @@
-//! Frames (RFC 9000 section 19, RFC 9221 section 4, draft-ietf-quic-ack-frequency).
+//! Frames (RFC 9000 section 19, RFC 9221 section 4, draft-ietf-quic-ack-frequency,
+//! draft-ietf-quic-reliable-stream-reset).
 //!
 //! A decrypted payload is a sequence of frames. [`Frame::decode`] reads one from its front; data
 //! stays where it is and is lent. [`Frame::encode`] writes one, in the shortest form.
@@ -65,6 +66,8 @@ pub enum Frame<'a> {
     AckFrequency(AckFrequency),
     /// IMMEDIATE_ACK (draft-ietf-quic-ack-frequency section 5).
     ImmediateAck,
+    /// RESET_STREAM_AT.
+    ResetStreamAt(ResetStreamAt),
 }
 
 /// Counts of packets received with each ECN codepoint (RFC 9000 section 19.3.2).
@@ -132,6 +135,30 @@ pub struct AckFrequency {
     pub max_ack_delay: u64,
     /// How far a packet may be overtaken before that is to be acknowledged at once; 0 for any distance.
     pub reordering_threshold: u64,
+}
+
+/// How RESET_STREAM_AT is told from other frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetStreamAtType {
+    /// As registered.
+    Registered = 0x24,
+    /// As MsQuic has it, from an early draft.
+    MsQuic = 0x21,
+}
+
+/// A RESET_STREAM_AT frame (draft-ietf-quic-reliable-stream-reset section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResetStreamAt {
+    /// Its type.
+    pub ty: ResetStreamAtType,
+    /// The stream.
+    pub id: StreamId,
+    /// Why it is reset.
+    pub error: ApplicationErrorCode,
+    /// Where the stream ends.
+    pub final_size: u64,
+    /// How many bytes from its start are delivered all the same; at most `final_size`.
+    pub reliable_size: u64,
 }
 
 /// A CONNECTION_CLOSE frame (RFC 9000 section 19.19).

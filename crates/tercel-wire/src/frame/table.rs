@@ -20,6 +20,7 @@ impl Frame<'_> {
             // draft-ietf-quic-ack-frequency section 3: not in 0-RTT packets.
             Self::AckFrequency(_) | Self::ImmediateAck => matches!(level, OneRtt),
             Self::ResetStream { .. }
+            | Self::ResetStreamAt(_)
             | Self::StopSending { .. }
             | Self::Stream(_)
             | Self::MaxData(_)

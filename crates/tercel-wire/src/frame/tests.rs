@@ -43,6 +43,8 @@ const TABLE: &[(&[u8], &str, &str)] = &[
     (&[0x1d, 1, 1, b'x'], "__01", "NC"),
     (&[0x1e], "___1", ""),
     (&[0x1f], "___1", ""),
+    (&[0x21, 0, 1, 9, 8], "__01", ""),
+    (&[0x24, 0, 1, 9, 9], "__01", ""),
     (&[0x30, b'x'], "__01", ""),
     (&[0x31, 1, b'x'], "__01", ""),
     (&[0x40, 0xaf, 1, 9, 0x59, 0x88, 3], "___1", ""),
@@ -137,6 +139,16 @@ fn padding_is_taken_in_one_piece() {
     assert_eq!(Frame::decode(&mut reader), Ok(Frame::Padding(3)));
     assert_eq!(Frame::decode(&mut reader), Ok(Frame::Ping));
     assert!(reader.is_empty());
+}
+
+/// draft-ietf-quic-reliable-stream-reset section 4.
+#[test]
+fn no_more_is_delivered_than_there_is() {
+    for ty in [0x21, 0x24] {
+        for (reliable, good) in [(0, true), (9, true), (10, false)] {
+            assert_eq!(decode(&[ty, 0, 1, 9, reliable]).is_ok(), good, "{ty:#x} {reliable}");
+        }
+    }
 }
 
 #[test]

@@ -115,6 +115,19 @@ fn the_preferred_address_in_parts() {
     assert!(decode(&[&bytes[..], &[0]].concat()).is_err());
 }
 
+/// draft-ietf-quic-reliable-stream-reset section 3, with the number that is registered, the one before,
+/// and MsQuic's.
+#[test]
+fn resets_that_deliver_a_part_are_known_by_three_numbers() {
+    let decode = |id| TransportParameters::decode(&parameter(id, &[]), Role::Client).unwrap();
+    for (id, registered, msquic) in
+        [(0x1d, true, false), (0x17_f758_6d2c_b571, true, false), (0x17_f758_6d2c_b570, false, true)]
+    {
+        assert_eq!((decode(id).reset_stream_at, decode(id).reliable_reset), (registered, msquic), "{id:#x}");
+        assert_eq!(both(&parameter(id, &[0])), [false; 2], "{id:#x} with a value");
+    }
+}
+
 /// draft-ietf-quic-ack-frequency section 3: one is in microseconds, the other in milliseconds.
 #[test]
 fn the_least_delay_is_no_more_than_the_greatest() {
@@ -205,6 +218,7 @@ proptest! {
             stateless_reset_token: from_server.then_some(ResetToken(token)),
             preferred_address: from_server.then_some(address),
             min_ack_delay: flags[1].then_some(1000 * delay),
+            reset_stream_at: flags[1], reliable_reset: flags[0],
         };
         let sender = if from_server { Role::Server } else { Role::Client };
         let bytes = parameters.encode(Some((7, &[1, 2])));

@@ -54,6 +54,8 @@ pub enum WriteError {
     Stopped(ApplicationErrorCode),
     /// The stream was finished or reset at this end.
     Ended,
+    /// The peer does not understand resets that deliver a part ([`SendStream::reset_at`](super::SendStream::reset_at)).
+    Unsupported,
     /// The connection has ended.
     Connection(CloseReason),
 }
@@ -63,6 +65,7 @@ impl std::fmt::Display for WriteError {
         match self {
             Self::Stopped(code) => write!(f, "the peer stopped the stream with code {code}"),
             Self::Ended => f.write_str("the stream was finished or reset"),
+            Self::Unsupported => f.write_str("the peer does not understand resets that deliver a part"),
             Self::Connection(reason) => reason.fmt(f),
         }
     }
@@ -75,6 +78,7 @@ impl From<WriteError> for io::Error {
         let kind = match error {
             WriteError::Stopped(_) => io::ErrorKind::ConnectionReset,
             WriteError::Ended => io::ErrorKind::BrokenPipe,
+            WriteError::Unsupported => io::ErrorKind::Unsupported,
             WriteError::Connection(_) => io::ErrorKind::NotConnected,
         };
         Self::new(kind, error)

@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use tercel_proto::error::ApiMisuse;
 use tercel_wire::{ApplicationErrorCode, StreamId};
 
 use super::error::WriteError;
 use super::state::{End, StreamState, lock, wake};
 use crate::connection::Connection;
+use crate::status::Error;
 use crate::stream::Stream;
 
 /// The sending part of a stream.
@@ -175,6 +177,24 @@ impl SendStream {
         self.ended = true;
         lock(&self.state).send_end.get_or_insert(End::Here);
         self.stream.reset(code).map_err(|_| self.why_ended())
+    }
+
+    /// Ends the stream abruptly, but delivers the first `reliable_size` bytes that were written before the
+    /// peer learns of it (draft-ietf-quic-reliable-stream-reset).
+    ///
+    /// # Errors
+    /// The peer does not understand such a reset, and nothing was done; otherwise as for
+    /// [`finish`](Self::finish).
+    pub fn reset_at(&mut self, code: ApplicationErrorCode, reliable_size: u64) -> Result<(), WriteError> {
+        match self.stream.reset_at(code, reliable_size) {
+            Ok(()) => {
+                self.ended = true;
+                lock(&self.state).send_end.get_or_insert(End::Here);
+                Ok(())
+            }
+            Err(Error::Misuse(ApiMisuse::ResetAtUnsupported)) => Err(WriteError::Unsupported),
+            Err(_) => Err(self.why_ended()),
+        }
     }
 
     /// Marks a stream that lasts as long as its connection:

@@ -227,6 +227,7 @@ impl Core {
             }
             StreamOperation::Send { data, fin, context } => self.send(key, data, fin, context)?,
             StreamOperation::Reset(code) => self.reset(key, code)?,
+            StreamOperation::ResetAt { code, reliable_size } => self.reset_at(key, code, reliable_size)?,
             StreamOperation::StopSending(code) => self.stop(key, code)?,
             StreamOperation::Consumed(len) => self.consume(key, len),
             StreamOperation::SetReceiveEnabled(enabled) => {
@@ -285,7 +286,7 @@ impl Core {
     fn reset(&mut self, key: StreamKey, code: ApplicationErrorCode) -> Result<(), Error> {
         let Some(entry) = self.streams.get(key) else { return Ok(()) };
         match entry.send {
-            SendPart::Open | SendPart::Finished => {}
+            SendPart::Open | SendPart::Finished | SendPart::Truncated => {}
             SendPart::Aborted | SendPart::Done => return Err(ApiMisuse::SendClosed.into()),
         }
         match entry.id {
@@ -293,6 +294,34 @@ impl Core {
             None => entry.waiting.reset = Some(code),
         }
         self.abort_sends(key);
+        Ok(())
+    }
+
+    fn reset_at(&mut self, key: StreamKey, code: ApplicationErrorCode, size: u64) -> Result<(), Error> {
+        if size == 0 {
+            return self.reset(key, code);
+        }
+        let Some(entry) = self.streams.get(key) else { return Ok(()) };
+        match entry.send {
+            SendPart::Open | SendPart::Finished | SendPart::Truncated => {}
+            SendPart::Aborted | SendPart::Done => return Err(ApiMisuse::SendClosed.into()),
+        }
+        if size > entry.given {
+            return Err(ApiMisuse::InvalidArgument("more is to be delivered than was given to send").into());
+        }
+        match entry.id {
+            Some(id) => self.proto.reset_at(id, code, size)?,
+            None => {
+                let (code, before) = entry.waiting.reset_at.unwrap_or((code, size));
+                entry.waiting.reset_at = Some((code, size.min(before)));
+            }
+        }
+        entry.send = SendPart::Truncated;
+        entry.shared.send_closed.store(true, Ordering::Relaxed);
+        let kept = entry.sends.partition_point(|send| send.end <= size && !send.fin);
+        for send in entry.sends.split_off(kept) {
+            self.note(key, Note::SendComplete { context: send.context, canceled: true });
+        }
         Ok(())
     }
 
@@ -377,6 +406,8 @@ impl Core {
         }
         if let Some(code) = waiting.reset {
             let _ = self.proto.reset(id, code);
+        } else if let Some((code, size)) = waiting.reset_at {
+            let _ = self.proto.reset_at(id, code, size);
         }
         if let Some(code) = waiting.stop {
             let _ = self.proto.stop_sending(id, code);

@@ -173,6 +173,7 @@ fn connected_event(mut core: Box<Core>, connected: &Connected) -> Box<Core> {
     (facts.alpn, facts.settled) = (Some(Bytes::copy_from_slice(&connected.alpn)), settled);
     // The event that tells of it comes later, and who hears of Connected may ask at once.
     facts.max_datagram = core.proto.max_datagram_size();
+    facts.can_reset_at = core.proto.can_reset_at();
     drop(facts);
     core.publish(true);
     core.start_waiting();

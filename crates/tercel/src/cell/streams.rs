@@ -47,6 +47,8 @@ pub(super) struct Pending {
 pub(super) enum SendPart {
     Open,
     Finished,
+    /// Reset, but its beginning is still to be delivered.
+    Truncated,
     Aborted,
     Done,
 }
@@ -74,6 +76,7 @@ pub(super) struct Waiting {
     pub(super) data: VecDeque<(Bytes, bool)>,
     pub(super) priority: Option<i32>,
     pub(super) reset: Option<ApplicationErrorCode>,
+    pub(super) reset_at: Option<(ApplicationErrorCode, u64)>,
     pub(super) stop: Option<ApplicationErrorCode>,
 }
 
@@ -223,7 +226,7 @@ impl StreamTable {
     pub(super) fn are_delivered(&self) -> bool {
         self.slots.iter().flatten().all(|entry| match entry.send {
             SendPart::Open => entry.acked == entry.given,
-            SendPart::Finished => false,
+            SendPart::Finished | SendPart::Truncated => false,
             SendPart::Aborted | SendPart::Done => true,
         })
     }

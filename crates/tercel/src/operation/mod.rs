@@ -96,6 +96,11 @@ pub(crate) enum StreamOperation {
         context: Option<u64>,
     },
     Reset(ApplicationErrorCode),
+    /// The first `reliable_size` bytes are delivered all the same.
+    ResetAt {
+        code: ApplicationErrorCode,
+        reliable_size: u64,
+    },
     StopSending(ApplicationErrorCode),
     Consumed(u64),
     SetReceiveEnabled(bool),

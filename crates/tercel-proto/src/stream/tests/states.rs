@@ -29,7 +29,7 @@ enum SendInput {
 fn send_state(send: &Send) -> SendState {
     match send.state() {
         send::State::Send => SendState::Send,
-        send::State::DataSent { .. } => SendState::DataSent,
+        send::State::DataSent { .. } | send::State::ResetAtSent(_) => SendState::DataSent,
         send::State::ResetSent { .. } => SendState::ResetSent,
         send::State::DataRecvd => SendState::DataRecvd,
         send::State::ResetRecvd => SendState::ResetRecvd,
@@ -155,7 +155,7 @@ enum RecvInput {
 fn recv_state(recv: &Recv) -> RecvState {
     match recv.state() {
         recv::State::Recv => RecvState::Recv,
-        recv::State::SizeKnown { .. } => RecvState::SizeKnown,
+        recv::State::SizeKnown { .. } | recv::State::ResetAt { .. } => RecvState::SizeKnown,
         recv::State::DataRecvd { .. } => RecvState::DataRecvd,
         recv::State::DataRead => RecvState::DataRead,
         recv::State::ResetRecvd { .. } => RecvState::ResetRecvd,
@@ -167,7 +167,7 @@ fn apply_to_recv(recv: &mut Recv, input: RecvInput) -> Result<(), ()> {
     match input {
         RecvInput::First => recv.on_data(0, Bytes::from_static(b"01234"), false).map(drop).map_err(drop),
         RecvInput::LastFin => recv.on_data(5, Bytes::from_static(b"56789"), true).map(drop).map_err(drop),
-        RecvInput::Reset => recv.on_reset(CODE.into(), 10).map(drop).map_err(drop),
+        RecvInput::Reset => recv.on_reset(CODE.into(), 10, 0).map(drop).map_err(drop),
         RecvInput::Read => loop {
             match recv.read(100) {
                 Ok(Read::Data(_)) => {}
@@ -253,12 +253,12 @@ fn the_final_size_is_final() {
         let shorter = recv_in(state).on_data(8, Bytes::from_static(b"x"), true);
         assert_eq!(code(shorter), TransportErrorCode::FINAL_SIZE_ERROR, "{state:?}");
         for size in [9, 11] {
-            let changed = recv_in(state).on_reset(CODE.into(), size);
+            let changed = recv_in(state).on_reset(CODE.into(), size, 0);
             assert_eq!(code(changed), TransportErrorCode::FINAL_SIZE_ERROR, "{state:?}");
         }
-        assert!(recv_in(state).on_reset(CODE.into(), 10).is_ok());
+        assert!(recv_in(state).on_reset(CODE.into(), 10, 0).is_ok());
     }
     let mut recv = recv_in(RecvState::Recv);
-    assert_eq!(recv.on_reset(CODE.into(), 4).unwrap_err().code, TransportErrorCode::FINAL_SIZE_ERROR);
+    assert_eq!(recv.on_reset(CODE.into(), 4, 0).unwrap_err().code, TransportErrorCode::FINAL_SIZE_ERROR);
     assert_eq!(recv.on_data(2, Bytes::new(), true).unwrap_err().code, TransportErrorCode::FINAL_SIZE_ERROR);
 }

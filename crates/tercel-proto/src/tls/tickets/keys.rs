@@ -104,6 +104,9 @@ impl OpenedTicket {
                 parameters.initial_max_streams_uni,
                 parameters.active_connection_id_limit,
                 parameters.max_datagram_frame_size,
+                // draft-ietf-quic-reliable-stream-reset section 3.
+                parameters.reset_stream_at.into(),
+                parameters.reliable_reset.into(),
             ]
         };
         limits(&self.parameters).iter().zip(limits(now)).all(|(before, now)| *before <= now)

@@ -163,6 +163,14 @@ fn rarer_frame(out: &mut Vec<u8>, frame: &TraceFrame, name: impl Fn(&mut Vec<u8>
             out.field("requested_max_ack_delay", ask.max_ack_delay);
             out.field("reordering_threshold", ask.reordering_threshold);
         }
+        TraceFrame::ResetStreamAt(reset) => {
+            name(out, "reset_stream_at");
+            out.field("stream_id", reset.id.into_wire());
+            out.push_str(",\"error\":\"unknown\"");
+            out.field("error_code", u64::from(reset.error));
+            out.field("final_size", reset.final_size);
+            out.field("reliable_size", reset.reliable_size);
+        }
         TraceFrame::ImmediateAck => name(out, "immediate_ack"),
         _ => name(out, "unknown"),
     }
