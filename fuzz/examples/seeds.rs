@@ -8,7 +8,7 @@ use rustls::quic;
 use tercel_fuzz::transparent::Transparent;
 use tercel_sim::crypto::{self, KeyShares};
 use tercel_wire::packet::{Header, retry, stateless_reset, version_negotiation};
-use tercel_wire::transport_parameters::PreferredAddress;
+use tercel_wire::transport_parameters::{AddressDiscovery, PreferredAddress};
 use tercel_wire::{ConnectionId, ResetToken, TransportParameters, Version, Writer};
 
 /// A frame of every type, by RFC 9000 section 19, RFC 9221 section 4 and the drafts of the extensions.
@@ -46,6 +46,8 @@ const FRAMES: &[(&str, &[u8])] = &[
     ("ack_frequency", &[0x40, 0xaf, 1, 9, 0x59, 0x88, 3]),
     ("reset_stream_at", &[0x24, 0, 1, 9, 5]),
     ("reliable_reset", &[0x21, 0, 1, 9, 5]),
+    ("observed_ipv4", &[0x80, 0x9f, 0x81, 0xa6, 1, 0xc0, 0, 2, 1, 1, 0xbb]),
+    ("observed_ipv6", &[0x80, 0x9f, 0x81, 0xa7, 2, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 0xbb]),
 ];
 
 fn write(target: &str, name: &str, bytes: &[u8]) {
@@ -124,6 +126,7 @@ fn transport_parameters() {
         min_ack_delay: Some(1000),
         reset_stream_at: true,
         reliable_reset: true,
+        address_discovery: AddressDiscovery::of(true, true),
         ..TransportParameters::default()
     };
     let server = TransportParameters {

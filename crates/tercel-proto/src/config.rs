@@ -78,6 +78,11 @@ pub struct TransportConfig {
     /// Whether the peer may reset a stream and have the beginning of it delivered all the same
     /// (draft-ietf-quic-reliable-stream-reset). Default yes.
     pub reset_stream_at: bool,
+    /// Whether a peer that wants to know is told at which address it is seen
+    /// (draft-ietf-quic-address-discovery). Default no.
+    pub report_addresses: bool,
+    /// Whether the peer is asked at which address it sees this end. Default no.
+    pub learn_address: bool,
     /// How many of the peer's connection IDs are kept, 2 or more. Default 8.
     pub active_connection_id_limit: u64,
     /// Whether the peer may migrate (server) (RFC 9000 section 9). Default yes.
@@ -130,6 +135,8 @@ impl Default for TransportConfig {
             ack_threshold: 2,
             ack_frequency: false,
             reset_stream_at: true,
+            report_addresses: false,
+            learn_address: false,
             active_connection_id_limit: 8,
             migration: true,
             preferred_address: None,

@@ -45,6 +45,8 @@ pub enum SentFrame {
     PathChallenge([u8; 8]),
     /// DATAGRAM; the number is that of its owner.
     Datagram { number: u64 },
+    /// OBSERVED_ADDRESS with this sequence number.
+    ObservedAddress { sequence: u64 },
     /// ACK_FREQUENCY with this sequence number.
     AckFrequency { sequence: u64 },
 }

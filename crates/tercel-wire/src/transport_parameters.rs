@@ -22,6 +22,44 @@ pub struct PreferredAddress {
     pub reset_token: ResetToken,
 }
 
+/// What an endpoint does about the addresses at which the two see each other
+/// (draft-ietf-quic-address-discovery).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressDiscovery {
+    /// It can tell its peer where it sees it.
+    Provides = 0,
+    /// It wants to be told where its peer sees it.
+    Receives = 1,
+    /// Both.
+    Both = 2,
+}
+
+impl AddressDiscovery {
+    /// The value for an endpoint that can tell, and that wants to be told.
+    pub const fn of(provides: bool, receives: bool) -> Option<Self> {
+        match (provides, receives) {
+            (true, true) => Some(Self::Both),
+            (true, false) => Some(Self::Provides),
+            (false, true) => Some(Self::Receives),
+            (false, false) => None,
+        }
+    }
+
+    /// Whether it wants to be told.
+    pub const fn receives(self) -> bool {
+        matches!(self, Self::Receives | Self::Both)
+    }
+
+    fn decode(value: &[u8]) -> Result<Self, DecodeError> {
+        match integer(value, "address_discovery")? {
+            0 => Ok(Self::Provides),
+            1 => Ok(Self::Receives),
+            2 => Ok(Self::Both),
+            _ => Err(DecodeError::Malformed("address_discovery")),
+        }
+    }
+}
+
 macro_rules! integer_parameters {
     ($($(#[$doc:meta])* $name:ident: $id:literal, default $default:expr, $min:expr => $max:expr;)*) => {
         /// What an endpoint tells its peer during the handshake. `Default` gives the values that
@@ -50,6 +88,8 @@ macro_rules! integer_parameters {
             pub reset_stream_at: bool,
             /// The endpoint takes RESET_STREAM_AT by the type that MsQuic gives it.
             pub reliable_reset: bool,
+            /// What the endpoint does about observed addresses, if anything.
+            pub address_discovery: Option<AddressDiscovery>,
         }
 
         impl Default for TransportParameters {
@@ -66,6 +106,7 @@ macro_rules! integer_parameters {
                     min_ack_delay: None,
                     reset_stream_at: false,
                     reliable_reset: false,
+                    address_discovery: None,
                 }
             }
         }
@@ -140,6 +181,7 @@ const MIN_ACK_DELAY: u64 = 0xff04_de1b;
 const RESET_STREAM_AT: u64 = 0x1d;
 /// What it was before it was registered; many know it by this only.
 const RESET_STREAM_AT_DRAFT_07: u64 = 0x17_f758_6d2c_b571;
+const ADDRESS_DISCOVERY: u64 = 0x9f81_a176;
 const RELIABLE_RESET: u64 = 0x17_f758_6d2c_b570;
 
 fn put_varint(out: &mut Vec<u8>, value: u64) {
@@ -205,6 +247,9 @@ impl TransportParameters {
         if self.reliable_reset {
             put(&mut out, RELIABLE_RESET, &[]);
         }
+        if let Some(discovery) = self.address_discovery {
+            put_integer(&mut out, ADDRESS_DISCOVERY, discovery as u64);
+        }
         if let Some((number, value)) = grease {
             put(&mut out, 31 * u64::from(number) + 27, value);
         }
@@ -260,6 +305,7 @@ impl TransportParameters {
             GREASE_QUIC_BIT => self.grease_quic_bit = empty("grease_quic_bit")?,
             RESET_STREAM_AT | RESET_STREAM_AT_DRAFT_07 => self.reset_stream_at = empty("reset_stream_at")?,
             RELIABLE_RESET => self.reliable_reset = empty("reliable_reset")?,
+            ADDRESS_DISCOVERY => self.address_discovery = Some(AddressDiscovery::decode(value)?),
             MIN_ACK_DELAY => self.min_ack_delay = Some(integer(value, "min_ack_delay")?),
             _ => {}
         }

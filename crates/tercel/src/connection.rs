@@ -226,6 +226,12 @@ impl Connection {
         self.shared.facts().local
     }
 
+    /// The address at which the peer says that it sees this end, once it has
+    /// ([`Settings::learn_address`](crate::Settings::learn_address)); its word only.
+    pub fn observed_address(&self) -> Option<SocketAddr> {
+        self.shared.facts().observed
+    }
+
     /// The application protocol, once the handshake is complete.
     pub fn alpn(&self) -> Option<Bytes> {
         self.shared.facts().alpn.clone()

@@ -129,6 +129,9 @@ pub enum ConnectionEvent<'a> {
     },
     /// The peer now speaks from another address.
     PeerAddressChanged(SocketAddr),
+    /// The peer says at which address it sees this end (see
+    /// [`Settings::learn_address`](crate::Settings::learn_address)). It may say what it wants.
+    AddressObserved(SocketAddr),
     /// Client: a token for a later connection to the same server ([`crate::Connect::token`]).
     NewToken(&'a Bytes),
     /// Client: a ticket by which a later connection can go on with the session

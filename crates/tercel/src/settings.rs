@@ -171,6 +171,11 @@ settings! {
     /// Whether the peer may reset a stream and have the beginning of it delivered all the same
     /// (draft-ietf-quic-reliable-stream-reset).
     reset_stream_at: bool = 1, 0 => 1, "yes or no";
+    /// Whether a peer that wants to know is told at which address it is seen
+    /// (draft-ietf-quic-address-discovery). Where that would tell of the inside of a network, leave it off.
+    report_addresses: bool = 0, 0 => 1, "yes or no";
+    /// Whether the peer is asked at which address it sees this end. What it answers is its word only.
+    learn_address: bool = 0, 0 => 1, "yes or no";
     /// Whether the peer may migrate.
     migration: bool = 1, 0 => 1, "yes or no";
     /// The keys are updated after this many bytes.
@@ -208,6 +213,8 @@ impl Settings {
             max_ack_delay: self.max_ack_delay,
             ack_frequency: self.ack_frequency,
             reset_stream_at: self.reset_stream_at,
+            report_addresses: self.report_addresses,
+            learn_address: self.learn_address,
             migration: self.migration,
             preferred_address: self.preferred_address,
             key_update_bytes: self.key_update_bytes,

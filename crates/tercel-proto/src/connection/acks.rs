@@ -136,6 +136,7 @@ impl Connection {
             SentFrame::RetireConnectionId { sequence } => self.peer_ids.acked(sequence),
             SentFrame::Datagram { number } => self.datagrams.acked(number),
             SentFrame::AckFrequency { sequence } => self.spaces.data.ask.acked(sequence),
+            SentFrame::ObservedAddress { sequence } => self.paths.report_settled(sequence, true),
             SentFrame::HandshakeDone
             | SentFrame::NewToken
             | SentFrame::StopSending { .. }
@@ -169,6 +170,7 @@ impl Connection {
             SentFrame::HandshakeDone => self.handshake.done_due = true,
             SentFrame::Datagram { number } => self.datagrams.lost(number),
             SentFrame::AckFrequency { sequence } => self.spaces.data.ask.lost(sequence),
+            SentFrame::ObservedAddress { sequence } => self.paths.report_settled(sequence, false),
         }
     }
 }

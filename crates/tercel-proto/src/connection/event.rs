@@ -1,5 +1,7 @@
 //! What a connection tells its driver.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use tercel_wire::{ConnectionId, ResetToken};
 
@@ -33,6 +35,13 @@ pub enum Event {
     Datagram(DatagramEvent),
     /// The peer now speaks from, or is spoken to at, another address.
     PathChanged(PathAddress),
+    /// The peer says that it sees this end at `address`, on the path on which it said so. Its word only.
+    AddressObserved {
+        /// The path.
+        path: PathAddress,
+        /// The address.
+        address: SocketAddr,
+    },
     /// Client: a token for a later connection to the same server (RFC 9000 section 8.1.3).
     NewToken(Bytes),
     /// Client: a ticket by which a later connection can go on with the session.

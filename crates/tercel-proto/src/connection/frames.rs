@@ -1,7 +1,7 @@
 //! The frames of an opened packet: one match, each frame to its owner.
 
 use bytes::Bytes;
-use tercel_wire::frame::ResetStreamAt;
+use tercel_wire::frame::{ObservedAddress, ResetStreamAt};
 use tercel_wire::{ConnectionId, EncryptionLevel, Frame, Reader, Role, TransportErrorCode};
 
 use super::receive::Arrival;
@@ -73,6 +73,7 @@ impl Connection {
             Frame::Stream(frame) => self.streams.on_stream(&frame, payload.slice_ref(frame.data))?,
             Frame::ResetStream { id, error, final_size } => self.streams.on_reset_stream(id, error, final_size)?,
             Frame::ResetStreamAt(frame) => self.on_reset_stream_at(&frame)?,
+            Frame::ObservedAddress(report) => self.on_observed_address(arrival, report)?,
             Frame::StopSending { id, error } => self.streams.on_stop_sending(id, error)?,
             Frame::MaxData(maximum) => self.streams.on_max_data(maximum),
             Frame::MaxStreamData { id, maximum } => self.streams.on_max_stream_data(id, maximum)?,
@@ -112,6 +113,19 @@ impl Connection {
             return Err(Violation::new(TransportErrorCode::FRAME_ENCODING_ERROR, "RESET_STREAM_AT is not in use"));
         }
         self.streams.on_reset_stream_at(frame)
+    }
+
+    /// The peer says where it sees us.
+    fn on_observed_address(&mut self, arrival: Arrival, report: ObservedAddress) -> Result<(), Violation> {
+        if !self.config.learn_address {
+            // draft-ietf-quic-address-discovery: only who asked for it may be told.
+            return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "an address that was not asked for"));
+        }
+        let path = arrival.path;
+        if self.paths.find_mut(&path).is_none_or(|path| path.heard.on_report(report)) {
+            self.events.push_back(Event::AddressObserved { path, address: report.address });
+        }
+        Ok(())
     }
 
     /// RFC 9000 section 19.7: only a server sends it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tercel_wire::packet::retry::RetryPacket;
 use tercel_wire::packet::version_negotiation::VersionNegotiationPacket;
+use tercel_wire::transport_parameters::AddressDiscovery;
 use tercel_wire::{
     ConnectionId, EncryptionLevel, Role, SpaceId, TransportErrorCode, TransportParameters, client_hello,
 };
@@ -114,6 +115,7 @@ pub(super) fn parameters(config: &TransportConfig, scid: ConnectionId) -> Transp
         active_connection_id_limit: config.active_connection_id_limit.max(2),
         max_datagram_frame_size: config.max_datagram_frame_size.into(),
         disable_active_migration: !config.migration,
+        address_discovery: AddressDiscovery::of(config.report_addresses, config.learn_address),
         reset_stream_at: config.reset_stream_at,
         reliable_reset: config.reset_stream_at,
         min_ack_delay: Some(AckPolicy::min_delay(config.max_ack_delay).as_micros() as u64),
@@ -313,6 +315,8 @@ impl Connection {
             self.settle_early_data();
         }
         self.streams.set_peer_parameters(parameters);
+        let wanted = parameters.address_discovery.is_some_and(AddressDiscovery::receives);
+        self.paths.reports.set_wanted(wanted && self.config.report_addresses);
         self.idle.set_peer_timeout(std::time::Duration::from_millis(parameters.max_idle_timeout));
         let max_ack_delay = std::time::Duration::from_millis(parameters.max_ack_delay);
         self.recovery.set_peer_max_ack_delay(max_ack_delay);

@@ -251,7 +251,7 @@ impl Connection {
             || self.peer_ids.wants_to_send() && one_rtt
             || self.spaces.data.ask.wants_to_send() && one_rtt
             || (self.handshake.done_due || self.handshake.new_token_due) && one_rtt
-            || self.has_path_frames(now) && one_rtt
+            || (self.has_path_frames(now) || self.paths.owes_report()) && one_rtt
     }
 
     fn has_path_frames(&self, now: Time) -> bool {
@@ -275,6 +275,7 @@ impl Connection {
         if level == EncryptionLevel::OneRtt {
             self.write_handshake_end(sink);
             self.write_path_frames(now, sink);
+            self.paths.write_report(sink);
             self.peer_ids.write(sink);
             self.local_ids.write(sink);
             self.spaces.data.ask.write(sink);

@@ -136,9 +136,13 @@ impl Connection {
             // RFC 9000 section 8.2.2: padded, unless that would amplify.
             let size = MIN_INITIAL_DATAGRAM.min(response.budget);
             let header = self.probe_header(&response.address);
+            let mut reports = std::mem::take(&mut self.paths.reports);
             let len = self.transmit_alone(now, header, size, NO_PATH, false, buf, |sink| {
                 sink.push(&Frame::PathResponse(response.data), None);
-            })?;
+                reports.write_for(response.address.remote, sink);
+            });
+            self.paths.reports = reports;
+            let len = len?;
             return Some(Transmit { path: response.address, ecn: Ecn::NotEct, len, segment_size: None });
         }
         let pto = self.recovery.pto(SpaceId::Data);
@@ -156,9 +160,14 @@ impl Connection {
         let paths = &mut self.paths;
         let (id, address, size, data) = challenge(&mut paths.candidate).or_else(|| challenge(&mut paths.previous))?;
         let header = self.probe_header(&address);
+        let mut reports = std::mem::take(&mut self.paths.reports);
         let len = self.transmit_alone(now, header, size, id, false, buf, |sink| {
             sink.push(&Frame::PathChallenge(data), SentFrame::PathChallenge(data));
-        })?;
+            // draft-ietf-quic-address-discovery: bundled with what probes.
+            reports.write_for(address.remote, sink);
+        });
+        self.paths.reports = reports;
+        let len = len?;
         Some(Transmit { path: address, ecn: Ecn::NotEct, len, segment_size: None })
     }
 

@@ -7,6 +7,7 @@
 mod amplification;
 mod ecn;
 pub mod mtu;
+mod observed;
 mod validation;
 
 use std::collections::VecDeque;
@@ -15,9 +16,11 @@ use std::net::SocketAddr;
 pub use amplification::AntiAmplification;
 pub use ecn::EcnValidation;
 pub use mtu::Mtu;
+pub use observed::{AddressReports, Heard, Report};
 pub use validation::Validation;
 
 use crate::config::TransportConfig;
+use crate::frames::FrameSink;
 use crate::time::Time;
 
 /// Between which addresses datagrams go.
@@ -70,6 +73,10 @@ pub struct Path {
     pub mtu: Mtu,
     /// Its ECN state.
     pub ecn: EcnValidation,
+    /// Whether the peer knows at which address it is seen on it.
+    pub report: Report,
+    /// At which address the peer sees us on it.
+    pub heard: Heard,
 }
 
 impl Path {
@@ -82,6 +89,8 @@ impl Path {
             validation: Validation::Idle,
             mtu: Mtu::new(config.initial_mtu, config.max_mtu),
             ecn: EcnValidation::new(config.ecn),
+            report: Report::Due,
+            heard: Heard::default(),
         }
     }
 }
@@ -109,6 +118,8 @@ pub struct Paths {
     pub previous: Option<Path>,
     /// One that is probed before it is used.
     pub candidate: Option<Path>,
+    /// What the peer is told of its addresses.
+    pub reports: AddressReports,
     responses: VecDeque<Response>,
     next_id: u32,
 }
@@ -117,7 +128,14 @@ impl Paths {
     /// The path of the handshake.
     pub fn new(active: Path) -> Self {
         let next_id = active.id + 1;
-        Self { active, previous: None, candidate: None, responses: VecDeque::new(), next_id }
+        Self {
+            active,
+            previous: None,
+            candidate: None,
+            reports: AddressReports::default(),
+            responses: VecDeque::new(),
+            next_id,
+        }
     }
 
     /// An ID for another path.
@@ -144,6 +162,25 @@ impl Paths {
     pub fn is_known_remote(&self, remote: SocketAddr) -> bool {
         let paths = [Some(&self.active), self.previous.as_ref(), self.candidate.as_ref()];
         paths.into_iter().flatten().any(|path| path.address.remote == remote)
+    }
+
+    /// Whether the peer is to be told at which address it is seen on the active path.
+    pub fn owes_report(&self) -> bool {
+        self.reports.is_due(&self.active)
+    }
+
+    /// Writes OBSERVED_ADDRESS for the active path if due.
+    pub fn write_report(&mut self, sink: &mut FrameSink<'_, '_>) {
+        self.reports.write(&mut self.active, sink);
+    }
+
+    /// OBSERVED_ADDRESS was acknowledged, or lost. The draft: it is repeated on the path that it is about.
+    pub fn report_settled(&mut self, sequence: u64, acked: bool) {
+        let paths = [Some(&mut self.active), self.previous.as_mut(), self.candidate.as_mut()];
+        let about = paths.into_iter().flatten().find(|path| path.report == Report::Sent { sequence });
+        if let Some(path) = about {
+            path.report = if acked { Report::Known } else { Report::Due };
+        }
     }
 
     /// A PATH_CHALLENGE came in a datagram of `len` bytes from `address`: a response is owed there.

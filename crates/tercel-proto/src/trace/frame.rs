@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tercel_wire::frame::{AckFrequency, ConnectionClose, EcnCounts, ResetStreamAt};
+use tercel_wire::frame::{AckFrequency, ConnectionClose, EcnCounts, ObservedAddress, ResetStreamAt};
 use tercel_wire::{
     ApplicationErrorCode, ConnectionId, DecodeError, Direction, Frame, Reader, StreamId, TransportErrorCode, VarInt,
 };
@@ -28,6 +28,7 @@ pub enum TraceFrame {
     Ack(Box<TraceAck>),
     ResetStream(Box<TraceReset>),
     ResetStreamAt(Box<ResetStreamAt>),
+    ObservedAddress(Box<ObservedAddress>),
     StopSending { id: StreamId, error: ApplicationErrorCode },
     Crypto { offset: u64, len: u16 },
     NewToken { len: u16 },
@@ -233,6 +234,7 @@ impl From<&Frame<'_>> for TraceFrame {
             Frame::Datagram { data } => Self::Datagram { len: short(data.len() as u64) },
             Frame::AckFrequency(frame) => Self::AckFrequency(Box::new(*frame)),
             Frame::ImmediateAck => Self::ImmediateAck,
+            Frame::ObservedAddress(report) => Self::ObservedAddress(Box::new(*report)),
             Frame::ResetStreamAt(frame) => Self::ResetStreamAt(Box::new(*frame)),
         }
     }

@@ -1,7 +1,10 @@
 //! The encodings of frames (RFC 9000 section 19).
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::{
-    AckFrame, AckFrequency, ConnectionClose, Frame, NewConnectionId, ResetStreamAt, ResetStreamAtType, StreamFrame,
+    AckFrame, AckFrequency, ConnectionClose, Frame, NewConnectionId, ObservedAddress, ResetStreamAt, ResetStreamAtType,
+    StreamFrame,
 };
 use crate::{ConnectionId, DecodeError, Direction, Reader, ResetToken, StreamId, TransportErrorCode, VarInt, Writer};
 
@@ -13,6 +16,10 @@ const STREAM: u8 = 0x08;
 const OFF: u8 = 0x04;
 const LEN: u8 = 0x02;
 const FIN: u8 = 0x01;
+
+/// The types of OBSERVED_ADDRESS (draft-ietf-quic-address-discovery).
+const OBSERVED_IPV4: u64 = 0x009f_81a6;
+const OBSERVED_IPV6: u64 = 0x009f_81a7;
 
 fn varint_len<const N: usize>(values: [u64; N]) -> usize {
     values.into_iter().map(VarInt::encoded_len).sum()
@@ -115,6 +122,7 @@ impl<'a> Frame<'a> {
                 max_ack_delay: reader.varint()?,
                 reordering_threshold: reader.varint()?,
             }),
+            OBSERVED_IPV4 | OBSERVED_IPV6 => Self::ObservedAddress(ObservedAddress::decode(reader, ty)?),
             unknown => return Err(DecodeError::UnknownFrame(unknown)),
         })
     }
@@ -153,6 +161,7 @@ impl<'a> Frame<'a> {
             Self::Datagram { data } => 1 + prefixed_len(data),
             Self::AckFrequency(frame) => 2 + varint_len(frame.fields()),
             Self::ResetStreamAt(frame) => 1 + varint_len(frame.fields()),
+            Self::ObservedAddress(frame) => frame.encoded_len(),
         }
     }
 
@@ -215,6 +224,7 @@ impl<'a> Frame<'a> {
             Self::ImmediateAck => writer.u8(0x1f),
             Self::AckFrequency(frame) => write(writer, 0xaf, frame.fields()),
             Self::ResetStreamAt(frame) => write(writer, frame.ty as u64, frame.fields()),
+            Self::ObservedAddress(frame) => frame.encode(writer),
         }
     }
 }
@@ -251,6 +261,36 @@ impl ResetStreamAt {
 
     const fn fields(&self) -> [u64; 4] {
         [self.id.into_wire(), self.error.into_inner(), self.final_size, self.reliable_size]
+    }
+}
+
+impl ObservedAddress {
+    fn decode(reader: &mut Reader<'_>, ty: u64) -> Result<Self, DecodeError> {
+        let sequence = reader.varint()?;
+        let ip = match ty {
+            OBSERVED_IPV4 => IpAddr::from(reader.array::<4>()?),
+            _ => IpAddr::from(reader.array::<16>()?),
+        };
+        Ok(Self { sequence, address: SocketAddr::new(ip, reader.u16()?) })
+    }
+
+    fn encoded_len(&self) -> usize {
+        let ip = if self.address.is_ipv4() { 4 } else { 16 };
+        varint_len([OBSERVED_IPV4, self.sequence]) + ip + 2
+    }
+
+    fn encode(&self, writer: &mut Writer<'_>) {
+        match self.address.ip() {
+            IpAddr::V4(ip) => {
+                write(writer, OBSERVED_IPV4, [self.sequence]);
+                writer.bytes(&ip.octets());
+            }
+            IpAddr::V6(ip) => {
+                write(writer, OBSERVED_IPV6, [self.sequence]);
+                writer.bytes(&ip.octets());
+            }
+        }
+        writer.bytes(&self.address.port().to_be_bytes());
     }
 }
 

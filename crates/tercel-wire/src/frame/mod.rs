@@ -1,5 +1,5 @@
 //! Frames (RFC 9000 section 19, RFC 9221 section 4, draft-ietf-quic-ack-frequency,
-//! draft-ietf-quic-reliable-stream-reset).
+//! draft-ietf-quic-reliable-stream-reset, draft-ietf-quic-address-discovery).
 //!
 //! A decrypted payload is a sequence of frames. [`Frame::decode`] reads one from its front; data
 //! stays where it is and is lent. [`Frame::encode`] writes one, in the shortest form.
@@ -11,6 +11,8 @@ pub mod table;
 mod tests;
 
 pub use ack::{AckRanges, encode_ack};
+
+use std::net::SocketAddr;
 
 use crate::{ApplicationErrorCode, ConnectionId, Direction, ResetToken, StreamId, TransportErrorCode};
 
@@ -68,6 +70,8 @@ pub enum Frame<'a> {
     ImmediateAck,
     /// RESET_STREAM_AT.
     ResetStreamAt(ResetStreamAt),
+    /// OBSERVED_ADDRESS.
+    ObservedAddress(ObservedAddress),
 }
 
 /// Counts of packets received with each ECN codepoint (RFC 9000 section 19.3.2).
@@ -159,6 +163,15 @@ pub struct ResetStreamAt {
     pub final_size: u64,
     /// How many bytes from its start are delivered all the same; at most `final_size`.
     pub reliable_size: u64,
+}
+
+/// An OBSERVED_ADDRESS frame (draft-ietf-quic-address-discovery).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObservedAddress {
+    /// Later frames have larger numbers.
+    pub sequence: u64,
+    /// Where the sender of the frame sees its receiver.
+    pub address: SocketAddr,
 }
 
 /// A CONNECTION_CLOSE frame (RFC 9000 section 19.19).

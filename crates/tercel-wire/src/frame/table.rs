@@ -21,6 +21,7 @@ impl Frame<'_> {
             Self::AckFrequency(_) | Self::ImmediateAck => matches!(level, OneRtt),
             Self::ResetStream { .. }
             | Self::ResetStreamAt(_)
+            | Self::ObservedAddress(_)
             | Self::StopSending { .. }
             | Self::Stream(_)
             | Self::MaxData(_)
@@ -49,6 +50,13 @@ impl Frame<'_> {
     /// Whether the frame probes a path without moving to it ("P" in the column "Spec"; RFC 9000
     /// section 9.1).
     pub const fn is_probing(&self) -> bool {
-        matches!(self, Self::Padding(_) | Self::NewConnectionId(_) | Self::PathChallenge(_) | Self::PathResponse(_))
+        matches!(
+            self,
+            Self::Padding(_)
+                | Self::NewConnectionId(_)
+                | Self::PathChallenge(_)
+                | Self::PathResponse(_)
+                | Self::ObservedAddress(_)
+        )
     }
 }

@@ -47,6 +47,8 @@ const TABLE: &[(&[u8], &str, &str)] = &[
     (&[0x24, 0, 1, 9, 9], "__01", ""),
     (&[0x30, b'x'], "__01", ""),
     (&[0x31, 1, b'x'], "__01", ""),
+    (&[0x80, 0x9f, 0x81, 0xa6, 1, 192, 0, 2, 1, 1, 187], "__01", "P"),
+    (&[0x80, 0x9f, 0x81, 0xa7, 1, 32, 1, 13, 184, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 187], "__01", "P"),
     (&[0x40, 0xaf, 1, 9, 0x59, 0x88, 3], "___1", ""),
 ];
 
@@ -148,6 +150,17 @@ fn no_more_is_delivered_than_there_is() {
         for (reliable, good) in [(0, true), (9, true), (10, false)] {
             assert_eq!(decode(&[ty, 0, 1, 9, reliable]).is_ok(), good, "{ty:#x} {reliable}");
         }
+    }
+}
+
+#[test]
+fn an_observed_address_is_of_either_family() {
+    for (bytes, address) in [
+        (&[0x80, 0x9f, 0x81, 0xa6, 1, 192, 0, 2, 1, 1, 187][..], "192.0.2.1:443"),
+        (&[0x80, 0x9f, 0x81, 0xa7, 1, 32, 1, 13, 184, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 187], "[2001:db8::9]:443"),
+    ] {
+        let frame = ObservedAddress { sequence: 1, address: address.parse().unwrap() };
+        assert_eq!(decode(bytes), Ok(Frame::ObservedAddress(frame)));
     }
 }
 

@@ -128,6 +128,19 @@ fn resets_that_deliver_a_part_are_known_by_three_numbers() {
     }
 }
 
+/// draft-ietf-quic-address-discovery.
+#[test]
+fn address_discovery_has_three_values() {
+    for (value, provides, receives) in [(0, true, false), (1, false, true), (2, true, true)] {
+        let parameters = TransportParameters::decode(&integer(0x9f81_a176, value), Role::Client).unwrap();
+        assert_eq!(parameters.address_discovery, AddressDiscovery::of(provides, receives));
+        assert_eq!(parameters.address_discovery.map(AddressDiscovery::receives), Some(receives));
+    }
+    assert_eq!(both(&integer(0x9f81_a176, 3)), [false; 2]);
+    assert_eq!(both(&parameter(0x9f81_a176, &[])), [false; 2]);
+    assert_eq!(both(&parameter(0x9f81_a176, &[1, 1])), [false; 2]);
+}
+
 /// draft-ietf-quic-ack-frequency section 3: one is in microseconds, the other in milliseconds.
 #[test]
 fn the_least_delay_is_no_more_than_the_greatest() {
@@ -219,6 +232,7 @@ proptest! {
             preferred_address: from_server.then_some(address),
             min_ack_delay: flags[1].then_some(1000 * delay),
             reset_stream_at: flags[1], reliable_reset: flags[0],
+            address_discovery: AddressDiscovery::of(flags[0], flags[1]),
         };
         let sender = if from_server { Role::Server } else { Role::Client };
         let bytes = parameters.encode(Some((7, &[1, 2])));

@@ -451,6 +451,32 @@ impl Connection {
         self.inner.remote_address()
     }
 
+    /// The address at which the peer says that it sees this end, once it has
+    /// ([`Settings::learn_address`](crate::Settings::learn_address)); its word only.
+    pub fn observed_address(&self) -> Option<SocketAddr> {
+        self.inner.observed_address()
+    }
+
+    /// Waits until that is another than `known`.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn observed_address_changed(&self, known: Option<SocketAddr>) -> Result<SocketAddr, ConnectionError> {
+        poll_fn(|context| {
+            let mut state = lock(&self.state);
+            if let Some(reason) = &state.ending {
+                return Poll::Ready(Err(ConnectionError(reason.clone())));
+            }
+            state.wakers.wait(context);
+            drop(state);
+            match self.observed_address() {
+                Some(address) if Some(address) != known => Poll::Ready(Ok(address)),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+
     /// The application protocol.
     pub fn alpn(&self) -> Option<Bytes> {
         self.inner.alpn()

@@ -127,8 +127,8 @@ impl ConnectionHandler for ConnectionFeed {
                     _ => return,
                 }
             }
-            // Whoever waits for another size looks for it.
-            ConnectionEvent::DatagramStateChanged { .. } => {}
+            // Whoever waits for another value looks for it.
+            ConnectionEvent::DatagramStateChanged { .. } | ConnectionEvent::AddressObserved(_) => {}
             ConnectionEvent::NewToken(token) => state.token = Some(token.clone()),
             ConnectionEvent::ResumptionTicket(ticket) => state.ticket = Some(ticket.clone()),
             ConnectionEvent::ShutdownInitiatedByPeer { code, reason } => {

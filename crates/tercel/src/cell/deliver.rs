@@ -105,6 +105,10 @@ fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<
                 false => tell(core, ConnectionEvent::PeerAddressChanged(path.remote)),
             }
         }
+        Event::AddressObserved { address, .. } => {
+            core.shared.facts().observed = Some(address);
+            tell(core, ConnectionEvent::AddressObserved(address))
+        }
         Event::Ticket(ticket) => tell(core, ConnectionEvent::ResumptionTicket(&ticket)),
         Event::NewToken(token) => tell(core, ConnectionEvent::NewToken(&token)),
         Event::Closing(reason) => begin_closing(core, reason),

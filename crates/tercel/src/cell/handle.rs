@@ -24,6 +24,8 @@ pub(crate) struct Facts {
     /// Whether the peer forbids that the connection moves.
     pub(crate) settled: bool,
     pub(crate) max_datagram: Option<usize>,
+    /// Where the peer says that it sees this end.
+    pub(crate) observed: Option<SocketAddr>,
     /// Whether the peer understands resets that deliver a part.
     pub(crate) can_reset_at: bool,
     pub(crate) close_reason: Option<CloseReason>,
@@ -92,6 +94,7 @@ impl ConnectionShared {
             alpn: None,
             settled: false,
             max_datagram: None,
+            observed: None,
             can_reset_at: false,
             close_reason: None,
             stats: ConnectionStats::default(),

@@ -109,7 +109,10 @@ impl OpenedTicket {
                 parameters.reliable_reset.into(),
             ]
         };
-        limits(&self.parameters).iter().zip(limits(now)).all(|(before, now)| *before <= now)
+        // draft-ietf-quic-address-discovery: neither disabled nor changed.
+        let discovery = self.parameters.address_discovery;
+        let same = discovery.is_none() || discovery == now.address_discovery;
+        same && limits(&self.parameters).iter().zip(limits(now)).all(|(before, now)| *before <= now)
     }
 }
 

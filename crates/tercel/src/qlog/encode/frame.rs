@@ -171,6 +171,13 @@ fn rarer_frame(out: &mut Vec<u8>, frame: &TraceFrame, name: impl Fn(&mut Vec<u8>
             out.field("final_size", reset.final_size);
             out.field("reliable_size", reset.reliable_size);
         }
+        TraceFrame::ObservedAddress(report) => {
+            name(out, "observed_address");
+            out.field("sequence_number", report.sequence);
+            out.push_str(",\"ip\":");
+            out.text(&report.address.ip().to_string());
+            out.field("port", report.address.port().into());
+        }
         TraceFrame::ImmediateAck => name(out, "immediate_ack"),
         _ => name(out, "unknown"),
     }
