@@ -48,6 +48,7 @@ const FRAMES: &[(&str, &[u8])] = &[
     ("reliable_reset", &[0x21, 0, 1, 9, 5]),
     ("observed_ipv4", &[0x80, 0x9f, 0x81, 0xa6, 1, 0xc0, 0, 2, 1, 1, 0xbb]),
     ("observed_ipv6", &[0x80, 0x9f, 0x81, 0xa7, 2, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 0xbb]),
+    ("timestamp", &[0x42, 0xf5, 0x80, 1, 2, 3]),
 ];
 
 fn write(target: &str, name: &str, bytes: &[u8]) {
@@ -120,6 +121,7 @@ fn transport_parameters() {
         max_ack_delay: 5,
         active_connection_id_limit: 8,
         max_datagram_frame_size: 65_535,
+        enable_timestamp: 3,
         initial_source_connection_id: id,
         disable_active_migration: true,
         grease_quic_bit: true,

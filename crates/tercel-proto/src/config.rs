@@ -83,6 +83,9 @@ pub struct TransportConfig {
     pub report_addresses: bool,
     /// Whether the peer is asked at which address it sees this end. Default no.
     pub learn_address: bool,
+    /// Whether the delay of each direction is measured, if the peer does so, too (draft-huitema-quic-ts,
+    /// as MsQuic has it). Default no.
+    pub one_way_delay: bool,
     /// How many of the peer's connection IDs are kept, 2 or more. Default 8.
     pub active_connection_id_limit: u64,
     /// Whether the peer may migrate (server) (RFC 9000 section 9). Default yes.
@@ -137,6 +140,7 @@ impl Default for TransportConfig {
             reset_stream_at: true,
             report_addresses: false,
             learn_address: false,
+            one_way_delay: false,
             active_connection_id_limit: 8,
             migration: true,
             preferred_address: None,

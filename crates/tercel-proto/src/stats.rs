@@ -49,6 +49,12 @@ pub struct ConnectionStats {
     pub rtt_variation: Duration,
     /// How many round-trip times were measured on this path.
     pub rtt_samples: u64,
+    /// How long our packets take to the peer, smoothed and at last, if that is measured
+    /// ([`one_way_delay`](crate::config::TransportConfig::one_way_delay)). The clocks of the two ends are
+    /// compared when a round trip was the shortest so far: that one is taken to be as long each way.
+    pub one_way_delay: Option<Duration>,
+    /// See [`one_way_delay`](Self::one_way_delay).
+    pub latest_one_way_delay: Option<Duration>,
     /// The datagram size in use, bytes of UDP payload.
     pub mtu: u16,
     /// Times that a black hole was found and the datagram size fell back.

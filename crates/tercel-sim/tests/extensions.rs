@@ -65,3 +65,21 @@ fn fewer_acknowledgements_cost_no_speed() {
         }
     }
 }
+
+/// draft-huitema-quic-ts: a queue on the way there is seen by the delay of that way, and one on the way
+/// back is not.
+#[test]
+fn the_delay_of_one_way_is_that_way_s() {
+    let transport = TransportConfig { one_way_delay: true, hystart: false, ..TransportConfig::default() };
+    let report = upload(5_000_000, 0.0, &transport, 1);
+    let (client, server) = (report.client, report.server.unwrap());
+    println!("{:?} of {:?}, and {:?} of {:?}", client.one_way_delay, client.rtt, server.one_way_delay, server.rtt);
+    // 20 ms each way, and a queue of up to 48 ms before the client's data.
+    let there = client.one_way_delay.unwrap();
+    assert!(there > 24 * MS && there < client.rtt - 15 * MS, "{there:?} of {:?}", client.rtt);
+    let back = server.one_way_delay.unwrap();
+    assert!(back > 15 * MS && back < 24 * MS, "{back:?} of {:?}", server.rtt);
+    // Both ends must want it.
+    let report = upload(100_000, 0.0, &TransportConfig::default(), 1);
+    assert_eq!((report.client.one_way_delay, report.server.unwrap().one_way_delay), (None, None));
+}

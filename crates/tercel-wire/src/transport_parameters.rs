@@ -168,6 +168,9 @@ integer_parameters! {
     active_connection_id_limit: 0x0e, default 2, 2 => MAX;
     /// The largest DATAGRAM frame that the endpoint takes, in bytes; 0 for none (RFC 9221).
     max_datagram_frame_size: 0x20, default 0, 0 => MAX;
+    /// What the endpoint does with TIMESTAMP frames (draft-huitema-quic-ts): 1, it wants them; 2, it can
+    /// send them; 3, both; 0, neither.
+    enable_timestamp: 0x7158, default 0, 0 => 3;
 }
 
 const ORIGINAL_DESTINATION_CONNECTION_ID: u64 = 0x00;

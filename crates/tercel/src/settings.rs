@@ -176,6 +176,9 @@ settings! {
     report_addresses: bool = 0, 0 => 1, "yes or no";
     /// Whether the peer is asked at which address it sees this end. What it answers is its word only.
     learn_address: bool = 0, 0 => 1, "yes or no";
+    /// Whether the delay of each direction is measured, if the peer does so, too (draft-huitema-quic-ts, as
+    /// MsQuic has it).
+    one_way_delay: bool = 0, 0 => 1, "yes or no";
     /// Whether the peer may migrate.
     migration: bool = 1, 0 => 1, "yes or no";
     /// The keys are updated after this many bytes.
@@ -215,6 +218,7 @@ impl Settings {
             reset_stream_at: self.reset_stream_at,
             report_addresses: self.report_addresses,
             learn_address: self.learn_address,
+            one_way_delay: self.one_way_delay,
             migration: self.migration,
             preferred_address: self.preferred_address,
             key_update_bytes: self.key_update_bytes,

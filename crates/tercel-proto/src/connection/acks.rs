@@ -8,7 +8,8 @@ use tercel_wire::{EncryptionLevel, SpaceId};
 use super::Connection;
 use crate::error::Violation;
 use crate::frames::SentFrame;
-use crate::recovery::{AckOutcome, SentPacket};
+use crate::recovery::one_way::Sample;
+use crate::recovery::{AckOutcome, Rtt, SentPacket};
 use crate::time::Time;
 
 impl Connection {
@@ -25,6 +26,7 @@ impl Connection {
             _ => Duration::ZERO,
         };
         let mut outcome = std::mem::take(&mut self.outcome);
+        let rtt_before = *self.recovery.rtt();
         let result = self.recovery.on_ack(now, space, ack, delay, &mut outcome);
         if result.is_ok() && !outcome.acked.is_empty() {
             if let Some(numbers) = self.spaces.get_mut(space) {
@@ -37,6 +39,7 @@ impl Connection {
                 keys.on_acked(ack.largest);
             }
             self.check_ecn(now, space, ack, &outcome);
+            self.measure_one_way(space, delay, &rtt_before, &outcome);
         }
         self.settle(now, &mut outcome);
         self.outcome = outcome;
@@ -52,6 +55,16 @@ impl Connection {
         let ask = &mut self.spaces.data.ask;
         ask.consider(packets, self.recovery.rtt().smoothed);
         self.recovery.set_peer_max_ack_delay(ask.max_ack_delay());
+    }
+
+    /// Compares the peer's clock with ours, if it has told the time.
+    fn measure_one_way(&mut self, space: SpaceId, held: Duration, before: &Rtt, outcome: &AckOutcome) {
+        if let (SpaceId::Data, true, Some(sent)) = (space, outcome.rtt_updated, outcome.largest_acked_sent) {
+            let rtt = self.recovery.rtt();
+            let shortest = !before.is_sampled() || rtt.min < before.min;
+            let sent = sent.since(self.handshake.started);
+            self.one_way.on_ack(Sample { sent, held, rtt: rtt.adjusted, shortest });
+        }
     }
 
     /// RFC 9000 section 13.4.2: only frames that raise the largest acknowledged number count. We

@@ -35,6 +35,7 @@ impl Connection {
             return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "packet without frames"));
         }
         let mut digest = Digest::default();
+        self.one_way.begin_packet();
         let mut reader = Reader::new(payload);
         while !reader.is_empty() {
             let at = reader.clone();
@@ -74,6 +75,7 @@ impl Connection {
             Frame::ResetStream { id, error, final_size } => self.streams.on_reset_stream(id, error, final_size)?,
             Frame::ResetStreamAt(frame) => self.on_reset_stream_at(&frame)?,
             Frame::ObservedAddress(report) => self.on_observed_address(arrival, report)?,
+            Frame::Timestamp(time) => self.on_timestamp(time)?,
             Frame::StopSending { id, error } => self.streams.on_stop_sending(id, error)?,
             Frame::MaxData(maximum) => self.streams.on_max_data(maximum),
             Frame::MaxStreamData { id, maximum } => self.streams.on_max_stream_data(id, maximum)?,
@@ -125,6 +127,15 @@ impl Connection {
         if self.paths.find_mut(&path).is_none_or(|path| path.heard.on_report(report)) {
             self.events.push_back(Event::AddressObserved { path, address: report.address });
         }
+        Ok(())
+    }
+
+    /// To who did not ask for it the frame is unknown (RFC 9000 section 12.4).
+    fn on_timestamp(&mut self, time: u64) -> Result<(), Violation> {
+        if !self.one_way.receives() {
+            return Err(Violation::new(TransportErrorCode::FRAME_ENCODING_ERROR, "TIMESTAMP is not in use"));
+        }
+        self.one_way.on_timestamp(time);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::entropy::Entropy;
 use crate::error::{ApiMisuse, CloseReason, Violation};
 use crate::frames::SentFrame;
 use crate::keys::{self, OneRttKeys};
-use crate::recovery::Progress;
+use crate::recovery::{Progress, one_way};
 use crate::space::{AckPolicy, AckRequest, HandshakeSpace, PacketNumberSpace};
 use crate::stateless::retry;
 use crate::time::Time;
@@ -116,6 +116,7 @@ pub(super) fn parameters(config: &TransportConfig, scid: ConnectionId) -> Transp
         max_datagram_frame_size: config.max_datagram_frame_size.into(),
         disable_active_migration: !config.migration,
         address_discovery: AddressDiscovery::of(config.report_addresses, config.learn_address),
+        enable_timestamp: if config.one_way_delay { one_way::BOTH } else { 0 },
         reset_stream_at: config.reset_stream_at,
         reliable_reset: config.reset_stream_at,
         min_ack_delay: Some(AckPolicy::min_delay(config.max_ack_delay).as_micros() as u64),
@@ -314,6 +315,7 @@ impl Connection {
         if self.role == Role::Client && self.handshake.early_offered {
             self.settle_early_data();
         }
+        self.one_way.negotiate(self.config.one_way_delay, parameters.enable_timestamp);
         self.streams.set_peer_parameters(parameters);
         let wanted = parameters.address_discovery.is_some_and(AddressDiscovery::receives);
         self.paths.reports.set_wanted(wanted && self.config.report_addresses);

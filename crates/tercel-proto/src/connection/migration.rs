@@ -49,6 +49,9 @@ impl Connection {
         path.validation = self.begin_validation(now);
         let mut old = std::mem::replace(&mut self.paths.active, path);
         self.recovery.path_changed(id, self.paths.active.mtu.current(), same_host);
+        if !same_host {
+            self.one_way.restart();
+        }
         if old.amplification.is_validated() {
             // Section 9.3.3: the old path is asked too, in case an attacker copied the packet.
             old.validation = self.begin_validation(now);

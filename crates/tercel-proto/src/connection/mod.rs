@@ -44,7 +44,7 @@ use crate::error::{ApiMisuse, CloseReason};
 use crate::idle::Idle;
 use crate::keys;
 use crate::path::{AntiAmplification, Ecn, Path, PathAddress, Paths};
-use crate::recovery::{AckOutcome, Recovery};
+use crate::recovery::{AckOutcome, OneWayDelay, Recovery};
 use crate::space::{AckPolicy, AckRequest, DataSpace, HandshakeSpace, PacketNumberSpace, Parked, Spaces};
 use crate::stats::ConnectionStats;
 pub use crate::stream::Read;
@@ -159,6 +159,7 @@ pub struct Connection {
     spaces: Spaces,
     parked: Parked<Waiting>,
     recovery: Recovery,
+    one_way: OneWayDelay,
     paths: Paths,
     local_ids: LocalIds,
     local_reset_token: ResetToken,
@@ -272,6 +273,7 @@ impl Connection {
             },
             parked: Parked::new(config.parked_bytes),
             recovery: Recovery::new(role, &config),
+            one_way: OneWayDelay::default(),
             paths: Paths::new(path),
             local_ids: LocalIds::new(handshake.local_scid, local_reset_token),
             local_reset_token,
@@ -315,6 +317,7 @@ impl Connection {
                 max_ack_delay: 25,
                 // draft-ietf-quic-ack-frequency section 3.
                 min_ack_delay: None,
+                enable_timestamp: 0,
                 ..parameters
             };
             self.apply_peer_parameters(&parameters);
@@ -660,6 +663,8 @@ impl Connection {
             mtu_black_holes: path.mtu.black_holes(),
             key_updates: self.spaces.data.one_rtt.as_ref().map_or(0, |keys| keys.updates()),
             ecn_capable: path.ecn.is_capable(),
+            one_way_delay: self.one_way.smoothed(),
+            latest_one_way_delay: self.one_way.latest(),
             stream_bytes_retransmitted: self.streams.retransmitted_bytes(),
             ..self.stats
         }

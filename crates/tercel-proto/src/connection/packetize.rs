@@ -300,6 +300,8 @@ impl Connection {
     fn write_ack(&mut self, now: Time, level: EncryptionLevel, sink: &mut FrameSink<'_, '_>) {
         // Our ack_delay_exponent is the default of 3.
         const EXPONENT: u32 = 3;
+        // A timestamp must not take an acknowledgement's place.
+        const WITH_TIMESTAMP: usize = 100;
         if level == EncryptionLevel::ZeroRtt {
             return;
         }
@@ -307,6 +309,10 @@ impl Connection {
             && numbers.acks.urgency(now) != Urgency::None
         {
             let (acks, received) = (&mut numbers.acks, &numbers.received);
+            if level == EncryptionLevel::OneRtt && self.one_way.sends() && sink.remaining() >= WITH_TIMESTAMP {
+                let time = now.since(self.handshake.started).as_micros() as u64;
+                sink.push(&Frame::Timestamp(time), None);
+            }
             sink.push_ack(|writer| acks.write(now, received, EXPONENT, writer));
         }
     }

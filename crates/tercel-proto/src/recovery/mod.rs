@@ -9,12 +9,14 @@
 //! trip, behind it. When no acknowledgement comes at all, the probe timeout asks for one.
 
 mod allowance;
+pub mod one_way;
 mod pto;
 mod rtt;
 mod sent;
 mod spurious;
 
 pub use allowance::Allowance;
+pub use one_way::OneWayDelay;
 pub use pto::Progress;
 pub use rtt::Rtt;
 pub use sent::{PACKET_THRESHOLD, SentPacket};

@@ -29,6 +29,7 @@ pub enum TraceFrame {
     ResetStream(Box<TraceReset>),
     ResetStreamAt(Box<ResetStreamAt>),
     ObservedAddress(Box<ObservedAddress>),
+    Timestamp(u64),
     StopSending { id: StreamId, error: ApplicationErrorCode },
     Crypto { offset: u64, len: u16 },
     NewToken { len: u16 },
@@ -234,6 +235,7 @@ impl From<&Frame<'_>> for TraceFrame {
             Frame::Datagram { data } => Self::Datagram { len: short(data.len() as u64) },
             Frame::AckFrequency(frame) => Self::AckFrequency(Box::new(*frame)),
             Frame::ImmediateAck => Self::ImmediateAck,
+            Frame::Timestamp(time) => Self::Timestamp(*time),
             Frame::ObservedAddress(report) => Self::ObservedAddress(Box::new(*report)),
             Frame::ResetStreamAt(frame) => Self::ResetStreamAt(Box::new(*frame)),
         }

@@ -116,6 +116,7 @@ fn extensions(random: &mut Random) -> Setup {
     let mut setup = usual(random);
     for transport in [&mut setup.client_transport, &mut setup.server_transport] {
         transport.ack_frequency = random.chance(0.8);
+        transport.one_way_delay = random.chance(0.8);
         (transport.report_addresses, transport.learn_address) = (random.chance(0.8), random.chance(0.8));
         (transport.stream_receive_window, transport.receive_window) = (1 << 20, 4 << 20);
     }

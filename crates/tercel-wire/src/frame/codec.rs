@@ -122,6 +122,7 @@ impl<'a> Frame<'a> {
                 max_ack_delay: reader.varint()?,
                 reordering_threshold: reader.varint()?,
             }),
+            0x2f5 => Self::Timestamp(reader.varint()?),
             OBSERVED_IPV4 | OBSERVED_IPV6 => Self::ObservedAddress(ObservedAddress::decode(reader, ty)?),
             unknown => return Err(DecodeError::UnknownFrame(unknown)),
         })
@@ -162,6 +163,7 @@ impl<'a> Frame<'a> {
             Self::AckFrequency(frame) => 2 + varint_len(frame.fields()),
             Self::ResetStreamAt(frame) => 1 + varint_len(frame.fields()),
             Self::ObservedAddress(frame) => frame.encoded_len(),
+            Self::Timestamp(time) => 2 + varint_len([*time]),
         }
     }
 
@@ -225,6 +227,7 @@ impl<'a> Frame<'a> {
             Self::AckFrequency(frame) => write(writer, 0xaf, frame.fields()),
             Self::ResetStreamAt(frame) => write(writer, frame.ty as u64, frame.fields()),
             Self::ObservedAddress(frame) => frame.encode(writer),
+            Self::Timestamp(time) => write(writer, 0x2f5, [*time]),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Frames (RFC 9000 section 19, RFC 9221 section 4, draft-ietf-quic-ack-frequency,
-//! draft-ietf-quic-reliable-stream-reset, draft-ietf-quic-address-discovery).
+//! draft-ietf-quic-reliable-stream-reset, draft-ietf-quic-address-discovery,
+//! draft-huitema-quic-ts).
 //!
 //! A decrypted payload is a sequence of frames. [`Frame::decode`] reads one from its front; data
 //! stays where it is and is lent. [`Frame::encode`] writes one, in the shortest form.
@@ -72,6 +73,9 @@ pub enum Frame<'a> {
     ResetStreamAt(ResetStreamAt),
     /// OBSERVED_ADDRESS.
     ObservedAddress(ObservedAddress),
+    /// TIMESTAMP (draft-huitema-quic-ts, as MsQuic has it): when its packet was sent, in microseconds since
+    /// a moment of the sender's choice.
+    Timestamp(u64),
 }
 
 /// Counts of packets received with each ECN codepoint (RFC 9000 section 19.3.2).

@@ -19,6 +19,8 @@ impl Frame<'_> {
             }
             // draft-ietf-quic-ack-frequency section 3: not in 0-RTT packets.
             Self::AckFrequency(_) | Self::ImmediateAck => matches!(level, OneRtt),
+            // MsQuic sends it beside 1-RTT acknowledgements only.
+            Self::Timestamp(_) => matches!(level, OneRtt),
             Self::ResetStream { .. }
             | Self::ResetStreamAt(_)
             | Self::ObservedAddress(_)
@@ -39,12 +41,12 @@ impl Frame<'_> {
 
     /// Whether a packet with this frame is to be acknowledged (no "N" in the column "Spec").
     pub const fn is_ack_eliciting(&self) -> bool {
-        !matches!(self, Self::Padding(_) | Self::Ack(_) | Self::ConnectionClose(_))
+        !matches!(self, Self::Padding(_) | Self::Ack(_) | Self::ConnectionClose(_) | Self::Timestamp(_))
     }
 
     /// Whether a packet with only such frames counts as in flight (no "C" in the column "Spec").
     pub const fn is_in_flight(&self) -> bool {
-        !matches!(self, Self::Ack(_) | Self::ConnectionClose(_))
+        !matches!(self, Self::Ack(_) | Self::ConnectionClose(_) | Self::Timestamp(_))
     }
 
     /// Whether the frame probes a path without moving to it ("P" in the column "Spec"; RFC 9000

@@ -232,6 +232,7 @@ proptest! {
             preferred_address: from_server.then_some(address),
             min_ack_delay: flags[1].then_some(1000 * delay),
             reset_stream_at: flags[1], reliable_reset: flags[0],
+            enable_timestamp: exponent % 4,
             address_discovery: AddressDiscovery::of(flags[0], flags[1]),
         };
         let sender = if from_server { Role::Server } else { Role::Client };

@@ -178,6 +178,10 @@ fn rarer_frame(out: &mut Vec<u8>, frame: &TraceFrame, name: impl Fn(&mut Vec<u8>
             out.text(&report.address.ip().to_string());
             out.field("port", report.address.port().into());
         }
+        TraceFrame::Timestamp(time) => {
+            name(out, "timestamp");
+            out.field("timestamp", *time);
+        }
         TraceFrame::ImmediateAck => name(out, "immediate_ack"),
         _ => name(out, "unknown"),
     }
