@@ -216,7 +216,7 @@ fn connection() {
             &[&[HELLO, DELIVER, 0, FORGE, how, 3, 7][..], &crypto].concat(),
         );
     }
-    for action in 0..20 {
+    for action in 0..21 {
         write("connection", &format!("act_{action}"), &[STREAMS, ACT, action, 0, 40, 1, ACT | CLIENT, action, 1, 0, 9]);
     }
     for (name, steps) in [

@@ -438,6 +438,9 @@ impl Pair {
             Action::Read { stream, max } => _ = connection.read(end.stream(stream), max.into()),
             Action::Consume { stream, len } => connection.consumed(now, end.stream(stream), len.into()),
             Action::Reset { stream, code } => _ = connection.reset(end.stream(stream), u32::from(code).into()),
+            Action::ResetAt { stream, code, size } => {
+                let _ = connection.reset_at(end.stream(stream), u32::from(code).into(), size.into());
+            }
             Action::Stop { stream, code } => _ = connection.stop_sending(end.stream(stream), u32::from(code).into()),
             Action::Priority { stream, priority } => {
                 let _ = connection.set_priority(end.stream(stream), i32::from(priority) - 128);

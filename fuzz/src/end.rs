@@ -107,6 +107,10 @@ impl End {
             crypto_buffer: 16 << 10,
             parked_bytes: 16 << 10,
             active_connection_id_limit: 4,
+            ack_frequency: true,
+            report_addresses: true,
+            learn_address: true,
+            one_way_delay: true,
             ..TransportConfig::default()
         };
         let seed = [run ^ self.role as u8 ^ 0x55; 32];

@@ -53,6 +53,7 @@ pub enum Action {
     Read { stream: u8, max: u16 },
     Consume { stream: u8, len: u16 },
     Reset { stream: u8, code: u8 },
+    ResetAt { stream: u8, code: u8, size: u8 },
     Stop { stream: u8, code: u8 },
     Priority { stream: u8, priority: u8 },
     Datagram { len: u16 },
@@ -191,7 +192,7 @@ impl<'a> Program<'a> {
     }
 
     fn action(&mut self) -> Action {
-        match self.u8() % 20 {
+        match self.u8() % 21 {
             0 => Action::Open { bidi: self.u8() & 1 == 0 },
             1 => Action::Send { stream: self.u8(), len: self.u8(), fin: self.u8() & 1 == 1 },
             2 => Action::Read { stream: self.u8(), max: self.u16() },
@@ -211,7 +212,8 @@ impl<'a> Program<'a> {
             16 => Action::StatelessReset,
             17 => Action::Verdict { accept: self.u8() & 1 == 0 },
             18 => Action::Timeout,
-            _ => Action::Look,
+            19 => Action::Look,
+            _ => Action::ResetAt { stream: self.u8(), code: self.u8(), size: self.u8() },
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tercel::aio::{ConnectError, Connection, Endpoint, ReadError, WriteError};
 use tercel::{
-    ClientAuthentication, ClientCredential, CloseReason, Configuration, Identity, ServerCredential, Settings,
-    TransportErrorCode, Trust,
+    ClientAuthentication, ClientCredential, CloseReason, Configuration, DatagramPriority, DatagramSendState, Identity,
+    ServerCredential, Settings, TransportErrorCode, Trust,
 };
 
 const ALPN: &[&str] = &["test"];
@@ -146,6 +146,13 @@ async fn datagrams_cross() {
         client.send_datagram(Bytes::from(vec![9; len])).unwrap();
         assert_eq!(soon("a datagram", theirs.read_datagram()).await.unwrap(), vec![9; len]);
     }
+    let sent = client.send_datagram_with(Bytes::from_static(b"and?"), DatagramPriority::Urgent).unwrap();
+    assert_eq!(soon("an acknowledgement", sent).await, DatagramSendState::Acknowledged);
+    let large = client.send_datagram_with(Bytes::from(vec![9; 70_000]), DatagramPriority::Normal).unwrap();
+    assert_eq!(soon("a refusal", large).await, DatagramSendState::Canceled);
+    // The path is found to take more than at first.
+    let size = soon("another size", client.max_datagram_size_changed(Some(1))).await.unwrap();
+    assert!(size.is_some_and(|size| size > 1000));
 }
 
 #[tokio::test]
@@ -199,6 +206,22 @@ async fn a_reset_delivers_what_it_promises() {
     send.write_all(b"all or nothing").await.unwrap();
     assert_eq!(send.reset_at(9u32.into(), 5), Err(WriteError::Unsupported));
     send.write_all(b"as before").await.unwrap();
+}
+
+/// draft-ietf-quic-address-discovery: each end learns where the other sees it; after a move, again.
+#[tokio::test]
+async fn observed_addresses_are_told() {
+    let (server, configuration) = pair_with(Settings { report_addresses: true, learn_address: true, ..settings() });
+    let (_client, ours, theirs) = connect(&server, &configuration).await;
+    let first = soon("our address", ours.observed_address_changed(None)).await.unwrap();
+    assert_eq!(first, theirs.remote_address());
+    let server_address = soon("the server's", theirs.observed_address_changed(None)).await.unwrap();
+    assert_eq!(Some(server_address), server.local_address());
+    soon("confirmation", ours.handshake_confirmed()).await.unwrap();
+    ours.rebind(local()).unwrap();
+    let second = soon("our next address", ours.observed_address_changed(Some(first))).await.unwrap();
+    assert_eq!(second, theirs.remote_address());
+    assert_eq!(ours.observed_address(), Some(second));
 }
 
 #[tokio::test]

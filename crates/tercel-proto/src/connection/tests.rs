@@ -1,6 +1,7 @@
 //! Two connections, joined by a line that may lose datagrams.
 
 mod early_data;
+mod extensions;
 mod verdict;
 
 use std::collections::VecDeque;
