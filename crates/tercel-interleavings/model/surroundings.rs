@@ -18,6 +18,16 @@ pub(crate) mod datapath {
     }
 }
 
+pub(crate) mod configuration {
+    pub(crate) enum EchStatus {
+        NotOffered,
+    }
+}
+
+pub(crate) mod handshake_info {
+    pub(crate) struct HandshakeInfo;
+}
+
 pub(crate) mod credential {
     pub(crate) fn fingerprint(_certificate: &[u8]) -> [u8; 32] {
         [0; 32]

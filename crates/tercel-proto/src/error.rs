@@ -141,6 +141,14 @@ pub enum CloseReason {
         /// What the peer was told.
         code: TransportErrorCode,
     },
+    /// The server refused the encrypted ClientHello that it was sent (RFC 9849 section 6.1.6). It has proved
+    /// to be the one that the public name of the client's ECH configuration names; so the client may try
+    /// again with what it says.
+    EchRejected {
+        /// The server's ECH configurations, an ECHConfigList for another attempt; if empty, the server
+        /// says that it cannot do ECH.
+        retry_configs: Bytes,
+    },
     /// The peer has no state for this connection (RFC 9000 section 10.3).
     StatelessReset,
     /// Nothing was heard for the idle timeout.
@@ -167,6 +175,10 @@ impl std::fmt::Display for CloseReason {
             Self::PeerTransport { code, reason, .. } => write!(f, "closed by the peer with {code}{}", text(reason)),
             Self::Violation(violation) => write!(f, "closed because of {violation}"),
             Self::Refused { code } => write!(f, "refused with {code}"),
+            Self::EchRejected { retry_configs } => f.write_str(match retry_configs.is_empty() {
+                true => "the server cannot read encrypted ClientHellos",
+                false => "the server could not read the encrypted ClientHello, and has told with what to try again",
+            }),
             Self::StatelessReset => f.write_str("the peer has lost its state of the connection"),
             Self::IdleTimeout => f.write_str("nothing was heard from the peer for the idle timeout"),
             Self::HandshakeTimeout => f.write_str("the handshake did not finish in time"),

@@ -9,6 +9,7 @@
 pub mod client_hello;
 pub mod connection_id;
 pub mod cursor;
+pub mod encrypted_extensions;
 pub mod error_code;
 pub mod frame;
 pub mod new_session_ticket;

@@ -20,11 +20,18 @@ pub struct PeerCertificate {
     pub(crate) ocsp_response: Bytes,
     pub(crate) advice: Option<Result<(), rustls::Error>>,
     pub(crate) server_name: Option<Arc<str>>,
+    pub(crate) raw: bool,
     pub(crate) alpn: Bytes,
 }
 
 impl PeerCertificate {
-    /// The peer's own certificate, in DER.
+    /// The raw public key (RFC 7250) that the peer has in place of a certificate, if it is one that is to be
+    /// judged: a SubjectPublicKeyInfo in DER.
+    pub fn public_key(&self) -> Option<&[u8]> {
+        self.raw.then(|| self.leaf())
+    }
+
+    /// The peer's own certificate, in DER; or its [public key](Self::public_key).
     pub fn leaf(&self) -> &[u8] {
         self.chain.first().map(Bytes::as_ref).unwrap_or_default()
     }
@@ -59,7 +66,8 @@ impl PeerCertificate {
         }
     }
 
-    /// The server name that the client asked for.
+    /// The server name that the client asked for. For a client it is the one that the certificate must be
+    /// for: if the server refused an encrypted ClientHello, the public name of the ECH configuration.
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
     }

@@ -1,8 +1,11 @@
 //! What connections are made with: settings, application protocols and a credential.
 
+mod choices;
+mod ech;
+
 use std::sync::{Arc, LazyLock};
 
-use rustls::client::{Resumption, Tls13ClientSessionValue};
+use rustls::client::{AlwaysResolvesClientRawPublicKeys, EchMode, Resumption, Tls13ClientSessionValue};
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
@@ -16,10 +19,13 @@ use tercel_proto::tls::{
 
 use crate::aio::CertificateVerifier;
 use crate::aio::verifier::AnyVerifier;
-use crate::credential::{CurrentIdentity, Identity, Trust};
+use crate::credential::{Identities, Identity, PublicKeysVerifier, Trust};
 use crate::resumption::{ResumptionLevel, ServerResumption, Tickets};
 use crate::settings::Settings;
 use crate::status::Error;
+
+pub use choices::{CipherSuite, KeyExchange};
+pub use ech::{Ech, EchStatus};
 
 /// Settings, application protocols and a credential; cheap to clone. One configuration can serve a
 /// client, a server, or both.
@@ -67,7 +73,13 @@ pub struct Configuration {
     /// Server: how sessions are resumed.
     tickets: Option<Arc<Tickets>>,
     /// Server: what it shows.
-    identity: Option<Arc<CurrentIdentity>>,
+    identities: Option<Arc<Identities>>,
+    /// Server: who judges clients within TLS.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// Client: of so many servers it keeps sessions by itself; none if it resumes nothing.
+    sessions: Option<usize>,
+    /// Client: how it hides its ClientHello.
+    ech: Option<EchMode>,
 }
 
 #[derive(Clone)]
@@ -116,6 +128,15 @@ pub enum ClientAuthentication {
         required: bool,
         /// The application is told what validation by these authorities says.
         advice: Option<Arc<RootCertStore>>,
+    },
+    /// They must prove that they own a raw public key (RFC 7250), one of `known`; each a SubjectPublicKeyInfo
+    /// in DER, as [`Identity::public_key`] gives it.
+    PublicKeys {
+        /// The keys.
+        known: Vec<Vec<u8>>,
+        /// Whether the application judges the key, as for [`Deferred`](Self::Deferred); it is told whether
+        /// the key is known.
+        deferred: bool,
     },
 }
 
@@ -173,14 +194,22 @@ impl Configuration {
         let restorer = ResumableVerifier::new(trust.verifier(&provider)?);
         let builder = builder.dangerous().with_custom_certificate_verifier(restorer.clone());
         let mut tls = match identity {
-            Some(Identity { chain, key }) => builder.with_client_auth_cert(chain, key).map_err(tls_error)?,
+            Some(identity) if identity.is_raw() => {
+                let key = Arc::new(identity.certified()?);
+                builder.with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(key)))
+            }
+            Some(Identity { chain, key, .. }) => builder.with_client_auth_cert(chain, key).map_err(tls_error)?,
             None => builder.with_no_client_auth(),
         };
         tls.alpn_protocols = protocols(alpn)?;
         tls.enable_early_data = true;
         tls.key_log = Arc::new(KeyLogFile::new());
         tls.resumption = Resumption::store(Arc::new(ClientSessions::new(SESSIONS)));
-        Ok(Self { client: Some(Arc::new(tls)), restorer: Some(restorer), ..Self::of(settings)? })
+        // Only who asks for compression has it, whatever rustls was built with.
+        tls.cert_compressors.clear();
+        tls.cert_decompressors.clear();
+        let client = Self { client: Some(Arc::new(tls)), restorer: Some(restorer), ..Self::of(settings)? };
+        Ok(Self { sessions: Some(SESSIONS), ..client })
     }
 
     /// For servers. SSLKEYLOGFILE in the environment, if set, names a file for TLS keys.
@@ -198,36 +227,42 @@ impl Configuration {
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(tls_error)?;
-        let clients: Option<Arc<dyn ClientCertVerifier>> = match clients {
-            ClientAuthentication::None => None,
+        let mut known_keys = &Vec::new();
+        let clients: Arc<dyn ClientCertVerifier> = match &clients {
+            ClientAuthentication::None => WebPkiClientVerifier::no_client_auth(),
             ClientAuthentication::Optional(roots) => {
-                Some(verifier(roots).allow_unauthenticated().build().map_err(tls_error)?)
+                verifier(roots.clone()).allow_unauthenticated().build().map_err(tls_error)?
             }
-            ClientAuthentication::Required(roots) => Some(verifier(roots).build().map_err(tls_error)?),
+            ClientAuthentication::Required(roots) => verifier(roots.clone()).build().map_err(tls_error)?,
             ClientAuthentication::Deferred { required, advice } => {
-                let advice = advice.map(|roots| verifier(roots).build()).transpose().map_err(tls_error)?;
-                Some(Arc::new(DeferredClientVerifier::new(advice, required, provider.clone())))
+                let advice = advice.clone().map(|roots| verifier(roots).build()).transpose().map_err(tls_error)?;
+                Arc::new(DeferredClientVerifier::new(advice, *required, provider.clone()))
+            }
+            ClientAuthentication::PublicKeys { known, deferred } => {
+                known_keys = known;
+                let keys = Arc::new(PublicKeysVerifier::new(known.as_slice().into(), provider.clone()));
+                match deferred {
+                    true => Arc::new(DeferredClientVerifier::new(Some(keys), true, provider.clone())),
+                    false => keys,
+                }
             }
         };
-        let tickets = Tickets::new(clients.as_deref())?;
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(clients) => builder.with_client_cert_verifier(clients),
-        };
-        let identity = Arc::new(CurrentIdentity::new(&identity)?);
-        let mut tls = builder.with_cert_resolver(identity.clone());
+        let tickets = Tickets::new(&*clients, known_keys)?;
+        let identities = Arc::new(Identities::new(&identity)?);
+        let mut tls = builder.with_client_cert_verifier(clients.clone()).with_cert_resolver(identities.clone());
         tls.alpn_protocols = protocols(alpn)?;
         tls.key_log = Arc::new(KeyLogFile::new());
         tls.session_storage = Arc::new(SessionsInTickets);
+        tls.cert_compressors.clear();
+        tls.cert_decompressors.clear();
         let server = Self { server: Some(Arc::new(tls)), tickets: Some(Arc::new(tickets)), ..Self::of(settings)? };
-        let server = Self { identity: Some(identity), ..server };
+        let server = Self { identities: Some(identities), clients: Some(clients), ..server };
         server.with_resumption(ServerResumption::default())
     }
 
     fn of(settings: Settings) -> Result<Self, Error> {
         let (transport, send_buffer) = (settings.transport()?, settings.send_buffer);
-        let (client, server, verifier, restorer, tickets) = (None, None, None, None, None);
-        Ok(Self { client, server, transport, send_buffer, verifier, restorer, tickets, identity: None })
+        Ok(Self { send_buffer, ..Self::from_tls(None, None, transport) })
     }
 
     /// Of ready-made TLS configurations, for a client, a server or both, with ALPN protocols set. They
@@ -237,9 +272,19 @@ impl Configuration {
         server: Option<Arc<ServerConfig>>,
         transport: Arc<TransportConfig>,
     ) -> Self {
-        let send_buffer = Settings::default().send_buffer;
-        let (verifier, restorer, tickets, identity) = (None, None, None, None);
-        Self { client, server, transport, send_buffer, verifier, restorer, tickets, identity }
+        Self {
+            client,
+            server,
+            transport,
+            send_buffer: Settings::default().send_buffer,
+            verifier: None,
+            restorer: None,
+            tickets: None,
+            identities: None,
+            clients: None,
+            sessions: None,
+            ech: None,
+        }
     }
 
     /// The async face asks `verifier` about certificates that the credential leaves to the
@@ -280,11 +325,31 @@ impl Configuration {
     /// that was renewed needs no restart. Connections that exist are not touched.
     ///
     /// # Errors
-    /// [`Error::Tls`] if the key cannot be used, or this is no configuration made by
-    /// [`server`](Self::server).
+    /// [`Error::Tls`] if the key cannot be used, if one is a raw public key and the other is none, or if this is
+    /// no configuration made by [`server`](Self::server).
     pub fn set_identity(&self, identity: &Identity) -> Result<(), Error> {
-        let current = self.identity.as_ref().ok_or_else(|| Error::tls("the configuration shows no identity"))?;
-        current.set(identity)
+        self.identities()?.set(None, identity)
+    }
+
+    /// Server: shows this certificate to clients that ask for `name` (by SNI, RFC 6066 section 3), from now
+    /// on, in every clone of this configuration. `*.example.net` is for every name that has one label more
+    /// than `example.net`, unless that name has an identity of its own. Whoever asks for no name, or for one
+    /// that is not known here, is shown that of the credential.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if `name` is no DNS name; otherwise as for [`set_identity`](Self::set_identity).
+    pub fn set_identity_for(&self, name: &str, identity: &Identity) -> Result<(), Error> {
+        self.identities()?.set(Some(name), identity)
+    }
+
+    /// Server: takes back what [`set_identity_for`](Self::set_identity_for) said of `name`. Tells whether it had
+    /// said anything.
+    pub fn remove_identity_for(&self, name: &str) -> bool {
+        self.identities().is_ok_and(|identities| identities.remove(name))
+    }
+
+    fn identities(&self) -> Result<&Arc<Identities>, Error> {
+        self.identities.as_ref().ok_or_else(|| Error::tls("the configuration shows no identity"))
     }
 
     /// Server: TLS for a listener over TCP beside, such as one for HTTP/2, that shows the same certificate,
@@ -293,9 +358,9 @@ impl Configuration {
     /// # Errors
     /// As for [`set_identity`](Self::set_identity).
     pub fn tls_over_tcp<P: AsRef<[u8]>>(&self, alpn: &[P]) -> Result<Arc<ServerConfig>, Error> {
-        let identity = self.identity.clone().ok_or_else(|| Error::tls("the configuration shows no identity"))?;
-        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-        let mut tls = builder.map_err(tls_error)?.with_no_client_auth().with_cert_resolver(identity);
+        let (identities, provider) = (self.identities()?.clone(), self.server_tls()?.crypto_provider().clone());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let mut tls = builder.map_err(tls_error)?.with_no_client_auth().with_cert_resolver(identities);
         tls.alpn_protocols = protocols(alpn)?;
         tls.key_log = Arc::new(KeyLogFile::new());
         Ok(Arc::new(tls))
@@ -326,7 +391,7 @@ impl Configuration {
         if let Some(tls) = &mut self.client {
             Arc::make_mut(tls).resumption = Resumption::disabled();
         }
-        self.restorer = None;
+        self.sessions = None;
         self
     }
 
@@ -334,8 +399,9 @@ impl Configuration {
     /// is resumed.
     #[must_use]
     pub fn without_session_cache(mut self) -> Self {
-        if let (Some(tls), Some(_)) = (&mut self.client, &self.restorer) {
+        if let (Some(tls), Some(sessions)) = (&mut self.client, &mut self.sessions) {
             Arc::make_mut(tls).resumption = Resumption::store(Arc::new(ClientSessions::new(0)));
+            *sessions = 0;
         }
         self
     }
@@ -350,8 +416,8 @@ impl Configuration {
     /// # Errors
     /// The configuration was made of ready TLS, or resumes nothing.
     pub(crate) fn restore(&self, ticket: &ResumptionTicket) -> Result<Option<Tls13ClientSessionValue>, Error> {
-        match (&self.client, &self.restorer) {
-            (Some(tls), Some(restorer)) => Ok(restore(ticket, tls, restorer)),
+        match (&self.client, &self.restorer, self.sessions) {
+            (Some(tls), Some(restorer), Some(_)) => Ok(restore(ticket, tls, restorer)),
             _ => Err(Error::InvalidArgument("the configuration cannot use a resumption ticket")),
         }
     }

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use tercel_proto::datagram::DatagramPriority;
 use tercel_proto::error::CloseReason;
 use tercel_proto::stats::ConnectionStats;
-use tercel_proto::tls::{MAX_TICKET_DATA, Negotiated};
+use tercel_proto::tls::{MAX_TICKET_DATA, Negotiated, TlsSecrets};
 use tercel_wire::{ApplicationErrorCode, Direction, TransportParameters, Version};
 
 use crate::cell::{ConnectionShared, StreamShared};
 use crate::event::StreamHandler;
+use crate::handshake_info::HandshakeInfo;
 use crate::operation::{ConnectionOperation, Operation, StreamOperation};
 use crate::status::Error;
 use crate::stream::Stream;
@@ -237,6 +238,11 @@ impl Connection {
         self.shared.facts().alpn.clone()
     }
 
+    /// What the two ends have agreed on, once the handshake is complete.
+    pub fn handshake_info(&self) -> Option<HandshakeInfo> {
+        self.shared.facts().handshake.as_deref().cloned()
+    }
+
     /// Why the connection is ending or has ended, once it is.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.shared.facts().close_reason.clone()
@@ -284,10 +290,18 @@ impl Inspect<'_> {
         self.proto.streams_available(direction)
     }
 
-    /// Keying material for the application (RFC 5705, RFC 8446 section 7.5).
+    /// The secrets of the handshake so far, if the configuration has them
+    /// [kept](crate::Configuration::with_tls_secrets_kept).
+    pub fn tls_secrets(&self) -> Option<&TlsSecrets> {
+        self.proto.tls_secrets()
+    }
+
+    /// Keying material for the application (RFC 5705, RFC 8446 section 7.5): what only the two ends of this
+    /// connection know, the same at both for the same label, context and length.
     ///
     /// # Errors
-    /// [`Error::Misuse`] before the handshake is complete.
+    /// [`Error::Misuse`] before the handshake is complete, [`Error::InvalidArgument`] if `out` is empty or longer
+    /// than 255 hashes of the cipher suite.
     pub fn export_keying_material(&self, out: &mut [u8], label: &[u8], context: &[u8]) -> Result<(), Error> {
         Ok(self.proto.export_keying_material(out, label, context)?)
     }

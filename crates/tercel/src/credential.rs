@@ -3,8 +3,11 @@
 //! Certificates and keys come from files or memory, PEM or DER. Every error names the file and what
 //! is wrong with it.
 
+mod identities;
+mod public_keys;
+
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::client::WebPkiServerVerifier;
@@ -12,14 +15,16 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tercel_proto::tls::DeferredServerVerifier;
 
 use crate::status::Error;
 
-/// A certificate chain and its private key.
+pub(crate) use identities::Identities;
+pub(crate) use public_keys::PublicKeysVerifier;
+
+/// A certificate chain and its private key; or a key alone, to be known by its public half (RFC 7250).
 ///
 /// ```no_run
 /// # fn main() -> Result<(), tercel::Error> {
@@ -32,11 +37,13 @@ use crate::status::Error;
 pub struct Identity {
     pub(crate) chain: Vec<CertificateDer<'static>>,
     pub(crate) key: PrivateKeyDer<'static>,
+    /// There is no certificate: the chain is a SubjectPublicKeyInfo.
+    raw: bool,
 }
 
 impl Clone for Identity {
     fn clone(&self) -> Self {
-        Self { chain: self.chain.clone(), key: self.key.clone_key() }
+        Self { chain: self.chain.clone(), key: self.key.clone_key(), raw: self.raw }
     }
 }
 
@@ -50,7 +57,7 @@ impl Identity {
         if chain.is_empty() {
             return Err(Error::tls("there is no certificate"));
         }
-        let identity = Self { chain, key };
+        let identity = Self { chain, key, raw: false };
         identity.check("the certificate", "the private key")?;
         Ok(identity)
     }
@@ -61,9 +68,53 @@ impl Identity {
     /// [`Error::Io`] or [`Error::Tls`] with the name of the file and what is wrong with it.
     pub fn from_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, Error> {
         let (chain_file, key_file) = (chain.as_ref(), key.as_ref());
-        let identity = Self { chain: certificates(chain_file)?, key: private_key(key_file)? };
+        let identity = Self { chain: certificates(chain_file)?, key: private_key(key_file)?, raw: false };
         identity.check(&chain_file.display().to_string(), &key_file.display().to_string())?;
         Ok(identity)
+    }
+
+    /// A private key without a certificate: the peer is shown the raw public key (RFC 7250), and must
+    /// know it ([`Trust::public_keys`], [`ClientAuthentication::PublicKeys`]).
+    ///
+    /// [`ClientAuthentication::PublicKeys`]: crate::ClientAuthentication::PublicKeys
+    ///
+    /// A client that has such an identity connects only to servers that ask for raw public keys.
+    ///
+    /// # Errors
+    /// [`Error::Tls`]: the key is of no known kind.
+    pub fn raw(key: PrivateKeyDer<'static>) -> Result<Self, Error> {
+        let mut identity = Self { chain: Vec::new(), key, raw: true };
+        identity.chain.push(CertificateDer::from(identity.public_key()?));
+        Ok(identity)
+    }
+
+    /// The same without its certificate: as [`raw`](Self::raw).
+    ///
+    /// # Errors
+    /// As for [`raw`](Self::raw).
+    pub fn without_certificate(self) -> Result<Self, Error> {
+        Self::raw(self.key)
+    }
+
+    /// The certificates in DER, leaf first; or the public key if there is none.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// The public key: a SubjectPublicKeyInfo in DER, by which peers know who shows it raw.
+    ///
+    /// # Errors
+    /// [`Error::Tls`]: the key is of no known kind.
+    pub fn public_key(&self) -> Result<Vec<u8>, Error> {
+        let certified = self.certified()?;
+        let key =
+            certified.key.public_key().ok_or_else(|| Error::tls("the private key does not tell its public half"))?;
+        Ok(key.as_ref().to_vec())
+    }
+
+    /// Whether it is a key without a certificate.
+    pub(crate) const fn is_raw(&self) -> bool {
+        self.raw
     }
 
     /// In the form that TLS signs with.
@@ -73,7 +124,7 @@ impl Identity {
         Ok(CertifiedKey::new(self.chain.clone(), signing))
     }
 
-    /// The SHA-256 fingerprint of the leaf.
+    /// The SHA-256 fingerprint of the leaf, or of the public key if there is no certificate.
     pub fn fingerprint(&self) -> [u8; 32] {
         self.chain.first().map_or([0; 32], |leaf| fingerprint(leaf))
     }
@@ -87,28 +138,6 @@ impl Identity {
             rustls::Error::InconsistentKeys(_) => Error::tls(format!("{key} is not the key of {chain}")),
             error => Error::tls(format!("{chain} is not a certificate that can be used: {error}")),
         })
-    }
-}
-
-/// What a server shows; can be changed while it runs.
-#[derive(Debug)]
-pub(crate) struct CurrentIdentity(RwLock<Arc<CertifiedKey>>);
-
-impl CurrentIdentity {
-    pub(crate) fn new(identity: &Identity) -> Result<Self, Error> {
-        Ok(Self(RwLock::new(Arc::new(identity.certified()?))))
-    }
-
-    pub(crate) fn set(&self, identity: &Identity) -> Result<(), Error> {
-        let certified = Arc::new(identity.certified()?);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
-        Ok(())
-    }
-}
-
-impl ResolvesServerCert for CurrentIdentity {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 }
 
@@ -181,6 +210,7 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Error> {
 /// let exactly_that_one = Trust::Pinned([0x6f; 32]);
 /// let as_we_judge = Trust::application();
 /// let as_we_judge_with_advice = Trust::system()?.deferred();
+/// let one_that_has_no_certificate = Trust::public_keys([b"its SubjectPublicKeyInfo in DER"]);
 /// # Ok(())
 /// # }
 /// ```
@@ -191,6 +221,9 @@ pub enum Trust {
     Roots(Arc<RootCertStore>),
     /// The one server whose leaf certificate has this SHA-256 fingerprint, whatever its name.
     Pinned([u8; 32]),
+    /// Servers without a certificate that own one of these raw public keys (RFC 7250), whatever their names;
+    /// each a SubjectPublicKeyInfo in DER.
+    PublicKeys(Arc<[Vec<u8>]>),
     /// Servers that the application accepts, at [`ConnectionEvent::PeerCertificate`], at
     /// [`Connecting::certificate`] or by the verifier of [`Configuration::judged_by`]. It is told
     /// what this trust, if any, advises.
@@ -216,6 +249,13 @@ impl Trust {
         Self::Deferred(None)
     }
 
+    /// Servers without a certificate that own one of these raw public keys (RFC 7250), each a
+    /// SubjectPublicKeyInfo in DER, as [`Identity::public_key`] gives it. For the application to judge keys
+    /// that are not known beforehand: `Trust::public_keys::<Vec<u8>>([]).deferred()`.
+    pub fn public_keys<K: AsRef<[u8]>>(known: impl IntoIterator<Item = K>) -> Self {
+        Self::PublicKeys(known.into_iter().map(|key| key.as_ref().to_vec()).collect())
+    }
+
     /// The verifier for TLS.
     pub(crate) fn verifier(self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
         Ok(match self {
@@ -223,6 +263,7 @@ impl Trust {
                 .build()
                 .map_err(|error| Error::tls(error.to_string()))?,
             Self::Pinned(fingerprint) => Arc::new(PinnedVerifier { fingerprint, provider: provider.clone() }),
+            Self::PublicKeys(known) => Arc::new(PublicKeysVerifier::new(known, provider.clone())),
             Self::Deferred(advice) => {
                 let advice = advice.map(|advice| advice.verifier(provider)).transpose()?;
                 Arc::new(DeferredServerVerifier::new(advice, provider.clone()))

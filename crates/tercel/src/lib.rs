@@ -68,6 +68,7 @@
 //! [Start here](https://github.com/tercel-quic/tercel/blob/main/docs/start-here.md) ·
 //! [verdicts](https://github.com/tercel-quic/tercel/blob/main/docs/verdicts.md) ·
 //! [resuming sessions](https://github.com/tercel-quic/tercel/blob/main/docs/resumption.md) ·
+//! [TLS](https://github.com/tercel-quic/tercel/blob/main/docs/tls.md) ·
 //! [from quinn](https://github.com/tercel-quic/tercel/blob/main/docs/from-quinn.md) ·
 //! [from MsQuic](https://github.com/tercel-quic/tercel/blob/main/docs/from-msquic.md) ·
 //! [deployment and tuning](https://github.com/tercel-quic/tercel/blob/main/docs/deployment.md) ·
@@ -77,6 +78,7 @@
 //! # Features
 //!
 //! `platform-verifier`: `aio::OffThread::platform`, by which the operating system judges certificates.
+//! `certificate-compression`: `Configuration::with_certificate_compression`.
 #![forbid(unsafe_code)]
 
 pub mod aio;
@@ -89,6 +91,7 @@ mod counters;
 pub mod credential;
 pub mod datapath;
 pub mod event;
+mod handshake_info;
 pub mod listener;
 mod operation;
 pub mod qlog;
@@ -100,7 +103,9 @@ pub mod stream;
 pub mod worker;
 
 pub use certificate::{PeerCertificate, PendingVerdict};
-pub use configuration::{ClientAuthentication, ClientCredential, Configuration, ServerCredential};
+pub use configuration::{
+    CipherSuite, ClientAuthentication, ClientCredential, Configuration, Ech, EchStatus, KeyExchange, ServerCredential,
+};
 pub use connection::Connection;
 pub use counters::Counters;
 pub use credential::{Identity, Trust};
@@ -108,6 +113,7 @@ pub use event::{
     ConnectionEvent, ConnectionHandler, ListenerEvent, ListenerHandler, NewConnection, NewStream, Receive, StreamEvent,
     StreamHandler,
 };
+pub use handshake_info::HandshakeInfo;
 pub use listener::Listener;
 pub use qlog::Qlog;
 pub use registration::{
@@ -120,11 +126,12 @@ pub use stream::Stream;
 pub use worker::{Park, Worker};
 
 pub use bytes::Bytes;
+pub use rustls::KeyLog;
 pub use tercel_proto::datagram::{DatagramPriority, DatagramSendState};
 pub use tercel_proto::error::CloseReason;
 pub use tercel_proto::stats::{ConnectionStats, HandshakePhases};
 pub use tercel_proto::time::Time;
-pub use tercel_proto::tls::{Alert, Negotiated, Verdict};
+pub use tercel_proto::tls::{Alert, Negotiated, TlsSecrets, Verdict};
 pub use tercel_wire::{
     ApplicationErrorCode, Direction, Role, StreamId, TransportErrorCode, TransportParameters, VarInt, Version,
 };
@@ -163,6 +170,11 @@ struct Verdicts;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/resumption.md")]
 struct Sessions;
+
+/// And in that to TLS.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/tls.md")]
+struct Tls;
 
 /// And in that to looking inside.
 #[cfg(doctest)]

@@ -20,7 +20,7 @@ use crate::binding::listener::ListenerShared;
 use crate::binding::stateless::unix_time;
 use crate::binding::{Bindings, any_address, reachable};
 use crate::cell::ConnectionShared;
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Ech};
 use crate::connection::Connection;
 use crate::counters::{Counters, SharedCounters};
 use crate::datapath::Datapath;
@@ -111,13 +111,15 @@ pub struct Connect {
     /// session that the configuration remembers goes on. A ticket that has expired, or whose server
     /// the configuration would not trust, is not used.
     pub ticket: Option<ResumptionTicket>,
+    /// How to hide the ClientHello, if not as the configuration says ([`Configuration::with_ech`]).
+    pub ech: Option<Ech>,
 }
 
 impl Connect {
     /// To `remote`, whose certificate must be for `server_name`.
     pub fn new(remote: SocketAddr, server_name: impl Into<String>) -> Self {
         let (server_name, socket) = (server_name.into(), SocketChoice::default());
-        Self { remote, server_name, socket, token: Bytes::new(), ticket: None }
+        Self { remote, server_name, socket, token: Bytes::new(), ticket: None, ech: None }
     }
 }
 
@@ -336,7 +338,8 @@ impl Registration {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a server name that is none, or a ticket that is of another server or
-    /// that the configuration cannot use, [`Error::Tls`] if the configuration does not serve a client, [`Error::Io`] if no socket can be opened, [`Error::Closed`] if the
+    /// that the configuration cannot use, [`Error::Tls`] if the configuration does not serve a client or the ECH
+    /// configurations cannot be used, [`Error::Io`] if no socket can be opened, [`Error::Closed`] if the
     /// workers have ended.
     pub fn connect(
         &self,
@@ -350,7 +353,7 @@ impl Registration {
         if connect.remote.port() == 0 {
             return Err(Error::InvalidArgument("port 0 cannot be connected to"));
         }
-        let tls = configuration.client_tls()?;
+        let (tls, ech) = configuration.client_tls_with(connect.ech.as_ref())?;
         let session = match &connect.ticket {
             Some(ticket) if !ticket.server_name().eq_ignore_ascii_case(&server_name.to_str()) => {
                 return Err(Error::InvalidArgument("the resumption ticket is of another server"));
@@ -369,6 +372,7 @@ impl Registration {
         let socket = binding.socket_of(worker).ok_or(Error::Closed)?;
         let remote = reachable(connect.remote, binding.address)?;
         let connection = ConnectionShared::new(shared.clone(), worker, remote, binding.address);
+        connection.facts().ech = ech;
         let new = NewClient {
             shared: connection.clone(),
             handler: Box::new(handler),

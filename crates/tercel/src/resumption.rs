@@ -129,15 +129,16 @@ pub(crate) struct Tickets {
 }
 
 impl Tickets {
-    /// With keys of its own. Tickets are good only where clients are asked for the same certificates.
+    /// With keys of its own. Tickets are good only where clients are asked for the same certificates, or
+    /// known by the same raw public keys.
     ///
     /// # Errors
     /// There is no randomness.
-    pub(crate) fn new(clients: Option<&dyn ClientCertVerifier>) -> Result<Self, Error> {
+    pub(crate) fn new(clients: &dyn ClientCertVerifier, known_keys: &[Vec<u8>]) -> Result<Self, Error> {
         let secret = clock::seed().map_err(|error| Error::io("cannot make ticket keys", error))?;
         Ok(Self {
             terms: ServerResumption::default(),
-            context: context(clients),
+            context: context(clients, known_keys),
             keys: Arc::new(RwLock::new(Arc::new(keys(&[secret])?))),
             replays: Arc::default(),
         })
@@ -193,17 +194,21 @@ fn keys(secrets: &[[u8; 32]]) -> Result<TicketKeys, Error> {
 
 /// Clients that were not asked for a certificate must not resume where one is demanded, even if the
 /// servers share their keys; nor those that other authorities vouched for.
-fn context(clients: Option<&dyn ClientCertVerifier>) -> [u8; 32] {
+fn context(clients: &dyn ClientCertVerifier, known_keys: &[Vec<u8>]) -> [u8; 32] {
     let mut policy = b"tercel ticket ".to_vec();
-    match clients {
-        None => policy.extend_from_slice(b"of anybody"),
-        Some(clients) => {
-            policy.push(clients.client_auth_mandatory().into());
-            for authority in clients.root_hint_subjects() {
-                policy.extend_from_slice(&(authority.as_ref().len() as u64).to_be_bytes());
-                policy.extend_from_slice(authority.as_ref());
-            }
+    if clients.offer_client_auth() {
+        policy.push(clients.client_auth_mandatory().into());
+        let authorities = clients.root_hint_subjects().iter().map(AsRef::as_ref);
+        let keys = known_keys.iter().map(Vec::as_slice);
+        for known in authorities.chain(keys) {
+            policy.extend_from_slice(&(known.len() as u64).to_be_bytes());
+            policy.extend_from_slice(known);
         }
+        if clients.requires_raw_public_keys() {
+            policy.extend_from_slice(b"of raw public keys");
+        }
+    } else {
+        policy.extend_from_slice(b"of anybody");
     }
     let mut context = [0; 32];
     context.copy_from_slice(digest(&SHA256, &policy).as_ref());

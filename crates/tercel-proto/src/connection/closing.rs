@@ -70,7 +70,11 @@ impl Connection {
         tracing::debug!(%violation, "closing");
         let Violation { code, frame, reason } = violation;
         let reason = Bytes::from_static(reason.as_bytes());
-        self.begin_close(now, Farewell::Transport { code, frame, reason }, CloseReason::Violation(violation));
+        let why = match self.ech_rejection() {
+            Some(retry_configs) => CloseReason::EchRejected { retry_configs },
+            None => CloseReason::Violation(violation),
+        };
+        self.begin_close(now, Farewell::Transport { code, frame, reason }, why);
     }
 
     /// Says farewell, unless that was done already: the first close wins.

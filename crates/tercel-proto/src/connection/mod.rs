@@ -720,14 +720,34 @@ impl Connection {
         }
     }
 
+    /// The secrets of the handshake so far, if the TLS configuration has them kept.
+    pub fn tls_secrets(&self) -> Option<&tls::TlsSecrets> {
+        match &self.handshake.tls {
+            Tls::Running(tls) => tls.secrets(),
+            _ => None,
+        }
+    }
+
     /// Keying material that only the two ends know (RFC 8446 section 7.5).
     ///
     /// # Errors
-    /// [`ApiMisuse::TooEarly`]: the handshake is not complete.
+    /// [`ApiMisuse::TooEarly`]: the handshake is not complete. [`ApiMisuse::InvalidArgument`]: nothing was asked
+    /// for, or more than 255 times the length of the cipher suite's hash.
     pub fn export_keying_material(&self, out: &mut [u8], label: &[u8], context: &[u8]) -> Result<(), ApiMisuse> {
         match &self.handshake.tls {
-            Tls::Running(tls) if tls.session().export_keying_material(out, label, context) => Ok(()),
+            Tls::Running(tls) if tls.is_complete() => match tls.session().export_keying_material(out, label, context) {
+                true => Ok(()),
+                false => Err(ApiMisuse::InvalidArgument("so much keying material cannot be exported")),
+            },
             _ => Err(ApiMisuse::TooEarly),
+        }
+    }
+
+    /// Client: the ECH configurations to try again with, if the server refused the encrypted ClientHello.
+    pub(crate) fn ech_rejection(&self) -> Option<Bytes> {
+        match &self.handshake.tls {
+            Tls::Running(tls) => tls.ech_rejection().cloned(),
+            _ => None,
         }
     }
 }

@@ -13,6 +13,8 @@ use rustls::client::Tls13ClientSessionValue;
 use rustls::crypto::tls13::{Hkdf, OkmBlock};
 use rustls::pki_types::UnixTime;
 
+use super::secrets::TlsSecrets;
+
 /// What passes between a connection and rustls's callbacks while TLS reads a message.
 #[derive(Default)]
 pub(super) struct Aside {
@@ -38,6 +40,8 @@ pub(super) struct Aside {
     pub(super) kept: Option<Kept>,
     /// The secrets of a ticket.
     pub(super) secrets: Option<TicketSecrets>,
+    /// The secrets that were derived, where they are kept.
+    pub(super) logged: Option<Box<TlsSecrets>>,
     /// The time by rustls's clock.
     pub(super) time: Option<UnixTime>,
 }
@@ -46,6 +50,10 @@ pub(super) struct Aside {
 #[derive(Debug)]
 pub(super) struct Unjudged {
     pub(super) ocsp_response: Bytes,
+    /// Client: the name that the server must prove to have.
+    pub(super) server_name: Option<String>,
+    /// Whether it is a raw public key (RFC 7250).
+    pub(super) raw: bool,
     pub(super) builtin: Option<Result<(), Error>>,
 }
 

@@ -18,14 +18,12 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use super::aside::{self, Unjudged};
 
 /// Leaves the verdict to the gate if there is one.
-fn leave(ocsp_response: &[u8], builtin: Option<Result<(), Error>>) -> Result<(), Error> {
-    let mut builtin = Some(builtin);
-    let left = aside::with(|aside| {
-        let ocsp_response = Bytes::copy_from_slice(ocsp_response);
-        aside.certificate = Some(Unjudged { ocsp_response, builtin: builtin.take().flatten() });
-    });
+fn leave(unjudged: Unjudged) -> Result<(), Error> {
+    let mut unjudged = Some(unjudged);
+    let left = aside::with(|aside| aside.certificate = unjudged.take());
+    let builtin = unjudged.and_then(|unjudged| unjudged.builtin);
     let refused = || Err(CertificateError::ApplicationVerificationFailure.into());
-    left.map_or_else(|| builtin.flatten().unwrap_or_else(refused), Ok)
+    left.map_or_else(|| builtin.unwrap_or_else(refused), Ok)
 }
 
 fn no_tls12() -> Result<HandshakeSignatureValid, Error> {
@@ -58,7 +56,13 @@ impl ServerCertVerifier for DeferredServerVerifier {
         let verify = |builtin: &Arc<dyn ServerCertVerifier>| {
             builtin.verify_server_cert(leaf, intermediates, server_name, ocsp_response, now).map(drop)
         };
-        leave(ocsp_response, self.builtin.as_ref().map(verify)).map(|()| ServerCertVerified::assertion())
+        leave(Unjudged {
+            ocsp_response: Bytes::copy_from_slice(ocsp_response),
+            server_name: Some(server_name.to_str().into_owned()),
+            raw: self.requires_raw_public_keys(),
+            builtin: self.builtin.as_ref().map(verify),
+        })
+        .map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -138,7 +142,13 @@ impl ClientCertVerifier for DeferredClientVerifier {
     ) -> Result<ClientCertVerified, Error> {
         let verify =
             |builtin: &Arc<dyn ClientCertVerifier>| builtin.verify_client_cert(leaf, intermediates, now).map(drop);
-        leave(&[], self.builtin.as_ref().map(verify)).map(|()| ClientCertVerified::assertion())
+        leave(Unjudged {
+            ocsp_response: Bytes::new(),
+            server_name: None,
+            raw: self.requires_raw_public_keys(),
+            builtin: self.builtin.as_ref().map(verify),
+        })
+        .map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -172,6 +182,10 @@ impl ClientCertVerifier for DeferredClientVerifier {
             Some(builtin) => builtin.supported_verify_schemes(),
             None => self.provider.signature_verification_algorithms.supported_schemes(),
         }
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        self.builtin.as_ref().is_some_and(|builtin| builtin.requires_raw_public_keys())
     }
 }
 

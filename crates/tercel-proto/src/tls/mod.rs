@@ -10,6 +10,7 @@ mod aside;
 mod deferred;
 mod observed;
 mod rustls_session;
+mod secrets;
 mod tickets;
 mod verdict;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use rustls::quic::Secrets;
+use tercel_wire::encrypted_extensions::ech_retry_configs;
 use tercel_wire::{EncryptionLevel, Role, TransportErrorCode, TransportParameters, Version};
 
 use crate::error::Violation;
@@ -31,6 +33,7 @@ use verdict::Gate;
 pub use deferred::{DeferredClientVerifier, DeferredServerVerifier};
 pub use observed::observed;
 pub use rustls_session::RustlsSession;
+pub use secrets::{Secret, SecretsKept, TlsSecrets};
 pub use tickets::{
     ClientSessions, MAX_TICKET_DATA, OpenedTicket, ResumableVerifier, ResumptionTicket, SessionsInTickets, TicketKeys,
     TicketTerms, ToldTime, restore,
@@ -49,6 +52,8 @@ pub mod alert {
     pub const MISSING_EXTENSION: u8 = 109;
     /// The two ends have no application protocol in common.
     pub const NO_APPLICATION_PROTOCOL: u8 = 120;
+    /// The server did not take the encrypted ClientHello (RFC 9849 section 5).
+    pub const ECH_REQUIRED: u8 = 121;
 }
 
 /// The type of a handshake message (RFC 8446 section 4).
@@ -56,6 +61,7 @@ mod message {
     pub(super) const CLIENT_HELLO: u8 = 1;
     pub(super) const NEW_SESSION_TICKET: u8 = 4;
     pub(super) const ENCRYPTED_EXTENSIONS: u8 = 8;
+    pub(super) const CERTIFICATE_REQUEST: u8 = 13;
     pub(super) const CERTIFICATE_VERIFY: u8 = 15;
     pub(super) const FINISHED: u8 = 20;
 }
@@ -157,6 +163,12 @@ pub struct Handshake {
     /// because they name sessions that are kept nowhere.
     issuer: Option<Box<Issuer>>,
     tickets_are_ours: bool,
+    /// Client: the ECH configurations that the server offers for another attempt, and whether it proved
+    /// to be the one to offer them, and refused those that the client had.
+    retry_configs: Bytes,
+    ech_rejected: bool,
+    /// What was derived, if it is kept.
+    secrets: Option<Box<TlsSecrets>>,
     /// The level whose bytes TLS reads next, and what of the next message is there.
     reading: EncryptionLevel,
     partial: Vec<u8>,
@@ -181,11 +193,12 @@ impl Handshake {
     ) -> Result<Self, rustls::Error> {
         let aside = Aside { session, ..Aside::default() };
         let name = server_name.to_str().into_owned();
-        let (connection, _) = aside::during(aside, || {
+        let (connection, aside) = aside::during(aside, || {
             rustls::quic::ClientConnection::new(config, keys::tls_version(version), server_name, parameters)
         });
         let session = Box::new(RustlsSession::new(connection?.into()));
-        let mut handshake = Self { version, server_name: name, ..Self::new(Role::Client, session) };
+        let secrets = aside.logged;
+        let mut handshake = Self { version, server_name: name, secrets, ..Self::new(Role::Client, session) };
         handshake.pump();
         Ok(handshake)
     }
@@ -219,6 +232,9 @@ impl Handshake {
             ticket: None,
             issuer: None,
             tickets_are_ours: false,
+            retry_configs: Bytes::new(),
+            ech_rejected: false,
+            secrets: None,
             reading: EncryptionLevel::Initial,
             partial: Vec::new(),
             writing: EncryptionLevel::Initial,
@@ -264,6 +280,17 @@ impl Handshake {
     /// Whether the handshake is complete at this end.
     pub const fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// Client: whether the server has refused the encrypted ClientHello, which ends the handshake; then
+    /// the ECH configurations (an ECHConfigList, or nothing) with which to try again (RFC 9849 section 6.1.6).
+    pub fn ech_rejection(&self) -> Option<&Bytes> {
+        self.ech_rejected.then_some(&self.retry_configs)
+    }
+
+    /// The secrets derived so far, if the configuration has them [kept](SecretsKept).
+    pub fn secrets(&self) -> Option<&TlsSecrets> {
+        self.secrets.as_deref()
     }
 
     /// What TLS knows.
@@ -322,10 +349,34 @@ impl Handshake {
     /// Lets TLS read one message, and takes what comes of it.
     fn read(&mut self, message: &[u8]) -> Result<(), Violation> {
         let ty = message.first().copied().unwrap_or_default();
+        self.check_for_quic(ty, message)?;
         let (result, aside) = aside::during(self.say(ty), || self.session.read(message));
+        if let (Role::Client, message::ENCRYPTED_EXTENSIONS) = (self.role, ty) {
+            self.retry_configs = ech_retry_configs(message).map(Bytes::copy_from_slice).unwrap_or_default();
+        }
+        // TLS says so once the server has proved that it may, with its Finished.
+        let ech_required = TransportErrorCode::crypto(alert::ECH_REQUIRED);
+        self.ech_rejected = matches!(&result, Err(violation) if violation.code == ech_required);
         result?;
         self.heed(message, aside);
         self.after(ty)
+    }
+
+    /// What TLS permits over TCP, and not over QUIC.
+    fn check_for_quic(&self, ty: u8, message: &[u8]) -> Result<(), Violation> {
+        const SESSION_ID_LEN_AT: usize = 4 + 2 + 32;
+        let forbidden = |what| Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, what));
+        match (self.role, ty) {
+            // RFC 9001 section 8.4#2.
+            (Role::Server, message::CLIENT_HELLO) if message.get(SESSION_ID_LEN_AT).is_some_and(|len| *len > 0) => {
+                forbidden("the ClientHello asks for TLS's compatibility mode")
+            }
+            // RFC 9001 section 4.4#3.
+            (Role::Client, message::CERTIFICATE_REQUEST) if self.complete => {
+                forbidden("a certificate was asked for after the handshake")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the peer's Finished waits. It is the last of its level: whoever sends more behind it
@@ -351,6 +402,9 @@ impl Handshake {
     /// What TLS's callbacks had to say. The gate closes as soon as TLS has taken what it would not judge.
     fn heed(&mut self, message: &[u8], aside: Aside) {
         self.asked |= aside.asked;
+        if let Some(logged) = aside.logged {
+            self.secrets.get_or_insert_default().add(*logged);
+        }
         if let Some(certificate) = aside.certificate {
             self.gate = Gate::Closed;
             self.unjudged = Some(certificate);
@@ -381,11 +435,11 @@ impl Handshake {
             self.tell_parameters()?;
         }
         if ty == message::CERTIFICATE_VERIFY
-            && let Some(Unjudged { ocsp_response, builtin }) = self.unjudged.take()
+            && let Some(Unjudged { ocsp_response, server_name, raw, builtin }) = self.unjudged.take()
         {
             self.gate = Gate::Awaiting;
             let chain = self.session.peer_certificates().unwrap_or_default();
-            self.outputs.push_back(Output::Certificate(Presented { chain, ocsp_response, builtin }));
+            self.outputs.push_back(Output::Certificate(Presented { chain, ocsp_response, server_name, raw, builtin }));
         }
         self.pump();
         if !self.complete && !self.session.is_handshaking() {

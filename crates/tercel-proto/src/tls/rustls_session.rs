@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use rustls::quic::Connection;
-use rustls::{CertificateError, Error, HandshakeKind};
+use rustls::{CertificateError, Error, HandshakeKind, PeerMisbehaved};
+use tercel_wire::TransportErrorCode;
 
 use super::{KeyChange, Negotiated, Session, alert, tls_error};
 use crate::error::Violation;
@@ -64,6 +65,11 @@ impl Session for RustlsSession {
     fn read(&mut self, message: &[u8]) -> Result<(), Violation> {
         self.0.read_hs(message).map_err(|error| {
             tracing::debug!(%error, "TLS failed");
+            if let Error::PeerMisbehaved(PeerMisbehaved::InvalidMaxEarlyDataSize) = error {
+                // RFC 9001 section 4.6.1#2.
+                let what = "a ticket limits early data, which QUIC does otherwise";
+                return Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, what);
+            }
             let alert = self.0.alert().map_or(fallback_alert(&error), u8::from);
             tls_error(alert, describe(&error))
         })

@@ -207,6 +207,25 @@ impl End {
     }
 }
 
+/// With their secrets kept, both ends have the same; and none without.
+#[test]
+fn secrets_are_kept_where_they_are_wanted() {
+    let identity = Identity::new();
+    let kept = || Arc::new(SecretsKept::new(Arc::new(rustls::NoKeyLog)));
+    let (mut trust, mut config) = (client_config(&identity, None), server_config(&identity));
+    (trust.key_log, config.key_log) = (kept(), kept());
+    let (mut client, mut server) = (End::client(trust), End::server(config));
+    complete(&mut client, &mut server);
+    let secrets = client.tls.secrets().unwrap();
+    assert_eq!(Some(secrets), server.tls.secrets());
+    let TlsSecrets { client_early_traffic, client_traffic, server_traffic, exporter, client_random, .. } = secrets;
+    assert!(client_early_traffic.is_none() && client_traffic != server_traffic && exporter.is_some());
+    assert_ne!(*client_random, [0; 32]);
+    let (mut client, mut server) = (End::client(client_config(&identity, None)), End::server(server_config(&identity)));
+    complete(&mut client, &mut server);
+    assert!(client.tls.secrets().is_none() && server.tls.secrets().is_none());
+}
+
 /// Messages go to and fro until there are no more; the first violation, and whose it is found by.
 fn run(client: &mut End, server: &mut End, piece: usize) -> Result<(), (Role, Violation)> {
     loop {

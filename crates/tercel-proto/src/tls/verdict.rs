@@ -27,6 +27,11 @@ pub struct Presented {
     pub chain: Vec<Bytes>,
     /// Server's certificate: the OCSP response that came with it, or nothing.
     pub ocsp_response: Bytes,
+    /// Client: the name that the server must prove to have. It is not the one asked for if the server refused
+    /// an encrypted ClientHello (RFC 9849 section 6.1.7): then it is the public name of the ECH configuration.
+    pub server_name: Option<String>,
+    /// Whether it is no certificate but a raw public key (RFC 7250): a SubjectPublicKeyInfo in DER.
+    pub raw: bool,
     /// What built-in validation says, if it was asked.
     pub builtin: Option<Result<(), rustls::Error>>,
 }

@@ -12,6 +12,7 @@ use tercel_proto::error::CloseReason;
 use tercel_proto::stats::ConnectionStats;
 use tercel_wire::{ApplicationErrorCode, Direction};
 
+use super::answer::Answer;
 use super::datagram::SentDatagram;
 use super::error::{ConnectError, ConnectionError};
 use super::recv::RecvStream;
@@ -19,6 +20,8 @@ use super::send::SendStream;
 use super::state::{ConnectionState, StreamFeed, StreamState, lock};
 use super::verifier::{AnyVerifier, Verifying};
 use crate::certificate::{PeerCertificate, PendingVerdict};
+use crate::connection::Inspect;
+use crate::handshake_info::HandshakeInfo;
 use crate::resumption::ResumptionTicket;
 use crate::status::Error;
 use crate::stream::Stream;
@@ -480,6 +483,42 @@ impl Connection {
     /// The application protocol.
     pub fn alpn(&self) -> Option<Bytes> {
         self.inner.alpn()
+    }
+
+    /// What the two ends have agreed on, once the handshake is complete.
+    pub fn handshake_info(&self) -> Option<HandshakeInfo> {
+        self.inner.handshake_info()
+    }
+
+    /// Fills `out` with keying material for the application (RFC 5705, RFC 8446 section 7.5): what only the two
+    /// ends of this connection know, the same at both for the same label, context and length.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] before the handshake is complete, [`Error::InvalidArgument`] if `out` is empty or longer
+    /// than 255 hashes of the cipher suite, [`Error::ConnectionClosed`] or [`Error::Closed`] if the connection
+    /// has ended.
+    pub async fn export_keying_material(&self, out: &mut [u8], label: &[u8], context: &[u8]) -> Result<(), Error> {
+        let (label, context, mut material) = (label.to_vec(), context.to_vec(), vec![0; out.len()]);
+        let export = move |look: &Inspect<'_>| {
+            let result = look.export_keying_material(&mut material, &label, &context);
+            result.map(|()| material)
+        };
+        out.copy_from_slice(&self.inspect(export).await??);
+        Ok(())
+    }
+
+    /// Runs `look` on the worker that owns the connection, and gives what it says. It must not block.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionClosed`] or [`Error::Closed`] if the connection has ended.
+    pub async fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Inspect<'_>) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let answer = Answer::new();
+        let teller = answer.teller();
+        self.inner.inspect(move |inspect| teller.tell(look(inspect)))?;
+        answer.await.ok_or_else(|| self.inner.close_reason().map_or(Error::Closed, Error::ConnectionClosed))
     }
 
     /// What the connection has done so far, at most about 100 ms old while it is active.

@@ -5,6 +5,7 @@
 //! tokio and futures. Underneath is the callback face: handlers on the workers put what happens
 //! into small shared states and wake whoever waits.
 
+mod answer;
 mod connection;
 mod datagram;
 mod endpoint;

@@ -17,6 +17,7 @@ use super::{Core, Happening, Phase, StreamId};
 use crate::certificate::{PeerCertificate, PendingVerdict, Question};
 use crate::connection::Connection;
 use crate::event::{ConnectionEvent, ListenerEvent, NewConnection, NewStream, Receive, StreamEvent};
+use crate::handshake_info::HandshakeInfo;
 use crate::worker::{Floor, current};
 
 /// How many bytes one [`Receive`] gathers before the handler is called, about.
@@ -149,12 +150,13 @@ fn certificate(mut core: Box<Core>, presented: Presented) -> Box<Core> {
     let limit = core.proto.verdict_deadline().map(|deadline| deadline.since(core.now));
     let question = Question::new(core.shared.clone(), limit);
     core.question = Some(question.clone());
-    let Presented { chain, ocsp_response, builtin } = presented;
+    let Presented { chain, ocsp_response, server_name, raw, builtin } = presented;
     let certificate = PeerCertificate {
         chain,
         ocsp_response,
         advice: builtin,
-        server_name: core.proto.server_name().map(Into::into),
+        server_name: server_name.as_deref().or(core.proto.server_name()).map(Into::into),
+        raw,
         alpn: core.proto.alpn().map(Bytes::copy_from_slice).unwrap_or_default(),
     };
     let verdict = PendingVerdict::new(question);
@@ -178,6 +180,18 @@ fn connected_event(mut core: Box<Core>, connected: &Connected) -> Box<Core> {
     // The event that tells of it comes later, and who hears of Connected may ask at once.
     facts.max_datagram = core.proto.max_datagram_size();
     facts.can_reset_at = core.proto.can_reset_at();
+    facts.handshake = core.proto.negotiated().map(|tls| {
+        let alpn = Bytes::copy_from_slice(&connected.alpn);
+        let &Connected { resumed, early_data_accepted, .. } = connected;
+        Box::new(HandshakeInfo {
+            version: core.proto.version(),
+            tls,
+            alpn,
+            resumed,
+            early_data_accepted,
+            ech: facts.ech,
+        })
+    });
     drop(facts);
     core.publish(true);
     core.start_waiting();

@@ -11,6 +11,8 @@ use tercel_proto::stats::ConnectionStats;
 use tercel_wire::{Direction, StreamId};
 
 use super::streams::StreamKey;
+use crate::configuration::EchStatus;
+use crate::handshake_info::HandshakeInfo;
 use crate::operation::{Operation, Queue};
 use crate::registration::RegistrationShared;
 use crate::status::Error;
@@ -21,6 +23,9 @@ pub(crate) struct Facts {
     pub(crate) remote: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) alpn: Option<Bytes>,
+    pub(crate) handshake: Option<Box<HandshakeInfo>>,
+    /// Client: what becomes of an encrypted ClientHello if the handshake completes.
+    pub(crate) ech: EchStatus,
     /// Whether the peer forbids that the connection moves.
     pub(crate) settled: bool,
     pub(crate) max_datagram: Option<usize>,
@@ -92,6 +97,8 @@ impl ConnectionShared {
             remote,
             local,
             alpn: None,
+            handshake: None,
+            ech: EchStatus::NotOffered,
             settled: false,
             max_datagram: None,
             observed: None,

@@ -195,12 +195,16 @@ fn proofs_that_do_not_hold() {
     }
 }
 
-/// A TLS that completes upon whatever it reads, without having seen transport parameters.
-struct Careless(bool);
+/// A TLS that completes upon whatever it reads, without having seen transport parameters; but it refuses what
+/// begins with a given byte, for want of ECH.
+struct Careless(bool, Option<u8>);
 
 impl Session for Careless {
-    fn read(&mut self, _: &[u8]) -> Result<(), Violation> {
-        self.0 = true;
+    fn read(&mut self, message: &[u8]) -> Result<(), Violation> {
+        if message.first().copied() == self.1 {
+            return Err(tls_error(alert::ECH_REQUIRED, "ECH"));
+        }
+        self.0 = self.1.is_none();
         Ok(())
     }
 
@@ -251,10 +255,123 @@ impl Session for Careless {
 #[test]
 fn a_handshake_without_transport_parameters() {
     for role in [Role::Client, Role::Server] {
-        let mut end = End::new(Handshake::new(role, Box::new(Careless(false))));
+        let mut end = End::new(Handshake::new(role, Box::new(Careless(false, None))));
         let fault = end.tls.feed(EncryptionLevel::Initial, &[1, 0, 0, 0]).unwrap_err();
         assert_eq!(fault.code, crypto(alert::MISSING_EXTENSION));
         end.poll();
         assert!(!end.outputs.contains(&Kind::Complete));
     }
+}
+
+/// RFC 9001 section 8.4#2.
+#[test]
+fn a_client_that_asks_for_compatibility_mode() {
+    let identity = Identity::new();
+    let (mut client, mut server) = (End::client(client_config(&identity, None)), End::server(server_config(&identity)));
+    let mut hello = client.take();
+    let message = &mut hello[0].1;
+    // RFC 9001 section 8.4#1: ours does not.
+    assert_eq!(message[38], 0);
+    message[38] = 1;
+    message.insert(39, 7);
+    let len = (message.len() - 4) as u32;
+    message[..4].copy_from_slice(&(1 << 24 | len).to_be_bytes());
+    assert_eq!(server.feed(&hello, ALL).unwrap_err().code, TransportErrorCode::PROTOCOL_VIOLATION);
+}
+
+/// RFC 9001 sections 4.4#3, 4.6.1#2.
+#[test]
+fn what_a_server_may_not_say_after_the_handshake() {
+    const CERTIFICATE_REQUEST: [u8; 7] = [13, 0, 0, 3, 0, 0, 0];
+    let identity = Identity::new();
+    let pair = || (End::client(client_config(&identity, None)), End::server(server_config(&identity)));
+    let (mut client, mut server) = pair();
+    complete(&mut client, &mut server);
+    let fault = client.tls.feed(EncryptionLevel::OneRtt, &CERTIFICATE_REQUEST).unwrap_err();
+    assert_eq!(fault.code, TransportErrorCode::PROTOCOL_VIOLATION);
+    // A ticket with early data up to a limit.
+    let ticket = |limit: u32| {
+        let extension = [&[0, 42, 0, 4][..], &limit.to_be_bytes()].concat();
+        let body = [&[0, 0, 0, 60, 1, 2, 3, 4, 1, 9, 0, 2, 7, 7, 0, 8][..], &extension].concat();
+        [&[4, 0, 0, body.len() as u8][..], &body].concat()
+    };
+    for (limit, result) in [(u32::MAX, Ok(())), (1000, Err(TransportErrorCode::PROTOCOL_VIOLATION))] {
+        let (mut client, mut server) = pair();
+        complete(&mut client, &mut server);
+        let read = client.tls.feed(EncryptionLevel::OneRtt, &ticket(limit)).map_err(|fault| fault.code);
+        assert_eq!(read, result);
+    }
+}
+
+/// Compresses nothing, and notes for how much it is asked to make room.
+#[derive(Debug)]
+struct Compression(std::sync::atomic::AtomicUsize);
+
+impl rustls::compress::CertCompressor for Compression {
+    fn compress(
+        &self,
+        input: Vec<u8>,
+        _: rustls::compress::CompressionLevel,
+    ) -> Result<Vec<u8>, rustls::compress::CompressionFailed> {
+        Ok(input)
+    }
+
+    fn algorithm(&self) -> rustls::CertificateCompressionAlgorithm {
+        rustls::CertificateCompressionAlgorithm::Zlib
+    }
+}
+
+impl rustls::compress::CertDecompressor for Compression {
+    fn decompress(&self, input: &[u8], output: &mut [u8]) -> Result<(), rustls::compress::DecompressionFailed> {
+        self.0.store(output.len(), std::sync::atomic::Ordering::Relaxed);
+        if input.len() != output.len() {
+            return Err(rustls::compress::DecompressionFailed);
+        }
+        output.copy_from_slice(input);
+        Ok(())
+    }
+
+    fn algorithm(&self) -> rustls::CertificateCompressionAlgorithm {
+        rustls::CertificateCompressionAlgorithm::Zlib
+    }
+}
+
+/// RFC 8879 section 5: a few bytes must not become many.
+#[test]
+fn a_certificate_that_claims_to_be_huge_is_refused_unread() {
+    const COMPRESSED_CERTIFICATE: u8 = 25;
+    let identity = Identity::new();
+    for (claim, room) in [(None, true), (Some(0x1_0000), true), (Some(0x1_0001), false), (Some(0xff_ffff), false)] {
+        let compression: &'static Compression = Box::leak(Box::new(Compression(0.into())));
+        let (mut trust, mut config) = (client_config(&identity, None), server_config(&identity));
+        trust.cert_decompressors = vec![compression];
+        config.cert_compressors = vec![compression];
+        let (mut client, mut server) = (End::client(trust), End::server(config));
+        server.feed(&client.take(), ALL).unwrap();
+        let mut flight = server.take();
+        let mut messages = messages(&flight[1].1);
+        let compressed = messages.iter_mut().find(|message| message[0] == COMPRESSED_CERTIFICATE).unwrap();
+        if let Some(claim) = claim {
+            compressed[6..9].copy_from_slice(&u32::to_be_bytes(claim)[1..]);
+        }
+        flight[1].1 = messages.concat();
+        assert_eq!(client.feed(&flight, ALL).is_ok(), claim.is_none());
+        assert_eq!(compression.0.load(std::sync::atomic::Ordering::Relaxed) > 0, room, "{claim:?}");
+    }
+}
+
+/// RFC 9849 section 6.1.6: the configurations of the server count once it has proved to be the public one, and not
+/// before.
+#[test]
+fn configurations_to_try_again_with_count_from_the_refusal_on() {
+    let extensions = [&[0xfe, 0x0d, 0, 3][..], b"new"].concat();
+    let encrypted_extensions = [&[8, 0, 0, 9, 0, 7][..], &extensions].concat();
+    let session = Careless(false, Some(message::FINISHED));
+    let mut client = Handshake::new(Role::Client, Box::new(session));
+    client.parameters_told = true;
+    client.feed(EncryptionLevel::Initial, &encrypted_extensions).unwrap();
+    assert_eq!(client.ech_rejection(), None);
+    let fault = client.feed(EncryptionLevel::Initial, &[message::FINISHED, 0, 0, 0]).unwrap_err();
+    assert_eq!(fault.code, crypto(121), "ech_required");
+    assert_eq!(client.ech_rejection(), Some(&Bytes::from_static(b"new")));
 }

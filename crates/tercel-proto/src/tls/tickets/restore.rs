@@ -15,11 +15,13 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::tls13::OkmBlock;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::quic::{ClientConnection, ServerConnection, Version};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureAlgorithm, SignatureScheme, SupportedCipherSuite,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureAlgorithm, SignatureScheme,
+    SupportedCipherSuite,
 };
 
 use super::ResumptionTicket;
@@ -100,7 +102,8 @@ pub fn restore(
         ..CryptoProvider::clone(config.crypto_provider())
     });
     let client = client_config(ticket, config, verifier, &provider).ok()?;
-    let server = server_config(ticket, &provider).ok()?;
+    let raw = [verifier.requires_raw_public_keys(), config.client_auth_cert_resolver.only_raw_public_keys()];
+    let server = server_config(ticket, raw, &provider).ok()?;
     let name = ServerName::try_from(ticket.server_name.clone()).ok()?;
     let aside = Aside { restoring: true, ..Aside::default() };
     let (client, _) = aside::during(aside, || shake_hands(client, server, name, ticket.parameters.clone()));
@@ -129,13 +132,18 @@ fn client_config(
     Ok(client)
 }
 
-fn server_config(ticket: &ResumptionTicket, provider: &Arc<CryptoProvider>) -> Result<ServerConfig, Error> {
+/// `raw` says whether server and client are known by raw public keys.
+fn server_config(
+    ticket: &ResumptionTicket,
+    raw: [bool; 2],
+    provider: &Arc<CryptoProvider>,
+) -> Result<ServerConfig, Error> {
     let chain = ticket.chain.iter().map(|certificate| CertificateDer::from(certificate.to_vec())).collect();
     let identity = CertifiedKey::new(chain, Arc::new(NoKey));
     let mut server = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Always(Arc::new(identity))));
+        .with_client_cert_verifier(Arc::new(AskNobody { raw: raw[1] }))
+        .with_cert_resolver(Arc::new(Always { identity: Arc::new(identity), raw: raw[0] }));
     server.send_tls13_tickets = 0;
     server.cert_compressors.clear();
     server.cert_decompressors.clear();
@@ -213,11 +221,69 @@ impl TimeProvider for Then {
 }
 
 #[derive(Debug)]
-struct Always(Arc<CertifiedKey>);
+struct Always {
+    identity: Arc<CertifiedKey>,
+    raw: bool,
+}
 
 impl ResolvesServerCert for Always {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.clone())
+        Some(self.identity.clone())
+    }
+
+    fn only_raw_public_keys(&self) -> bool {
+        self.raw
+    }
+}
+
+/// Asks clients for nothing, and agrees on the kind of what it would ask for.
+#[derive(Debug)]
+struct AskNobody {
+    raw: bool,
+}
+
+impl ClientCertVerifier for AskNobody {
+    fn offer_client_auth(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Err(Error::NoCertificatesPresented)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::NoCertificatesPresented)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::NoCertificatesPresented)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        self.raw
     }
 }
 
