@@ -7,7 +7,9 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::fingerprint::Fingerprint;
+use crate::get::Form;
 use crate::size::Size;
+use crate::span::Span;
 use crate::target::Target;
 
 /// QUIC, shown, served and fetched.
@@ -32,7 +34,7 @@ machine, and tells what happened.";
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 all is well; 1 something failed, as the message says; 2 the command line is wrong; \
-3 some of the files asked for could not be fetched.
+3 some of the files asked for could not be fetched; 130 interrupted by Ctrl-C.
 
 Environment: SSLKEYLOGFILE=FILE writes TLS keys to FILE, for Wireshark; RUST_LOG=tercel=debug tells \
 more on standard error.";
@@ -117,7 +119,16 @@ Examples:
   tercel serve ~/films --listen 127.0.0.1:8443
   tercel serve /srv --cert chain.pem --key key.pem   with a certificate of yours
   tercel serve inbox --writable                      also takes files (tercel get --upload)
-  tercel serve . --webtransport-echo                 and open https://localhost:4433/.well-known/tercel/echo")]
+  tercel serve . --webtransport-echo                 and open https://localhost:4433/.well-known/tercel/echo
+
+What a link leads to is served if that is in the directory, too. Names that begin with a dot are neither listed \
+nor served nor taken, but for .well-known. Of FILE, FILE.br, FILE.zst or FILE.gz is sent to those who accept it.
+
+The access log on standard output: address and port, method, path, version, status, bytes of the body sent, \
+\"agent\", time of day (UTC), how long the answer took.
+
+The first Ctrl-C or SIGTERM finishes what is under way, for 10 seconds at most; the second ends at once. The files \
+of --cert and --key are read again when they change.")]
 pub(crate) struct Serve {
     /// The directory to serve
     pub(crate) directory: PathBuf,
@@ -153,16 +164,12 @@ pub(crate) struct Serve {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  tercel get https://localhost:4433/a.txt --pin 6f:c1:...    as `tercel serve` printed it
-  tercel get https://example.org/{a,b,c}.txt -o /tmp         three files, one connection
-  tercel get https://localhost:4433/in --ca ca.pem --upload photo.jpg")]
+#[command(after_help = GET_HELP)]
 pub(crate) struct Get {
     /// What to fetch: https://HOST[:PORT]/PATH
     #[arg(required = true, value_name = "URL")]
     pub(crate) urls: Vec<Target>,
-    /// The directory to put the files into
+    /// The directory to put the files into, or - for standard output
     #[arg(short, long, default_value = ".", value_name = "DIR")]
     pub(crate) output: PathBuf,
     /// Trust only the server whose certificate has this SHA-256 fingerprint, whatever its name
@@ -172,8 +179,8 @@ pub(crate) struct Get {
     /// system's
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// Send this file to the URL in place of fetching it
-    #[arg(long, value_name = "FILE")]
+    /// Send this file to the URL in place of fetching it; to a URL that ends with a slash under its own name
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "data", "data_file", "head"])]
     pub(crate) upload: Option<PathBuf>,
     /// Overwrite files that exist
     #[arg(short, long)]
@@ -184,6 +191,97 @@ pub(crate) struct Get {
     /// Say nothing but errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Send this header, too; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<Header>,
+    /// Ask by this method; by default GET, or POST if there are data to send
+    #[arg(short = 'X', long, value_name = "METHOD")]
+    pub(crate) method: Option<http::Method>,
+    /// Send this text with the request
+    #[arg(long, value_name = "TEXT", conflicts_with = "data_file")]
+    pub(crate) data: Option<String>,
+    /// Send this file with the request
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data_file: Option<PathBuf>,
+    /// Ask for the head of the answer alone, and show it
+    #[arg(short = 'I', long, conflicts_with_all = ["method", "data", "data_file"])]
+    pub(crate) head: bool,
+    /// Show the head of the answer on standard output, too
+    #[arg(short, long)]
+    pub(crate) include: bool,
+    /// Follow redirections, at most 10, to https alone
+    #[arg(short = 'L', long)]
+    pub(crate) location: bool,
+    /// Tell on standard error what each URL took, as a table or as a line of JSON
+    #[arg(short = 'w', long, value_enum, num_args = 0..=1, default_missing_value = "table", value_name = "FORM")]
+    pub(crate) timings: Option<Form>,
+    /// Give up if not everything is done by then
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<Span>,
+    /// Give up on a server that moves nothing for so long: a number and ms, s, m or h
+    #[arg(long, default_value = "30s", value_name = "TIME")]
+    pub(crate) stall: Span,
+    /// Neither use nor keep tickets and tokens of earlier runs
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+}
+
+impl Get {
+    /// Whether the answer goes to standard output.
+    pub(crate) fn writes_to_stdout(&self) -> bool {
+        self.output.as_os_str() == "-"
+    }
+}
+
+const GET_HELP: &str = "\
+Examples:
+  tercel get https://localhost:4433/a.txt --pin 6f:c1:...    as `tercel serve` printed it
+  tercel get https://example.org/{a,b,c}.txt -o /tmp         three files, one connection
+  tercel get https://example.org/ -o - | less                to standard output
+  tercel get https://example.org/film.mkv                    again, to go on where it was broken off
+  tercel get https://example.org/ -I                         the head of the answer
+  tercel get https://example.org/ -L -w                      follows redirections, tells what took how long
+  tercel get https://example.org/ -w json 2> timings         the same for programs
+  tercel get https://localhost:4433/in/ --ca ca.pem --upload photo.jpg
+  tercel get https://example.org/api -o - -H 'accept: application/json' --data '{}'
+
+A file is written to NAME.part, and has its name when it is whole. What was broken off, by Ctrl-C or \
+however else, is gone on with by the same command, if the server has named the version that it sent (ETag, or \
+Last-Modified) and still has it; NAME.part.json says which that was.
+
+The first address that answers is spoken with: IPv6 first, the next one tried 250 ms after the one before.
+
+Timings: resolve (the look-up of the name), handshake (from there until the connection is ready), verdict (the \
+judgement of the certificate, a part of it), first byte (from the request to the head of the answer), total \
+(of this URL). Where several URLs share a connection, the first tells how it began.
+
+Tickets and tokens of servers are kept in $XDG_CACHE_HOME/tercel/sessions (~/.cache if that is not set), to \
+go on with the session next time: GET and HEAD then go out with the first datagram (0-RTT). Whoever records \
+that can have the server see the request twice, so nothing else does. See --no-cache.";
+
+/// A header of a request: `Name: value`.
+#[derive(Debug, Clone)]
+pub(crate) struct Header(pub(crate) http::HeaderName, pub(crate) http::HeaderValue);
+
+impl std::str::FromStr for Header {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) =
+            text.split_once(':').ok_or_else(|| format!("\"{text}\" is not a header such as 'accept: text/html'"))?;
+        let name: http::HeaderName =
+            name.trim().parse().map_err(|_| format!("\"{name}\" is not the name of a header"))?;
+        let value = value.trim().parse().map_err(|_| format!("\"{value}\" cannot be the value of a header"))?;
+        // RFC 9114 section 4.2: what is about the connection has no place in HTTP/3. The URL says the host, and
+        // what is sent its length.
+        match name.as_str() {
+            "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" => {
+                Err(format!("{name} is for connections of HTTP/1.1; HTTP/3 has no such header"))
+            }
+            "host" | "content-length" => Err(format!("{name} is set by itself")),
+            _ => Ok(Self(name, value)),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -12,16 +12,18 @@ use tercel::aio::{Connection, Endpoint};
 use tercel::{Configuration, ConnectionStats, Registration, Settings, Trust};
 
 use crate::args;
+use crate::exchange::{Ask, Content, Server, read_chunk, within};
 use crate::failure::{Doing as _, Failure, Outcome};
-use crate::fetch::{self, Moved, read_chunk};
 use crate::fingerprint::Fingerprint;
-use crate::get::now;
 use crate::hq;
 use crate::identity;
-use crate::partial::{Existing, Partial};
+use crate::now;
+use crate::partial::Partial;
 use crate::progress::{Progress, Total};
 use crate::serve::{self, Site};
 use crate::size::{Size, rate, short};
+use crate::span::Span;
+use crate::target::Target;
 
 /// What there is to send.
 struct Exhibit {
@@ -69,11 +71,9 @@ pub(crate) async fn run(arguments: args::Demo) -> Outcome {
     let label = if arguments.upload { "client to server" } else { "server to client" };
     let progress = Progress::new(label, Total::Known(exhibit.size));
     let started = now();
-    let moved = if arguments.upload {
-        let source = tokio::fs::File::open(&exhibit.file).await.doing(|| "cannot read the file")?;
-        fetch::upload_hq(&connection, &exhibit.file, source, "/data", &progress).await
-    } else {
-        fetch::download_hq(&connection, "/data", Partial::create(&to.join("data"), Existing::Keep)?, &progress).await
+    let moved = match arguments.upload {
+        true => upload(&connection, &exhibit, &progress).await,
+        false => download(&connection, &to.join("data"), &progress).await,
     };
     let time = now().duration_since(started);
     progress.done();
@@ -86,6 +86,42 @@ pub(crate) async fn run(arguments: args::Demo) -> Outcome {
         true => Ok(()),
         false => Err(Failure::plain("the file that arrived is not the file that was sent")),
     }
+}
+
+/// What is served, and how long it may take until something moves.
+fn data() -> Outcome<(Target, Span)> {
+    let target = "https://localhost/data".parse().map_err(Failure::plain)?;
+    Ok((target, Span(Duration::from_secs(30))))
+}
+
+/// Sends the file; gives how many bytes that were.
+async fn upload(connection: &Connection, exhibit: &Exhibit, progress: &Progress) -> Outcome<u64> {
+    let doing = || "cannot send the file";
+    let (target, patience) = data()?;
+    let ask = Ask { method: http::Method::PUT, content: Content::File(exhibit.file.clone()), ..Ask::get() };
+    let server = Server::Hq(connection.clone());
+    let mut answer = server.ask(&ask, &target, &ask.headers, patience, progress).await.doing(doing)?;
+    match within(patience, answer.body.next()).await.doing(doing)? {
+        None => Ok(exhibit.size),
+        Some(_) => Err(Failure::new(doing(), "the server's answer makes no sense")),
+    }
+}
+
+/// Fetches the file; gives how many bytes came.
+async fn download(connection: &Connection, to: &Path, progress: &Progress) -> Outcome<u64> {
+    let doing = || "cannot fetch the file";
+    let (target, patience) = data()?;
+    let (ask, mut partial) = (Ask::get(), Partial::create(to).doing(doing)?);
+    let server = Server::Hq(connection.clone());
+    let mut answer = server.ask(&ask, &target, &ask.headers, patience, progress).await.doing(doing)?;
+    let mut bytes = 0;
+    while let Some(data) = within(patience, answer.body.next()).await.doing(doing)? {
+        partial.write(&data).await.doing(doing)?;
+        bytes += data.len() as u64;
+        progress.add(data.len());
+    }
+    partial.finish().await.doing(doing)?;
+    Ok(bytes)
 }
 
 /// A file of the user's, under the name that the server serves.
@@ -140,14 +176,14 @@ async fn hash_of(file: &Path) -> Outcome<Fingerprint> {
 }
 
 /// What happened, for a person to read.
-fn summary(connection: &Connection, exhibit: &Exhibit, moved: Moved, arrived: Fingerprint, time: Duration) {
+fn summary(connection: &Connection, exhibit: &Exhibit, moved: u64, arrived: Fingerprint, time: Duration) {
     let stats: ConnectionStats = connection.stats();
-    let same = arrived == exhibit.hash && moved.bytes == exhibit.size;
+    let same = arrived == exhibit.hash && moved == exhibit.size;
     let check = if same { "the same at both ends" } else { "DIFFERENT at the two ends" };
     let hash: String = exhibit.hash.to_string().replace(':', "").chars().take(16).collect();
     println!();
-    println!("  moved        {} in {}", Size(moved.bytes), short(time));
-    println!("  throughput   {}", rate(moved.bytes, time));
+    println!("  moved        {} in {}", Size(moved), short(time));
+    println!("  throughput   {}", rate(moved, time));
     println!("  SHA-256      {hash}..., {check}");
     println!("  handshake    {} (TLS 1.3, X25519MLKEM768)", stats.handshake.map_or("-".into(), short));
     println!("  round trip   {} smoothed, {} at best", short(stats.rtt), short(stats.min_rtt));

@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 /// Why the program could not do what it was asked to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Failure {
     what: String,
     why: Option<String>,
@@ -18,6 +18,8 @@ enum Kind {
     Failed,
     /// 3
     Incomplete,
+    /// 130, as shells have it for SIGINT
+    Interrupted,
 }
 
 /// What a command gives.
@@ -37,12 +39,27 @@ impl Failure {
         Self { what: what.to_string(), why: None, kind: Kind::Incomplete }
     }
 
+    /// Somebody wanted the program to end.
+    pub(crate) fn interrupted(what: impl Display) -> Self {
+        Self { what: what.to_string(), why: None, kind: Kind::Interrupted }
+    }
+
+    /// Adds what else is to be known.
+    pub(crate) fn and(self, more: impl Display) -> Self {
+        let why = match self.why {
+            Some(why) => format!("{why}; {more}"),
+            None => more.to_string(),
+        };
+        Self { why: Some(why), ..self }
+    }
+
     /// Prints the failure and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         eprintln!("tercel: {self}");
         ExitCode::from(match self.kind {
             Kind::Failed => 1,
             Kind::Incomplete => 3,
+            Kind::Interrupted => 130,
         })
     }
 }

@@ -30,12 +30,25 @@ pub(crate) enum Refusal {
     MethodNotAllowed = 405,
     Conflict = 409,
     InternalError = 500,
+    InsufficientStorage = 507,
 }
 
 impl Refusal {
     /// As a stream's application error code.
     pub(crate) const fn code(self) -> u32 {
         self as u32
+    }
+
+    /// What an error of the file system means to a client.
+    pub(crate) fn of(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as E;
+        match error.kind() {
+            E::NotFound | E::NotADirectory | E::InvalidFilename | E::InvalidInput => Self::NotFound,
+            E::PermissionDenied | E::ReadOnlyFilesystem => Self::Forbidden,
+            E::AlreadyExists => Self::Conflict,
+            E::StorageFull | E::QuotaExceeded | E::FileTooLarge => Self::InsufficientStorage,
+            _ => Self::InternalError,
+        }
     }
 
     /// What a code that the server reset a stream with means.
@@ -47,6 +60,7 @@ impl Refusal {
             405 => "the server takes no uploads".into(),
             409 => "the server has a file of that name already".into(),
             500 => "the server failed".into(),
+            507 => "the server's disk is full".into(),
             code => format!("the server reset the stream with code {code}"),
         }
     }

@@ -3,15 +3,21 @@
 //! [`failure`].
 #![forbid(unsafe_code)]
 
+mod access_log;
 mod args;
+mod cache;
+mod certificate;
+mod connect;
 mod demo;
+mod exchange;
 mod failure;
-mod fetch;
 mod fingerprint;
 mod get;
 mod hq;
 mod identity;
+mod inside;
 mod itself;
+mod judge;
 mod metrics;
 mod observe;
 mod partial;
@@ -20,6 +26,7 @@ mod progress;
 mod serve;
 mod signals;
 mod size;
+mod span;
 mod target;
 mod timeline;
 mod trace;
@@ -65,4 +72,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// The time, for a person to read.
+#[expect(clippy::disallowed_methods, reason = "the program is not the core: it tells people how long things took")]
+pub(crate) fn now() -> std::time::Instant {
+    std::time::Instant::now()
 }

@@ -11,20 +11,21 @@ use tercel::{Configuration, Identity, RetryPolicy, Settings};
 use tercel_h3::Server;
 use tokio::fs::File;
 
-use crate::args;
+use crate::exchange::read_chunk;
 use crate::failure::{Doing as _, Failure, Outcome};
-use crate::fetch::read_chunk;
 use crate::fingerprint::Fingerprint;
 use crate::hq::{self, MAX_REQUEST, Method, Refusal};
 use crate::identity::{self, Validity};
-use crate::partial::{Existing, Partial};
+use crate::inside::Inside;
+use crate::partial::Partial;
 use crate::signals::Signals;
 use crate::web::{WebSite, echo};
+use crate::{access_log, args};
 
 /// What is served, and how.
 #[derive(Debug)]
 pub(crate) struct Site {
-    root: PathBuf,
+    inside: Inside,
     writable: bool,
     quiet: bool,
 }
@@ -40,7 +41,7 @@ pub(crate) async fn run(arguments: args::Serve) -> Outcome {
         None => None,
     };
     let site = Arc::new(Site::new(&arguments.directory, arguments.writable, false)?);
-    let mut web = WebSite::new(&site.root, arguments.writable);
+    let mut web = WebSite::new(&site.inside, arguments.writable);
     if arguments.webtransport_echo {
         // Only what is made here is known to be what browsers may pin.
         web = web.with_echo(arguments.cert.is_none().then_some(fingerprint));
@@ -56,14 +57,17 @@ pub(crate) async fn run(arguments: args::Serve) -> Outcome {
     let configuration = Configuration::server(&alpn, settings, identity).doing(|| "cannot use the certificate")?;
     let server = Server::with_configuration(arguments.listen, &configuration, config).doing(doing)?;
     let (address, handle) = (server.local_address(), server.handle());
-    println!("Serving {} on {address} (HTTP/3, and HTTP/1.1 and HTTP/2 over TCP).", site.root.display());
-    println!("Certificate SHA-256: {fingerprint}");
+    access_log::line(format_args!(
+        "Serving {} on {address} (HTTP/3, and HTTP/1.1 and HTTP/2 over TCP).",
+        site.inside.root().display()
+    ));
+    access_log::line(format_args!("Certificate SHA-256: {fingerprint}"));
     if arguments.cert.is_none() {
         let name = arguments.name.first().map_or("localhost", String::as_str);
-        println!("\n  tercel get https://{name}:{}/FILE --pin {fingerprint}\n", address.port());
+        access_log::line(format_args!("\n  tercel get https://{name}:{}/FILE --pin {fingerprint}\n", address.port()));
     }
     if let Some(address) = metrics {
-        println!("Metrics: http://{address}/metrics");
+        access_log::line(format_args!("Metrics: http://{address}/metrics"));
     }
     let hq = site.clone();
     let mut server = server.other_protocols(move |connection| {
@@ -72,7 +76,7 @@ pub(crate) async fn run(arguments: args::Serve) -> Outcome {
     if arguments.webtransport_echo {
         server = server.webtransport(echo::serve);
         let name = arguments.name.first().map_or("localhost", String::as_str);
-        println!("WebTransport echo: https://{name}:{}{}", address.port(), echo::PATH);
+        access_log::line(format_args!("WebTransport echo: https://{name}:{}{}", address.port(), echo::PATH));
     }
     let serving = server.serve(tercel_h3::service_fn(move |request| {
         let web = web.clone();
@@ -87,7 +91,7 @@ pub(crate) async fn run(arguments: args::Serve) -> Outcome {
                 let fingerprint = Fingerprint(identity.fingerprint());
                 handle.set_identity(&identity).map(|()| fingerprint).map_err(Failure::plain)
             }) {
-                Ok(fingerprint) => println!("Certificate changed; SHA-256: {fingerprint}"),
+                Ok(fingerprint) => access_log::line(format_args!("Certificate changed; SHA-256: {fingerprint}")),
                 Err(failure) => eprintln!("tercel: the certificate stays as it was: {failure}"),
             },
         }
@@ -171,15 +175,12 @@ impl Site {
     /// A directory to serve.
     pub(crate) fn new(directory: &Path, writable: bool, quiet: bool) -> Outcome<Self> {
         let doing = || format!("cannot serve {}", directory.display());
-        let root = directory.canonicalize().doing(doing)?;
-        // Whether it is a directory, and may be read, is better known now than at the first request.
-        std::fs::read_dir(&root).doing(doing)?;
-        Ok(Self { root, writable, quiet })
+        Ok(Self { inside: Inside::new(directory).doing(doing)?, writable, quiet })
     }
 
     fn log(&self, line: impl FnOnce() -> String) {
         if !self.quiet {
-            println!("{}", line());
+            access_log::line(line());
         }
     }
 
@@ -230,25 +231,20 @@ impl Site {
         recv: &mut RecvStream,
     ) -> Result<u64, Refusal> {
         let (method, path) = hq::parse(line)?;
-        let file = hq::resolve(&self.root, path)?;
         match method {
-            Method::Get => self.give(&file, send).await,
-            Method::Put if self.writable => take(&file, &rest, send, recv).await,
+            Method::Get => self.give(path, send).await,
+            Method::Put if self.writable => take(&self.inside.place(path).await?, &rest, send, recv).await,
             Method::Put => Err(Refusal::MethodNotAllowed),
         }
     }
 
-    async fn give(&self, file: &Path, send: &mut SendStream) -> Result<u64, Refusal> {
-        let mut file = file.to_path_buf();
+    async fn give(&self, path: &str, send: &mut SendStream) -> Result<u64, Refusal> {
+        let mut file = self.inside.find(path).await?;
+        let of = |error: std::io::Error| Refusal::of(&error);
         if file.is_dir() {
-            file.push("index.html");
+            file = self.inside.real(&file.join("index.html")).await.map_err(of)?;
         }
-        // A link may lead out of the directory; what it leads to is not served then.
-        let real = tokio::fs::canonicalize(&file).await.map_err(|error| refusal_for(&error))?;
-        if !real.starts_with(&self.root) {
-            return Err(Refusal::Forbidden);
-        }
-        let mut source = File::open(&real).await.map_err(|error| refusal_for(&error))?;
+        let mut source = File::open(&file).await.map_err(of)?;
         let mut bytes = 0;
         loop {
             let chunk = read_chunk(&mut source).await.map_err(|_| Refusal::InternalError)?;
@@ -263,27 +259,17 @@ impl Site {
     }
 }
 
-fn refusal_for(error: &std::io::Error) -> Refusal {
-    match error.kind() {
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Refusal::NotFound,
-        std::io::ErrorKind::PermissionDenied => Refusal::Forbidden,
-        _ => Refusal::InternalError,
-    }
-}
-
 /// Takes an uploaded file.
 async fn take(file: &Path, first: &[u8], send: &mut SendStream, recv: &mut RecvStream) -> Result<u64, Refusal> {
-    if file.exists() {
-        return Err(Refusal::Conflict);
-    }
-    let mut partial = Partial::create(file, Existing::Keep).map_err(|_| Refusal::Forbidden)?;
-    partial.write(first).await.map_err(|_| Refusal::InternalError)?;
+    let of = |error: std::io::Error| Refusal::of(&error);
+    let mut partial = Partial::create(file).map_err(of)?;
+    partial.write(first).await.map_err(of)?;
     let mut bytes = first.len() as u64;
     while let Some(chunk) = recv.read_chunk(1 << 20).await.map_err(|_| Refusal::BadRequest)? {
-        partial.write(&chunk).await.map_err(|_| Refusal::InternalError)?;
+        partial.write(&chunk).await.map_err(of)?;
         bytes += chunk.len() as u64;
     }
-    partial.finish().await.map_err(|_| Refusal::Conflict)?;
+    partial.finish().await.map_err(of)?;
     send.finish().map_err(|_| Refusal::InternalError)?;
     Ok(bytes)
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::get::now;
+use crate::now;
 
 /// Where something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

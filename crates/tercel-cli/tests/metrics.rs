@@ -1,24 +1,14 @@
 //! `tercel serve --metrics`, as Prometheus sees it.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test waits for a process")]
 
+mod common;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
-/// Ended with the test.
-struct Kept(Child);
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn tercel() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_tercel"))
-}
+use common::{Kept, tercel};
 
 fn after<'a>(text: &'a str, what: &str) -> &'a str {
     text.split_once(what)

@@ -1,70 +1,13 @@
 //! The program as a person uses it.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests measure time")]
 
+mod common;
+
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-fn tercel() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_tercel"))
-}
-
-/// Runs the program to its end; gives its exit code and what it printed on both outputs.
-fn run(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
-}
-
-/// A server that is ended with the test.
-struct Server {
-    child: Child,
-    port: String,
-    pin: String,
-}
-
-impl Server {
-    fn start(directory: &Path, more: &[&str]) -> Self {
-        let mut child = tercel()
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(more)
-            .arg(directory)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let first = lines.next().unwrap();
-        let port = first.split(" (HTTP/3").next().unwrap().rsplit(':').next().unwrap().to_string();
-        let pin = lines.next().unwrap().rsplit(' ').next().unwrap().to_string();
-        // Somebody must read what the server logs.
-        std::thread::Builder::new().spawn(move || lines.for_each(drop)).unwrap();
-        Self { child, port, pin }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("https://localhost:{}/{path}", self.port)
-    }
-
-    fn get(&self, output: &Path, paths: &[&str], more: &[&str]) -> (Option<i32>, String, String) {
-        let urls = paths.iter().map(|path| self.url(path));
-        run(tercel().arg("get").args(urls).args(["--pin", &self.pin]).args(more).arg("-o").arg(output))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Files that are in a directory, however they are named.
-fn names(directory: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
+use common::{Server, certificates, names, run, tercel};
 
 #[test]
 fn the_demo_needs_nothing_and_says_what_happened() {
@@ -216,17 +159,6 @@ fn the_page_of_the_webtransport_echo_is_there_if_wanted() {
     assert!(refused.contains("no such file"), "{refused}");
 }
 
-/// The first signal finishes what is under way and ends with code 0.
-#[cfg(unix)]
-#[test]
-fn a_server_ends_when_it_is_told_to() {
-    let site = tempfile::tempdir().unwrap();
-    let mut server = Server::start(site.path(), &[]);
-    let id = server.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-    assert_eq!(server.child.wait().unwrap().code(), Some(0));
-}
-
 /// A certificate that is renewed is shown without a restart.
 #[test]
 fn certificates_are_renewed_while_the_server_runs() {
@@ -260,28 +192,10 @@ fn certificates_are_renewed_while_the_server_runs() {
 fn the_system_judges_where_nothing_else_is_said() {
     let (site, output) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(site.path().join("a"), b"a").unwrap();
-    // An authority, and a certificate of its own for the server.
-    let authority_key = rcgen::KeyPair::generate().unwrap();
-    let mut authority = rcgen::CertificateParams::default();
-    authority.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut leaf = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
-    leaf.not_after = rcgen::date_time_ymd(2040, 1, 1);
-    leaf.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
-    let leaf = leaf.signed_by(&key, &issuer).unwrap();
-    let file = |name: &str, text: &str| {
-        let file = output.path().join(name);
-        fs::write(&file, text).unwrap();
-        file
-    };
-    let (trusted, chain, key) =
-        (file("ca.pem", &authority_pem), file("chain.pem", &leaf.pem()), file("key.pem", &key.serialize_pem()));
-    let other = file("other.pem", &rcgen::generate_simple_self_signed(vec!["x".into()]).unwrap().cert.pem());
-    let more = ["--cert", chain.to_str().unwrap(), "--key", key.to_str().unwrap()];
-    let server = Server::start(site.path(), &more);
+    let made = certificates::signed(output.path(), "a server", "localhost", 2040);
+    let other = output.path().join("other.pem");
+    fs::write(&other, rcgen::generate_simple_self_signed(vec!["x".into()]).unwrap().cert.pem()).unwrap();
+    let server = Server::start(site.path(), &made.arguments());
     let get = |roots: &Path| {
         let mut command = tercel();
         command.arg("get").arg(server.url("a")).arg("-o").arg(output.path()).env("SSL_CERT_FILE", roots);
@@ -289,7 +203,7 @@ fn the_system_judges_where_nothing_else_is_said() {
     };
     let (code, _, err) = get(&other);
     assert_eq!((code, err.contains("no authority that you trust")), (Some(1), true), "{err}");
-    let (code, _, err) = get(&trusted);
+    let (code, _, err) = get(&made.authority);
     assert_eq!(code, Some(0), "{err}");
     assert_eq!(fs::read(output.path().join("a")).unwrap(), b"a");
 }

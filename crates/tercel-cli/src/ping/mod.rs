@@ -4,7 +4,6 @@
 //! and a bare datagram to learn which versions the server speaks. No application data is sent, so a
 //! certificate that nobody would trust is looked at like any other, and judged in the report.
 
-mod certificate;
 mod report;
 mod versions;
 
@@ -17,11 +16,12 @@ use tercel::{Configuration, Connect, ConnectionStats, Negotiated, PeerCertificat
 use tercel::{Verdict, Version};
 
 use self::report::Report;
-use crate::args;
 use crate::failure::{Doing as _, Failure, Outcome};
-use crate::get::{explain, now};
+use crate::judge::explain;
+use crate::now;
 use crate::target::Target;
 use crate::trust;
+use crate::{args, connect};
 
 /// How long the answer to a ping, a ticket or a list of versions is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -49,10 +49,7 @@ pub(crate) async fn run(arguments: args::Ping) -> Outcome {
     let target = target(&arguments.host)?;
     let trust = trust::advisor(arguments.pin.as_ref(), arguments.ca.as_deref())?;
     let begun = now();
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((target.host.as_str(), target.port))
-        .await
-        .doing(|| format!("cannot find {}", target.host))?
-        .collect();
+    let addresses = connect::resolve(&target.host, target.port).await?;
     let resolved = begun.elapsed();
     let judgement = Judgement::default();
     let settings = Settings { max_datagram_size: 65_535, ..Settings::default() };
@@ -105,7 +102,7 @@ fn target(host: &str) -> Outcome<Target> {
     url.parse().map_err(Failure::plain)
 }
 
-/// Connects to the first address that answers; the report tells of those that do not.
+/// Connects to the address that answers first; the report tells of those that had failed by then.
 async fn connect(
     endpoint: &Endpoint,
     configuration: &Configuration,
@@ -113,18 +110,21 @@ async fn connect(
     addresses: &[SocketAddr],
     report: &mut Report,
 ) -> Outcome<(SocketAddr, Connection)> {
-    for address in addresses {
-        let connecting = endpoint.connect(configuration, *address, &target.host).doing(|| "cannot connect")?;
-        let failed = match connecting.await {
-            Ok(connection) => match connection.handshake_confirmed().await {
-                Ok(()) => return Ok((*address, connection)),
-                Err(error) => explain(&ConnectError::Connection(error.0)),
-            },
-            Err(error) => explain(&error),
-        };
-        report.silent(*address, &failed);
+    let race = connect::race(addresses, |address| {
+        let connecting = endpoint.connect(configuration, address, &target.host);
+        async move {
+            let connection = connecting.map_err(|error| error.to_string())?.await.map_err(|error| explain(&error))?;
+            match connection.handshake_confirmed().await {
+                Ok(()) => Ok(connection),
+                Err(error) => Err(explain(&ConnectError::Connection(error.0))),
+            }
+        }
+    })
+    .await;
+    for (address, why) in &race.failed {
+        report.silent(*address, why);
     }
-    Err(Failure::plain(format!("{} cannot be reached", target.authority())))
+    race.won.ok_or_else(|| Failure::plain(format!("{} cannot be reached", target.authority())))
 }
 
 /// Round trips, one after the other.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tercel::{ConnectionStats, Negotiated, PeerCertificate, TransportParameters, Version};
 
-use super::{Migrated, Resumed, certificate, versions};
+use super::{Migrated, Resumed, versions};
+use crate::certificate;
 use crate::size::Size;
 
 /// Prints line by line, as things become known.

@@ -5,6 +5,7 @@ use tercel_h3::RemoteAddress;
 use tercel_h3::webtransport::{ReadError, RecvStream, SendStream, Session, SessionEnd, SessionRequest, WriteError};
 use tokio::task::JoinSet;
 
+use crate::access_log;
 use crate::fingerprint::Fingerprint;
 
 /// Where it is.
@@ -24,14 +25,14 @@ pub(crate) async fn serve(request: SessionRequest) {
     let remote = request.request().extensions().get::<RemoteAddress>();
     let remote = remote.map_or_else(|| "-".into(), |remote| remote.0.to_string());
     if request.uri().path() != PATH {
-        println!("{remote} WebTransport {} 404", request.uri().path().escape_debug());
+        access_log::line(format_args!("{remote} WebTransport {} 404", request.uri().path().escape_debug()));
         return request.reject(http::StatusCode::NOT_FOUND);
     }
     let Ok(session) = request.accept().await else { return };
-    println!("{remote} WebTransport {PATH} 200");
+    access_log::line(format_args!("{remote} WebTransport {PATH} 200"));
     let (mut streams, mut datagrams) = (0u64, 0u64);
     let end = echo(&session, &mut streams, &mut datagrams).await;
-    println!("{remote} WebTransport {PATH} {streams} streams, {datagrams} datagrams; {end}");
+    access_log::line(format_args!("{remote} WebTransport {PATH} {streams} streams, {datagrams} datagrams; {end}"));
 }
 
 /// Until the session ends, or the server.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::SystemTime;
 
+use crate::inside::Inside;
 use crate::size::Size;
 
 /// How many entries a page shows.
@@ -18,17 +19,18 @@ struct Entry {
     changed: Option<SystemTime>,
 }
 
-/// The page of `directory`, which the client knows as `path`. Names that begin with a dot are left out.
-pub(super) async fn page(directory: &Path, path: &str, is_root: bool) -> std::io::Result<String> {
+/// The page of `directory`, which the client knows as `path`. What is not served is not listed.
+pub(super) async fn page(inside: &Inside, directory: &Path, path: &str) -> std::io::Result<String> {
     let mut entries = Vec::new();
     let mut reader = tokio::fs::read_dir(directory).await?;
     while let Some(found) = reader.next_entry().await? {
         let Ok(name) = found.file_name().into_string() else { continue };
+        // Nor is `.well-known`, which is for programs. A link counts as what it leads to.
         if name.starts_with('.') {
             continue;
         }
-        // A link counts as what it leads to.
-        let Ok(metadata) = tokio::fs::metadata(found.path()).await else { continue };
+        let Ok(real) = inside.real(&found.path()).await else { continue };
+        let Ok(metadata) = tokio::fs::metadata(real).await else { continue };
         entries.push(Entry {
             name,
             is_directory: metadata.is_dir(),
@@ -40,7 +42,7 @@ pub(super) async fn page(directory: &Path, path: &str, is_root: bool) -> std::io
         }
     }
     entries.sort_by_cached_key(|entry| (Reverse(entry.is_directory), entry.name.to_lowercase()));
-    Ok(render(&entries, path, is_root))
+    Ok(render(&entries, path, inside.root() == directory))
 }
 
 const STYLE: &str = "\
@@ -84,7 +86,7 @@ fn render(entries: &[Entry], path: &str, is_root: bool) -> String {
             "<tr><td><a{class} href=\"./{}{slash}\">{}{slash}</a><td class=n>{size}<td class=\"n w\">{}",
             encoded(&entry.name),
             escaped(&entry.name),
-            entry.changed.map(day).unwrap_or_default(),
+            entry.changed.map(|time| day(time, " ", 5)).unwrap_or_default(),
         );
     }
     let (files, directories) = entries.iter().fold((0, 0), |(files, directories), entry| {
@@ -115,8 +117,8 @@ fn trail(path: &str) -> String {
     trail
 }
 
-/// When a file was changed, as `2026-11-23 18:05`.
-fn day(time: SystemTime) -> String {
+/// A day and so many letters of its time, as `2026-11-23 18:05`, in UTC.
+pub(crate) fn day(time: SystemTime, between: &str, letters: usize) -> String {
     let date = httpdate::HttpDate::from(time).to_string();
     // "Sun, 06 Nov 1994 08:49:37 GMT" holds all that is needed.
     let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -126,7 +128,7 @@ fn day(time: SystemTime) -> String {
         return date;
     };
     let month = months.iter().position(|name| *name == month).map_or(0, |at| at + 1);
-    format!("{year}-{month:02}-{day} {}", clock.get(..5).unwrap_or(clock))
+    format!("{year}-{month:02}-{day}{between}{}", clock.get(..letters).unwrap_or(clock))
 }
 
 /// For text and attributes of HTML.

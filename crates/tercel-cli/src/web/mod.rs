@@ -4,21 +4,27 @@
 pub(crate) mod echo;
 mod listing;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, USER_AGENT};
+use http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE,
+};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full};
-use tercel_h3::{BoxError, RemoteAddress, RequestBody};
+use http_body_util::{BodyExt as _, Empty, Full};
+use tercel_h3::{BoxError, RequestBody};
 use tower_http::services::ServeDir;
+use tower_http::services::fs::DefaultServeDirFallback;
 use tower_service::Service as _;
 
+pub(crate) use self::listing::day;
+use crate::access_log::About;
 use crate::fingerprint::Fingerprint;
-use crate::hq::{self, Refusal};
-use crate::partial::{Existing, Partial};
+use crate::hq::Refusal;
+use crate::inside::Inside;
+use crate::partial::Partial;
 
 /// What a request is answered with.
 pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
@@ -26,18 +32,21 @@ pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
 /// A directory that is served.
 #[derive(Clone)]
 pub(crate) struct WebSite {
-    root: Arc<PathBuf>,
-    files: ServeDir,
+    inside: Inside,
+    files: ServeDir<DefaultServeDirFallback, Inside>,
     writable: bool,
     /// The page that tries the echo, if there is one.
     echo: Option<Bytes>,
 }
 
 fn full(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Answer {
-    let body = Full::new(text.into()).map_err(|never| match never {}).boxed_unsync();
+    let text = text.into();
+    let len = text.len();
+    let body = Full::new(text).map_err(|never| match never {}).boxed_unsync();
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.headers_mut().insert(CONTENT_LENGTH, len.into());
     answer
 }
 
@@ -50,10 +59,11 @@ fn refused(refusal: Refusal) -> Answer {
 }
 
 impl WebSite {
-    /// Of `root`, which is a canonical path.
-    pub(crate) fn new(root: &Path, writable: bool) -> Self {
-        let files = ServeDir::new(root).precompressed_br().precompressed_gzip().precompressed_zstd();
-        Self { root: Arc::new(root.to_path_buf()), files, writable, echo: None }
+    pub(crate) fn new(inside: &Inside, writable: bool) -> Self {
+        let files = ServeDir::with_backend(inside.root(), inside.clone());
+        let files = files.precompressed_br().precompressed_gzip().precompressed_zstd();
+        // RFC 9110 section 14.2: who does not want to send several ranges sends everything.
+        Self { inside: inside.clone(), files: files.ignore_multi_range_requests(true), writable, echo: None }
     }
 
     /// With the page of the WebTransport [echo]; browsers are to take `certificate`, if one is given.
@@ -64,8 +74,9 @@ impl WebSite {
     /// Answers a request, and logs it.
     pub(crate) async fn answer(self, request: Request<RequestBody>) -> Answer {
         let about = About::of(&request);
+        let is_head = request.method() == Method::HEAD;
         let answer = match *request.method() {
-            Method::GET | Method::HEAD => self.give(request).await,
+            Method::GET | Method::HEAD => self.give(request.into_parts().0).await,
             Method::PUT if self.writable => self.take(request).await,
             _ => {
                 let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED);
@@ -74,46 +85,63 @@ impl WebSite {
                 answer
             }
         };
-        about.log(&answer);
-        answer
+        // RFC 9110 section 9.3.2: no content, whatever the header tells of its length.
+        let answer = match is_head {
+            true => answer.map(|_| Empty::new().map_err(|never| match never {}).boxed_unsync()),
+            false => answer,
+        };
+        about.log(answer)
     }
 
-    async fn give(mut self, request: Request<RequestBody>) -> Answer {
-        let path = request.uri().path().to_owned();
+    async fn give(mut self, mut request: Parts) -> Answer {
+        let path = request.uri.path().to_owned();
         if let Some(page) = self.echo.clone().filter(|_| path == echo::PATH) {
             return full(StatusCode::OK, "text/html; charset=utf-8", page);
         }
-        let file = match self.resolve(&path).await {
+        let file = match self.inside.find(&path).await {
             Ok(file) => file,
             Err(refusal) => return refused(refusal),
         };
         let is_directory = tokio::fs::metadata(&file).await.is_ok_and(|metadata| metadata.is_dir());
         if is_directory {
             if !path.ends_with('/') {
-                return moved(&format!("{path}/"));
+                return moved(&path, request.uri.query());
             }
-            if tokio::fs::metadata(file.join("index.html")).await.is_err() {
-                return match listing::page(&file, &path, *self.root == file).await {
-                    Ok(page) => full(StatusCode::OK, "text/html; charset=utf-8", page),
-                    Err(_) => refused(Refusal::Forbidden),
-                };
+            if self.inside.real(&file.join("index.html")).await.is_err() {
+                return self.list(&file, &path).await;
             }
         }
-        match self.files.call(request).await {
+        if !is_range(&request) || (request.headers.contains_key(IF_RANGE) && !self.is_still(&request).await) {
+            request.headers.remove(RANGE);
+        }
+        match self.files.call(Request::from_parts(request, Empty::<Bytes>::new())).await {
             Ok(answer) => answer.map(|body| body.map_err(Into::into).boxed_unsync()),
             Err(never) => match never {},
         }
     }
 
-    /// The file that a path names. A link may lead out of the directory; what it leads to is not served
-    /// then.
-    async fn resolve(&self, path: &str) -> Result<PathBuf, Refusal> {
-        let file = hq::resolve(&self.root, path)?;
-        let real = tokio::fs::canonicalize(&file).await.map_err(|error| match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Refusal::Forbidden,
-            _ => Refusal::NotFound,
-        })?;
-        if real.starts_with(&*self.root) { Ok(real) } else { Err(Refusal::Forbidden) }
+    async fn list(&self, directory: &Path, path: &str) -> Answer {
+        match listing::page(&self.inside, directory, path).await {
+            Ok(page) => full(StatusCode::OK, "text/html; charset=utf-8", page),
+            Err(_) => refused(Refusal::Forbidden),
+        }
+    }
+
+    /// Whether what `If-Range` names is what there is (RFC 9110 section 13.1.5): only then is a range of it
+    /// wanted. It must be our entity tag, which is strong, or our date exactly, if that is so old that the file
+    /// cannot have changed since within the same second.
+    async fn is_still(&mut self, request: &Parts) -> bool {
+        let mut head = Request::new(Empty::<Bytes>::new());
+        (*head.method_mut(), *head.uri_mut()) = (Method::HEAD, request.uri.clone());
+        if let Some(encodings) = request.headers.get(ACCEPT_ENCODING) {
+            head.headers_mut().insert(ACCEPT_ENCODING, encodings.clone());
+        }
+        let Ok(head) = self.files.call(head).await;
+        let (Some(wanted), headers) = (request.headers.get(IF_RANGE), head.headers()) else { return false };
+        if headers.get(ETAG) == Some(wanted) {
+            return true;
+        }
+        headers.get(LAST_MODIFIED) == Some(wanted) && is_old(wanted)
     }
 
     /// Takes a file: it appears under its name when it is whole, and never in place of another.
@@ -132,70 +160,42 @@ impl WebSite {
     }
 
     async fn store(&self, path: &str, mut body: RequestBody) -> Result<(), Refusal> {
-        if path.ends_with('/') {
-            return Err(Refusal::BadRequest);
-        }
-        let file = hq::resolve(&self.root, path)?;
-        let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else { return Err(Refusal::BadRequest) };
-        let directory = tokio::fs::canonicalize(directory).await.map_err(|_| Refusal::NotFound)?;
-        if !directory.starts_with(&*self.root) {
-            return Err(Refusal::Forbidden);
-        }
-        let file = directory.join(name);
-        if tokio::fs::symlink_metadata(&file).await.is_ok() {
-            return Err(Refusal::Conflict);
-        }
-        let mut partial = Partial::create(&file, Existing::Keep).map_err(|_| Refusal::Forbidden)?;
+        let file = self.inside.place(path).await?;
+        let of = |error: std::io::Error| Refusal::of(&error);
+        let mut partial = Partial::create(&file).map_err(of)?;
         while let Some(frame) = body.frame().await {
             // A client that leaves half-way leaves nothing behind.
             let frame = frame.map_err(|_| Refusal::BadRequest)?;
             if let Ok(data) = frame.into_data() {
-                partial.write(&data).await.map_err(|_| Refusal::InternalError)?;
+                partial.write(&data).await.map_err(of)?;
             }
         }
-        partial.finish().await.map_err(|_| Refusal::Conflict)
+        partial.finish().await.map_err(of)
     }
 }
 
-fn moved(to: &str) -> Answer {
+/// Whether a range is one to be heeded: in a unit that we know, and of something that is sent (RFC 9110 section
+/// 14.2).
+fn is_range(request: &Parts) -> bool {
+    let unit = request.headers.get(RANGE).and_then(|range| range.as_bytes().split_at_checked(6)).map(|(unit, _)| unit);
+    request.method == Method::GET && unit.is_some_and(|unit| unit.eq_ignore_ascii_case(b"bytes="))
+}
+
+/// Whether a date is a second ago, at least.
+#[expect(clippy::disallowed_methods, reason = "dates are compared with the time of day")]
+fn is_old(date: &HeaderValue) -> bool {
+    let date = date.to_str().ok().and_then(|date| httpdate::parse_http_date(date).ok());
+    let age = date.and_then(|date| std::time::SystemTime::now().duration_since(date).ok());
+    // The date has lost its fraction.
+    age.is_some_and(|age| age.as_secs() >= 2)
+}
+
+fn moved(path: &str, query: Option<&str>) -> Answer {
     let mut answer = plain(StatusCode::PERMANENT_REDIRECT);
     // A path that begins with two slashes would name another host.
-    let to = format!("/{}", to.trim_start_matches('/'));
-    if let Ok(to) = HeaderValue::try_from(to) {
+    let query = query.map_or_else(String::new, |query| format!("?{query}"));
+    if let Ok(to) = HeaderValue::try_from(format!("/{}/{query}", path.trim_start_matches('/'))) {
         answer.headers_mut().insert(LOCATION, to);
     }
     answer
-}
-
-/// What the log says of a request.
-struct About {
-    remote: String,
-    method: Method,
-    path: String,
-    version: http::Version,
-    agent: String,
-}
-
-impl About {
-    fn of(request: &Request<RequestBody>) -> Self {
-        let remote = request.extensions().get::<RemoteAddress>();
-        let agent = request.headers().get(USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
-        Self {
-            remote: remote.map_or_else(|| "-".into(), |remote| remote.0.to_string()),
-            method: request.method().clone(),
-            path: request
-                .uri()
-                .path_and_query()
-                .map_or_else(String::new, |path| path.as_str().escape_debug().to_string()),
-            version: request.version(),
-            agent: agent.unwrap_or_default().escape_debug().to_string(),
-        }
-    }
-
-    fn log(&self, answer: &Answer) {
-        let len = answer.headers().get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()).unwrap_or("-");
-        let Self { remote, method, path, version, agent } = self;
-        let agent = if agent.is_empty() { String::new() } else { format!(" \"{agent}\"") };
-        println!("{remote} {method} {path} {version:?} {} {len}{agent}", answer.status().as_u16());
-    }
 }

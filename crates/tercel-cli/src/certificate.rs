@@ -6,7 +6,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 use crate::fingerprint::Fingerprint;
 
 /// One line about each thing that people ask of a certificate.
-pub(super) fn describe(der: &[u8]) -> Vec<String> {
+pub(crate) fn describe(der: &[u8]) -> Vec<String> {
     let mut lines = Vec::new();
     match X509Certificate::from_der(der) {
         Ok((_, certificate)) => {
@@ -25,7 +25,7 @@ pub(super) fn describe(der: &[u8]) -> Vec<String> {
 }
 
 /// Why a certificate is not trusted, and what a person can do about it.
-pub(super) fn explain(error: &rustls::Error) -> String {
+pub(crate) fn explain(error: &rustls::Error) -> String {
     use rustls::CertificateError as E;
     let rustls::Error::InvalidCertificate(error) = error else { return error.to_string() };
     match error {
@@ -37,6 +37,11 @@ pub(super) fn explain(error: &rustls::Error) -> String {
         E::ApplicationVerificationFailure => "it has another fingerprint than the one pinned".into(),
         error => error.to_string(),
     }
+}
+
+/// The end of a certificate's validity, in seconds since 1970.
+pub(crate) fn valid_until(der: &[u8]) -> Option<i64> {
+    X509Certificate::from_der(der).ok().map(|(_, certificate)| certificate.validity().not_after.timestamp())
 }
 
 /// How many names are shown.
