@@ -6,6 +6,7 @@ use std::time::Duration;
 use tercel_wire::{ConnectionId, ResetToken};
 
 use crate::entropy::Entropy;
+use crate::stream::StreamScheduling;
 
 /// The congestion controller of a path (RFC 9002 section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,6 +36,10 @@ pub struct TransportConfig {
     pub max_bidi_streams: u64,
     /// How many unidirectional streams the peer may have open at once. Default 100.
     pub max_uni_streams: u64,
+    /// In which order streams of equal priority send. Default round robin.
+    pub stream_scheduling: StreamScheduling,
+    /// Whether it is measured for how long what keeps each stream from sending. Default no.
+    pub stream_statistics: bool,
     /// The receive window of a stream at its start, in bytes. Default 256 KiB.
     pub stream_receive_window: u64,
     /// The size to which a stream's receive window may grow, in bytes. Default 8 MiB.
@@ -119,6 +124,8 @@ impl Default for TransportConfig {
             keep_alive: None,
             max_bidi_streams: 100,
             max_uni_streams: 100,
+            stream_scheduling: StreamScheduling::default(),
+            stream_statistics: false,
             stream_receive_window: 256 << 10,
             max_stream_receive_window: 8 << 20,
             receive_window: 1 << 20,

@@ -61,6 +61,8 @@ pub enum ApiMisuse {
     SendClosed,
     /// The receiving part was stopped already.
     ReceiveClosed,
+    /// The stream does not receive into buffers that the application provides.
+    NoReceiveBuffers,
     /// The peer's limit permits no more streams for now.
     StreamLimit,
     /// The connection is closing or closed.
@@ -91,6 +93,7 @@ impl std::fmt::Display for ApiMisuse {
             Self::NotReceivable => "this end cannot receive on the stream",
             Self::SendClosed => "sending on the stream has ended",
             Self::ReceiveClosed => "receiving on the stream has ended",
+            Self::NoReceiveBuffers => "the stream does not receive into buffers of the application",
             Self::StreamLimit => "the peer permits no more streams for now",
             Self::ConnectionClosed => "the connection is closed",
             Self::TooEarly => "the handshake has not come far enough",

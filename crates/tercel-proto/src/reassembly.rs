@@ -1,6 +1,8 @@
 //! Received data in order, of STREAM and of CRYPTO frames. Data that is next in line is handed on as
 //! it lies in the packet; data that came too early waits. No byte is kept twice, however a peer
-//! repeats it, and small pieces are copied, so that none holds on to a large receive buffer.
+//! repeats it. Small pieces are copied, and so is all that waits: a piece holds on to the receive buffer
+//! that it lies in, which may be a hundred times as large, and how long a gap stays open is for the
+//! peer to say.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,7 +11,7 @@ use tercel_wire::TransportErrorCode;
 
 use crate::error::Violation;
 
-/// Pieces below this are copied.
+/// Pieces below this are copied, even if they are next in line.
 const SMALL: usize = 512;
 
 /// So many pieces may wait out of order. An honest peer whose window of 16 MiB is all in flight has
@@ -20,6 +22,7 @@ const MAX_PIECES: usize = 16 << 10;
 pub(crate) struct Reassembly {
     /// In order, from `read`.
     ready: VecDeque<Bytes>,
+    /// What came too early, in memory of its own.
     waiting: BTreeMap<u64, Bytes>,
     /// The next byte that the application reads, and the first byte that is not `ready`.
     read: u64,
@@ -71,8 +74,8 @@ impl Reassembly {
             let gap = at..known.map_or(end, |(start, _)| *start);
             at = known.map_or(end, end_of);
             if !gap.is_empty() {
-                let piece = data.slice((gap.start - offset) as usize..(gap.end - offset) as usize);
-                self.waiting.insert(gap.start, own_if_small(piece));
+                let piece = &data[(gap.start - offset) as usize..(gap.end - offset) as usize];
+                self.waiting.insert(gap.start, Bytes::copy_from_slice(piece));
             }
         }
     }
@@ -205,17 +208,27 @@ mod tests {
         assert_eq!(refused, Some(MAX_PIECES as u64 + 1));
     }
 
+    /// However a peer cuts what it sends too early, the memory held is that of the bytes that count
+    /// against its limits, and not that of the buffers they came in.
     #[test]
-    fn only_large_pieces_are_kept_as_they_lie() {
+    fn only_large_pieces_next_in_line_are_kept_as_they_lie() {
         let packet = bytes(0, 1400);
         let inside = |data: &Bytes| packet.as_ptr_range().contains(&data.as_ptr());
-        for (len, kept) in [(SMALL - 1, false), (SMALL, true), (1400, true)] {
-            for offset in [0, 10_000] {
-                let mut reassembly = Reassembly::default();
-                reassembly.insert(offset, packet.slice(..len)).unwrap();
-                let data = reassembly.ready.front().or(reassembly.waiting.values().next()).unwrap();
-                assert_eq!(inside(data), kept, "{len} {offset}");
-            }
+        for (len, offset, kept) in [
+            (SMALL - 1, 0, false),
+            (SMALL, 0, true),
+            (1400, 0, true),
+            (SMALL - 1, 10_000, false),
+            (SMALL, 10_000, false),
+            (1400, 10_000, false),
+        ] {
+            let mut reassembly = Reassembly::default();
+            reassembly.insert(offset, packet.slice(..len)).unwrap();
+            let data = reassembly.ready.front().or(reassembly.waiting.values().next()).unwrap();
+            assert_eq!(inside(data), kept, "{len} {offset}");
+            // And stays so when the gap is closed.
+            reassembly.insert(0, bytes(0, offset)).unwrap();
+            assert_eq!(inside(reassembly.ready.back().unwrap()), kept, "{len} {offset}");
         }
     }
 }

@@ -62,7 +62,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    transfer loss nat_rebinding many_connections close_races vanishing listener_stop
+    transfer loss nat_rebinding many_connections close_races vanishing listener_stop streams
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tercel_proto::datagram::DatagramPriority;
 use tercel_proto::error::CloseReason;
 use tercel_proto::stats::ConnectionStats;
+use tercel_proto::stream::StreamScheduling;
 use tercel_proto::tls::{MAX_TICKET_DATA, Negotiated, TlsSecrets};
 use tercel_wire::{ApplicationErrorCode, Direction, TransportParameters, Version};
 
@@ -16,7 +18,7 @@ use crate::event::StreamHandler;
 use crate::handshake_info::HandshakeInfo;
 use crate::operation::{ConnectionOperation, Operation, StreamOperation};
 use crate::status::Error;
-use crate::stream::Stream;
+use crate::stream::{Stream, StreamOptions, emptied};
 
 /// A connection. Cheap to clone, usable from any thread: calls are queued, in the order made, for
 /// the worker that owns the connection; from a handler of the same connection they take effect at
@@ -92,8 +94,69 @@ impl Connection {
     /// # Errors
     /// [`Error::ConnectionClosed`] if the connection is over.
     pub fn open_stream(&self, direction: Direction, handler: impl StreamHandler) -> Result<Stream, Error> {
+        self.open_stream_with(direction, StreamOptions::default(), handler)
+    }
+
+    /// The same, with all that can be chosen.
+    ///
+    /// # Errors
+    /// As [`open_stream`](Self::open_stream).
+    pub fn open_stream_with(
+        &self,
+        direction: Direction,
+        options: StreamOptions,
+        handler: impl StreamHandler,
+    ) -> Result<Stream, Error> {
         let stream = Stream { shared: StreamShared::new(self.shared.clone(), direction, true) };
-        stream.submit(StreamOperation::Open(Box::new(handler)))?;
+        stream.submit(StreamOperation::Open { handler: Box::new(handler), options, buffers: None })?;
+        Ok(stream)
+    }
+
+    /// Opens a bidirectional stream whose data is received into `buffers`, and into those that
+    /// [`Stream::provide_receive_buffers`] adds, one after the other. They are given back by
+    /// [`StreamEvent::ReceiveBuffer`](crate::StreamEvent::ReceiveBuffer), in parts as data comes;
+    /// [`StreamEvent::Receive`](crate::StreamEvent::Receive) is not told on such a stream, and what is given
+    /// back is consumed.
+    ///
+    /// The space in the buffers takes the place of the stream's receive window: the peer may send as much
+    /// as there is, and is held back when there is no more. Only at its start every stream has the window
+    /// of the [setting](crate::Settings::stream_receive_window), for this is promised before there are
+    /// streams; what comes beyond the buffers waits until there are more.
+    ///
+    /// ```
+    /// use tercel::{BytesMut, Connection, Error, Stream, StreamEvent, StreamOptions};
+    ///
+    /// /// Receives into two buffers in turn.
+    /// fn open(connection: &Connection) -> Result<Stream, Error> {
+    ///     let mut parts = BytesMut::new();
+    ///     let handler = move |stream: &Stream, event: StreamEvent<'_>| {
+    ///         let StreamEvent::ReceiveBuffer(filled) = event else { return };
+    ///         let used_up = filled.is_used_up();
+    ///         // Parts of one buffer become one again, without a copy.
+    ///         parts.unsplit(filled.into_data());
+    ///         if used_up {
+    ///             println!("{} bytes", parts.len());
+    ///             // It can be filled again. Fails only if the stream has ended.
+    ///             let _ = stream.provide_receive_buffers(vec![std::mem::take(&mut parts)]);
+    ///         }
+    ///     };
+    ///     let buffers = (0..2).map(|_| BytesMut::with_capacity(1 << 20)).collect();
+    ///     connection.open_stream_into(StreamOptions::default(), buffers, handler)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`open_stream`](Self::open_stream); [`Error::InvalidArgument`]: a buffer has no capacity.
+    pub fn open_stream_into(
+        &self,
+        options: StreamOptions,
+        buffers: Vec<BytesMut>,
+        handler: impl StreamHandler,
+    ) -> Result<Stream, Error> {
+        let buffers = Some(emptied(buffers)?);
+        let stream = Stream { shared: StreamShared::new(self.shared.clone(), Direction::Bidirectional, true) };
+        stream.shared.receives_into.store(true, Ordering::Relaxed);
+        stream.submit(StreamOperation::Open { handler: Box::new(handler), options, buffers })?;
         Ok(stream)
     }
 
@@ -178,6 +241,15 @@ impl Connection {
     /// [`Error::ConnectionClosed`] if the connection is over.
     pub fn update_keys(&self) -> Result<(), Error> {
         self.submit(ConnectionOperation::UpdateKeys)
+    }
+
+    /// Sets in which order streams of equal priority send, in place of the
+    /// [setting](crate::Settings::stream_scheduling).
+    ///
+    /// # Errors
+    /// [`Error::ConnectionClosed`] if the connection is over.
+    pub fn set_stream_scheduling(&self, scheduling: StreamScheduling) -> Result<(), Error> {
+        self.submit(ConnectionOperation::SetStreamScheduling(scheduling))
     }
 
     /// Client: moves the connection to a new socket bound to `local` (port 0 for any port), as soon as

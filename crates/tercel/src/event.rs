@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tercel_proto::connection::ClientHello;
 use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::error::CloseReason;
@@ -19,6 +19,7 @@ use crate::configuration::Configuration;
 use crate::connection::Connection;
 use crate::listener::Listener;
 use crate::operation::{Acceptance, ConnectionOperation, Resumption, StreamOperation};
+use crate::receive::{FilledBuffer, Receive};
 use crate::resumption::{OfferedTicket, Resume, ResumptionTicket};
 use crate::status::Error;
 use crate::stream::Stream;
@@ -167,9 +168,18 @@ pub enum ConnectionEvent<'a> {
 pub enum StreamEvent<'a> {
     /// A stream that this end opened has an ID now, or never will.
     Started(Result<StreamId, Error>),
+    /// The peer permits the stream, which was opened ahead of its limit
+    /// ([`AtLimit::Ahead`](crate::AtLimit::Ahead)).
+    PeerAccepted,
     /// Data came in, in order. All of it counts as consumed when the handler returns, unless
-    /// [`Receive::defer`] was called.
+    /// [`Receive::defer`], [`Receive::pend`] or [`Receive::accept`] says otherwise.
     Receive(Receive<'a>),
+    /// Data came in and was put into a buffer of the application, which is given back with it (see
+    /// [`Connection::open_stream_into`], [`NewStream::accept_into`]).
+    ReceiveBuffer(FilledBuffer),
+    /// All buffers that the application provided are full and were given back: until there are more
+    /// ([`Stream::provide_receive_buffers`]) the peer is held back. Once each time that they are used up.
+    ReceiveBufferNeeded,
     /// The peer has sent everything, and it was delivered.
     PeerSendShutdown,
     /// The peer reset its sending part; no more data comes.
@@ -184,63 +194,21 @@ pub enum StreamEvent<'a> {
         /// Whether it was canceled: the peer may or may not have it.
         canceled: bool,
     },
+    /// Something that was sent is lost, and that was to be the end of the stream
+    /// ([`SendOptions::cancel_on_loss`](crate::SendOptions::cancel_on_loss)): it is reset with this code,
+    /// which the handler may change; 0 if it does not. All sends that are not complete are canceled.
+    CanceledByLoss(&'a mut ApplicationErrorCode),
     /// The sending part is done.
     SendShutdownComplete {
         /// Whether the peer has acknowledged everything, the end included.
         graceful: bool,
     },
-    /// How many bytes to have under way (sent and not completed) to keep the path busy.
+    /// How many bytes to have under way (sent and not completed) to keep the path busy: 128 KiB as long as
+    /// nothing is told. It grows with the congestion window of the connection, by doubling, up to 128 MiB;
+    /// a stream that starts or is accepted later hears it at once if it is more.
     IdealSendBufferSize(u64),
     /// The stream has ended; its last event.
     ShutdownComplete,
-}
-
-/// Received data of a stream, in order.
-#[derive(Debug)]
-pub struct Receive<'a> {
-    pub(crate) chunks: &'a mut Vec<Bytes>,
-    pub(crate) offset: u64,
-    pub(crate) len: usize,
-    pub(crate) fin: bool,
-    pub(crate) deferred: &'a mut bool,
-}
-
-impl Receive<'_> {
-    /// The data, in pieces that are not copied.
-    pub fn chunks(&self) -> &[Bytes] {
-        self.chunks
-    }
-
-    /// Takes the pieces out.
-    pub fn take(&mut self) -> std::vec::Drain<'_, Bytes> {
-        self.chunks.drain(..)
-    }
-
-    /// How many bytes came in all, taken out or not.
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether no bytes came (the end of the stream alone did).
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Where in the stream the first byte stands.
-    pub const fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// Whether the stream ends after this.
-    pub const fn fin(&self) -> bool {
-        self.fin
-    }
-
-    /// Withholds the peer's credit for these bytes until [`Stream::consumed`] gives it, from any
-    /// thread. Further data is delivered meanwhile, up to the receive window.
-    pub fn defer(&mut self) {
-        *self.deferred = true;
-    }
 }
 
 /// A stream that the peer opened and that waits for an answer. Until then its data waits within the
@@ -265,6 +233,16 @@ impl NewStream {
     pub fn accept(self, handler: impl StreamHandler) -> Result<Stream, Error> {
         self.stream.submit(StreamOperation::Accept(Box::new(handler)))?;
         Ok(self.stream)
+    }
+
+    /// Takes the stream as [`accept`](Self::accept) does, to receive into `buffers`: see
+    /// [`Connection::open_stream_into`], whose rules hold here, too.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept); [`Error::InvalidArgument`]: a buffer has no capacity.
+    pub fn accept_into(self, buffers: Vec<BytesMut>, handler: impl StreamHandler) -> Result<Stream, Error> {
+        self.stream.provide_first(buffers)?;
+        self.accept(handler)
     }
 
     /// Refuses the stream: resets and stops it with `code`.

@@ -95,6 +95,7 @@ mod handshake_info;
 pub mod listener;
 mod operation;
 pub mod qlog;
+pub mod receive;
 pub mod registration;
 pub mod resumption;
 pub mod settings;
@@ -110,26 +111,28 @@ pub use connection::Connection;
 pub use counters::Counters;
 pub use credential::{Identity, Trust};
 pub use event::{
-    ConnectionEvent, ConnectionHandler, ListenerEvent, ListenerHandler, NewConnection, NewStream, Receive, StreamEvent,
+    ConnectionEvent, ConnectionHandler, ListenerEvent, ListenerHandler, NewConnection, NewStream, StreamEvent,
     StreamHandler,
 };
 pub use handshake_info::HandshakeInfo;
 pub use listener::Listener;
 pub use qlog::Qlog;
+pub use receive::{FilledBuffer, PendingReceive, Receive, Rest};
 pub use registration::{
     Connect, Listen, Registration, RegistrationConfig, RegistrationStats, RetryPolicy, SocketChoice,
 };
 pub use resumption::{OfferedTicket, Resume, ResumptionLevel, ResumptionTicket, ServerResumption};
 pub use settings::Settings;
 pub use status::Error;
-pub use stream::Stream;
+pub use stream::{AtLimit, SendOptions, Stream, StreamOptions};
 pub use worker::{Park, Worker};
 
-pub use bytes::Bytes;
+pub use bytes::{Bytes, BytesMut};
 pub use rustls::KeyLog;
 pub use tercel_proto::datagram::{DatagramPriority, DatagramSendState};
 pub use tercel_proto::error::CloseReason;
 pub use tercel_proto::stats::{ConnectionStats, HandshakePhases};
+pub use tercel_proto::stream::{BlockedTimes, StreamScheduling, StreamStats};
 pub use tercel_proto::time::Time;
 pub use tercel_proto::tls::{Alert, Negotiated, TlsSecrets, Verdict};
 pub use tercel_wire::{

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tercel_proto::config::{CongestionAlgorithm, PreferredAddress, TransportConfig};
+use tercel_proto::stream::StreamScheduling;
 
 use crate::status::Error;
 
@@ -76,6 +77,8 @@ macro_rules! settings {
             pub keep_alive: Option<Duration>,
             /// The congestion controller. Default CUBIC.
             pub congestion: CongestionAlgorithm,
+            /// In which order streams of equal priority send. Default round robin.
+            pub stream_scheduling: StreamScheduling,
             /// Server: where clients should rather come (RFC 9000 section 9.6); the same registration must
             /// listen there, too. Default none.
             pub preferred_address: Option<PreferredAddress>,
@@ -87,6 +90,7 @@ macro_rules! settings {
                     $($name: <$ty as Value>::of($default),)*
                     keep_alive: None,
                     congestion: CongestionAlgorithm::Cubic,
+                    stream_scheduling: StreamScheduling::RoundRobin,
                     preferred_address: None,
                 }
             }
@@ -134,6 +138,9 @@ settings! {
     max_bidi_streams: u64 = 100, 0 => 1_000_000, "streams";
     /// How many unidirectional streams the peer may have open at once.
     max_uni_streams: u64 = 100, 0 => 1_000_000, "streams";
+    /// Whether it is measured for how long what keeps each stream from sending
+    /// ([`Stream::inspect`](crate::Stream::inspect)).
+    stream_statistics: bool = 0, 0 => 1, "yes or no";
     /// The receive window of a stream at its start; it grows as the application keeps up.
     stream_receive_window: u64 = 262_144, 1 => 1_073_741_824, "bytes";
     /// The size to which a stream's receive window may grow.
@@ -143,8 +150,10 @@ settings! {
     /// The size to which the connection's receive window may grow.
     max_receive_window: u64 = 16_777_216, 1 => 4_294_967_296, "bytes";
     /// Async face: how many bytes a stream takes from writers before they must wait for
-    /// acknowledgements.
-    send_buffer: usize = 2_097_152, 1 => 1_073_741_824, "bytes";
+    /// acknowledgements; 0 for as many as keep the path busy, which grows with it
+    /// ([`IdealSendBufferSize`](crate::StreamEvent::IdealSendBufferSize)). That is not the default, since
+    /// then it is the path alone, and so the peer, that bounds what is held for a peer that does not read.
+    send_buffer: usize = 2_097_152, 0 => 1_073_741_824, "bytes";
     /// The largest datagram (RFC 9221) to take; 0 turns them off.
     max_datagram_size: u16 = 0, 0 => 65_535, "bytes";
     /// How many bytes of datagrams may wait to be sent; beyond, the oldest are dropped.
@@ -199,6 +208,8 @@ impl Settings {
             keep_alive: self.keep_alive,
             max_bidi_streams: self.max_bidi_streams,
             max_uni_streams: self.max_uni_streams,
+            stream_scheduling: self.stream_scheduling,
+            stream_statistics: self.stream_statistics,
             stream_receive_window: self.stream_receive_window,
             max_stream_receive_window: self.max_stream_receive_window,
             receive_window: self.receive_window,

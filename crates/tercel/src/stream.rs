@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tercel_proto::error::ApiMisuse;
+use tercel_proto::stream::StreamStats;
 use tercel_wire::{ApplicationErrorCode, Direction, StreamId};
 
 use crate::cell::StreamShared;
@@ -50,6 +51,85 @@ pub struct Stream {
     pub(crate) shared: Arc<StreamShared>,
 }
 
+/// Buffers of the application, ready to be filled.
+pub(crate) fn emptied(mut buffers: Vec<BytesMut>) -> Result<Vec<BytesMut>, Error> {
+    buffers.iter_mut().for_each(BytesMut::clear);
+    match buffers.iter().all(|buffer| buffer.capacity() > 0) {
+        true => Ok(buffers),
+        false => Err(Error::InvalidArgument("a receive buffer has no capacity")),
+    }
+}
+
+/// How to open a stream: change a field and leave the rest.
+///
+/// ```
+/// use tercel::{AtLimit, Connection, Direction, Error, Stream, StreamEvent, StreamOptions};
+///
+/// /// A stream that the peer hears of at once, or not at all.
+/// fn open(connection: &Connection, handler: impl FnMut(&Stream, StreamEvent<'_>) + Send + 'static) -> Result<Stream, Error> {
+///     let options = StreamOptions { at_limit: AtLimit::Fail, announce: true, ..StreamOptions::default() };
+///     connection.open_stream_with(Direction::Unidirectional, options, handler)
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StreamOptions {
+    /// What to do while the peer permits no more streams. Default: wait.
+    pub at_limit: AtLimit,
+    /// Whether the peer is told of the stream as soon as it has started, though nothing is sent on it yet.
+    /// Default no: it hears of it with the first data.
+    pub announce: bool,
+    /// Higher is sent first. Default 0.
+    pub priority: i32,
+}
+
+/// What becomes of a stream that is opened while the peer permits no more (RFC 9000 section 4.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum AtLimit {
+    /// It starts when its turn has come and the peer permits it; what is sent meanwhile is kept.
+    #[default]
+    Wait,
+    /// It does not start: [`Started`](crate::StreamEvent::Started) tells of the error, and the stream has
+    /// ended. So it is, too, before the peer's limit is known, and while others wait.
+    Fail,
+    /// It starts and has its ID at once, before those that wait; what is sent is kept until the peer
+    /// permits it, of which [`PeerAccepted`](crate::StreamEvent::PeerAccepted) tells, be it at once or
+    /// later.
+    Ahead,
+}
+
+/// How to send: change a field and leave the rest.
+///
+/// ```
+/// use tercel::{Bytes, Error, SendOptions, Stream};
+///
+/// /// A picture of many: if a part of it is lost the next one will do.
+/// fn frame(stream: &Stream, picture: Bytes) -> Result<(), Error> {
+///     stream.send_with(picture, SendOptions { fin: true, cancel_on_loss: true, ..SendOptions::default() })
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SendOptions {
+    /// Comes back with [`SendComplete`](crate::StreamEvent::SendComplete), exactly once. Default none:
+    /// nobody hears of the completion.
+    pub context: Option<u64>,
+    /// Whether the stream ends with it. Default no.
+    pub fin: bool,
+    /// Whether it must not leave before [`Connected`](crate::ConnectionEvent::Connected), as early data
+    /// (which an attacker may repeat) or otherwise. What is sent later on the same stream waits with it.
+    /// Default no.
+    pub after_handshake: bool,
+    /// A hint that more follows soon, on this or another stream of the connection: it may wait for that,
+    /// or for anything else that is to be sent, so that fewer packets are needed. It may wait forever if
+    /// nothing follows, but never beyond 16 KiB; [`finish`](Stream::finish) and any send without the hint,
+    /// even an empty one, end the wait. Default no.
+    pub more_follows: bool,
+    /// Whether the stream is given up, and not sent again, once something that was sent on it is lost.
+    /// That holds for all of the stream and for good.
+    /// [`CanceledByLoss`](crate::StreamEvent::CanceledByLoss) tells, and asks for the code. Default no.
+    pub cancel_on_loss: bool,
+}
+
 impl Clone for Stream {
     fn clone(&self) -> Self {
         self.shared.handles.add();
@@ -85,7 +165,7 @@ impl Stream {
     /// [`Error::ConnectionClosed`] if the connection is over, [`Error::Misuse`] if this end cannot
     /// send or has finished or reset the stream.
     pub fn send(&self, data: Bytes, fin: bool, context: u64) -> Result<(), Error> {
-        self.send_with(data, fin, Some(context))
+        self.send_with(data, SendOptions { fin, context: Some(context), ..SendOptions::default() })
     }
 
     /// Ends the sending part: as an empty send with `fin`, but without a completion of its own.
@@ -94,15 +174,19 @@ impl Stream {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn finish(&self) -> Result<(), Error> {
-        self.send_with(Bytes::new(), true, None)
+        self.send_with(Bytes::new(), SendOptions { fin: true, ..SendOptions::default() })
     }
 
-    fn send_with(&self, data: Bytes, fin: bool, context: Option<u64>) -> Result<(), Error> {
+    /// Sends `data` as [`send`](Self::send) does, with all that can be chosen.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_with(&self, data: Bytes, options: SendOptions) -> Result<(), Error> {
         if self.shared.send_closed.load(Ordering::Relaxed) {
             return Err(self.not_sendable());
         }
-        self.submit(StreamOperation::Send { data, fin, context })?;
-        if fin {
+        self.submit(StreamOperation::Send { data, options })?;
+        if options.fin {
             self.shared.send_closed.store(true, Ordering::Relaxed);
         }
         Ok(())
@@ -171,6 +255,33 @@ impl Stream {
         let _ = self.submit(StreamOperation::Consumed(len));
     }
 
+    /// Provides further buffers for what is received, to be filled in this order behind those that were
+    /// provided before. The peer may send as much more as they have capacity; what is in them is
+    /// overwritten. Buffers that are not used by the end of the stream are dropped.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`]: the stream does not receive into buffers
+    /// ([`Connection::open_stream_into`](crate::Connection::open_stream_into)), or receives no more;
+    /// [`Error::InvalidArgument`]: a buffer has no capacity; [`Error::ConnectionClosed`] if the connection
+    /// is over.
+    pub fn provide_receive_buffers(&self, buffers: Vec<BytesMut>) -> Result<(), Error> {
+        if !self.shared.receives_into.load(Ordering::Relaxed) {
+            return Err(Error::Misuse(ApiMisuse::NoReceiveBuffers));
+        }
+        if self.shared.receive_closed.load(Ordering::Relaxed) {
+            return Err(Error::Misuse(ApiMisuse::ReceiveClosed));
+        }
+        self.submit(StreamOperation::ProvideBuffers(emptied(buffers)?))
+    }
+
+    /// The first buffers, of a stream of the peer's that nobody has taken yet: from now on it receives into
+    /// buffers.
+    pub(crate) fn provide_first(&self, buffers: Vec<BytesMut>) -> Result<(), Error> {
+        let buffers = emptied(buffers)?;
+        self.shared.receives_into.store(true, Ordering::Relaxed);
+        self.submit(StreamOperation::ProvideBuffers(buffers))
+    }
+
     /// Pauses or resumes the delivery of data.
     pub fn set_receive_enabled(&self, enabled: bool) {
         // Nothing is delivered on a connection that is over.
@@ -183,6 +294,18 @@ impl Stream {
     /// [`Error::ConnectionClosed`] if the connection is over.
     pub fn set_priority(&self, priority: i32) -> Result<(), Error> {
         self.submit(StreamOperation::SetPriority(priority))
+    }
+
+    /// Runs `look` on the worker that owns the stream, in order with the other calls, with what the stream
+    /// has done so far; from the connection's own handlers at once. What has kept it from sending, and what
+    /// it has done after its end up to its last event, is known if the
+    /// [setting](crate::Settings::stream_statistics) is on. It is dropped without being run if the stream
+    /// ends first. It must not block; calls that it makes on this connection are queued.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionClosed`] if the connection or the stream is over.
+    pub fn inspect(&self, look: impl FnOnce(&StreamStats) + Send + 'static) -> Result<(), Error> {
+        self.submit(StreamOperation::Inspect(Box::new(look)))
     }
 
     /// Leaves the stream to its handler: dropping the last handle no longer aborts it.

@@ -48,7 +48,7 @@ use crate::recovery::{AckOutcome, OneWayDelay, Recovery};
 use crate::space::{AckPolicy, AckRequest, DataSpace, HandshakeSpace, PacketNumberSpace, Parked, Spaces};
 use crate::stats::ConnectionStats;
 pub use crate::stream::Read;
-use crate::stream::Streams;
+use crate::stream::{Flush, StreamScheduling, StreamStats, Streams};
 use crate::time::Time;
 use crate::tls;
 use crate::trace::{Trace, TraceEvent};
@@ -374,12 +374,14 @@ impl Connection {
 
     /// A datagram came in.
     pub fn receive(&mut self, now: Time, datagram: Datagram) {
+        self.streams.at(now);
         self.receive_datagram(now, datagram);
         self.trace_changes_of_datagram(now);
     }
 
     /// The time of [`poll_timeout`](Self::poll_timeout) has come. Calls too early do no harm.
     pub fn timeout(&mut self, now: Time) {
+        self.streams.at(now);
         self.on_timeout(now);
         self.trace_changes(now);
     }
@@ -451,6 +453,18 @@ impl Connection {
 
     // Streams.
 
+    /// It is `now`: for calls that follow and are not told the time, where something is measured.
+    pub fn at(&mut self, now: Time) {
+        self.streams.at(now);
+    }
+
+    /// What a stream has done so far. Of one that has ended only if times are measured
+    /// ([`stream_statistics`](TransportConfig::stream_statistics)), and only between its
+    /// [`Closed`](crate::stream::StreamEvent::Closed) and that of the next.
+    pub fn stream_stats(&self, id: StreamId) -> Option<StreamStats> {
+        self.streams.stats(id)
+    }
+
     /// Opens a stream.
     ///
     /// # Errors
@@ -460,17 +474,60 @@ impl Connection {
         self.streams.open(direction)
     }
 
+    /// Opens a stream even if the peer permits no more for now: it has an ID at once, and what is sent on
+    /// it waits until the peer does, of which
+    /// [`StreamEvent::Accepted`](crate::stream::StreamEvent::Accepted) tells. Gives whether the peer
+    /// permits it already.
+    ///
+    /// # Errors
+    /// The connection is closing.
+    pub fn open_stream_ahead(&mut self, direction: Direction) -> Result<(StreamId, bool), ApiMisuse> {
+        self.require_alive()?;
+        Ok(self.streams.open_ahead(direction))
+    }
+
     /// Queues `data` (never copied) and, with `fin`, the end of the stream. Never refuses for lack
     /// of window: the caller limits what it queues, by the `Acked` events.
     ///
     /// # Errors
     /// There is no such stream, its sending part has ended, or the connection is closing.
     pub fn send(&mut self, id: StreamId, data: Bytes, fin: bool) -> Result<(), ApiMisuse> {
+        self.send_with(id, data, fin, Flush::Now)
+    }
+
+    /// The same, and `flush` says when.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send).
+    pub fn send_with(&mut self, id: StreamId, data: Bytes, fin: bool, flush: Flush) -> Result<(), ApiMisuse> {
         self.require_alive()?;
         if let Some(trace) = &mut self.trace {
             trace.push(TraceEvent::DataQueued { id, len: data.len() as u64, fin });
         }
-        self.streams.send(id, data, fin)
+        self.streams.send_with(id, data, fin, flush)
+    }
+
+    /// What was queued with [`Flush::WithNext`] is sent without anything that follows.
+    pub const fn flush(&mut self) {
+        self.streams.flush();
+    }
+
+    /// From now on a stream is given up as soon as something that was sent on it is lost:
+    /// [`StreamEvent::CanceledByLoss`](crate::stream::StreamEvent::CanceledByLoss) tells, and it is then
+    /// for the application to [`reset`](Self::reset) it.
+    ///
+    /// # Errors
+    /// There is no such stream, or it has no sending part.
+    pub fn cancel_on_loss(&mut self, id: StreamId) -> Result<(), ApiMisuse> {
+        self.streams.cancel_on_loss(id)
+    }
+
+    /// Tells the peer of a stream at once, though there is no data yet.
+    ///
+    /// # Errors
+    /// There is no such stream, or it has no sending part.
+    pub fn announce_stream(&mut self, id: StreamId) -> Result<(), ApiMisuse> {
+        self.streams.announce(id)
     }
 
     /// Takes the next bytes in order, at most `max`, without giving flow-control credit for them.
@@ -479,6 +536,25 @@ impl Connection {
     /// There is no such stream, or its receiving part was stopped.
     pub fn read(&mut self, id: StreamId, max: usize) -> Result<Read, ApiMisuse> {
         self.streams.read(id, max)
+    }
+
+    /// The code of a reset by the peer that was not read, without reading data.
+    pub fn read_reset(&mut self, id: StreamId) -> Option<ApplicationErrorCode> {
+        self.streams.read_reset(id)
+    }
+
+    /// Whether the end of a stream is next to be read; it is read then.
+    pub fn read_end(&mut self, id: StreamId) -> bool {
+        self.streams.read_end(id)
+    }
+
+    /// The application has provided space for so many more bytes of a stream, and from the first such
+    /// call on that is what limits the peer.
+    ///
+    /// # Errors
+    /// There is no such stream, or it has no receiving part.
+    pub fn provide_receive_space(&mut self, id: StreamId, bytes: u64) -> Result<(), ApiMisuse> {
+        self.streams.provide(id, bytes)
     }
 
     /// Gives the peer credit for `len` bytes that were read and are now consumed.
@@ -532,6 +608,11 @@ impl Connection {
     /// There is no such stream, or it has no sending part.
     pub fn set_priority(&mut self, id: StreamId, priority: i32) -> Result<(), ApiMisuse> {
         self.streams.set_priority(id, priority)
+    }
+
+    /// Sets in which order streams of equal priority send.
+    pub const fn set_stream_scheduling(&mut self, scheduling: StreamScheduling) {
+        self.streams.set_scheduling(scheduling);
     }
 
     /// How many more streams can be opened in `direction` now.

@@ -16,6 +16,7 @@ use crate::frames::SentFrame;
 use crate::path::mtu::BASE;
 use crate::path::{Ecn, Path, PathAddress};
 use crate::recovery::Allowance;
+use crate::stream::Hindrance;
 use crate::time::Time;
 
 /// The smallest size to which a datagram with an Initial packet or a path probe is padded (RFC 9000
@@ -31,6 +32,7 @@ const NO_PATH: u32 = u32::MAX;
 
 impl Connection {
     pub(super) fn transmit(&mut self, now: Time, max_datagrams: usize, buf: &mut Vec<u8>) -> Option<Transmit> {
+        self.streams.at(now);
         let transmit = match self.phase {
             Phase::Closed | Phase::Draining { .. } => None,
             Phase::Closing(_) => self.transmit_close(now, buf),
@@ -39,6 +41,10 @@ impl Connection {
                 .or_else(|| self.transmit_mtu_probe(now, buf))
                 .or_else(|| self.transmit_batch(now, max_datagrams.max(1), buf)),
         };
+        if self.config.stream_statistics {
+            let hindrance = self.hindrance(now, transmit.is_some());
+            self.streams.hindered(hindrance);
+        }
         let Some(transmit) = transmit else {
             self.silent_at = now;
             return None;
@@ -88,6 +94,18 @@ impl Connection {
             }
         }
         self.update_progress(now);
+    }
+
+    /// What keeps the streams from sending more now, if they have more.
+    fn hindrance(&mut self, now: Time, sent: bool) -> Hindrance {
+        match self.recovery.allowance(now) {
+            // Asked again at once it would go on.
+            _ if sent => Hindrance::Scheduling,
+            Allowance::Blocked { until: Some(_) } => Hindrance::Pacing,
+            Allowance::Blocked { until: None } => Hindrance::Congestion,
+            _ if !self.paths.active.amplification.is_validated() => Hindrance::Amplification,
+            _ => Hindrance::Nothing,
+        }
     }
 
     fn has_data(&self) -> bool {

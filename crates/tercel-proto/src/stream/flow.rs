@@ -74,7 +74,8 @@ impl SendLimit {
 }
 
 /// How much the peer may send. The window grows, up to a bound, while the application consumes a
-/// window's worth in less than two round trips: then the window is what holds the peer back.
+/// window's worth in less than two round trips: then the window is what holds the peer back. Where the
+/// application provides the space that data comes into, that is the window, and nothing grows by itself.
 #[derive(Debug)]
 pub(super) struct ReceiveWindow {
     limit: u64,
@@ -82,12 +83,36 @@ pub(super) struct ReceiveWindow {
     window: u64,
     max: u64,
     raised_at: Option<Time>,
+    /// How much space the application has provided in all, if it does.
+    provided: Option<u64>,
     pub(super) say: Say,
 }
 
 impl ReceiveWindow {
     pub(super) fn new(window: u64, max: u64) -> Self {
-        Self { limit: window, consumed: 0, window, max: max.max(window), raised_at: None, say: Say::Said }
+        Self {
+            limit: window,
+            consumed: 0,
+            window,
+            max: max.max(window),
+            raised_at: None,
+            provided: None,
+            say: Say::Said,
+        }
+    }
+
+    /// The application has provided space, and from now on the limit follows that alone. It is never
+    /// taken back (RFC 9000 section 4.1), so at first it may be higher than all that was provided. True if
+    /// the peer is to be told of a higher limit.
+    pub(super) fn provide(&mut self, bytes: u64) -> bool {
+        let provided = self.provided.unwrap_or(0).saturating_add(bytes).min(VarInt::MAX.into_inner());
+        self.provided = Some(provided);
+        let raised = provided > self.limit;
+        if raised {
+            self.limit = provided;
+            self.say = Say::Due;
+        }
+        raised
     }
 
     /// The highest offset that the peer may reach.
@@ -98,7 +123,7 @@ impl ReceiveWindow {
     /// The application consumed bytes. True if the peer is to be told of a higher limit.
     pub(super) fn consume(&mut self, now: Time, rtt: Duration, bytes: u64) -> bool {
         self.consumed += bytes;
-        if !self.is_half_used() {
+        if self.provided.is_some() || !self.is_half_used() {
             return false;
         }
         if self.raised_at.is_some_and(|at| now.since(at) < 2 * rtt) {
@@ -112,7 +137,7 @@ impl ReceiveWindow {
     /// Bytes that nobody will consume: they count as consumed, and say nothing about speed.
     pub(super) fn consume_silently(&mut self, bytes: u64) {
         self.consumed += bytes;
-        if bytes > 0 && self.is_half_used() {
+        if bytes > 0 && self.provided.is_none() && self.is_half_used() {
             self.raise();
         }
     }

@@ -23,6 +23,11 @@ impl LocalIds {
         self.limit
     }
 
+    /// How many were opened: more than the limit if that turned out not to hold.
+    pub(super) const fn opened(&self) -> u64 {
+        self.opened
+    }
+
     pub(super) const fn available(&self) -> u64 {
         self.limit.saturating_sub(self.opened)
     }
@@ -32,6 +37,12 @@ impl LocalIds {
             self.opened += 1;
             self.opened - 1
         })
+    }
+
+    /// Opens one whatever the limit; it may have to wait for the peer's permission.
+    pub(super) const fn open_ahead(&mut self) -> u64 {
+        self.opened += 1;
+        self.opened - 1
     }
 
     pub(super) const fn was_opened(&self, index: u64) -> bool {

@@ -5,29 +5,36 @@
 //! [`Streams::poll_event`]. A stream has up to two parts, `send` and `recv`, each a state
 //! machine of section 3; this file finds them, and keeps the limits that streams share.
 
+mod blocked;
 mod flow;
 mod id_limits;
 mod recv;
 mod schedule;
 mod send;
 mod send_buffer;
+mod table;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tercel_wire::frame::{ResetStreamAt, ResetStreamAtType, StreamFrame};
 use tercel_wire::{ApplicationErrorCode, Direction, Frame, Role, StreamId, TransportErrorCode, TransportParameters};
 
+use self::blocked::{Own, Watches};
 use self::flow::{ReceiveWindow, Say, SendLimit};
 use self::id_limits::{LocalIds, RemoteIds};
 use self::recv::Recv;
 use self::schedule::Schedule;
 use self::send::Send;
+use self::table::{Stream, Table};
 use crate::config::TransportConfig;
 use crate::error::{ApiMisuse, Violation};
 use crate::frames::{FrameSink, SentFrame};
 use crate::time::Time;
+
+pub use self::blocked::{BlockedTimes, Hindrance, StreamStats};
+pub use self::schedule::StreamScheduling;
 
 /// What a read gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,19 +69,21 @@ pub enum StreamEvent {
     Closed(StreamId),
     /// The peer permits more streams.
     Available(Direction),
+    /// The peer permits a stream that was opened ahead of its limit.
+    Accepted(StreamId),
+    /// Something that was sent on it is lost, and that was to be its end: nothing more is sent, and the
+    /// sending part waits to be reset with a code of the application's choice.
+    CanceledByLoss(StreamId),
 }
 
-/// One stream: the parts that it has at this end.
-#[derive(Debug)]
-struct Stream {
-    send: Option<Send>,
-    recv: Option<Recv>,
-}
-
-impl Stream {
-    fn is_done(&self) -> bool {
-        self.send.as_ref().is_none_or(Send::is_done) && self.recv.as_ref().is_none_or(Recv::is_done)
-    }
+/// When data is to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Flush {
+    /// As soon as may be.
+    #[default]
+    Now,
+    /// With what follows: on any stream, or because something else is to be sent.
+    WithNext,
 }
 
 /// Receive windows of streams at their start.
@@ -89,8 +98,7 @@ struct Windows {
 pub struct Streams {
     role: Role,
     windows: Windows,
-    /// Boxed, for the map moves its values about whenever streams come and go.
-    streams: BTreeMap<StreamId, Box<Stream>>,
+    streams: Table,
     local: [LocalIds; 2],
     remote: [RemoteIds; 2],
     /// The peer's limit on the data of all streams.
@@ -108,17 +116,31 @@ pub struct Streams {
     /// unable to raise it before.
     repeats: Schedule,
     schedule: Schedule,
+    scheduling: StreamScheduling,
     /// How many bytes the stream whose turn it is may still send before the next has its turn.
     turn_left: u64,
+    /// How many bytes wait only for more to follow ([`Flush::WithNext`]); 0 if nothing does.
+    lingering: u64,
+    /// Streams opened ahead of the peer's limit.
+    ahead: BTreeSet<StreamId>,
     /// Streams with a control frame to say.
     control: BTreeSet<StreamId>,
     events: VecDeque<StreamEvent>,
     retransmitted: u64,
+    /// Measures what keeps streams from sending, if anybody wants to know.
+    watches: Option<Box<Watches>>,
+    /// What streams that have ended have done, until the application has heard of their end; and the last
+    /// of which it has.
+    ended: VecDeque<StreamStats>,
+    last_ended: Option<(StreamId, StreamStats)>,
 }
 
 /// How many bytes a stream sends in its turn: enough that sender, receiver and the receiver's
 /// application do more than a packet's worth of work on it before they go on to the next.
 const TURN: u64 = 16 << 10;
+
+/// So many bytes do not wait for more to follow.
+const MAX_LINGERING: u64 = 16 << 10;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct PeerLimits {
@@ -133,7 +155,7 @@ impl Streams {
         Self {
             role,
             windows: Windows { initial: config.stream_receive_window, max: config.max_stream_receive_window },
-            streams: BTreeMap::new(),
+            streams: Table::default(),
             local: [LocalIds::default(), LocalIds::default()],
             remote: [RemoteIds::new(config.max_bidi_streams), RemoteIds::new(config.max_uni_streams)],
             send_limit: SendLimit::default(),
@@ -143,10 +165,16 @@ impl Streams {
             reset_at: None,
             repeats: Schedule::default(),
             schedule: Schedule::default(),
+            scheduling: config.stream_scheduling,
             turn_left: TURN,
+            lingering: 0,
+            ahead: BTreeSet::new(),
             control: BTreeSet::new(),
             events: VecDeque::new(),
             retransmitted: 0,
+            watches: config.stream_statistics.then(|| Box::new(Watches::new())),
+            ended: VecDeque::new(),
+            last_ended: None,
         }
     }
 
@@ -169,7 +197,7 @@ impl Streams {
         for (direction, limit) in Direction::ALL.into_iter().zip(limits) {
             self.on_max_streams(direction, limit);
         }
-        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        let ids = self.streams.ids();
         for id in ids {
             let limit = self.initial_send_limit(id);
             if let Some(send) = self.send_mut(id) {
@@ -187,14 +215,14 @@ impl Streams {
         self.local.iter_mut().for_each(LocalIds::forget_limit);
         // Under the limits that hold, some of the streams may have to wait.
         (self.repeats, self.schedule) = (Schedule::default(), Schedule::default());
-        for (id, stream) in &mut self.streams {
+        for (id, stream) in self.streams.iter_mut() {
             if let Some(send) = &mut stream.send {
                 send.rewind();
             }
             if let Some(recv) = &mut stream.recv {
                 recv.stop_lost();
             }
-            self.control.insert(*id);
+            self.control.insert(id);
         }
     }
 
@@ -219,6 +247,18 @@ impl Streams {
         Ok(id)
     }
 
+    /// Opens a stream even if the peer permits no more for now. Then nothing is sent on it until the
+    /// peer does, of which [`StreamEvent::Accepted`] tells. Gives whether the peer permits it already.
+    pub fn open_ahead(&mut self, direction: Direction) -> (StreamId, bool) {
+        let id = StreamId::new(self.role, direction, self.local[direction as usize].open_ahead());
+        self.create(id);
+        let accepted = !self.is_held_back(id);
+        if !accepted {
+            self.ahead.insert(id);
+        }
+        (id, accepted)
+    }
+
     /// How many more streams can be opened now.
     pub const fn available(&self, direction: Direction) -> u64 {
         self.local[direction as usize].available()
@@ -229,34 +269,111 @@ impl Streams {
     /// # Errors
     /// There is no such stream, or its sending part does not exist or has ended.
     pub fn send(&mut self, id: StreamId, data: Bytes, fin: bool) -> Result<(), ApiMisuse> {
+        self.send_with(id, data, fin, Flush::Now)
+    }
+
+    /// The same, and `flush` says when.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send).
+    pub fn send_with(&mut self, id: StreamId, data: Bytes, fin: bool, flush: Flush) -> Result<(), ApiMisuse> {
+        let (len, idle) = (data.len() as u64, !self.wants_to_send_data());
+        self.sending_part(id)?.push(data, fin)?;
+        match flush {
+            Flush::WithNext if idle && self.lingering + len < MAX_LINGERING => self.lingering += len.max(1),
+            _ => self.lingering = 0,
+        }
+        self.reschedule(id);
+        Ok(())
+    }
+
+    /// What waits only for more to follow waits no longer.
+    pub const fn flush(&mut self) {
+        self.lingering = 0;
+    }
+
+    /// From now on the stream is given up when something that was sent on it is lost, of which
+    /// [`StreamEvent::CanceledByLoss`] tells.
+    ///
+    /// # Errors
+    /// There is no such stream, or its sending part does not exist.
+    pub fn cancel_on_loss(&mut self, id: StreamId) -> Result<(), ApiMisuse> {
+        self.sending_part(id)?.cancel_on_loss();
+        Ok(())
+    }
+
+    /// Tells the peer of a stream at once, with an empty STREAM frame, though there is no data yet.
+    ///
+    /// # Errors
+    /// There is no such stream, or its sending part does not exist.
+    pub fn announce(&mut self, id: StreamId) -> Result<(), ApiMisuse> {
+        self.sending_part(id)?.announce();
+        self.reschedule(id);
+        Ok(())
+    }
+
+    /// The sending part of a stream, for the application.
+    fn sending_part(&mut self, id: StreamId) -> Result<&mut Send, ApiMisuse> {
         if self.is_remote_uni(id) {
             return Err(ApiMisuse::NotSendable);
         }
         self.create_if_open(id);
-        self.send_mut(id).ok_or(ApiMisuse::UnknownStream)?.push(data, fin)?;
-        self.reschedule(id);
-        Ok(())
+        self.send_mut(id).ok_or(ApiMisuse::UnknownStream)
     }
 
     /// Takes the next bytes in order, at most `max`, without giving credit for them.
     ///
     /// # Errors
-    /// There is no such stream, or its receiving part does not exist or was stopped.
+    /// There is no such stream, or its receiving part does not exist, was stopped, or its end or reset
+    /// was read before.
     pub fn read(&mut self, id: StreamId, max: usize) -> Result<Read, ApiMisuse> {
         if self.is_local_uni(id) {
             return Err(ApiMisuse::NotReceivable);
         }
         self.create_if_open(id);
-        let stream = self.streams.get_mut(&id).ok_or(ApiMisuse::UnknownStream)?;
+        let stream = self.streams.get_mut(id).ok_or(ApiMisuse::UnknownStream)?;
         let read = stream.recv.as_mut().ok_or(ApiMisuse::UnknownStream)?.read(max)?;
         self.close_if_done(id);
         Ok(read)
     }
 
+    /// The code of a reset by the peer that was not read, without reading data.
+    pub fn read_reset(&mut self, id: StreamId) -> Option<ApplicationErrorCode> {
+        let code = self.recv_mut(id)?.read_reset()?;
+        self.close_if_done(id);
+        Some(code)
+    }
+
+    /// Whether the end of a stream is next to be read; it is read then.
+    pub fn read_end(&mut self, id: StreamId) -> bool {
+        let whole = self.recv_mut(id).is_some_and(Recv::read_end);
+        if whole {
+            self.close_if_done(id);
+        }
+        whole
+    }
+
+    /// The application has provided space for so many more bytes of a stream. From the first such call
+    /// on the peer's limit on the stream is all that was provided, instead of a window that follows
+    /// what is consumed; only what it was permitted before stays.
+    ///
+    /// # Errors
+    /// There is no such stream, or its receiving part does not exist.
+    pub fn provide(&mut self, id: StreamId, bytes: u64) -> Result<(), ApiMisuse> {
+        if self.is_local_uni(id) {
+            return Err(ApiMisuse::NotReceivable);
+        }
+        self.create_if_open(id);
+        if self.recv_mut(id).ok_or(ApiMisuse::UnknownStream)?.provide(bytes) {
+            self.control.insert(id);
+        }
+        Ok(())
+    }
+
     /// Gives the peer credit for bytes that were read and are now consumed.
     pub fn consumed(&mut self, now: Time, rtt: Duration, id: StreamId, len: u64) {
         self.receive_window.consume(now, rtt, len);
-        if let Some(recv) = self.streams.get_mut(&id).and_then(|stream| stream.recv.as_mut())
+        if let Some(recv) = self.streams.get_mut(id).and_then(|stream| stream.recv.as_mut())
             && recv.consumed(now, rtt, len)
         {
             self.control.insert(id);
@@ -268,11 +385,8 @@ impl Streams {
     /// # Errors
     /// There is no such stream, or its sending part does not exist or has ended.
     pub fn reset(&mut self, id: StreamId, code: ApplicationErrorCode) -> Result<(), ApiMisuse> {
-        if self.is_remote_uni(id) {
-            return Err(ApiMisuse::NotSendable);
-        }
-        self.create_if_open(id);
-        self.send_mut(id).ok_or(ApiMisuse::UnknownStream)?.reset(code)?;
+        self.sending_part(id)?.reset(code)?;
+        self.measure(id);
         self.control.insert(id);
         Ok(())
     }
@@ -287,15 +401,13 @@ impl Streams {
             return self.reset(id, code);
         }
         let ty = self.reset_at.ok_or(ApiMisuse::ResetAtUnsupported)?;
-        if self.is_remote_uni(id) {
-            return Err(ApiMisuse::NotSendable);
-        }
-        self.create_if_open(id);
-        let send = self.send_mut(id).ok_or(ApiMisuse::UnknownStream)?;
+        let send = self.sending_part(id)?;
         send.reset_at(ty, code, size)?;
         if send.owes_reset_at() {
             self.control.insert(id);
         }
+        // What is promised may have been given up before.
+        self.reschedule(id);
         Ok(())
     }
 
@@ -313,7 +425,7 @@ impl Streams {
             return Err(ApiMisuse::NotReceivable);
         }
         self.create_if_open(id);
-        let stream = self.streams.get_mut(&id).ok_or(ApiMisuse::UnknownStream)?;
+        let stream = self.streams.get_mut(id).ok_or(ApiMisuse::UnknownStream)?;
         let unread = stream.recv.as_mut().ok_or(ApiMisuse::UnknownStream)?.stop(code)?;
         self.receive_window.consume_silently(unread);
         self.control.insert(id);
@@ -326,16 +438,16 @@ impl Streams {
     /// # Errors
     /// There is no such stream, or its sending part does not exist.
     pub fn set_priority(&mut self, id: StreamId, priority: i32) -> Result<(), ApiMisuse> {
-        if self.is_remote_uni(id) {
-            return Err(ApiMisuse::NotSendable);
-        }
-        self.create_if_open(id);
-        let send = self.send_mut(id).ok_or(ApiMisuse::UnknownStream)?;
-        let old = std::mem::replace(&mut send.priority, priority);
-        self.repeats.remove(id, old);
-        self.schedule.remove(id, old);
+        self.sending_part(id)?.priority = priority;
+        self.repeats.remove(id);
+        self.schedule.remove(id);
         self.reschedule(id);
         Ok(())
+    }
+
+    /// Sets in which order streams of equal priority send.
+    pub const fn set_scheduling(&mut self, scheduling: StreamScheduling) {
+        self.scheduling = scheduling;
     }
 
     // The peer.
@@ -423,10 +535,20 @@ impl Streams {
 
     /// A MAX_STREAMS frame.
     pub fn on_max_streams(&mut self, direction: Direction, maximum: u64) {
-        let held: Vec<StreamId> = self.streams.keys().copied().filter(|id| self.is_held_back(*id)).collect();
-        if self.local[direction as usize].raise(maximum) {
-            self.events.push_back(StreamEvent::Available(direction));
-            for id in held {
+        let ids = &mut self.local[direction as usize];
+        let before = ids.limit();
+        if !ids.raise(maximum) {
+            return;
+        }
+        // Those that had to wait and need no longer.
+        let released = before..maximum.min(ids.opened());
+        self.events.push_back(StreamEvent::Available(direction));
+        for index in released {
+            let id = StreamId::new(self.role, direction, index);
+            if self.ahead.remove(&id) {
+                self.events.push_back(StreamEvent::Accepted(id));
+            }
+            if self.streams.contains(id) {
                 self.control.insert(id);
                 self.reschedule(id);
             }
@@ -454,9 +576,10 @@ impl Streams {
             || self.send_limit.is_blocked_due()
     }
 
-    /// Whether stream data can be sent now.
+    /// Whether stream data can, and should, be sent now.
     pub fn wants_to_send_data(&self) -> bool {
-        self.repeats.first().is_some() || (self.send_limit.room() > 0 && self.schedule.first().is_some())
+        let new = || self.lingering == 0 && self.send_limit.room() > 0 && self.schedule.first().is_some();
+        self.repeats.first().is_some() || new()
     }
 
     /// Writes limits, resets and requests to stop.
@@ -464,7 +587,7 @@ impl Streams {
         self.write_limits(sink);
         while let Some(id) = self.control.first().copied() {
             let held = self.is_held_back(id);
-            if let Some(stream) = self.streams.get_mut(&id).filter(|_| !held) {
+            if let Some(stream) = self.streams.get_mut(id).filter(|_| !held) {
                 let said = stream.recv.as_mut().is_none_or(|recv| recv.write_control(id, sink))
                     && stream.send.as_mut().is_none_or(|send| send.write_control(id, sink));
                 if !said {
@@ -488,6 +611,8 @@ impl Streams {
 
     /// Writes STREAM frames while there are data, credit and room.
     pub fn write_data(&mut self, sink: &mut FrameSink<'_, '_>) {
+        // There is a packet: this is what lingering data has waited for.
+        self.lingering = 0;
         loop {
             let credit = self.send_limit.room();
             let new = self.schedule.priority().filter(|_| credit > 0);
@@ -507,7 +632,7 @@ impl Streams {
 
     fn write_repeat(&mut self, sink: &mut FrameSink<'_, '_>) -> Option<send::Next> {
         let id = self.repeats.first()?;
-        let Some(send) = self.streams.get_mut(&id).and_then(|stream| stream.send.as_mut()) else {
+        let Some(send) = self.streams.get_mut(id).and_then(|stream| stream.send.as_mut()) else {
             self.repeats.remove_first();
             return Some(send::Next::Nothing);
         };
@@ -523,7 +648,7 @@ impl Streams {
 
     fn write_new(&mut self, sink: &mut FrameSink<'_, '_>, credit: u64) -> Option<send::Next> {
         let id = self.schedule.first()?;
-        let Some(send) = self.streams.get_mut(&id).and_then(|stream| stream.send.as_mut()) else {
+        let Some(send) = self.streams.get_mut(id).and_then(|stream| stream.send.as_mut()) else {
             self.schedule.remove_first();
             return Some(send::Next::Nothing);
         };
@@ -537,13 +662,18 @@ impl Streams {
             self.turn_left = TURN;
         }
         match written.next {
-            send::Next::More if self.turn_left == TURN => self.schedule.rotate(),
+            send::Next::More if self.turn_left == TURN && self.scheduling == StreamScheduling::RoundRobin => {
+                self.schedule.rotate();
+            }
             send::Next::More | send::Next::Full => {}
             send::Next::Nothing => self.schedule.remove_first(),
             send::Next::StreamBlocked => {
                 self.schedule.remove_first();
                 self.control.insert(id);
             }
+        }
+        if matches!(written.next, send::Next::Nothing | send::Next::StreamBlocked) {
+            self.measure(id);
         }
         Some(written.next)
     }
@@ -584,9 +714,10 @@ impl Streams {
     pub fn lost(&mut self, frame: SentFrame) {
         match frame {
             SentFrame::Stream { id, offset, len, fin } => {
-                if let Some(send) = self.send_mut(id) {
-                    send.lost(offset, len, fin);
-                    self.reschedule(id);
+                let Some(send) = self.send_mut(id) else { return };
+                match send.lost(offset, len, fin) {
+                    true => self.events.push_back(StreamEvent::CanceledByLoss(id)),
+                    false => self.reschedule(id),
                 }
             }
             SentFrame::ResetStream { id } if self.send_mut(id).is_some_and(Send::reset_lost) => {
@@ -618,7 +749,60 @@ impl Streams {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<StreamEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        if let (StreamEvent::Closed(id), true) = (event, self.watches.is_some()) {
+            self.last_ended = self.ended.pop_front().map(|stats| (id, stats));
+        }
+        Some(event)
+    }
+
+    // Measuring.
+
+    /// It is `now`: for what is measured.
+    pub fn at(&mut self, now: Time) {
+        if let Some(watches) = &mut self.watches {
+            watches.now = now;
+        }
+    }
+
+    /// What keeps the connection from sending, from now until the next call.
+    pub fn hindered(&mut self, hindrance: Hindrance) {
+        let has_something = self.repeats.first().is_some() || self.schedule.first().is_some();
+        let at_limit = self.repeats.first().is_none() && self.send_limit.room() == 0;
+        if let Some(watches) = &mut self.watches {
+            watches.hinder(match hindrance {
+                _ if !has_something => Hindrance::Nothing,
+                Hindrance::Nothing if at_limit => Hindrance::FlowControl,
+                hindrance => hindrance,
+            });
+        }
+    }
+
+    /// What a stream has done so far; also of one that has ended, until another's end is heard of, if times
+    /// are measured.
+    pub fn stats(&self, id: StreamId) -> Option<StreamStats> {
+        let Some(stream) = self.streams.get(id) else {
+            return self.last_ended.filter(|(ended, _)| *ended == id).map(|(_, stats)| stats);
+        };
+        let (bytes_sent, bytes_retransmitted) = stream.send.as_ref().map(Send::bytes).unwrap_or_default();
+        let bytes_received = stream.recv.as_ref().map(Recv::received).unwrap_or_default();
+        let meter = stream.send.as_ref().and_then(|send| send.meter.as_ref());
+        let blocked = self.watches.as_ref().map(|watches| meter.map(|meter| watches.read(meter)).unwrap_or_default());
+        Some(StreamStats { bytes_sent, bytes_retransmitted, bytes_received, blocked })
+    }
+
+    /// Notes what keeps a stream from sending now.
+    fn measure(&mut self, id: StreamId) {
+        if self.watches.is_none() {
+            return;
+        }
+        let held = self.is_held_back(id);
+        if let (Some(watches), Some(stream)) = (&self.watches, self.streams.get_mut(id))
+            && let Some(send) = &mut stream.send
+        {
+            let own = if held { Own::StreamLimit } else { send.hindrance() };
+            send.meter.get_or_insert_with(|| watches.begin()).turn(watches.now, own);
+        }
     }
 
     /// Stream bytes sent again because they were lost.
@@ -642,24 +826,25 @@ impl Streams {
     }
 
     fn send_mut(&mut self, id: StreamId) -> Option<&mut Send> {
-        self.streams.get_mut(&id)?.send.as_mut()
+        self.streams.get_mut(id)?.send.as_mut()
     }
 
     fn recv_mut(&mut self, id: StreamId) -> Option<&mut Recv> {
-        self.streams.get_mut(&id)?.recv.as_mut()
+        self.streams.get_mut(id)?.recv.as_mut()
     }
 
     fn create(&mut self, id: StreamId) {
         let send = (!self.is_remote_uni(id)).then(|| Send::new(self.initial_send_limit(id)));
         let recv = (!self.is_local_uni(id)).then(|| Recv::new(self.windows.initial, self.windows.max));
-        self.streams.insert(id, Box::new(Stream { send, recv }));
+        self.streams.insert(id, Stream { send, recv });
+        self.measure(id);
     }
 
     /// The peer's streams exist from when a higher one was used, but take memory only when touched.
     fn create_if_open(&mut self, id: StreamId) {
         let untouched = id.initiator() != self.role
             && self.remote[id.direction() as usize].is_open(id.index())
-            && !self.streams.contains_key(&id);
+            && !self.streams.contains(id);
         if untouched {
             self.create(id);
         }
@@ -667,7 +852,7 @@ impl Streams {
 
     /// Makes sure that a stream that the peer names exists or existed: false if it is closed.
     fn find_for_peer(&mut self, id: StreamId) -> Result<bool, Violation> {
-        if self.streams.contains_key(&id) {
+        if self.streams.contains(id) {
             return Ok(true);
         }
         let (direction, index) = (id.direction(), id.index());
@@ -684,7 +869,7 @@ impl Streams {
             self.events.push_back(StreamEvent::Opened(StreamId::new(self.role.peer(), direction, opened)));
         }
         self.create_if_open(id);
-        Ok(self.streams.contains_key(&id))
+        Ok(self.streams.contains(id))
     }
 
     fn recv_of_peer(&mut self, id: StreamId) -> Result<Option<&mut Recv>, Violation> {
@@ -711,6 +896,7 @@ impl Streams {
 
     /// Puts a stream that has something to send into its place in the schedule.
     fn reschedule(&mut self, id: StreamId) {
+        self.measure(id);
         if self.is_held_back(id) {
             return;
         }
@@ -725,8 +911,11 @@ impl Streams {
     }
 
     fn close_if_done(&mut self, id: StreamId) {
-        if self.streams.get(&id).is_some_and(|stream| stream.is_done()) {
-            self.streams.remove(&id);
+        if self.streams.get(id).is_some_and(Stream::is_done) {
+            if self.watches.is_some() {
+                self.ended.extend(self.stats(id));
+            }
+            self.streams.remove(id);
             self.control.remove(&id);
             if id.initiator() != self.role {
                 self.remote[id.direction() as usize].close(id.index());

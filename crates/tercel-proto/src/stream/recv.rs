@@ -79,6 +79,11 @@ impl Recv {
         matches!(self.state, State::DataRead | State::ResetRead)
     }
 
+    /// The highest offset received.
+    pub(super) const fn received(&self) -> u64 {
+        self.highest
+    }
+
     const fn is_stopped(&self) -> bool {
         matches!(self.stop, Stop::Asked { .. })
     }
@@ -193,30 +198,48 @@ impl Recv {
         news
     }
 
-    /// Takes the next bytes.
+    /// Takes the next bytes; once the end or a reset was read, nothing follows.
     pub(super) fn read(&mut self, max: usize) -> Result<Read, ApiMisuse> {
-        if self.is_stopped() {
+        if self.is_stopped() || self.is_done() {
             return Err(ApiMisuse::ReceiveClosed);
         }
-        if let State::ResetRecvd { code, .. } = self.state {
-            self.state = State::ResetRead;
+        if let Some(code) = self.read_reset() {
             return Ok(Read::Reset(code));
         }
         if let Some(data) = self.data.take(max) {
             return Ok(Read::Data(data));
         }
-        if matches!(self.state, State::DataRecvd { .. }) {
-            self.state = State::DataRead;
+        if self.read_end() {
             return Ok(Read::Finished);
-        }
-        if let State::ResetAt { code, reliable, .. } = self.state
-            && self.data.read_offset() >= reliable
-        {
-            self.state = State::ResetRead;
-            return Ok(Read::Reset(code));
         }
         self.announced = false;
         Ok(Read::Blocked)
+    }
+
+    /// The application has provided space for data, which is now what limits the peer; true if it is to
+    /// be told of a higher limit.
+    pub(super) fn provide(&mut self, bytes: u64) -> bool {
+        self.window.provide(bytes) && self.state == State::Recv && !self.is_stopped()
+    }
+
+    /// Reads the end of the stream if nothing is left before it; true if it did.
+    pub(super) fn read_end(&mut self) -> bool {
+        let whole = matches!(self.state, State::DataRecvd { .. }) && !self.data.has_ready() && !self.is_stopped();
+        if whole {
+            self.state = State::DataRead;
+        }
+        whole
+    }
+
+    /// The code of a reset that was not read.
+    pub(super) fn read_reset(&mut self) -> Option<ApplicationErrorCode> {
+        let code = match self.state {
+            State::ResetRecvd { code, .. } => code,
+            State::ResetAt { code, reliable, .. } if self.data.read_offset() >= reliable => code,
+            _ => return None,
+        };
+        self.state = State::ResetRead;
+        Some(code)
     }
 
     /// The application consumed bytes; true if the peer is to be told of a higher limit.

@@ -1,68 +1,80 @@
-//! Which stream sends next: higher priorities first, and in turns within one.
+//! Which stream sends next: higher priorities first, and within one as the scheme says.
+//!
+//! Every stream that has something to send has a place in one line: behind those of higher priority,
+//! and behind those of its own that were there before. A turn that is over is a new place at the end.
+//! Each step takes time logarithmic in the number of streams that have something to send; streams that
+//! have nothing cost nothing.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
 use tercel_wire::StreamId;
+
+/// In which order streams of equal priority send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum StreamScheduling {
+    /// In turns of 16 KiB: each makes progress, and what the streams carry arrives at about the same
+    /// time.
+    #[default]
+    RoundRobin,
+    /// First come, first served: who has begun to send goes on until there is nothing to send, or the
+    /// peer's limit on the stream is reached. So each stream is through as early as possible.
+    Fifo,
+}
+
+/// A place in the line: the priority, and the number drawn on coming to the end.
+type Place = (Reverse<i32>, u64);
 
 /// The streams that have something to send, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    turns: BTreeMap<Reverse<i32>, VecDeque<StreamId>>,
-    members: BTreeSet<StreamId>,
-    /// The room of a priority that had its turn, for the next one.
-    spare: VecDeque<StreamId>,
+    line: BTreeMap<Place, StreamId>,
+    places: BTreeMap<StreamId, Place>,
+    next: u64,
 }
 
 impl Schedule {
     /// Whose turn it is.
     pub(super) fn first(&self) -> Option<StreamId> {
-        self.turns.first_key_value().and_then(|(_, turn)| turn.front().copied())
+        self.line.first_key_value().map(|(_, id)| *id)
     }
 
     /// The priority of the stream whose turn it is; less than any if there is none.
     pub(super) fn priority(&self) -> Option<i32> {
-        self.turns.first_key_value().map(|(Reverse(priority), _)| *priority)
+        self.line.first_key_value().map(|((Reverse(priority), _), _)| *priority)
     }
 
     /// Adds a stream at the end of its priority, unless it is there.
     pub(super) fn insert(&mut self, id: StreamId, priority: i32) {
-        if self.members.insert(id) {
-            let turn = self.turns.entry(Reverse(priority));
-            turn.or_insert_with(|| std::mem::take(&mut self.spare)).push_back(id);
+        if let std::collections::btree_map::Entry::Vacant(entry) = self.places.entry(id) {
+            let place = (Reverse(priority), self.next);
+            self.next += 1;
+            entry.insert(place);
+            self.line.insert(place, id);
         }
     }
 
-    /// Removes a stream.
-    pub(super) fn remove(&mut self, id: StreamId, priority: i32) {
-        if self.members.remove(&id)
-            && let Some(turn) = self.turns.get_mut(&Reverse(priority))
-        {
-            turn.retain(|known| *known != id);
-            if turn.is_empty() {
-                self.turns.remove(&Reverse(priority));
-            }
-        }
+    /// Removes a stream. True if it was there.
+    pub(super) fn remove(&mut self, id: StreamId) -> bool {
+        let place = self.places.remove(&id);
+        place.is_some_and(|place| self.line.remove(&place).is_some())
     }
 
     /// Removes the stream whose turn it is.
     pub(super) fn remove_first(&mut self) {
-        if let Some(mut turn) = self.turns.first_entry() {
-            if let Some(id) = turn.get_mut().pop_front() {
-                self.members.remove(&id);
-            }
-            if turn.get().is_empty() {
-                self.spare = turn.remove();
-            }
+        if let Some((_, id)) = self.line.pop_first() {
+            self.places.remove(&id);
         }
     }
 
     /// It is the next stream's turn.
     pub(super) fn rotate(&mut self) {
-        if let Some(mut turn) = self.turns.first_entry()
-            && let Some(id) = turn.get_mut().pop_front()
-        {
-            turn.get_mut().push_back(id);
+        if let Some(((priority, _), id)) = self.line.pop_first() {
+            let place = (priority, self.next);
+            self.next += 1;
+            self.line.insert(place, id);
+            self.places.insert(id, place);
         }
     }
 }
@@ -78,8 +90,8 @@ mod tests {
         for (stream, priority) in [(0, 0), (4, 0), (8, 5), (8, 5), (12, -1)] {
             schedule.insert(id(stream), priority);
         }
-        assert_eq!(schedule.first(), Some(id(8)));
-        schedule.remove(id(8), 5);
+        assert_eq!((schedule.first(), schedule.priority()), (Some(id(8)), Some(5)));
+        assert!(schedule.remove(id(8)) && !schedule.remove(id(8)));
         assert_eq!(schedule.first(), Some(id(0)));
         schedule.rotate();
         assert_eq!(schedule.first(), Some(id(4)));
@@ -87,8 +99,9 @@ mod tests {
         assert_eq!(schedule.first(), Some(id(0)));
         schedule.remove_first();
         schedule.remove_first();
-        assert_eq!(schedule.first(), Some(id(12)));
+        assert_eq!((schedule.first(), schedule.priority()), (Some(id(12)), Some(-1)));
         schedule.remove_first();
-        assert_eq!(schedule.first(), None);
+        assert_eq!((schedule.first(), schedule.priority()), (None, None));
+        assert!(schedule.line.is_empty() && schedule.places.is_empty());
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tercel_wire::frame::{ResetStreamAt, ResetStreamAtType, StreamFrame};
 use tercel_wire::{ApplicationErrorCode, Frame, StreamId};
 
+use super::blocked::{Meter, Own};
 use super::flow::Say;
 use super::send_buffer::SendBuffer;
 use crate::error::ApiMisuse;
@@ -40,16 +41,34 @@ pub(super) struct ResetAt {
     acked: bool,
 }
 
+/// What becomes of data that is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum OnLoss {
+    /// It is sent again.
+    #[default]
+    Repeat,
+    /// The stream is given up.
+    Cancel,
+    /// It is given up: nothing more is sent, and the application is about to say with which code.
+    Canceled,
+}
+
 #[derive(Debug)]
 pub(super) struct Send {
     state: State,
     buffer: SendBuffer,
+    on_loss: OnLoss,
+    /// Whether the peer is to be told of the stream though there is no data.
+    hello: Say,
     /// The peer's limit on this stream.
     limit: u64,
     fin_acked: bool,
     /// The limit at which STREAM_DATA_BLOCKED was last said.
     blocked_said: Option<u64>,
     pub(super) priority: i32,
+    retransmitted: u64,
+    /// For how long what has kept it from sending, if anybody wants to know.
+    pub(super) meter: Option<Box<Meter>>,
 }
 
 /// What a call to write did.
@@ -83,10 +102,14 @@ impl Send {
         Self {
             state: State::Send,
             buffer: SendBuffer::default(),
+            on_loss: OnLoss::default(),
+            hello: Say::Said,
             limit,
             fin_acked: false,
             blocked_said: None,
             priority: 0,
+            retransmitted: 0,
+            meter: None,
         }
     }
 
@@ -151,6 +174,8 @@ impl Send {
         };
         self.buffer.truncate(size);
         self.state = State::ResetAtSent(reset);
+        // What is promised is sent again.
+        self.on_loss = OnLoss::Repeat;
         Ok(())
     }
 
@@ -169,21 +194,54 @@ impl Send {
         self.reset(code).is_ok()
     }
 
-    const fn is_sending(&self) -> bool {
+    /// From now on a loss ends the stream.
+    pub(super) fn cancel_on_loss(&mut self) {
+        if self.on_loss == OnLoss::Repeat {
+            self.on_loss = OnLoss::Cancel;
+        }
+    }
+
+    /// The peer is to know of the stream before there is data.
+    pub(super) const fn announce(&mut self) {
+        if self.buffer.end() == 0 {
+            self.hello = Say::Due;
+        }
+    }
+
+    /// Bytes sent, and those sent again.
+    pub(super) const fn bytes(&self) -> (u64, u64) {
+        (self.buffer.next(), self.retransmitted)
+    }
+
+    /// What keeps it from sending, besides the peer's limit on streams.
+    pub(super) fn hindrance(&self) -> Own {
+        match (self.has_new(), self.state) {
+            (true, _) if self.limit <= self.buffer.next() => Own::FlowControl,
+            (false, State::Send) if !self.has_repeat() && self.is_sending() => Own::Application,
+            _ => Own::Nothing,
+        }
+    }
+
+    /// Whether there is anything that is to arrive.
+    const fn delivers(&self) -> bool {
         matches!(self.state, State::Send | State::DataSent { .. } | State::ResetAtSent(_))
     }
 
+    fn is_sending(&self) -> bool {
+        self.delivers() && self.on_loss != OnLoss::Canceled
+    }
+
     /// Whether there is data that was never sent.
-    pub(super) const fn has_new(&self) -> bool {
+    pub(super) fn has_new(&self) -> bool {
         self.is_sending() && self.buffer.next() < self.buffer.end()
     }
 
-    /// Whether there is something to send that uses up no credit: data that was lost, or an end
-    /// without data.
+    /// Whether there is something to send that uses up no credit: data that was lost, or a beginning
+    /// or an end without data.
     pub(super) fn has_repeat(&self) -> bool {
         let only_fin =
             matches!(self.state, State::DataSent { fin: Say::Due }) && self.buffer.next() == self.buffer.end();
-        only_fin || (self.is_sending() && self.buffer.first_lost().is_some())
+        self.is_sending() && (only_fin || self.hello.is_due() || self.buffer.first_lost().is_some())
     }
 
     /// Writes one STREAM frame of what uses up no credit, as large as there is room.
@@ -195,6 +253,7 @@ impl Send {
         let Some(room) = stream_room(id, start, sink.remaining()) else { return Written::nothing(Next::Full) };
         let range = self.buffer.take_lost(room).unwrap_or(start..start);
         let bytes = self.push_frame(id, range, sink);
+        self.retransmitted += bytes;
         Written { bytes, next: if self.has_repeat() { Next::More } else { Next::Nothing } }
     }
 
@@ -218,6 +277,7 @@ impl Send {
         let len = range.end - range.start;
         let record = SentFrame::Stream { id, offset: range.start, len: len as u32, fin };
         sink.push_stream(id, range.start, fin, len as usize, self.buffer.slices(range), record);
+        self.hello = Say::Said;
         if fin {
             self.state = State::DataSent { fin: Say::Said };
         }
@@ -263,7 +323,7 @@ impl Send {
     /// A STREAM frame was acknowledged: how far everything is, and whether to the end, if that has
     /// changed.
     pub(super) fn acked(&mut self, offset: u64, len: u32, fin: bool) -> Option<(u64, bool)> {
-        if !self.is_sending() {
+        if !self.delivers() {
             return None;
         }
         let before = self.buffer.acked_to();
@@ -278,20 +338,29 @@ impl Send {
         (whole || self.buffer.acked_to() > before).then(|| (self.buffer.acked_to(), whole))
     }
 
-    /// A STREAM frame was lost.
-    pub(super) fn lost(&mut self, offset: u64, len: u32, fin: bool) {
+    /// A STREAM frame was lost. True if that is the end of the stream.
+    pub(super) fn lost(&mut self, offset: u64, len: u32, fin: bool) -> bool {
         let end = offset + u64::from(len);
         match self.state {
-            State::Send | State::DataSent { .. } => {
-                self.buffer.lost(offset..end);
-                if fin && !self.fin_acked {
-                    self.state = State::DataSent { fin: Say::Due };
-                }
+            State::Send | State::DataSent { .. } => self.buffer.lost(offset..end),
+            State::ResetAtSent(reset) => {
+                // The draft's section 5: what lies behind is not sent again.
+                self.buffer.lost(offset..end.min(reset.size));
+                return false;
             }
-            // The draft's section 5: what lies behind is not sent again.
-            State::ResetAtSent(reset) => self.buffer.lost(offset..end.min(reset.size)),
-            _ => {}
+            _ => return false,
         }
+        let fin_lost = fin && !self.fin_acked;
+        if self.on_loss == OnLoss::Cancel && (fin_lost || self.buffer.first_lost().is_some()) {
+            self.on_loss = OnLoss::Canceled;
+            return true;
+        }
+        if fin_lost {
+            self.state = State::DataSent { fin: Say::Due };
+        } else if len == 0 && !fin {
+            self.hello = Say::Due;
+        }
+        false
     }
 
     /// RESET_STREAM was acknowledged; true if that is news.

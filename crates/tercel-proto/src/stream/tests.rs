@@ -3,8 +3,13 @@
 mod early_data;
 mod limits;
 mod line;
+mod measures;
+mod provided;
 mod repeats;
 mod reset_at;
+mod scale;
+mod schedules;
+mod send_modes;
 mod states;
 
 use tercel_wire::{Reader, Writer};
@@ -83,26 +88,6 @@ fn data(id: StreamId, offset: u64, bytes: &'static [u8], fin: bool) -> StreamFra
 }
 fn id(role: Role, direction: Direction, index: u64) -> StreamId {
     StreamId::new(role, direction, index)
-}
-
-#[test]
-fn higher_priority_goes_first_and_equals_take_turns() {
-    let mut client = streams(Role::Client, &TransportConfig::default());
-    let ids: Vec<_> = (0..3).map(|_| client.open(Direction::Bidirectional).unwrap()).collect();
-    for id in &ids {
-        client.send(*id, Bytes::from(vec![1; 100_000]), true).unwrap();
-    }
-    client.set_priority(ids[2], 5).unwrap();
-    let mut order = Vec::new();
-    while client.wants_to_send() {
-        let (bytes, _) = packet(&mut client, 1000);
-        let Frame::Stream(frame) = Frame::decode(&mut Reader::new(&bytes)).unwrap() else { panic!() };
-        order.push(frame.id.index());
-    }
-    let first = order.partition_point(|index| *index == 2);
-    assert!((100..110).contains(&first) && order[first..].iter().all(|index| *index != 2), "{order:?}");
-    let changes = order[first..].windows(2).filter(|pair| pair[0] != pair[1]).count();
-    assert!((10..16).contains(&changes), "{changes} turns for 200,000 bytes");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tercel::{RegistrationConfig, RetryPolicy, Time};
+use tercel::{RegistrationConfig, RetryPolicy, StreamScheduling, Time};
 
 use super::judge::Expectation;
 use super::{Deed, Leave, MachineSetup, Script};
@@ -53,7 +53,7 @@ impl Scenario {
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 7] = [
+pub const ALL: [Scenario; 8] = [
     Scenario { name: "transfer", make: transfer, cost: 1 },
     Scenario { name: "loss", make: loss, cost: 1 },
     Scenario { name: "nat_rebinding", make: nat_rebinding, cost: 1 },
@@ -61,6 +61,7 @@ pub const ALL: [Scenario; 7] = [
     Scenario { name: "close_races", make: close_races, cost: 1 },
     Scenario { name: "vanishing", make: vanishing, cost: 1 },
     Scenario { name: "listener_stop", make: listener_stop, cost: 2 },
+    Scenario { name: "streams", make: streams, cost: 1 },
 ];
 
 /// The scenario of this name.
@@ -89,6 +90,7 @@ fn scripts(random: &mut Random) -> (Script, Script) {
         awaits: 0,
         closes: false,
         early: random.chance(0.3),
+        ways: false,
     };
     let serves = Script { bidi: random.within(0..=1), uni: random.within(0..=1), early: false, ..script.clone() };
     (Script { awaits: serves.bidi + serves.uni, closes: true, ..script }, serves)
@@ -250,5 +252,20 @@ fn listener_stop(random: &mut Random) -> Setup {
         setup.server.deeds.push((stop + random.millis(0..=200), Deed::Listen));
     }
     setup.expectation = Expectation::Vanishes;
+    setup
+}
+
+/// Streams that send and receive in every way that there is, on networks that lose and those that do not.
+fn streams(random: &mut Random) -> Setup {
+    let mut setup = if random.chance(0.5) { loss(random) } else { transfer(random) };
+    let scheduling = random.one_of(&[StreamScheduling::Fifo, StreamScheduling::RoundRobin]);
+    setup.client.transport.stream_scheduling = scheduling;
+    setup.client.serves.ways = true;
+    setup.server.serves.ways = true;
+    for (_, deed) in &mut setup.client.deeds {
+        if let Deed::Connect(script) = deed {
+            script.ways = true;
+        }
+    }
     setup
 }

@@ -6,7 +6,12 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use tercel::{ApplicationErrorCode, Direction, Error, Receive, Role, Stream, StreamEvent, StreamId};
+use tercel::{
+    ApplicationErrorCode, BytesMut, Direction, Error, FilledBuffer, Receive, Role, SendOptions, Stream, StreamEvent,
+    StreamId,
+};
+
+use super::ways::{Later, Taking, Ways};
 
 use crate::host::pattern;
 use crate::random::Random;
@@ -78,6 +83,8 @@ pub(super) struct Flow {
     out: Option<Out>,
     input: Option<In>,
     pub(super) over: bool,
+    /// If it sends and receives in every way that there is: the choices.
+    ways: Option<Ways>,
 }
 
 impl Flow {
@@ -106,7 +113,26 @@ impl Flow {
             out: (both || mine).then(|| Out { len, ..Out::default() }),
             input: (both || !mine).then(In::default),
             over: false,
+            ways: None,
         }
+    }
+
+    /// The same, and it sends and receives in every way that there is.
+    pub(super) fn in_every_way(mut self, random: Random) -> Self {
+        self.defers &= self.mine;
+        self.ways = Some(Ways::new(random, self.fate == Fate::Whole && self.mine));
+        self
+    }
+
+    /// Buffers to receive into from the start, if it is such a stream.
+    pub(super) fn buffers(&mut self) -> Option<Vec<BytesMut>> {
+        self.input.as_ref()?;
+        self.ways.as_mut()?.first_buffers()
+    }
+
+    /// What its application does a little later.
+    pub(super) fn later(&mut self) -> Vec<Later> {
+        self.ways.as_mut().map(Ways::take_later).unwrap_or_default()
     }
 
     /// Sends what there is to send, up to the window.
@@ -135,7 +161,10 @@ impl Flow {
             let len = data.len() as u64;
             let fin = out.len == Some(out.written + len);
             let context = out.next_context;
-            match stream.send(data, fin, context) {
+            let more_follows = wanted < there.min(room);
+            let options = SendOptions { fin, context: Some(context), ..SendOptions::default() };
+            let options = self.ways.as_mut().map_or(options, |ways| ways.send_options(options, more_follows));
+            match stream.send_with(data, options) {
                 Ok(()) => {
                     out.next_context += 1;
                     out.written += len;
@@ -182,7 +211,20 @@ impl Flow {
                 self.write(stream);
             }
             StreamEvent::Receive(receive) => self.receive(stream, receive),
-            StreamEvent::PeerSendShutdown => self.input().finished(id),
+            StreamEvent::ReceiveBuffer(filled) => self.receive_buffer(stream, filled),
+            StreamEvent::ReceiveBufferNeeded => {
+                self.ways.as_mut().unwrap_or_else(|| panic!("{id:?} needs no buffers")).need_buffers(stream);
+            }
+            StreamEvent::CanceledByLoss(code) => {
+                let cancels = self.ways.as_ref().is_some_and(|ways| ways.cancels);
+                assert!(cancels, "{id:?} is not given up for a loss");
+                *code = RESET.into();
+                (self.out().over, self.out().canceled) = (true, true);
+            }
+            StreamEvent::PeerSendShutdown => {
+                self.input().finished(id);
+                self.ended(stream);
+            }
             StreamEvent::PeerSendAborted(code) => {
                 let input = self.input();
                 assert!(!input.stopped && !input.finished && !input.aborted, "{id:?}: aborted after {input:?}");
@@ -234,34 +276,73 @@ impl Flow {
         self.input.as_mut().unwrap_or_else(|| panic!("an event of the receiving part of {:?}, which has none", self.id))
     }
 
-    fn receive(&mut self, stream: &Stream, mut receive: Receive<'_>) {
-        let (id, len, fin) = (self.id, receive.len() as u64, receive.fin());
-        let echoes = self.out.as_ref().is_some_and(|out| !self.mine && !out.over);
-        let (fate, defers) = (self.fate, self.defers && echoes);
+    /// The end of a stream whose data came into buffers, of which no other event tells.
+    fn ended(&mut self, stream: &Stream) {
+        let read = self.input().read;
+        if let Some(out) = self.out.as_mut().filter(|out| !self.mine && !out.over && out.len.is_none()) {
+            out.len = Some(read);
+            self.write(stream);
+        }
+    }
+
+    fn receive_buffer(&mut self, stream: &Stream, filled: FilledBuffer) {
+        let id = self.id;
+        let used_up = filled.is_used_up();
         let input = self.input();
-        assert!(len > 0 || fin, "{id:?}: nothing was received");
+        assert!(!input.stopped && !input.finished && !input.aborted, "{id:?}: data after {input:?}");
+        assert_eq!(filled.offset(), input.read, "{id:?}: data out of order");
+        assert!(!filled.data().is_empty() && pattern::matches(id, input.read, filled.data()), "{id:?}: wrong bytes");
+        input.read += filled.data().len() as u64;
+        let read = input.read;
+        if let Some(ways) = &mut self.ways {
+            ways.filled(stream, used_up);
+        }
+        self.stop_if_enough(stream, read);
+        self.write(stream);
+    }
+
+    fn stop_if_enough(&mut self, stream: &Stream, read: u64) {
+        if let Fate::Stop(at) = self.fate
+            && read >= at
+        {
+            let echoes = self.out.as_ref().is_some_and(|out| !self.mine && !out.over);
+            // Refused if the peer has aborted it, of which the event is still to come.
+            self.input().stopped = stream.stop_sending(STOP.into()).is_ok();
+            if echoes {
+                self.out().over = true;
+                let _ = stream.reset(STOP.into());
+            }
+        }
+    }
+
+    fn receive(&mut self, stream: &Stream, mut receive: Receive<'_>) {
+        assert!(!receive.is_empty() || receive.fin(), "{:?}: nothing was received", self.id);
+        let taking = self.ways.as_mut().map_or(Taking::Whole, |ways| ways.answer(stream, &mut receive));
+        let (id, mut len, mut fin) = (self.id, receive.len() as u64, receive.fin());
+        let echoes = self.out.as_ref().is_some_and(|out| !self.mine && !out.over);
+        let defers = self.defers && echoes;
+        let input = self.input();
         assert!(!input.stopped && !input.finished && !input.aborted, "{id:?}: data after {input:?}");
         assert_eq!(receive.offset(), input.read, "{id:?}: data out of order");
+        let (offset, mut checked) = (input.read, input.read);
         for chunk in receive.take() {
-            assert!(pattern::matches(id, input.read, &chunk), "{id:?}: wrong bytes at {}", input.read);
-            input.read += chunk.len() as u64;
+            assert!(pattern::matches(id, checked, &chunk), "{id:?}: wrong bytes at {checked}");
+            checked += chunk.len() as u64;
         }
-        assert_eq!(receive.offset() + len, input.read, "{id:?}: the length is not that of the pieces");
+        assert_eq!(receive.offset() + len, checked, "{id:?}: the length is not that of the pieces");
+        if let Taking::Part(accepted) = taking {
+            // The rest comes again.
+            fin &= accepted == len;
+            len = accepted;
+        }
+        input.read = offset + len;
         if defers {
             input.withheld += len;
             receive.defer();
         }
         let read = input.read;
-        if let Fate::Stop(at) = fate
-            && read >= at
-            && !fin
-        {
-            // Refused if the peer has aborted it, of which the event is still to come.
-            input.stopped = stream.stop_sending(STOP.into()).is_ok();
-            if echoes {
-                self.out().over = true;
-                let _ = stream.reset(STOP.into());
-            }
+        if !fin {
+            self.stop_if_enough(stream, read);
         }
         if fin && echoes {
             self.out().len = Some(read);

@@ -8,6 +8,7 @@ pub mod catalogue;
 mod flow;
 mod judge;
 mod player;
+mod ways;
 pub(crate) mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,6 +132,8 @@ impl Machine {
             leaves: false,
             listeners: 0,
             stopped: BTreeSet::new(),
+            later: BTreeMap::new(),
+            laters: 0,
         };
         let (client, server_tls) = (crypto::client(shares), crypto::server(shares));
         let deeds = setup.deeds.into_iter().enumerate();
@@ -235,6 +238,18 @@ impl Machine {
         }
     }
 
+    /// What its applications have put off until now.
+    fn act_later(&mut self, now: Time) {
+        loop {
+            let mut players = self.players();
+            let Some(due) = players.later.first_entry().filter(|entry| entry.key().0 <= now) else { return };
+            let act = due.remove();
+            // Not under the lock, which handlers take.
+            drop(players);
+            act();
+        }
+    }
+
     /// Whether it has nothing more in mind and all its connections are over.
     pub fn is_over(&self) -> bool {
         self.agenda.is_empty() && self.players().all.iter().all(|player| player.ended.is_some())
@@ -298,6 +313,7 @@ impl Host for Machine {
             let deed = entry.remove();
             self.perform(deed);
         }
+        self.act_later(now);
         for round in 0.. {
             assert!(round < MAX_ROUNDS, "spins: the workers come to no rest");
             for worker in self.wires.take_woken() {
@@ -331,6 +347,7 @@ impl Host for Machine {
             Park::Until(at) => Some(at),
             _ => None,
         });
-        parks.chain(self.agenda.keys().next().map(|(at, _)| *at)).min()
+        let later = self.players().later.keys().next().map(|(at, _)| *at);
+        parks.chain(self.agenda.keys().next().map(|(at, _)| *at)).chain(later).min()
     }
 }

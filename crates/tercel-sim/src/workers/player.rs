@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tercel::{
-    Bytes, CloseReason, Connection, ConnectionEvent, DatagramPriority, DatagramSendState, Direction, NewStream, Role,
-    Stream, StreamEvent, StreamId, Time,
+    AtLimit, Bytes, CloseReason, Connection, ConnectionEvent, DatagramPriority, DatagramSendState, Direction,
+    NewStream, Role, Stream, StreamEvent, StreamId, StreamOptions, Time,
 };
 
 use super::flow::{Ends, Fate, Flow, REFUSE};
+use super::ways::Later;
 use crate::random::Random;
 
 /// The code with which an application closes that has reached its goals.
@@ -41,6 +42,8 @@ pub struct Script {
     pub closes: bool,
     /// Whether it opens its streams without waiting for the handshake.
     pub early: bool,
+    /// Whether its streams send and receive in every way that there is.
+    pub ways: bool,
 }
 
 /// A connection of a host.
@@ -81,6 +84,9 @@ pub(super) struct Players {
     /// How many listeners were started, and which of them have stopped.
     pub(super) listeners: usize,
     pub(super) stopped: BTreeSet<usize>,
+    /// What the applications are about to do, by the time and in order.
+    pub(super) later: BTreeMap<(Time, u64), Box<dyn FnOnce() + Send>>,
+    pub(super) laters: u64,
 }
 
 /// The same, as handlers hold it.
@@ -143,7 +149,11 @@ fn stream_handler(players: Shared, index: usize, flow: usize) -> impl FnMut(&Str
     move |stream, event| {
         with(&players, |players| {
             let now = players.now;
-            players.all[index].stream_event(now, flow, stream, event);
+            let later = players.all[index].stream_event(now, flow, stream, event);
+            for Later { after, act } in later {
+                players.later.insert((now + after, players.laters), act);
+                players.laters += 1;
+            }
         });
     }
 }
@@ -156,12 +166,23 @@ impl Player {
             while self.opened[direction as usize] < wanted[direction as usize] {
                 let id = StreamId::new(self.role, direction, self.opened[direction as usize]);
                 let len = self.random.within(self.script.bytes / 2..=self.script.bytes);
-                let flow = Flow::mine(id, len, self.fate(len, direction), self.script.window, &mut self.random);
+                let mut flow = Flow::mine(id, len, self.fate(len, direction), self.script.window, &mut self.random);
+                if self.script.ways {
+                    flow = flow.in_every_way(self.random.fork());
+                }
+                let buffers = flow.buffers();
                 self.opened[direction as usize] += 1;
                 self.open_flows += 1;
                 let at = self.flows.len();
                 self.flows.push((flow, None));
-                let Ok(stream) = connection.open_stream(direction, stream_handler(players.clone(), index, at)) else {
+                let handler = stream_handler(players.clone(), index, at);
+                let at_limit = if self.script.ways { AtLimit::Ahead } else { AtLimit::Wait };
+                let options = StreamOptions { at_limit, announce: self.script.ways, ..StreamOptions::default() };
+                let opened = match buffers {
+                    Some(buffers) => connection.open_stream_into(options, buffers, handler),
+                    None => connection.open_stream_with(direction, options, handler),
+                };
+                let Ok(stream) = opened else {
                     // The connection is over: the handler hears nothing.
                     assert!(self.is_closing() || self.closed_here, "{id:?} cannot be opened");
                     self.open_flows -= 1;
@@ -269,8 +290,18 @@ impl Player {
             false => Fate::Whole,
         };
         let at = self.flows.len();
-        self.flows.push((Flow::theirs(id, fate, self.script.window, &mut self.random), None));
-        match new.accept(stream_handler(players.clone(), index, at)) {
+        let mut flow = Flow::theirs(id, fate, self.script.window, &mut self.random);
+        if self.script.ways {
+            flow = flow.in_every_way(self.random.fork());
+        }
+        let buffers = flow.buffers();
+        self.flows.push((flow, None));
+        let handler = stream_handler(players.clone(), index, at);
+        let accepted = match buffers {
+            Some(buffers) => new.accept_into(buffers, handler),
+            None => new.accept(handler),
+        };
+        match accepted {
             Ok(stream) if self.random.chance(0.5) => stream.detach(),
             Ok(stream) => self.flows[at].1 = Some(stream),
             Err(error) => panic!("{id:?} cannot be accepted: {error}"),
@@ -278,15 +309,17 @@ impl Player {
         self.open_flows += 1;
     }
 
-    fn stream_event(&mut self, now: Time, at: usize, stream: &Stream, event: StreamEvent<'_>) {
+    /// Gives what the application does later because of it.
+    fn stream_event(&mut self, now: Time, at: usize, stream: &Stream, event: StreamEvent<'_>) -> Vec<Later> {
         if matches!(event, StreamEvent::Started(Err(_))) && !self.closed_here {
             self.over_since.get_or_insert(now);
         }
         let ends = Ends { told: self.initiated, asked: self.closed_here || self.over_since.is_some() };
-        let Some((flow, handle)) = self.flows.get_mut(at) else { return };
+        let Some((flow, handle)) = self.flows.get_mut(at) else { return Vec::new() };
         flow.event(stream, event, ends);
+        let later = flow.later();
         if !flow.over {
-            return;
+            return later;
         }
         if !(ends.told || ends.asked) {
             flow.check_end();
@@ -295,6 +328,7 @@ impl Player {
         self.open_flows -= 1;
         drop(handle.take());
         self.check_done(&stream.connection());
+        later
     }
 
     fn send_datagrams(&mut self, connection: &Connection) {

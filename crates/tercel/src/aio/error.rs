@@ -52,6 +52,9 @@ impl From<Error> for ConnectError {
 pub enum WriteError {
     /// The peer wants no more data on the stream.
     Stopped(ApplicationErrorCode),
+    /// Something was lost on a stream that is given up then
+    /// ([`SendStream::cancel_on_loss`](super::SendStream::cancel_on_loss)).
+    CanceledByLoss,
     /// The stream was finished or reset at this end.
     Ended,
     /// The peer does not understand resets that deliver a part ([`SendStream::reset_at`](super::SendStream::reset_at)).
@@ -64,6 +67,7 @@ impl std::fmt::Display for WriteError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Stopped(code) => write!(f, "the peer stopped the stream with code {code}"),
+            Self::CanceledByLoss => f.write_str("the stream was given up because something was lost"),
             Self::Ended => f.write_str("the stream was finished or reset"),
             Self::Unsupported => f.write_str("the peer does not understand resets that deliver a part"),
             Self::Connection(reason) => reason.fmt(f),
@@ -77,6 +81,7 @@ impl From<WriteError> for io::Error {
     fn from(error: WriteError) -> Self {
         let kind = match error {
             WriteError::Stopped(_) => io::ErrorKind::ConnectionReset,
+            WriteError::CanceledByLoss => io::ErrorKind::ConnectionAborted,
             WriteError::Ended => io::ErrorKind::BrokenPipe,
             WriteError::Unsupported => io::ErrorKind::Unsupported,
             WriteError::Connection(_) => io::ErrorKind::NotConnected,

@@ -58,6 +58,11 @@ impl RecvStream {
         self.stream.id()
     }
 
+    /// The handle of the callback face, to [inspect](Stream::inspect) the stream, say.
+    pub const fn handle(&self) -> &Stream {
+        &self.stream
+    }
+
     /// The next bytes, at most `max`, as they lie in their packet; `None` at the end.
     pub fn poll_chunk(&mut self, context: &Context<'_>, max: usize) -> Poll<Result<Option<Bytes>, ReadError>> {
         let mut state = lock(&self.state);
@@ -71,7 +76,7 @@ impl RecvStream {
                 }
                 Some(End::Finished) => Ok(None),
                 Some(End::ByPeer(code)) => Err(ReadError::Reset(*code)),
-                Some(End::Here) => Err(ReadError::Ended),
+                Some(End::Here | End::Lost) => Err(ReadError::Ended),
                 Some(End::Connection(reason)) => Err(ReadError::Connection(reason.clone())),
             };
             drop(state);

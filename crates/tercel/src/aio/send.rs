@@ -14,7 +14,7 @@ use super::error::WriteError;
 use super::state::{End, StreamState, lock, wake};
 use crate::connection::Connection;
 use crate::status::Error;
-use crate::stream::Stream;
+use crate::stream::{SendOptions, Stream};
 
 /// The sending part of a stream.
 ///
@@ -66,6 +66,11 @@ impl SendStream {
         self.stream.id()
     }
 
+    /// The handle of the callback face, to [inspect](Stream::inspect) the stream, say.
+    pub const fn handle(&self) -> &Stream {
+        &self.stream
+    }
+
     /// How many bytes can be written now.
     fn poll_room(&self, context: &Context<'_>) -> Poll<Result<usize, WriteError>> {
         if self.ended {
@@ -75,6 +80,7 @@ impl SendStream {
         match &state.send_end {
             Some(End::ByPeer(code)) => return Poll::Ready(Err(WriteError::Stopped(*code))),
             Some(End::Connection(reason)) => return Poll::Ready(Err(WriteError::Connection(reason.clone()))),
+            Some(End::Lost) => return Poll::Ready(Err(WriteError::CanceledByLoss)),
             Some(End::Finished | End::Here) => return Poll::Ready(Err(WriteError::Ended)),
             None => {}
         }
@@ -89,13 +95,19 @@ impl SendStream {
 
     fn submit(&self, data: Bytes) -> Result<(), WriteError> {
         let len = data.len();
-        lock(&self.state).written(len);
-        self.stream.send(data, false, len as u64).map_err(|_| self.why_ended())
+        let mut state = lock(&self.state);
+        state.written(len);
+        let cancel_on_loss = state.cancel_on_loss.is_some();
+        drop(state);
+        let options = SendOptions { context: Some(len as u64), cancel_on_loss, ..SendOptions::default() };
+        self.stream.send_with(data, options).map_err(|_| self.why_ended())
     }
 
     fn why_ended(&self) -> WriteError {
-        if let Some(End::ByPeer(code)) = &lock(&self.state).send_end {
-            return WriteError::Stopped(*code);
+        match &lock(&self.state).send_end {
+            Some(End::ByPeer(code)) => return WriteError::Stopped(*code),
+            Some(End::Lost) => return WriteError::CanceledByLoss,
+            _ => {}
         }
         match self.stream.connection().close_reason() {
             Some(reason) => WriteError::Connection(reason),
@@ -205,6 +217,12 @@ impl SendStream {
         wake(wakers);
     }
 
+    /// From the next write on the stream is given up, and reset with `code`, once something that was sent
+    /// on it is lost; nothing is sent again. For what is of no use when it comes late.
+    pub fn cancel_on_loss(&mut self, code: ApplicationErrorCode) {
+        lock(&self.state).cancel_on_loss = Some(code);
+    }
+
     /// Waits until the peer has acknowledged everything after [`finish`](Self::finish) (`None`), or
     /// has asked to stop (its code).
     ///
@@ -218,6 +236,7 @@ impl SendStream {
                 Some(End::Connection(reason)) => Err(WriteError::Connection(reason.clone())),
                 Some(End::Finished) => Ok(None),
                 Some(End::Here) => Err(WriteError::Ended),
+                Some(End::Lost) => Err(WriteError::CanceledByLoss),
                 None => {
                     state.writer.wait(context);
                     return Poll::Pending;

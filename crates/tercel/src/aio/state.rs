@@ -12,6 +12,7 @@ use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::error::CloseReason;
 use tercel_wire::ApplicationErrorCode;
 
+use crate::cell::MIN_IDEAL;
 use crate::certificate::{PeerCertificate, PendingVerdict};
 use crate::event::{ConnectionEvent, ConnectionHandler, StreamEvent, StreamHandler};
 use crate::resumption::ResumptionTicket;
@@ -163,6 +164,8 @@ pub(super) enum End {
     ByPeer(ApplicationErrorCode),
     /// At this end.
     Here,
+    /// By a loss, as was asked for.
+    Lost,
     /// With its connection.
     Connection(CloseReason),
 }
@@ -176,9 +179,13 @@ pub(super) struct StreamState {
     /// Bytes written and not acknowledged, and how many there may be.
     pub(super) outstanding: usize,
     pub(super) limit: usize,
+    /// Whether the limit follows what keeps the path busy.
+    follows_path: bool,
     /// Whether it lasts as long as its connection, so that its end is not waited for.
     lasting: bool,
     pub(super) send_end: Option<End>,
+    /// With which code a loss ends it, if one does.
+    pub(super) cancel_on_loss: Option<ApplicationErrorCode>,
     /// Whether the peer has everything, or never will.
     pub(super) send_done: bool,
     pub(super) writer: Wakers,
@@ -191,15 +198,18 @@ pub(super) struct StreamState {
 }
 
 impl StreamState {
-    /// `connection` is told when the sending part, if there is one, is done.
+    /// `limit` is that of the settings; `connection` is told when the sending part, if there is one, is
+    /// done.
     pub(super) fn new(limit: usize, connection: Option<Arc<Mutex<ConnectionState>>>) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self {
             started: None,
             opener: Wakers::default(),
             outstanding: 0,
-            limit,
+            limit: if limit == 0 { MIN_IDEAL as usize } else { limit },
+            follows_path: limit == 0,
             lasting: false,
             send_end: None,
+            cancel_on_loss: None,
             send_done: false,
             writer: Wakers::default(),
             chunks: VecDeque::new(),
@@ -280,6 +290,15 @@ impl StreamHandler for StreamFeed {
             }
             StreamEvent::PeerReceiveAborted(code) => {
                 state.send_end = Some(End::ByPeer(code));
+                state.writer.take()
+            }
+            StreamEvent::IdealSendBufferSize(bytes) if state.follows_path => {
+                state.limit = usize::try_from(bytes).unwrap_or(usize::MAX);
+                state.writer.take()
+            }
+            StreamEvent::CanceledByLoss(code) => {
+                *code = state.cancel_on_loss.unwrap_or_default();
+                state.send_end.get_or_insert(End::Lost);
                 state.writer.take()
             }
             StreamEvent::SendComplete { context, .. } => {

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use tercel_proto::connection::ServerAccept;
+use tercel_proto::connection::{Connection as Protocol, ServerAccept};
 use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::error::ApiMisuse;
-use tercel_wire::{ApplicationErrorCode, Role, StreamId, TransportErrorCode};
+use tercel_proto::stream::Flush;
+use tercel_wire::{ApplicationErrorCode, Direction, Role, StreamId, TransportErrorCode};
 
 use super::streams::{Entry, Listening, Note, Pending, ReceivePart, SendPart, StreamKey};
-use super::{Core, Farewell, Happening, Rebinding, StreamShared, index};
+use super::{Core, Farewell, Happening, Phase, Rebinding, StreamShared, index};
 use crate::connection::Inspect;
 use crate::operation::{Acceptance, ConnectionOperation, Operation, Promise, Resumption, StreamOperation};
 use crate::status::Error;
+use crate::stream::{AtLimit, SendOptions};
 use crate::worker::current;
 
 /// Where an operation comes from.
@@ -55,10 +57,16 @@ impl Core {
     fn apply(&mut self, operation: Operation, origin: Origin) -> Result<(), Error> {
         match operation {
             Operation::Connection(operation) => self.apply_to_connection(operation, origin),
-            Operation::Stream(stream, StreamOperation::Open(handler)) => {
+            Operation::Stream(stream, StreamOperation::Open { handler, options, buffers }) => {
                 self.monitor.stream_opened();
-                let key = self.streams.insert(Entry::new(stream, None, Listening::Handler(Some(handler))));
-                self.start(key);
+                let mut entry = Entry::new(stream, None, Listening::Handler(Some(handler)));
+                entry.waiting.announce = options.announce;
+                entry.waiting.priority = Some(options.priority).filter(|priority| *priority != 0);
+                let key = self.streams.insert(entry);
+                if let Some(buffers) = buffers {
+                    self.provide(key, buffers)?;
+                }
+                self.start(key, options.at_limit);
                 Ok(())
             }
             Operation::Stream(stream, operation) => self.apply_to_stream(&stream, operation),
@@ -82,6 +90,7 @@ impl Core {
                 self.close(code, reason);
             }
             ConnectionOperation::CloseDelivered { code, reason, within } => {
+                self.proto.flush();
                 let deadline = self.now + within;
                 // The first call says how the connection is closed.
                 self.farewell.get_or_insert(Farewell { code, reason, deadline });
@@ -96,6 +105,7 @@ impl Core {
             }
             ConnectionOperation::Ping => self.proto.ping(),
             ConnectionOperation::UpdateKeys => self.proto.update_keys()?,
+            ConnectionOperation::SetStreamScheduling(scheduling) => self.proto.set_stream_scheduling(scheduling),
             ConnectionOperation::Rebind { .. } if self.role == Role::Server => {
                 return Err(ApiMisuse::WrongRole.into());
             }
@@ -208,6 +218,7 @@ impl Core {
         let Some(entry) = self.streams.get(key) else {
             let released = match operation {
                 StreamOperation::Consumed(len) => self.streams.release(key, len),
+                StreamOperation::CompleteReceive { len, .. } => self.streams.release(key, len as u64),
                 StreamOperation::Dropped => self.streams.release(key, u64::MAX),
                 _ => return Err(unknown),
             };
@@ -217,21 +228,27 @@ impl Core {
             return Ok(());
         };
         match operation {
-            StreamOperation::Open(_) => {}
+            StreamOperation::Open { .. } => {}
             StreamOperation::Accept(handler) => {
                 self.monitor.stream_opened();
                 let before = std::mem::replace(&mut entry.listening, Listening::Handler(Some(handler)));
                 if let Listening::Unanswered(notes) = before {
                     self.happened.extend(notes.into_iter().map(|note| Happening::Stream(key, note)));
                 }
+                self.tell_ideal(key);
             }
-            StreamOperation::Send { data, fin, context } => self.send(key, data, fin, context)?,
+            StreamOperation::Send { data, options } => self.send(key, data, options)?,
             StreamOperation::Reset(code) => self.reset(key, code)?,
             StreamOperation::ResetAt { code, reliable_size } => self.reset_at(key, code, reliable_size)?,
             StreamOperation::StopSending(code) => self.stop(key, code)?,
             StreamOperation::Consumed(len) => self.consume(key, len),
+            // Nobody is to hear of the rest.
+            StreamOperation::CompleteReceive { len, .. } if entry.forgotten => self.consume(key, len as u64),
+            StreamOperation::CompleteReceive { accepted, rest, .. } => self.complete_receive(key, accepted, rest),
+            StreamOperation::ProvideBuffers(buffers) => self.provide(key, buffers)?,
             StreamOperation::SetReceiveEnabled(enabled) => {
                 entry.receive_enabled = enabled;
+                entry.readable |= enabled && !entry.kept.is_empty();
                 if enabled && entry.readable {
                     self.note(key, Note::Pump);
                 }
@@ -240,6 +257,14 @@ impl Core {
                 Some(id) => self.proto.set_priority(id, priority)?,
                 None => entry.waiting.priority = Some(priority),
             },
+            StreamOperation::Inspect(look) => {
+                let id = entry.id;
+                let ended = entry.ended_stats.as_deref().copied();
+                let stats = ended.or_else(|| self.proto.stream_stats(id?)).unwrap_or_default();
+                if current::guard(|| look(&stats)).is_err() {
+                    self.panicked();
+                }
+            }
             StreamOperation::Dropped if entry.forgotten => self.consume(key, u64::MAX),
             StreamOperation::Dropped if stream.handles.are_detached() => {}
             StreamOperation::Dropped => {
@@ -258,23 +283,31 @@ impl Core {
         Ok(())
     }
 
-    fn send(&mut self, key: StreamKey, data: Bytes, fin: bool, context: Option<u64>) -> Result<(), Error> {
+    fn send(&mut self, key: StreamKey, data: Bytes, options: SendOptions) -> Result<(), Error> {
+        let early = self.phase == Phase::Handshaking;
         let Some(entry) = self.streams.get(key) else { return Ok(()) };
         if entry.send != SendPart::Open {
             return Err(ApiMisuse::SendClosed.into());
         }
         let len = data.len() as u64;
-        match entry.id {
-            Some(id) => self.proto.send(id, data, fin)?,
-            None => entry.waiting.data.push_back((data, fin)),
+        let held = early && options.after_handshake;
+        match entry.id.filter(|_| !held && entry.waiting.data.is_empty()) {
+            Some(id) => give(&mut self.proto, id, data, options)?,
+            None => {
+                entry.waiting.data.push_back((data, options));
+                if held && entry.id.is_some() {
+                    self.streams.after_handshake.push(key);
+                }
+            }
         }
+        let Some(entry) = self.streams.get(key) else { return Ok(()) };
         entry.given += len;
-        if fin {
+        if options.fin {
             entry.send = SendPart::Finished;
             entry.shared.send_closed.store(true, Ordering::Relaxed);
         }
-        if let Some(context) = context {
-            entry.sends.push_back(Pending { end: entry.given, fin, context });
+        if let Some(context) = options.context {
+            entry.sends.push_back(Pending { end: entry.given, fin: options.fin, context });
             // An empty send may be done with at once.
             if let Some(note) = entry.complete(false) {
                 self.note(key, note);
@@ -283,7 +316,7 @@ impl Core {
         Ok(())
     }
 
-    fn reset(&mut self, key: StreamKey, code: ApplicationErrorCode) -> Result<(), Error> {
+    pub(super) fn reset(&mut self, key: StreamKey, code: ApplicationErrorCode) -> Result<(), Error> {
         let Some(entry) = self.streams.get(key) else { return Ok(()) };
         match entry.send {
             SendPart::Open | SendPart::Finished | SendPart::Truncated => {}
@@ -342,23 +375,41 @@ impl Core {
             return Err(ApiMisuse::ReceiveClosed.into());
         }
         match entry.id {
+            // The protocol has everything already.
+            Some(_) if entry.finished => {}
             Some(id) => self.proto.stop_sending(id, code)?,
             None => entry.waiting.stop = Some(code),
         }
-        entry.receive = ReceivePart::Done;
-        entry.readable = false;
-        entry.shared.receive_closed.store(true, Ordering::Relaxed);
+        self.stop_receiving(key);
+        self.wind_up_if_gone(key);
         Ok(())
     }
 
-    /// Starts a stream, or lets it wait its turn for the peer's permission.
-    fn start(&mut self, key: StreamKey) {
+    /// Starts a stream, or does what it is to do at the peer's limit.
+    fn start(&mut self, key: StreamKey, at_limit: AtLimit) {
         let Some(direction) = self.streams.get(key).map(|entry| entry.shared.direction) else { return };
         if self.is_closing() {
             self.wind_up(key);
+        } else if at_limit == AtLimit::Ahead {
+            self.start_ahead(key, direction);
         } else if !self.streams.opening[index(direction)].is_empty() || !self.try_start(key) {
-            self.streams.opening[index(direction)].push_back(key);
+            match at_limit {
+                AtLimit::Fail => self.wind_up_for(key, ApiMisuse::StreamLimit.into()),
+                _ => self.streams.opening[index(direction)].push_back(key),
+            }
         }
+    }
+
+    /// Starts a stream whether the peer permits it or not.
+    fn start_ahead(&mut self, key: StreamKey, direction: Direction) {
+        let Ok((id, accepted)) = self.proto.open_stream_ahead(direction) else { return self.wind_up(key) };
+        self.streams.started(key, id);
+        self.note(key, Note::Started(Ok(id)));
+        if accepted {
+            self.note(key, Note::PeerAccepted);
+        }
+        self.tell_ideal(key);
+        self.release(key, id);
     }
 
     /// Starts what waits for the peer's permission, as far as it goes.
@@ -380,6 +431,7 @@ impl Core {
             Ok(id) => {
                 self.streams.started(key, id);
                 self.note(key, Note::Started(Ok(id)));
+                self.tell_ideal(key);
                 self.release(key, id);
                 true
             }
@@ -391,18 +443,33 @@ impl Core {
         }
     }
 
-    /// Does what has waited for the ID.
+    /// Does what has waited for the ID, or for the end of the handshake.
     fn release(&mut self, key: StreamKey, id: StreamId) {
+        let early = self.phase == Phase::Handshaking;
         let Some(entry) = self.streams.get(key) else { return };
-        let waiting = std::mem::take(&mut entry.waiting);
+        let mut waiting = std::mem::take(&mut entry.waiting);
         if let Some(priority) = waiting.priority {
             let _ = self.proto.set_priority(id, priority);
         }
-        for (data, fin) in waiting.data {
-            if self.proto.send(id, data, fin).is_err() {
-                self.abort_sends(key);
+        if waiting.announce {
+            let _ = self.proto.announce_stream(id);
+        }
+        let _ = self.tell_space(key);
+        while let Some((data, options)) = waiting.data.pop_front() {
+            if early && options.after_handshake {
+                waiting.data.push_front((data, options));
                 break;
             }
+            if give(&mut self.proto, id, data, options).is_err() {
+                waiting.data.clear();
+                self.abort_sends(key);
+            }
+        }
+        if !waiting.data.is_empty()
+            && let Some(entry) = self.streams.get(key)
+        {
+            entry.waiting.data = waiting.data;
+            self.streams.after_handshake.push(key);
         }
         if let Some(code) = waiting.reset {
             let _ = self.proto.reset(id, code);
@@ -414,16 +481,28 @@ impl Core {
         }
     }
 
+    /// The handshake is complete: sends what has waited for that.
+    pub(super) fn release_after_handshake(&mut self) {
+        for key in std::mem::take(&mut self.streams.after_handshake) {
+            if let Some(id) = self.streams.get(key).and_then(|entry| entry.id) {
+                self.release(key, id);
+            }
+        }
+    }
+
     /// The stream is over, or never starts: cancels what waits and tells its last events.
     pub(super) fn wind_up(&mut self, key: StreamKey) {
+        self.wind_up_for(key, self.shared.closed());
+    }
+
+    /// The same; `error` says why it never starts, if it has not.
+    fn wind_up_for(&mut self, key: StreamKey, error: Error) {
         let Some(entry) = self.streams.get(key).filter(|entry| !entry.over) else { return };
         entry.over = true;
-        entry.receive = ReceivePart::Done;
-        entry.readable = false;
-        entry.shared.receive_closed.store(true, Ordering::Relaxed);
         let (send, never_started) = (entry.send, entry.id.is_none());
+        self.stop_receiving(key);
         if never_started {
-            self.note(key, Note::Started(Err(self.shared.closed())));
+            self.note(key, Note::Started(Err(error)));
         }
         if send != SendPart::Done {
             self.abort_sends(key);
@@ -440,4 +519,13 @@ impl Core {
             self.note(key, Note::SendShutdownComplete { graceful });
         }
     }
+}
+
+/// Gives data to the protocol.
+fn give(proto: &mut Protocol, id: StreamId, data: Bytes, options: SendOptions) -> Result<(), ApiMisuse> {
+    if options.cancel_on_loss {
+        proto.cancel_on_loss(id)?;
+    }
+    let flush = if options.more_follows && !options.fin { Flush::WithNext } else { Flush::Now };
+    proto.send_with(id, data, options.fin, flush)
 }

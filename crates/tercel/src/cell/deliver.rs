@@ -5,26 +5,22 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use tercel_proto::connection::{ClientHello, Connected, Event, Read, RouteChange};
+use tercel_proto::connection::{ClientHello, Connected, Event, RouteChange};
 use tercel_proto::datagram::{DatagramEvent, DatagramSendState};
 use tercel_proto::error::CloseReason;
 use tercel_proto::stream::StreamEvent as TransportStreamEvent;
 use tercel_proto::tls::Presented;
-use tercel_wire::{Direction, TransportErrorCode};
+use tercel_wire::{ApplicationErrorCode, Direction, TransportErrorCode};
 
-use super::streams::{Listening, Note, ReceivePart, SendPart, StreamKey};
-use super::{Core, Happening, Phase, StreamId};
+use super::receive::pump;
+use super::streams::{Entry, Listening, Note, SendPart, StreamKey};
+use super::{Core, Happening, Phase, StreamId, ideal};
 use crate::certificate::{PeerCertificate, PendingVerdict, Question};
 use crate::connection::Connection;
-use crate::event::{ConnectionEvent, ListenerEvent, NewConnection, NewStream, Receive, StreamEvent};
+use crate::event::{ConnectionEvent, ListenerEvent, NewConnection, NewStream, StreamEvent, StreamHandler};
 use crate::handshake_info::HandshakeInfo;
+use crate::stream::Stream;
 use crate::worker::{Floor, current};
-
-/// How many bytes one [`Receive`] gathers before the handler is called, about.
-const GATHER: usize = 1 << 20;
-
-/// The least that should be under way on a stream.
-const MIN_IDEAL: u64 = 128 << 10;
 
 /// Routes and events, until there are none. Tells whether a handler may have been called.
 pub(super) fn deliver(mut core: Box<Core>, floor: &mut Floor) -> (Box<Core>, bool) {
@@ -195,6 +191,7 @@ fn connected_event(mut core: Box<Core>, connected: &Connected) -> Box<Core> {
     drop(facts);
     core.publish(true);
     core.start_waiting();
+    core.release_after_handshake();
     core.resumed = connected.resumed;
     core.send_automatic_tickets();
     tell(
@@ -264,8 +261,26 @@ fn stream_event(mut core: Box<Core>, event: TransportStreamEvent) -> Box<Core> {
             core
         }
         TransportStreamEvent::Closed(id) => {
+            let stats = core.proto.stream_stats(id);
+            if let Some(entry) = core.streams.by_id(id) {
+                let (key, holds) = (entry.key(), entry.holds_data());
+                entry.gone = true;
+                entry.ended_stats = stats.map(Box::new);
+                if !holds {
+                    core.wind_up(key);
+                }
+            }
+            core
+        }
+        TransportStreamEvent::Accepted(id) => {
             if let Some(key) = core.streams.by_id(id).map(|entry| entry.key()) {
-                core.wind_up(key);
+                core.note(key, Note::PeerAccepted);
+            }
+            core
+        }
+        TransportStreamEvent::CanceledByLoss(id) => {
+            if let Some(key) = core.streams.by_id(id).map(|entry| entry.key()) {
+                core.note(key, Note::CanceledByLoss);
             }
             core
         }
@@ -282,21 +297,27 @@ fn stream_event(mut core: Box<Core>, event: TransportStreamEvent) -> Box<Core> {
 impl Core {
     fn acked(&mut self, id: StreamId, offset: u64, fin: bool) {
         if std::mem::take(&mut self.ideal_stale) {
-            self.ideal = (2 * self.proto.stats().congestion_window).next_power_of_two().max(MIN_IDEAL);
+            self.ideal = ideal::bytes(self.proto.stats().congestion_window);
         }
-        let ideal = self.ideal;
         let Some(entry) = self.streams.by_id(id) else { return };
         let key = entry.key();
         entry.acked = entry.acked.max(offset);
         while let Some(note) = entry.complete(fin) {
             self.happened.push_back(Happening::Stream(key, note));
         }
-        if fin {
-            self.send_shut_down(key, true);
-        } else if entry.send == SendPart::Open && ideal > entry.ideal {
-            entry.ideal = ideal;
-            self.note(key, Note::IdealSendBufferSize(ideal));
+        match fin {
+            true => self.send_shut_down(key, true),
+            false => self.tell_ideal(key),
         }
+    }
+
+    /// Tells a stream how much to have under way, if that is more than it knows.
+    pub(super) fn tell_ideal(&mut self, key: StreamKey) {
+        let ideal = self.ideal;
+        let news = |entry: &&mut Entry| entry.send == SendPart::Open && ideal > entry.ideal;
+        let Some(entry) = self.streams.get(key).filter(news) else { return };
+        entry.ideal = ideal;
+        self.note(key, Note::IdealSendBufferSize(ideal));
     }
 }
 
@@ -322,6 +343,8 @@ fn stream_note(mut core: Box<Core>, key: StreamKey, note: Note) -> Box<Core> {
             core = match note {
                 Note::Pump => pump(core, key),
                 Note::Started(result) => tell_stream(core, key, StreamEvent::Started(result)),
+                Note::PeerAccepted => tell_stream(core, key, StreamEvent::PeerAccepted),
+                Note::CanceledByLoss => canceled_by_loss(core, key),
                 Note::PeerReceiveAborted(code) => tell_stream(core, key, StreamEvent::PeerReceiveAborted(code)),
                 Note::SendComplete { context, canceled } => {
                     tell_stream(core, key, StreamEvent::SendComplete { context, canceled })
@@ -341,98 +364,18 @@ fn stream_note(mut core: Box<Core>, key: StreamKey, note: Note) -> Box<Core> {
     core
 }
 
-/// Delivers what can be read.
-fn pump(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
-    loop {
-        let mut chunks = std::mem::take(&mut core.chunks);
-        let Some(read) = core.gather(key, &mut chunks) else {
-            core.chunks = chunks;
-            return core;
-        };
-        if read.len > 0 || read.fin {
-            let mut deferred = false;
-            let receive = Receive {
-                chunks: &mut chunks,
-                offset: read.offset,
-                len: read.len,
-                fin: read.fin,
-                deferred: &mut deferred,
-            };
-            core = tell_stream(core, key, StreamEvent::Receive(receive));
-            if !deferred {
-                core.consume(key, read.len as u64);
-            }
-        }
-        chunks.clear();
-        core.chunks = chunks;
-        if read.fin {
-            core = tell_stream(core, key, StreamEvent::PeerSendShutdown);
-        }
-        if let Some(code) = read.reset {
-            core = tell_stream(core, key, StreamEvent::PeerSendAborted(code));
-        }
+/// Asks with which code to reset a stream that a loss ends, and does it.
+fn canceled_by_loss(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
+    let sends = |entry: &mut Entry| matches!(entry.send, SendPart::Open | SendPart::Finished);
+    if !core.streams.get(key).is_some_and(sends) {
+        // Reset meanwhile.
+        return core;
     }
-}
-
-/// What was read for one [`Receive`].
-struct Gathered {
-    offset: u64,
-    len: usize,
-    fin: bool,
-    reset: Option<tercel_wire::ApplicationErrorCode>,
-}
-
-impl Core {
-    fn gather(&mut self, key: StreamKey, chunks: &mut Vec<Bytes>) -> Option<Gathered> {
-        let entry = self.streams.get(key).filter(|entry| entry.readable && entry.receive_enabled)?;
-        let id = entry.id?;
-        let mut read = Gathered { offset: entry.delivered, len: 0, fin: false, reset: None };
-        while read.len < GATHER {
-            match self.proto.read(id, GATHER) {
-                Ok(Read::Data(data)) => {
-                    read.len += data.len();
-                    chunks.push(data);
-                    continue;
-                }
-                Ok(Read::Finished) => read.fin = true,
-                Ok(Read::Reset(code)) => read.reset = Some(code),
-                Ok(Read::Blocked) | Err(_) => {}
-            }
-            entry.readable = false;
-            break;
-        }
-        if read.fin || read.reset.is_some() {
-            entry.receive = ReceivePart::Done;
-            entry.shared.receive_closed.store(true, Ordering::Relaxed);
-        }
-        entry.delivered += read.len as u64;
-        entry.deferred += read.len as u64;
-        (read.len > 0 || read.fin || read.reset.is_some()).then_some(read)
-    }
-
-    /// Gives the peer credit for what was delivered.
-    pub(super) fn consume(&mut self, key: StreamKey, len: u64) {
-        let Some(entry) = self.streams.get(key) else { return };
-        let len = len.min(entry.deferred);
-        entry.deferred -= len;
-        let forgotten = entry.forgotten && entry.deferred == 0;
-        if let (Some(id), true) = (entry.id, len > 0) {
-            self.proto.consumed(self.now, id, len);
-        }
-        if forgotten {
-            drop(self.streams.remove(key));
-        }
-    }
-
-    /// A stream's handler has heard its last event. What it holds of the receive window it holds on
-    /// to: else many short streams could fill the memory of an application that reads slowly.
-    fn forget(&mut self, key: StreamKey) {
-        let Some(entry) = self.streams.get(key) else { return };
-        entry.listening = Listening::Nobody;
-        entry.forgotten = true;
-        let held = if entry.shared.handles.are_gone() || self.is_closing() { u64::MAX } else { 0 };
-        self.consume(key, held);
-    }
+    let mut code = ApplicationErrorCode::default();
+    let mut core = tell_stream(core, key, StreamEvent::CanceledByLoss(&mut code));
+    // Unless the handler has reset it, or everything was acknowledged after all.
+    let _ = core.reset(key, code);
+    core
 }
 
 fn begin_closing(mut core: Box<Core>, reason: CloseReason) -> Box<Core> {
@@ -509,12 +452,21 @@ fn tell(mut core: Box<Core>, event: ConnectionEvent<'_>) -> Box<Core> {
     core
 }
 
-fn tell_stream(mut core: Box<Core>, key: StreamKey, event: StreamEvent<'_>) -> Box<Core> {
+pub(super) fn tell_stream(core: Box<Core>, key: StreamKey, event: StreamEvent<'_>) -> Box<Core> {
+    tell_stream_by(core, key, |handler, stream| handler.event(stream, event))
+}
+
+/// Has `tell` tell a stream's handler something, with the stream's handle.
+pub(super) fn tell_stream_by(
+    mut core: Box<Core>,
+    key: StreamKey,
+    tell: impl FnOnce(&mut dyn StreamHandler, &Stream),
+) -> Box<Core> {
     let Some(entry) = core.streams.get(key) else { return core };
     let Listening::Handler(listener) = &mut entry.listening else { return core };
     let Some(mut handler) = listener.take() else { return core };
     let Some(handle) = entry.handle.take() else { return core };
-    let (mut core, result) = current::lend(core, || handler.event(&handle, event));
+    let (mut core, result) = current::lend(core, || tell(&mut *handler, &handle));
     if let Some(entry) = core.streams.get(key) {
         entry.handle = Some(handle);
         if result.is_ok() {
@@ -532,6 +484,6 @@ impl Core {
     /// connections to serve.
     pub(super) fn panicked(&mut self) {
         tracing::error!("a handler panicked; its connection is closed");
-        self.close(tercel_wire::ApplicationErrorCode::default(), Bytes::new());
+        self.close(ApplicationErrorCode::default(), Bytes::new());
     }
 }

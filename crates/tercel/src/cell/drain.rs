@@ -31,6 +31,7 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
     let span = core.span.clone();
     let _entered = span.enter();
     core.now = now;
+    core.proto.at(now);
     core.ideal_stale = true;
     if std::mem::take(&mut core.operations_wait) {
         core.take_operations();

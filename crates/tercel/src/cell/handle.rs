@@ -188,6 +188,8 @@ pub(crate) struct StreamShared {
     pub(crate) send_closed: AtomicBool,
     /// Whether the application wants no more data, or there never is any.
     pub(crate) receive_closed: AtomicBool,
+    /// Whether it receives into buffers of the application.
+    pub(crate) receives_into: AtomicBool,
     /// Whether it has ended and takes no more operations. Changed under the lock of the queue.
     pub(crate) sealed: AtomicBool,
     key: AtomicU64,
@@ -204,6 +206,7 @@ impl StreamShared {
             handles: Handles::new(),
             send_closed: AtomicBool::new(one_way && !local),
             receive_closed: AtomicBool::new(one_way && local),
+            receives_into: AtomicBool::new(false),
             sealed: AtomicBool::new(false),
             key: AtomicU64::new(u64::MAX),
             id: AtomicU64::new(u64::MAX),

@@ -6,7 +6,9 @@ mod apply;
 mod deliver;
 mod drain;
 mod handle;
+mod ideal;
 mod monitor;
+mod receive;
 mod streams;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -40,6 +42,7 @@ use crate::stream::Stream;
 
 pub(crate) use self::drain::{Outcome, drain, end};
 pub(crate) use self::handle::{ConnectionShared, StreamShared};
+pub(crate) use self::ideal::MIN_IDEAL;
 
 /// The largest UDP payload over IPv4: no batch for the network is longer.
 const MAX_BATCH: usize = 65_507;

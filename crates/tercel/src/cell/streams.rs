@@ -4,13 +4,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use tercel_proto::stream::StreamStats;
 use tercel_wire::{ApplicationErrorCode, Direction, StreamId};
 
 use super::handle::StreamShared;
+use super::ideal::MIN_IDEAL;
 use crate::event::StreamHandler;
+use crate::receive::Rest;
 use crate::status::Error;
-use crate::stream::Stream;
+use crate::stream::{SendOptions, Stream};
 
 /// Names a stream within its connection, and never another one later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub(crate) struct StreamKey(pub(super) u64);
 #[derive(Debug)]
 pub(super) enum Note {
     Started(Result<StreamId, Error>),
+    PeerAccepted,
+    CanceledByLoss,
     /// There may be data to deliver.
     Pump,
     PeerReceiveAborted(ApplicationErrorCode),
@@ -73,11 +78,24 @@ pub(super) enum Listening {
 /// What waits until the stream has an ID.
 #[derive(Default)]
 pub(super) struct Waiting {
-    pub(super) data: VecDeque<(Bytes, bool)>,
+    /// Also what must not leave before the handshake is complete, and everything behind it.
+    pub(super) data: VecDeque<(Bytes, SendOptions)>,
+    pub(super) announce: bool,
     pub(super) priority: Option<i32>,
     pub(super) reset: Option<ApplicationErrorCode>,
     pub(super) reset_at: Option<(ApplicationErrorCode, u64)>,
     pub(super) stop: Option<ApplicationErrorCode>,
+}
+
+/// Buffers of the application.
+#[derive(Default)]
+pub(super) struct Provided {
+    /// The first of them is being filled.
+    pub(super) buffers: VecDeque<BytesMut>,
+    /// Space of which the protocol does not know yet.
+    pub(super) untold: u64,
+    /// The application was told that there is no more.
+    pub(super) needed_told: bool,
 }
 
 /// One stream.
@@ -93,6 +111,7 @@ pub(super) struct Entry {
     pub(super) given: u64,
     pub(super) acked: u64,
     pub(super) sends: VecDeque<Pending>,
+    /// How much should be under way, as the application knows it.
     pub(super) ideal: u64,
     pub(super) receive: ReceivePart,
     pub(super) receive_enabled: bool,
@@ -100,6 +119,20 @@ pub(super) struct Entry {
     /// How many bytes were delivered, and how many of these are not consumed yet.
     pub(super) delivered: u64,
     pub(super) deferred: u64,
+    /// Delivered and not accepted: it comes again before anything else.
+    pub(super) kept: VecDeque<Bytes>,
+    /// A receive whose answer is still to come; or the answer, if it came before its handler returned.
+    pub(super) pended: Option<Vec<Bytes>>,
+    pub(super) answered_early: Option<(usize, Rest)>,
+    /// Everything was read, and the application has not heard of the end, or of the reset.
+    pub(super) finished: bool,
+    pub(super) reset: Option<ApplicationErrorCode>,
+    /// What to receive into, if the application provides it.
+    pub(super) provided: Option<Box<Provided>>,
+    /// It is over for the protocol.
+    pub(super) gone: bool,
+    /// What it had done when it ended, if times are measured.
+    pub(super) ended_stats: Option<Box<StreamStats>>,
     /// Its last event is on its way.
     pub(super) over: bool,
     /// Its last event was told; it stays only while `deferred` is not zero.
@@ -119,12 +152,20 @@ impl Entry {
             given: 0,
             acked: 0,
             sends: VecDeque::new(),
-            ideal: 0,
+            ideal: MIN_IDEAL,
             receive: if one_way && shared.local { ReceivePart::Done } else { ReceivePart::Open },
             receive_enabled: true,
             readable: false,
             delivered: 0,
             deferred: 0,
+            kept: VecDeque::new(),
+            pended: None,
+            answered_early: None,
+            finished: false,
+            reset: None,
+            provided: None,
+            gone: false,
+            ended_stats: None,
             over: false,
             forgotten: false,
             key: StreamKey(u64::MAX),
@@ -158,6 +199,8 @@ pub(super) struct StreamTable {
     held: BTreeMap<u64, (StreamId, u64)>,
     /// Opened here and waiting for the peer's permission, per direction, first come first served.
     pub(super) opening: [VecDeque<StreamKey>; 2],
+    /// Those with data that waits for the end of the handshake.
+    pub(super) after_handshake: Vec<StreamKey>,
 }
 
 impl StreamTable {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tercel_proto::config::TransportConfig;
 use tercel_proto::datagram::DatagramPriority;
+use tercel_proto::stream::{StreamScheduling, StreamStats};
 use tercel_proto::tls::{OpenedTicket, Verdict};
 use tercel_wire::{ApplicationErrorCode, TransportErrorCode};
 
@@ -19,10 +20,15 @@ use crate::cell::StreamShared;
 use crate::connection::Inspect;
 use crate::datapath::SocketId;
 use crate::event::{ConnectionHandler, StreamHandler};
+use crate::receive::Rest;
 use crate::resumption::Tickets;
+use crate::stream::{SendOptions, StreamOptions};
 
 /// A look at a connection from its own worker.
 pub(crate) type Look = Box<dyn FnOnce(&Inspect<'_>) + Send>;
+
+/// A look at what a stream has done, from its worker.
+pub(crate) type StreamLook = Box<dyn FnOnce(&StreamStats) + Send>;
 
 /// One call of the application.
 pub(crate) enum Operation {
@@ -75,6 +81,7 @@ pub(crate) enum ConnectionOperation {
     Verdict(Verdict),
     Ping,
     UpdateKeys,
+    SetStreamScheduling(StreamScheduling),
     Rebind {
         binding: Arc<Binding>,
         socket: SocketId,
@@ -87,13 +94,16 @@ pub(crate) enum ConnectionOperation {
 
 /// A call on a stream.
 pub(crate) enum StreamOperation {
-    Open(Box<dyn StreamHandler>),
+    Open {
+        handler: Box<dyn StreamHandler>,
+        options: StreamOptions,
+        /// What to receive into, if it is that kind of stream.
+        buffers: Option<Vec<BytesMut>>,
+    },
     Accept(Box<dyn StreamHandler>),
-    /// Without a context nobody hears of its completion.
     Send {
         data: Bytes,
-        fin: bool,
-        context: Option<u64>,
+        options: SendOptions,
     },
     Reset(ApplicationErrorCode),
     /// The first `reliable_size` bytes are delivered all the same.
@@ -103,8 +113,17 @@ pub(crate) enum StreamOperation {
     },
     StopSending(ApplicationErrorCode),
     Consumed(u64),
+    /// The answer to a receive that was pended.
+    CompleteReceive {
+        accepted: usize,
+        len: usize,
+        rest: Rest,
+    },
+    /// Further buffers to receive into.
+    ProvideBuffers(Vec<BytesMut>),
     SetReceiveEnabled(bool),
     SetPriority(i32),
+    Inspect(StreamLook),
     /// The last handle is gone.
     Dropped,
 }
@@ -120,7 +139,11 @@ impl Operation {
     /// Whether its stream has ended. To be asked under the lock of the queue.
     pub(crate) fn is_late(&self) -> bool {
         match self {
-            Self::Connection(_) | Self::Stream(_, StreamOperation::Consumed(_) | StreamOperation::Dropped) => false,
+            Self::Connection(_)
+            | Self::Stream(
+                _,
+                StreamOperation::Consumed(_) | StreamOperation::CompleteReceive { .. } | StreamOperation::Dropped,
+            ) => false,
             Self::Stream(stream, _) => stream.sealed.load(Ordering::Relaxed),
         }
     }
@@ -144,7 +167,7 @@ impl Operation {
     /// What was promised by accepting it.
     pub(crate) fn promise(&self) -> Promise {
         match self {
-            Self::Stream(stream, StreamOperation::Send { context: Some(context), .. }) => {
+            Self::Stream(stream, StreamOperation::Send { options: SendOptions { context: Some(context), .. }, .. }) => {
                 Promise::Send { stream: stream.clone(), context: *context }
             }
             Self::Connection(ConnectionOperation::SendDatagram { context, .. }) => {

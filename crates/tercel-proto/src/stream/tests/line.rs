@@ -1,5 +1,7 @@
 //! Two ends joined by a line that loses, repeats and reorders frames.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -219,10 +219,10 @@ fn the_receiving_part_is_that_of_figure_3() {
             let expected = table.iter().find(|(from, with, _)| (*from, *with) == (state, input));
             assert_eq!(recv_state(&recv), expected.map_or(state, |(.., to)| *to), "{input:?} in {state:?}");
             assert_eq!(recv.is_done(), matches!(recv_state(&recv), DataRead | ResetRead));
-            // What ended cannot be stopped; everything else that comes late is ignored.
+            // What ended cannot be stopped or read; everything else that comes late is ignored.
             assert_eq!(
                 result.is_err(),
-                input == Stop && matches!(state, DataRead | ResetRead),
+                matches!(input, Stop | RecvInput::Read) && matches!(state, DataRead | ResetRead),
                 "{input:?} in {state:?}"
             );
         }

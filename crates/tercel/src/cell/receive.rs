@@ -1,0 +1,373 @@
+//! Received data, from the protocol to a stream's handler, and the answers that come back.
+//!
+//! What a handler accepts is consumed: the peer gets credit. What it does not accept is kept and comes
+//! again first. One receive at most is pended, and nothing is delivered meanwhile; any number of bytes may
+//! be deferred. The end of the stream is told when everything before it was accepted; so a stream that is
+//! over for the protocol stays until then.
+
+use std::sync::atomic::Ordering;
+
+use bytes::{Bytes, BytesMut};
+use tercel_proto::connection::Read;
+use tercel_proto::error::ApiMisuse;
+use tercel_wire::ApplicationErrorCode;
+
+use super::Core;
+use super::deliver::{tell_stream, tell_stream_by};
+use super::streams::{Entry, Listening, Note, ReceivePart, StreamKey};
+use crate::event::StreamEvent;
+use crate::receive::{Answer, FilledBuffer, Receive, Rest};
+use crate::status::Error;
+
+/// How many bytes one [`Receive`] gathers before the handler is called, about.
+const GATHER: usize = 1 << 20;
+
+/// Delivers what can be read.
+pub(super) fn pump(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
+    if core.streams.get(key).is_some_and(|entry| entry.provided.is_some()) {
+        return fill(core, key);
+    }
+    loop {
+        let mut chunks = std::mem::take(&mut core.chunks);
+        let Some(read) = core.gather(key, &mut chunks) else {
+            core.chunks = chunks;
+            // The answer to the last receive may have come.
+            core = told_end(core, key);
+            return told_reset(core, key);
+        };
+        if read.len > 0 || read.fin {
+            let mut answer = Answer::All;
+            core = tell_stream_by(core, key, |handler, stream| {
+                let Gathered { offset, len, fin, .. } = read;
+                let receive = Receive { stream, chunks: &mut chunks, offset, len, fin, answer: &mut answer };
+                handler.event(stream, StreamEvent::Receive(receive));
+            });
+            core.answered_receive(key, &read, answer);
+        }
+        chunks.clear();
+        core.chunks = chunks;
+        core = told_end(core, key);
+        if let Some(code) = read.reset {
+            core = tell_stream(core, key, StreamEvent::PeerSendAborted(code));
+        }
+    }
+}
+
+/// What was read for one [`Receive`].
+struct Gathered {
+    offset: u64,
+    len: usize,
+    fin: bool,
+    reset: Option<ApplicationErrorCode>,
+}
+
+/// Tells that the peer has reset the stream even if no data may be delivered.
+fn told_reset(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
+    let paused = |entry: &&mut Entry| entry.readable && !entry.may_deliver();
+    let Some(id) = core.streams.get(key).filter(paused).and_then(|entry| entry.id) else { return core };
+    let Some(code) = core.proto.read_reset(id) else { return core };
+    core.drop_kept(key);
+    core.close_receiving(key);
+    tell_stream(core, key, StreamEvent::PeerSendAborted(code))
+}
+
+/// Tells of the end of the stream if everything before it was accepted.
+fn told_end(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
+    let due = |entry: &&mut Entry| entry.finished && entry.kept.is_empty() && entry.pended.is_none();
+    let Some(entry) = core.streams.get(key).filter(due) else { return core };
+    entry.finished = false;
+    core.close_receiving(key);
+    core = tell_stream(core, key, StreamEvent::PeerSendShutdown);
+    core.wind_up_if_gone(key);
+    core
+}
+
+/// Puts what can be read into the buffers that the application provided, and gives them back.
+fn fill(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
+    loop {
+        let filled = core.fill_one(key);
+        let Some(entry) = core.streams.get(key) else { return core };
+        let (end, reset) = (std::mem::take(&mut entry.finished), entry.reset.take());
+        if end || reset.is_some() {
+            core.close_receiving(key);
+        }
+        let again = filled.is_some();
+        if let Some(filled) = filled {
+            core = tell_stream(core, key, StreamEvent::ReceiveBuffer(filled));
+        }
+        if end {
+            core = tell_stream(core, key, StreamEvent::PeerSendShutdown);
+        } else if let Some(code) = reset {
+            core = tell_stream(core, key, StreamEvent::PeerSendAborted(code));
+        } else if core.streams.get(key).is_some_and(Entry::needs_buffers) {
+            core = tell_stream(core, key, StreamEvent::ReceiveBufferNeeded);
+        }
+        if !again || end || reset.is_some() {
+            return told_reset(core, key);
+        }
+    }
+}
+
+impl Core {
+    /// Takes what can be read, at most a good [`GATHER`], for one receive.
+    fn gather(&mut self, key: StreamKey, chunks: &mut Vec<Bytes>) -> Option<Gathered> {
+        let entry = self.streams.get(key).filter(|entry| entry.readable && entry.may_deliver())?;
+        let id = entry.id?;
+        let mut read = Gathered { offset: entry.delivered, len: 0, fin: false, reset: None };
+        while let Some(data) = entry.kept.pop_front() {
+            read.len += data.len();
+            chunks.push(data);
+        }
+        let kept = read.len;
+        // Always something new behind what is kept, if there is.
+        while (read.len < GATHER || read.len == kept) && !entry.finished {
+            match self.proto.read(id, GATHER) {
+                Ok(Read::Data(data)) => {
+                    read.len += data.len();
+                    chunks.push(data);
+                    continue;
+                }
+                Ok(Read::Finished) => entry.finished = true,
+                Ok(Read::Reset(code)) => read.reset = Some(code),
+                Ok(Read::Blocked) | Err(_) => {}
+            }
+            entry.readable = false;
+            break;
+        }
+        read.fin = entry.finished;
+        entry.readable &= !read.fin;
+        if read.fin || read.reset.is_some() {
+            entry.receive = ReceivePart::Done;
+            entry.shared.receive_closed.store(true, Ordering::Relaxed);
+        }
+        entry.delivered += read.len as u64;
+        entry.deferred += read.len as u64;
+        (read.len > 0 || read.fin || read.reset.is_some()).then_some(read)
+    }
+
+    /// What a handler made of a receive.
+    fn answered_receive(&mut self, key: StreamKey, read: &Gathered, answer: Answer) {
+        match answer {
+            Answer::All => self.consume(key, read.len as u64),
+            Answer::Deferred => {}
+            Answer::Part { left, rest } => {
+                let accepted = read.len - left.iter().map(Bytes::len).sum::<usize>();
+                self.consume(key, accepted as u64);
+                // Who takes nothing of it will not take anything before there is more.
+                self.keep(key, left, rest, accepted > 0 || rest == Rest::WhenEnabled);
+            }
+            Answer::Pended(data) => {
+                let Some(entry) = self.streams.get(key) else { return };
+                if entry.receive == ReceivePart::Done && !entry.finished {
+                    // Stopped meanwhile.
+                    return self.consume(key, read.len as u64);
+                }
+                entry.reopen_receiving(read.fin);
+                entry.pended = Some(data);
+                if let Some((accepted, rest)) = entry.answered_early.take() {
+                    self.complete_receive(key, accepted, rest);
+                }
+            }
+        }
+    }
+
+    /// Keeps what was delivered and not accepted; `again`: whether it may come again without anything new.
+    fn keep(&mut self, key: StreamKey, left: Vec<Bytes>, rest: Rest, again: bool) {
+        let Some(entry) = self.streams.get(key) else { return };
+        let len = left.iter().map(|data| data.len() as u64).sum::<u64>();
+        let wanted = entry.receive == ReceivePart::Open || entry.finished;
+        if !wanted {
+            // Stopped or reset meanwhile.
+            return self.consume(key, len);
+        }
+        entry.reopen_receiving(entry.finished);
+        entry.delivered -= len;
+        entry.deferred -= len.min(entry.deferred);
+        left.into_iter().rev().for_each(|data| entry.kept.push_front(data));
+        entry.readable |= again;
+        entry.receive_enabled &= rest == Rest::AtOnce;
+    }
+
+    /// The answer to a receive that was pended.
+    pub(super) fn complete_receive(&mut self, key: StreamKey, accepted: usize, rest: Rest) {
+        let Some(entry) = self.streams.get(key) else { return };
+        let Some(mut data) = entry.pended.take() else {
+            // Within the handler that has pended it.
+            entry.answered_early = Some((accepted, rest));
+            return;
+        };
+        let mut skip = accepted;
+        data.retain_mut(|piece| {
+            let cut = skip.min(piece.len());
+            skip -= cut;
+            drop(piece.split_to(cut));
+            !piece.is_empty()
+        });
+        self.consume(key, accepted as u64);
+        if !data.is_empty() {
+            self.keep(key, data, rest, true);
+        }
+        self.wind_up_if_gone(key);
+        self.note(key, Note::Pump);
+    }
+
+    /// Fills buffers of the application until one is full or there is no more data.
+    fn fill_one(&mut self, key: StreamKey) -> Option<FilledBuffer> {
+        let entry = self.streams.get(key).filter(|entry| entry.readable && entry.receive_enabled)?;
+        let (id, provided) = (entry.id?, entry.provided.as_mut()?);
+        let mut consumed = 0;
+        while let Some(buffer) = provided.buffers.front_mut()
+            && buffer.len() < buffer.capacity()
+        {
+            match self.proto.read(id, buffer.capacity() - buffer.len()) {
+                Ok(Read::Data(data)) => {
+                    buffer.extend_from_slice(&data);
+                    consumed += data.len() as u64;
+                    continue;
+                }
+                Ok(Read::Finished) => entry.finished = true,
+                Ok(Read::Reset(code)) => entry.reset = Some(code),
+                Ok(Read::Blocked) | Err(_) => {}
+            }
+            entry.readable = false;
+            break;
+        }
+        if provided.buffers.is_empty() && entry.readable {
+            // The end alone needs no space.
+            entry.reset = self.proto.read_reset(id);
+            entry.finished = entry.reset.is_none() && self.proto.read_end(id);
+            entry.readable = !entry.finished && entry.reset.is_none();
+        }
+        let buffer = provided.buffers.front_mut().filter(|buffer| !buffer.is_empty())?;
+        let data = buffer.split();
+        let is_last = buffer.capacity() == 0;
+        if is_last {
+            provided.buffers.pop_front();
+        }
+        let offset = entry.delivered;
+        entry.delivered += data.len() as u64;
+        self.proto.consumed(self.now, id, consumed);
+        Some(FilledBuffer { data, offset, is_last })
+    }
+
+    /// The application provides buffers.
+    pub(super) fn provide(&mut self, key: StreamKey, buffers: Vec<BytesMut>) -> Result<(), Error> {
+        let Some(entry) = self.streams.get(key) else { return Ok(()) };
+        if entry.receive == ReceivePart::Done {
+            return Err(ApiMisuse::ReceiveClosed.into());
+        }
+        let provided = entry.provided.get_or_insert_default();
+        let space = buffers.iter().map(|buffer| buffer.capacity() as u64).sum::<u64>();
+        provided.buffers.extend(buffers);
+        provided.needed_told &= space == 0;
+        provided.untold += space;
+        let readable = entry.readable;
+        self.tell_space(key)?;
+        if readable {
+            self.note(key, Note::Pump);
+        }
+        Ok(())
+    }
+
+    /// Tells the protocol of space that it does not know of.
+    pub(super) fn tell_space(&mut self, key: StreamKey) -> Result<(), Error> {
+        if let Some(entry) = self.streams.get(key)
+            && let (Some(id), Some(provided)) = (entry.id, &mut entry.provided)
+        {
+            let space = std::mem::take(&mut provided.untold);
+            self.proto.provide_receive_space(id, space)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the peer credit for what was delivered.
+    pub(super) fn consume(&mut self, key: StreamKey, len: u64) {
+        let Some(entry) = self.streams.get(key) else { return };
+        let len = len.min(entry.deferred);
+        entry.deferred -= len;
+        let forgotten = entry.forgotten && entry.deferred == 0;
+        if let (Some(id), true) = (entry.id, len > 0) {
+            self.proto.consumed(self.now, id, len);
+        }
+        if forgotten {
+            drop(self.streams.remove(key));
+        }
+    }
+
+    /// Nobody wants anything more.
+    pub(super) fn stop_receiving(&mut self, key: StreamKey) {
+        self.drop_kept(key);
+        self.close_receiving(key);
+        if let Some(entry) = self.streams.get(key)
+            && let Some(data) = entry.pended.take()
+        {
+            let len = data.iter().map(|data| data.len() as u64).sum();
+            self.consume(key, len);
+        }
+    }
+
+    /// Nobody wants what was not accepted: the connection's credit for it goes back.
+    fn drop_kept(&mut self, key: StreamKey) {
+        let Some(entry) = self.streams.get(key) else { return };
+        entry.finished = false;
+        let len = entry.kept.drain(..).map(|data| data.len() as u64).sum::<u64>();
+        if let (Some(id), true) = (entry.id, len > 0) {
+            self.proto.consumed(self.now, id, len);
+        }
+    }
+
+    /// Nothing more is received.
+    fn close_receiving(&mut self, key: StreamKey) {
+        if let Some(entry) = self.streams.get(key) {
+            entry.receive = ReceivePart::Done;
+            entry.readable = false;
+            entry.provided = None;
+            entry.shared.receive_closed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A stream that is over for the protocol is over once the application has everything.
+    pub(super) fn wind_up_if_gone(&mut self, key: StreamKey) {
+        if self.streams.get(key).is_some_and(|entry| entry.gone && !entry.holds_data()) {
+            self.wind_up(key);
+        }
+    }
+
+    /// A stream's handler has heard its last event. What it holds of the receive window it holds on
+    /// to: else many short streams could fill the memory of an application that reads slowly.
+    pub(super) fn forget(&mut self, key: StreamKey) {
+        let Some(entry) = self.streams.get(key) else { return };
+        entry.listening = Listening::Nobody;
+        entry.forgotten = true;
+        let held = if entry.shared.handles.are_gone() || self.is_closing() { u64::MAX } else { 0 };
+        self.consume(key, held);
+    }
+}
+
+impl Entry {
+    /// Whether data may be delivered now.
+    fn may_deliver(&self) -> bool {
+        self.receive_enabled && self.pended.is_none()
+    }
+
+    /// Whether there is received data, or an end, that the application has not accepted.
+    pub(super) fn holds_data(&self) -> bool {
+        self.finished || self.pended.is_some() || !self.kept.is_empty()
+    }
+
+    /// The end of the stream was there and is not to be told yet.
+    fn reopen_receiving(&mut self, finished: bool) {
+        if finished {
+            self.receive = ReceivePart::Open;
+            self.shared.receive_closed.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the application is to be told that there is no more space: once.
+    fn needs_buffers(&mut self) -> bool {
+        let Some(provided) = &mut self.provided else { return false };
+        let over = self.receive == ReceivePart::Done || self.finished || self.reset.is_some();
+        let needed = provided.buffers.is_empty() && !over;
+        needed && !std::mem::replace(&mut provided.needed_told, true)
+    }
+}
