@@ -17,7 +17,7 @@ use crate::frames::{FrameSink, SentFrame, SentFrames};
 use crate::keys::{HeaderKey, PacketKey};
 use crate::path::Ecn;
 use crate::recovery::{Allowance, SentPacket};
-use crate::space::Urgency;
+use crate::space::{PacketNumberSpace, Urgency};
 use crate::time::Time;
 use crate::trace::Packet;
 
@@ -67,6 +67,9 @@ impl Connection {
     /// is to be said, or nothing may be.
     pub(super) fn write_datagram(&mut self, now: Time, ecn: Ecn, datagram: &mut [u8]) -> usize {
         let allowance = self.recovery.allowance(now);
+        if let Allowance::Probe { space } = allowance {
+            self.say_again(now, space);
+        }
         self.blocked_until = match allowance {
             Allowance::Blocked { until } => until,
             _ => None,
@@ -96,6 +99,18 @@ impl Connection {
             self.discard(SpaceId::Initial);
         }
         written
+    }
+
+    /// RFC 9002 section 6.2.4: a probe should carry data. A second one of the handshake, for which the first
+    /// has left nothing, says the same again: the peer may hear but this one, and make nothing of a PING.
+    fn say_again(&mut self, now: Time, space: SpaceId) {
+        let silent = |numbers: &PacketNumberSpace| !numbers.crypto.wants_to_send();
+        if space != SpaceId::Data && self.spaces.get(space).is_some_and(silent) {
+            let mut outcome = std::mem::take(&mut self.outcome);
+            self.recovery.repeat(space, &mut outcome);
+            self.settle(now, &mut outcome);
+            self.outcome = outcome;
+        }
     }
 
     pub(super) fn header(&self, level: EncryptionLevel) -> Header {

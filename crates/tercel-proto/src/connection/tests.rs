@@ -52,11 +52,15 @@ struct Pair {
 const DELAY: Duration = Duration::from_millis(10);
 
 fn tls() -> (Arc<rustls::ServerConfig>, Arc<rustls::ClientConfig>) {
+    tls_by(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn tls_by(provider: rustls::crypto::CryptoProvider) -> (Arc<rustls::ServerConfig>, Arc<rustls::ClientConfig>) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(provider);
     let versions = [&rustls::version::TLS13];
     let mut server = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&versions)
@@ -320,6 +324,21 @@ fn data_arrives_over_losses() {
         pair.connect();
         pair.upload(200_000);
     }
+}
+
+/// A server that hears nothing but the last datagram of a client's first probe timeout has the ClientHello: the
+/// second probe is no mere PING.
+#[test]
+fn every_probe_of_a_client_begins_the_handshake() {
+    // Without a large key share a ClientHello fits into one datagram.
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::X25519];
+    let (server, client) = tls_by(provider);
+    let transport = TransportConfig { initial_rtt: DELAY, ..TransportConfig::default() };
+    let mut pair = Pair::with_tls(transport, server, client, Time::from_nanos(1 << 40));
+    pair.lose = Box::new(|number| number <= 2);
+    pair.run("the server's flight", |pair| pair.to_client.iter().any(|(_, data, _)| data.len() >= 1200));
+    assert_eq!(pair.client.stats().datagrams_sent, 3);
 }
 
 /// A client that lacks the ServerHello can read nothing else: the server's probes never leave it out,

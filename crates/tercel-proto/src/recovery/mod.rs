@@ -391,6 +391,14 @@ impl Recovery {
         self.forget_lost(now, outcome);
     }
 
+    /// Takes back what the oldest packet of `space` carries, for another probe to carry as well.
+    pub fn repeat(&mut self, id: SpaceId, outcome: &mut AckOutcome) {
+        outcome.clear();
+        if let Some(space) = &mut self.spaces[id as usize] {
+            space.sent.take_oldest_frames(1, |frame| outcome.repeat.push((id, frame)));
+        }
+    }
+
     /// What may be sent now on the active path.
     pub fn allowance(&mut self, now: Time) -> Allowance {
         if let Some(space) = self.pto.owed() {
