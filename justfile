@@ -39,9 +39,13 @@ fuzz SECONDS="60":
 bench *ARGS:
     cd bench && cargo run --release -- {{ARGS}}
 
-# Tercel against real peers: quinn, s2n-quic, MsQuic.
-interop:
-    interop/run
+# Tercel and its peers, case by case.
+interop *ARGS:
+    interop/run {{ARGS}}
+
+# Verdicts, closes and resumption with quinn, s2n-quic, MsQuic and aioquic.
+interop-tests *ARGS:
+    interop/tests/run {{ARGS}}
 
 # Tercel's HTTP/3 with Caddy, aioquic, quiche and h3 over quinn.
 interop-http3 *ARGS:

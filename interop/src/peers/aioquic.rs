@@ -11,7 +11,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use crate::{Certificate, Client, Seen, Server, Told};
 
-/// Python with aioquic, if `interop/run` could install it.
+/// Python with aioquic, if `interop/tests/run` could install it.
 pub fn python() -> Option<PathBuf> {
     std::env::var_os("TERCEL_AIOQUIC").map(PathBuf::from)
 }

@@ -1,0 +1,151 @@
+//! MsQuic as a client and as a server of interop cases. What it is given to send, and its handles, are
+//! leaked: the process is short-lived.
+
+mod client;
+mod server;
+
+use std::ffi::c_void;
+
+use msquic::{
+    AllowedCipherSuiteFlags, Api, BufferRef, CertificateFile, Configuration, Credential, CredentialConfig,
+    CredentialFlags, Registration, RegistrationConfig, SendFlags, ServerResumptionLevel, Settings, Status, Stream,
+    StreamEvent, StreamRef, ffi,
+};
+use tercel_interop_end::{ALPN, Arguments, KEEP_ALIVE, RESET_KEY, Role, tell};
+
+const V1: u32 = 1;
+const V2: u32 = 0x6b33_43cf;
+
+fn main() {
+    let arguments = Arguments::read(env!("PEER"));
+    arguments.cannot(&["http3"], "it leaves HTTP/3 to others");
+    let registration = Registration::new(&RegistrationConfig::default()).expect("MsQuic starts");
+    let registration = Box::leak(Box::new(registration));
+    if let Err(status) = globals(&arguments) {
+        failed(format!("{status:?}"));
+    }
+    let outcome = match arguments.role {
+        Role::Client => client::run(registration, &arguments),
+        Role::Server => server::run(registration, arguments),
+    };
+    if let Err(status) = outcome {
+        failed(format!("{status:?}"));
+    }
+    end(0)
+}
+
+unsafe extern "C" {
+    safe fn _exit(code: i32) -> !;
+}
+
+/// Ends the process at once: handles are open, for which the library's own end would wait.
+fn end(code: i32) -> ! {
+    _exit(code)
+}
+
+/// Ends the process: it went wrong.
+fn failed(why: impl std::fmt::Display) -> ! {
+    tell(&format!("failed: {why}"));
+    end(1)
+}
+
+/// Sets a parameter.
+fn set<T>(handle: ffi::HQUIC, parameter: u32, value: &[T]) -> Result<(), Status> {
+    let length = u32::try_from(size_of_val(value)).expect("parameters are small");
+    // SAFETY: the value is of this length, and MsQuic copies it.
+    unsafe { Api::set_param(handle, parameter, length, value.as_ptr().cast::<c_void>()) }
+}
+
+/// What holds for the process.
+fn globals(arguments: &Arguments) -> Result<(), Status> {
+    set(std::ptr::null_mut(), ffi::QUIC_PARAM_GLOBAL_STATELESS_RESET_KEY, &RESET_KEY[..32])?;
+    if arguments.is(&["retry"]) {
+        set(std::ptr::null_mut(), ffi::QUIC_PARAM_GLOBAL_RETRY_MEMORY_PERCENT, &[0_u16])?;
+    }
+    let versions: &[u32] = match (arguments.case.as_str(), arguments.role) {
+        ("v2", Role::Client) => &[V1, V2],
+        ("v2", Role::Server) => &[V2, V1],
+        _ => return Ok(()),
+    };
+    set(std::ptr::null_mut(), ffi::QUIC_PARAM_GLOBAL_VERSION_SETTINGS, &[version_settings(versions)])
+}
+
+fn version_settings(versions: &[u32]) -> ffi::QUIC_VERSION_SETTINGS {
+    let (list, length) = (versions.as_ptr(), u32::try_from(versions.len()).expect("few versions"));
+    ffi::QUIC_VERSION_SETTINGS {
+        AcceptableVersions: list,
+        OfferedVersions: list,
+        FullyDeployedVersions: list,
+        AcceptableVersionsLength: length,
+        OfferedVersionsLength: length,
+        FullyDeployedVersionsLength: length,
+    }
+}
+
+/// A configuration for a case.
+fn configuration(registration: &Registration, arguments: &Arguments) -> Result<Configuration, Status> {
+    let mut settings = Settings::new()
+        .set_IdleTimeoutMs(30_000)
+        .set_HandshakeIdleTimeoutMs(60_000)
+        .set_DisconnectTimeoutMs(60_000)
+        .set_PeerBidiStreamCount(if arguments.is(&["multiplexing", "streams"]) { 1000 } else { 100 })
+        .set_PeerUnidiStreamCount(10)
+        .set_ServerResumptionLevel(ServerResumptionLevel::ResumeAndZerortt)
+        .set_SendBufferingEnabled()
+        .set_MigrationEnabled();
+    if arguments.is(&["ecn"]) {
+        settings = settings.set_EcnEnabled();
+    }
+    if arguments.is(&["datagrams"]) {
+        settings = settings.set_DatagramReceiveEnabled();
+    }
+    if arguments.is(&["reset"]) && arguments.role == Role::Client {
+        settings = settings.set_KeepAliveIntervalMs(u32::try_from(KEEP_ALIVE).expect("short"));
+    }
+    let configuration = Configuration::open(registration, &[BufferRef::from(ALPN)], Some(&settings))?;
+    let files = CertificateFile::new(arguments.key.display().to_string(), arguments.certificate.display().to_string());
+    let mut credential = CredentialConfig::new().set_ca_certificate_file(arguments.authority.display().to_string());
+    match arguments.role {
+        Role::Client => {
+            credential = credential.set_credential_flags(CredentialFlags::CLIENT);
+            credential = match arguments.is(&["clientcert", "verdict"]) {
+                true => credential.set_credential(Credential::CertificateFile(files)),
+                false => credential.set_credential(Credential::None),
+            };
+            if arguments.is(&["chacha20"]) {
+                credential = credential.set_allowed_cipher_suites(AllowedCipherSuiteFlags::CHACHA20_POLY1305_SHA256);
+            }
+        }
+        Role::Server => {
+            credential = credential.set_credential(Credential::CertificateFile(files));
+            if arguments.is(&["clientcert"]) {
+                credential = credential.set_credential_flags(CredentialFlags::REQUIRE_CLIENT_AUTHENTICATION);
+            }
+        }
+    }
+    configuration.load_credential(&credential)?;
+    Ok(configuration)
+}
+
+/// Sends `data` and the end of the stream.
+fn send(stream: &Stream, data: Vec<u8>, flags: SendFlags) -> Result<(), Status> {
+    let data: &'static [u8] = data.leak();
+    let buffers: &'static [BufferRef; 1] = Box::leak(Box::new([BufferRef::from(data)]));
+    // SAFETY: what is sent is never freed.
+    unsafe { stream.send(buffers, flags | SendFlags::FIN, std::ptr::null()) }
+}
+
+/// Gives all that comes on a stream to `whole`, when it is there.
+fn whole(
+    mut whole: impl FnMut(&Stream, Vec<u8>) -> Result<(), Status> + 'static,
+) -> impl FnMut(StreamRef, StreamEvent<'_>) -> Result<(), Status> + 'static {
+    let mut data = Vec::new();
+    move |stream, event| match event {
+        StreamEvent::Receive { buffers, .. } => {
+            buffers.iter().for_each(|buffer| data.extend_from_slice(buffer.as_bytes()));
+            Ok(())
+        }
+        StreamEvent::PeerSendShutdown => whole(&stream, std::mem::take(&mut data)),
+        _ => Ok(()),
+    }
+}
