@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 use tercel_wire::packet::invariant::Invariant;
 use tercel_wire::packet::{FirstPacket, Header, Opened, Protected, retry, stateless_reset, version_negotiation};
-use tercel_wire::{ConnectionId, DecodeError, Version, Writer};
+use tercel_wire::{ConnectionId, DecodeError, Writer};
 
 use crate::transparent::Transparent;
 
@@ -50,7 +50,7 @@ fn check_first(
             assert_eq!(packet.header().dcid(), &dcid);
         }
         (Invariant::Long(long), FirstPacket::Protected(packet)) => {
-            assert_eq!((long.version, long.dcid), (Version::V1, packet.header().dcid().as_slice()));
+            assert_eq!((Some(long.version), long.dcid), (packet.header().version(), packet.header().dcid().as_slice()));
             assert_eq!(long.is_initial(), matches!(packet.header(), Header::Initial { .. }));
             assert_eq!(long.is_zero_rtt(), matches!(packet.header(), Header::ZeroRtt { .. }));
         }

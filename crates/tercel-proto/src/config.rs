@@ -3,7 +3,7 @@
 use std::net::{SocketAddrV4, SocketAddrV6};
 use std::time::Duration;
 
-use tercel_wire::{ConnectionId, ResetToken};
+use tercel_wire::{ConnectionId, ResetToken, Version};
 
 use crate::entropy::Entropy;
 use crate::stream::StreamScheduling;
@@ -104,6 +104,28 @@ pub struct TransportConfig {
     pub crypto_buffer: usize,
     /// How many bytes of packets may wait for keys. Default 64 KiB.
     pub parked_bytes: usize,
+    /// The versions to speak, most wanted first; those that nobody here knows are left out. A client lets
+    /// the server choose among them; a server chooses for a client that can speak several (RFC 9368
+    /// section 2.3). Default none: all that there are, and a server goes by the order of the client.
+    pub versions: Vec<Version>,
+    /// Client: the version to begin with (RFC 9368 section 2.5). Default the first of `versions`.
+    pub original_version: Option<Version>,
+    /// Whether the peer is kept used to what is reserved, random or not there yet: transport parameters
+    /// (RFC 9000 section 18.1), versions (RFC 9368 section 3) and the fixed bit (RFC 9287). Default on.
+    pub grease: bool,
+}
+
+impl TransportConfig {
+    /// The versions that connections with these settings speak, most wanted first.
+    pub fn spoken_versions(&self) -> Vec<Version> {
+        crate::version::known(&self.versions)
+    }
+
+    /// The version that a client with these settings begins with, as long as it has no session or token of
+    /// another.
+    pub fn first_version(&self) -> Version {
+        self.original_version.or(self.spoken_versions().first().copied()).unwrap_or(Version::V1)
+    }
 }
 
 /// The addresses of a server's preferred address (RFC 9000 section 9.6).
@@ -154,6 +176,9 @@ impl Default for TransportConfig {
             key_update_bytes: 256 << 30,
             crypto_buffer: 64 << 10,
             parked_bytes: 64 << 10,
+            versions: Vec::new(),
+            original_version: None,
+            grease: true,
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod datagram;
 pub mod entropy;
 pub mod error;
 pub mod frames;
+mod grease;
 pub mod idle;
 pub mod keys;
 pub mod path;
@@ -28,5 +29,6 @@ pub mod time;
 pub mod tls;
 pub mod token;
 pub mod trace;
+mod version;
 
 pub use tercel_wire as wire;

@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use tercel_wire::{ConnectionId, Reader};
+use bytes::Bytes;
+use tercel_wire::{ConnectionId, DecodeError, Reader, Version};
 
 use crate::entropy::Entropy;
 
@@ -37,10 +38,10 @@ pub enum Token {
 pub enum TokenError {
     /// It is not one of ours. RFC 9000 section 8.1.3: as if there were none.
     Unknown,
-    /// It is of a Retry, and of another address or too old: the connection must be refused with
+    /// It is of a Retry, and of another address or version, or too old: the connection must be refused with
     /// INVALID_TOKEN (section 8.1.2).
     InvalidRetry,
-    /// It is of NEW_TOKEN, and of another address or too old: as if there were none.
+    /// It is of NEW_TOKEN, and of another address or version, or too old: as if there were none.
     Stale,
 }
 
@@ -63,10 +64,18 @@ impl TokenKey {
         true
     }
 
-    /// A token for a client. `unix_time` is the time since 1970.
-    pub fn seal(&self, token: &Token, client: SocketAddr, unix_time: Duration, entropy: &mut Entropy) -> Vec<u8> {
+    /// A token for a client, for connections of `version`. `unix_time` is the time since 1970.
+    pub fn seal(
+        &self,
+        token: &Token,
+        version: Version,
+        client: SocketAddr,
+        unix_time: Duration,
+        entropy: &mut Entropy,
+    ) -> Vec<u8> {
         let mut plain = Vec::with_capacity(64);
         plain.extend_from_slice(&unix_time.as_secs().to_be_bytes());
+        plain.extend_from_slice(&version.0.to_be_bytes());
         match token {
             Token::Retry { original_dcid, retry_scid } => {
                 plain.push(0);
@@ -87,11 +96,17 @@ impl TokenKey {
         }
     }
 
-    /// What a token that `client` shows says.
+    /// What a token that `client` shows in a packet of `version` says.
     ///
     /// # Errors
     /// Why it does not count.
-    pub fn open(&self, token: &[u8], client: SocketAddr, unix_time: Duration) -> Result<Token, TokenError> {
+    pub fn open(
+        &self,
+        token: &[u8],
+        version: Version,
+        client: SocketAddr,
+        unix_time: Duration,
+    ) -> Result<Token, TokenError> {
         let (nonce, sealed) = token.split_first_chunk::<NONCE_LEN>().ok_or(TokenError::Unknown)?;
         let plain = [Some(&self.current), self.previous.as_ref()]
             .into_iter()
@@ -103,7 +118,56 @@ impl TokenKey {
                 key.open_in_place(nonce, aad, &mut sealed).ok().map(|plain| plain.to_vec())
             })
             .ok_or(TokenError::Unknown)?;
-        decode(&plain, client, unix_time)
+        decode(&plain, version, client, unix_time)
+    }
+}
+
+/// How long a client may take it that a server does not look at the fixed bit (RFC 9287 section 3.1).
+pub const GREASE_LIFETIME: Duration = Duration::from_secs(604_800);
+
+/// The token of a NEW_TOKEN frame as a client keeps it for a later connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptToken {
+    /// The version that it is for (RFC 9369 section 5).
+    pub version: Version,
+    /// When it came, since 1970.
+    pub received: Duration,
+    /// Whether the server did not look at the fixed bit then (RFC 9287).
+    pub greased: bool,
+    /// The token.
+    pub token: Bytes,
+}
+
+impl KeptToken {
+    /// The first byte: how the rest is written.
+    const FORMAT: u8 = 1;
+
+    /// As bytes.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut out = vec![Self::FORMAT, self.greased.into()];
+        out.extend_from_slice(&self.version.0.to_be_bytes());
+        out.extend_from_slice(&self.received.as_secs().to_be_bytes());
+        out.extend_from_slice(&self.token);
+        out.into()
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    /// It was written by something else.
+    pub fn from_bytes(bytes: &Bytes) -> Result<Self, DecodeError> {
+        let malformed = DecodeError::Malformed("kept token");
+        let mut reader = Reader::new(bytes);
+        if reader.u8()? != Self::FORMAT {
+            return Err(malformed);
+        }
+        let greased = reader.u8()? == 1;
+        let version = Version(reader.u32()?);
+        let received = Duration::from_secs(u64::from_be_bytes(reader.array()?));
+        match reader.rest() {
+            [] => Err(malformed),
+            token => Ok(Self { version, received, greased, token: bytes.slice_ref(token) }),
+        }
     }
 }
 
@@ -119,25 +183,27 @@ fn address(ip: IpAddr) -> [u8; 16] {
     }
 }
 
-fn decode(plain: &[u8], client: SocketAddr, unix_time: Duration) -> Result<Token, TokenError> {
+fn decode(plain: &[u8], version: Version, client: SocketAddr, unix_time: Duration) -> Result<Token, TokenError> {
     let unknown = |_| TokenError::Unknown;
     let mut reader = Reader::new(plain);
     let made = Duration::from_secs(u64::from_be_bytes(reader.array().map_err(unknown)?));
     let age = unix_time.saturating_sub(made);
+    // RFC 9369 sections 4.1 and 5: neither kind is good for another version.
+    let fits = Version(reader.u32().map_err(unknown)?) == version;
     match reader.u8().map_err(unknown)? {
         0 => {
             let port = reader.u16().map_err(unknown)?;
-            let mut id = || -> Result<ConnectionId, tercel_wire::DecodeError> {
+            let mut id = || -> Result<ConnectionId, DecodeError> {
                 let len = reader.u8()?;
                 ConnectionId::new(reader.bytes(len.into())?)
             };
             let (original_dcid, retry_scid) = (id().map_err(unknown)?, id().map_err(unknown)?);
-            match port == client.port() && age <= RETRY_LIFETIME {
+            match fits && port == client.port() && age <= RETRY_LIFETIME {
                 true => Ok(Token::Retry { original_dcid, retry_scid }),
                 false => Err(TokenError::InvalidRetry),
             }
         }
-        _ if age <= NEW_TOKEN_LIFETIME => Ok(Token::New),
+        _ if fits && age <= NEW_TOKEN_LIFETIME => Ok(Token::New),
         _ => Err(TokenError::Stale),
     }
 }
@@ -180,12 +246,20 @@ mod tests {
             (Token::New, other, 0, Err(TokenError::Unknown)),
         ];
         for (token, shown_by, age, result) in cases {
-            let sealed = key.seal(&token, client, NOW, &mut entropy);
-            assert_eq!(
-                key.open(&sealed, shown_by, NOW + Duration::from_secs(age)),
-                result,
-                "{token:?} {shown_by} {age}"
-            );
+            for version in Version::SUPPORTED {
+                let sealed = key.seal(&token, version, client, NOW, &mut entropy);
+                let shown = |version| key.open(&sealed, version, shown_by, NOW + Duration::from_secs(age));
+                assert_eq!(shown(version), result, "{token:?} {shown_by} {age}");
+                // RFC 9369 sections 4.1 and 5.
+                let refused = match token {
+                    _ if shown_by.ip() == other.ip() => TokenError::Unknown,
+                    Token::Retry { .. } => TokenError::InvalidRetry,
+                    Token::New => TokenError::Stale,
+                };
+                for another in [Version(0), Version(version.0 ^ 1)] {
+                    assert_eq!(shown(another), Err(refused), "{token:?} {another:?}");
+                }
+            }
         }
     }
 
@@ -193,20 +267,34 @@ mod tests {
     fn what_was_changed_or_made_up_is_unknown() {
         let key = TokenKey::new(&[3; 32]).unwrap();
         let client: SocketAddr = "192.0.2.1:1000".parse().unwrap();
-        let sealed = key.seal(&retry(), client, NOW, &mut Entropy::from_seed([0; 32]));
+        let sealed = key.seal(&retry(), Version::V1, client, NOW, &mut Entropy::from_seed([0; 32]));
         for at in 0..sealed.len() {
             for bit in 0..8 {
                 let mut changed = sealed.clone();
                 changed[at] ^= 1 << bit;
-                assert_eq!(key.open(&changed, client, NOW), Err(TokenError::Unknown));
+                assert_eq!(key.open(&changed, Version::V1, client, NOW), Err(TokenError::Unknown));
             }
-            assert_eq!(key.open(&sealed[..at], client, NOW), Err(TokenError::Unknown));
-            assert_eq!(key.open(&vec![at as u8; at], client, NOW), Err(TokenError::Unknown));
+            assert_eq!(key.open(&sealed[..at], Version::V1, client, NOW), Err(TokenError::Unknown));
+            assert_eq!(key.open(&vec![at as u8; at], Version::V1, client, NOW), Err(TokenError::Unknown));
         }
         let longer = [&sealed[..], &[0]].concat();
-        assert_eq!(key.open(&longer, client, NOW), Err(TokenError::Unknown));
+        assert_eq!(key.open(&longer, Version::V1, client, NOW), Err(TokenError::Unknown));
         let forged = TokenKey::new(&[4; 32]).unwrap();
-        assert_eq!(forged.open(&sealed, client, NOW), Err(TokenError::Unknown), "of another server");
+        assert_eq!(forged.open(&sealed, Version::V1, client, NOW), Err(TokenError::Unknown), "of another server");
+    }
+
+    #[test]
+    fn what_a_client_keeps_is_read_again() {
+        for (version, greased) in Version::SUPPORTED.into_iter().flat_map(|version| [(version, false), (version, true)])
+        {
+            let kept = KeptToken { version, greased, received: NOW, token: Bytes::from_static(b"token") };
+            let bytes = kept.to_bytes();
+            assert_eq!(KeptToken::from_bytes(&bytes), Ok(kept));
+            for len in 0..bytes.len() - b"oken".len() {
+                assert!(KeptToken::from_bytes(&bytes.slice(..len)).is_err(), "{len}");
+            }
+        }
+        assert!(KeptToken::from_bytes(&Bytes::from_static(b"a token as it came, of another program")).is_err());
     }
 
     /// Section 8.1.4: nobody can tell from two tokens that they are of one client.
@@ -215,7 +303,7 @@ mod tests {
         let key = TokenKey::new(&[3; 32]).unwrap();
         let mut entropy = Entropy::from_seed([0; 32]);
         let client: SocketAddr = "192.0.2.1:1000".parse().unwrap();
-        let [one, other] = [(); 2].map(|()| key.seal(&retry(), client, NOW, &mut entropy));
+        let [one, other] = [(); 2].map(|()| key.seal(&retry(), Version::V1, client, NOW, &mut entropy));
         assert_eq!(one.len(), other.len());
         let same = one.iter().zip(&other).filter(|(a, b)| a == b).count();
         assert!(same < 8, "{same} of {} bytes", one.len());
@@ -229,8 +317,8 @@ mod tests {
         for (original, scid) in (0..=20).flat_map(|original| [0, 1, 20].map(|scid| (original, scid))) {
             let id = |len| ConnectionId::new(&vec![7; len]).unwrap();
             let token = Token::Retry { original_dcid: id(original), retry_scid: id(scid) };
-            let sealed = key.seal(&token, client, NOW, &mut entropy);
-            assert_eq!(key.open(&sealed, client, NOW), Ok(token));
+            let sealed = key.seal(&token, Version::V2, client, NOW, &mut entropy);
+            assert_eq!(key.open(&sealed, Version::V2, client, NOW), Ok(token));
         }
     }
 
@@ -238,10 +326,10 @@ mod tests {
     fn one_rotation_is_survived() {
         let mut key = TokenKey::new(&[3; 32]).unwrap();
         let client: SocketAddr = "[2001:db8::1]:1000".parse().unwrap();
-        let sealed = key.seal(&Token::New, client, NOW, &mut Entropy::from_seed([0; 32]));
+        let sealed = key.seal(&Token::New, Version::V1, client, NOW, &mut Entropy::from_seed([0; 32]));
         assert!(key.rotate(&[4; 32]));
-        assert_eq!(key.open(&sealed, client, NOW), Ok(Token::New));
+        assert_eq!(key.open(&sealed, Version::V1, client, NOW), Ok(Token::New));
         assert!(key.rotate(&[5; 32]));
-        assert_eq!(key.open(&sealed, client, NOW), Err(TokenError::Unknown));
+        assert_eq!(key.open(&sealed, Version::V1, client, NOW), Err(TokenError::Unknown));
     }
 }

@@ -19,6 +19,8 @@ pub struct ClientHello {
     pub tickets: Vec<Vec<u8>>,
     /// Whether early data is offered (RFC 8446 section 4.2.10).
     pub early_data: bool,
+    /// The QUIC transport parameters as bytes (RFC 9001 section 8.2), if any.
+    pub transport_parameters: Option<Vec<u8>>,
 }
 
 /// How many tickets of a ClientHello are told. Clients offer one, rarely two.
@@ -28,6 +30,7 @@ const SERVER_NAME: u16 = 0;
 const ALPN: u16 = 16;
 const PRE_SHARED_KEY: u16 = 41;
 const EARLY_DATA: u16 = 42;
+const TRANSPORT_PARAMETERS: u16 = 57;
 
 /// Reads the ClientHello at the front of the bytes that CRYPTO frames have brought so far; `None`
 /// if it is not whole yet.
@@ -70,6 +73,7 @@ fn parse_body(reader: &mut Reader<'_>) -> Result<ClientHello, DecodeError> {
             ALPN => hello.alpn = protocols(&mut Reader::new(body))?,
             PRE_SHARED_KEY => hello.tickets = tickets(&mut Reader::new(body))?,
             EARLY_DATA => hello.early_data = true,
+            TRANSPORT_PARAMETERS => hello.transport_parameters = Some(body.to_vec()),
             _ => {}
         }
     }

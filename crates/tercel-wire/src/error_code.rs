@@ -58,6 +58,9 @@ transport_errors! {
     AEAD_LIMIT_REACHED = 0xf, "AEAD_LIMIT_REACHED";
     /// No path can carry QUIC.
     NO_VIABLE_PATH = 0x10, "NO_VIABLE_PATH";
+    /// The two ends did not come to the same version, or somebody saw to it that they came to another
+    /// (RFC 9368 section 10.2).
+    VERSION_NEGOTIATION_ERROR = 0x11, "VERSION_NEGOTIATION_ERROR";
 }
 
 impl TransportErrorCode {
@@ -95,8 +98,8 @@ pub type ApplicationErrorCode = VarInt;
 mod tests {
     use super::*;
 
-    /// RFC 9000 Table 7.
-    const TABLE: [&str; 17] = [
+    /// RFC 9000 Table 7, and RFC 9368 section 10.2.
+    const TABLE: [&str; 18] = [
         "NO_ERROR",
         "INTERNAL_ERROR",
         "CONNECTION_REFUSED",
@@ -114,6 +117,7 @@ mod tests {
         "KEY_UPDATE_ERROR",
         "AEAD_LIMIT_REACHED",
         "NO_VIABLE_PATH",
+        "VERSION_NEGOTIATION_ERROR",
     ];
 
     #[test]

@@ -18,6 +18,7 @@ pub mod stream_id;
 pub mod transport_parameters;
 pub mod varint;
 pub mod version;
+pub mod version_information;
 
 pub use connection_id::{ConnectionId, ResetToken};
 pub use cursor::{Reader, Writer};
@@ -29,6 +30,7 @@ pub use stream_id::{Direction, Role, StreamId};
 pub use transport_parameters::TransportParameters;
 pub use varint::VarInt;
 pub use version::Version;
+pub use version_information::VersionInformation;
 
 /// Why bytes could not be read as what they should have been.
 ///

@@ -1,5 +1,5 @@
-//! Transport parameters (RFC 9000 section 18, RFC 9221 section 3, RFC 9287 section 3, and those of the
-//! extensions, each with its draft).
+//! Transport parameters (RFC 9000 section 18, RFC 9221 section 3, RFC 9287 section 3, RFC 9368 section
+//! 3, and those of the extensions, each with its draft).
 //!
 //! One table says for each parameter its ID, type, default and bounds; decoding, encoding and the
 //! struct are made from it. Parameters whose type is not an integer follow by hand.
@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
-use crate::{ConnectionId, DecodeError, Reader, ResetToken, Role, VarInt};
+use crate::{ConnectionId, DecodeError, Reader, ResetToken, Role, VarInt, VersionInformation};
 
 /// A server's preferred address (RFC 9000 section 18.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,8 @@ macro_rules! integer_parameters {
             pub reliable_reset: bool,
             /// What the endpoint does about observed addresses, if anything.
             pub address_discovery: Option<AddressDiscovery>,
+            /// Which versions the endpoint speaks (RFC 9368).
+            pub version_information: Option<VersionInformation>,
         }
 
         impl Default for TransportParameters {
@@ -107,6 +109,7 @@ macro_rules! integer_parameters {
                     reset_stream_at: false,
                     reliable_reset: false,
                     address_discovery: None,
+                    version_information: None,
                 }
             }
         }
@@ -186,6 +189,7 @@ const RESET_STREAM_AT: u64 = 0x1d;
 const RESET_STREAM_AT_DRAFT_07: u64 = 0x17_f758_6d2c_b571;
 const ADDRESS_DISCOVERY: u64 = 0x9f81_a176;
 const RELIABLE_RESET: u64 = 0x17_f758_6d2c_b570;
+const VERSION_INFORMATION: u64 = 0x11;
 
 fn put_varint(out: &mut Vec<u8>, value: u64) {
     let mut bytes = [0; 8];
@@ -253,6 +257,9 @@ impl TransportParameters {
         if let Some(discovery) = self.address_discovery {
             put_integer(&mut out, ADDRESS_DISCOVERY, discovery as u64);
         }
+        if let Some(information) = &self.version_information {
+            put(&mut out, VERSION_INFORMATION, &information.encode());
+        }
         if let Some((number, value)) = grease {
             put(&mut out, 31 * u64::from(number) + 27, value);
         }
@@ -310,6 +317,7 @@ impl TransportParameters {
             RELIABLE_RESET => self.reliable_reset = empty("reliable_reset")?,
             ADDRESS_DISCOVERY => self.address_discovery = Some(AddressDiscovery::decode(value)?),
             MIN_ACK_DELAY => self.min_ack_delay = Some(integer(value, "min_ack_delay")?),
+            VERSION_INFORMATION => self.version_information = Some(VersionInformation::decode(value, sender)?),
             _ => {}
         }
         Ok(())

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, EchMode, Resumption, Tls13ClientSessionValue};
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::time_provider::DefaultTimeProvider;
@@ -16,6 +17,7 @@ use tercel_proto::tls::{
     ClientSessions, DeferredClientVerifier, ResumableVerifier, ResumptionTicket, SessionsInTickets, ToldTime, observed,
     restore,
 };
+use tercel_wire::Version;
 
 use crate::aio::CertificateVerifier;
 use crate::aio::verifier::AnyVerifier;
@@ -76,8 +78,8 @@ pub struct Configuration {
     identities: Option<Arc<Identities>>,
     /// Server: who judges clients within TLS.
     clients: Option<Arc<dyn ClientCertVerifier>>,
-    /// Client: of so many servers it keeps sessions by itself; none if it resumes nothing.
-    sessions: Option<usize>,
+    /// Client: the sessions that it keeps by itself; none if it resumes nothing.
+    sessions: Option<Arc<ClientSessions>>,
     /// Client: how it hides its ClientHello.
     ech: Option<EchMode>,
 }
@@ -204,12 +206,13 @@ impl Configuration {
         tls.alpn_protocols = protocols(alpn)?;
         tls.enable_early_data = true;
         tls.key_log = Arc::new(KeyLogFile::new());
-        tls.resumption = Resumption::store(Arc::new(ClientSessions::new(SESSIONS)));
+        let sessions = Arc::new(ClientSessions::new(SESSIONS));
+        tls.resumption = Resumption::store(sessions.clone());
         // Only who asks for compression has it, whatever rustls was built with.
         tls.cert_compressors.clear();
         tls.cert_decompressors.clear();
         let client = Self { client: Some(Arc::new(tls)), restorer: Some(restorer), ..Self::of(settings)? };
-        Ok(Self { sessions: Some(SESSIONS), ..client })
+        Ok(Self { sessions: Some(sessions), ..client })
     }
 
     /// For servers. SSLKEYLOGFILE in the environment, if set, names a file for TLS keys.
@@ -400,8 +403,8 @@ impl Configuration {
     #[must_use]
     pub fn without_session_cache(mut self) -> Self {
         if let (Some(tls), Some(sessions)) = (&mut self.client, &mut self.sessions) {
-            Arc::make_mut(tls).resumption = Resumption::store(Arc::new(ClientSessions::new(0)));
-            *sessions = 0;
+            *sessions = Arc::new(ClientSessions::new(0));
+            Arc::make_mut(tls).resumption = Resumption::store(sessions.clone());
         }
         self
     }
@@ -416,10 +419,19 @@ impl Configuration {
     /// # Errors
     /// The configuration was made of ready TLS, or resumes nothing.
     pub(crate) fn restore(&self, ticket: &ResumptionTicket) -> Result<Option<Tls13ClientSessionValue>, Error> {
-        match (&self.client, &self.restorer, self.sessions) {
+        match (&self.client, &self.restorer, &self.sessions) {
             (Some(tls), Some(restorer), Some(_)) => Ok(restore(ticket, tls, restorer)),
             _ => Err(Error::InvalidArgument("the configuration cannot use a resumption ticket")),
         }
+    }
+
+    /// Client: a session with `server` of the first of `versions` of which one is remembered.
+    pub(crate) fn remembered(
+        &self,
+        server: &ServerName<'static>,
+        versions: &[Version],
+    ) -> Option<(Version, Tls13ClientSessionValue)> {
+        self.sessions.as_ref()?.take(server, versions)
     }
 
     /// The settings of its connections.

@@ -315,6 +315,11 @@ impl Connection {
         self.shared.facts().handshake.as_deref().cloned()
     }
 
+    /// The version of QUIC that the two ends have negotiated, once the handshake is complete.
+    pub fn version(&self) -> Option<Version> {
+        self.shared.facts().version
+    }
+
     /// Why the connection is ending or has ended, once it is.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.shared.facts().close_reason.clone()
@@ -335,6 +340,12 @@ impl Inspect<'_> {
     /// The version of QUIC in use.
     pub const fn version(&self) -> Version {
         self.proto.version()
+    }
+
+    /// The version of QUIC with which the connection began. A server may have gone on in another one (RFC
+    /// 9368 section 2.3).
+    pub const fn original_version(&self) -> Version {
+        self.proto.original_version()
     }
 
     /// What TLS agreed on, once it has.

@@ -12,7 +12,7 @@ use tercel_proto::connection::ClientHello;
 use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::error::CloseReason;
 use tercel_proto::time::Time;
-use tercel_wire::{ApplicationErrorCode, Direction, StreamId, TransportErrorCode};
+use tercel_wire::{ApplicationErrorCode, Direction, StreamId, TransportErrorCode, Version};
 
 use crate::certificate::{Cancelled, PeerCertificate, PendingVerdict, Question};
 use crate::configuration::Configuration;
@@ -96,6 +96,8 @@ pub enum ConnectionEvent<'a> {
         resumed: bool,
         /// Whether early data was sent and accepted.
         early_data_accepted: bool,
+        /// The version of QUIC that the two ends have negotiated.
+        version: Version,
     },
     /// The handshake is confirmed (RFC 9001 section 4.1.2).
     HandshakeConfirmed,

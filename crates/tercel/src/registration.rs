@@ -12,7 +12,7 @@ use tercel_proto::connection::ClientStart;
 use tercel_proto::entropy::Entropy;
 use tercel_proto::path::PathAddress;
 use tercel_proto::time::Time;
-use tercel_proto::token::{Token, TokenKey};
+use tercel_proto::token::{KeptToken, Token, TokenKey};
 use tercel_wire::{ApplicationErrorCode, Version};
 
 use crate::binding::cid_layout::{CidKeys, derive_bytes};
@@ -66,6 +66,10 @@ pub struct RegistrationConfig {
     pub secret: Option<[u8; 32]>,
     /// Where the events inside each connection are logged. Default nowhere.
     pub qlog: Option<Qlog>,
+    /// The versions of QUIC with which clients of its listeners may begin, and to which
+    /// [`Settings::versions`](crate::Settings::versions) can move them; those who begin with another are
+    /// told of these (RFC 9000 section 6.1). Default none, which is all that there are.
+    pub versions: Vec<Version>,
 }
 
 impl Default for RegistrationConfig {
@@ -77,6 +81,7 @@ impl Default for RegistrationConfig {
             stateless_resets_per_second: 100,
             secret: None,
             qlog: None,
+            versions: Vec::new(),
         }
     }
 }
@@ -105,11 +110,14 @@ pub struct Connect {
     pub server_name: String,
     /// From which socket.
     pub socket: SocketChoice,
-    /// A token of an earlier connection to this server, or empty.
+    /// A token of an earlier connection to this server, or empty. It is not used if the connection begins
+    /// with another version of QUIC than it is for (RFC 9369 section 5).
     pub token: Bytes,
     /// A ticket of an earlier connection to this server, to go on with its session. Without one, a
     /// session that the configuration remembers goes on. A ticket that has expired, or whose server
-    /// the configuration would not trust, is not used.
+    /// the configuration would not trust, is not used. The connection begins with the version of QUIC that
+    /// the session belongs to; if there is none, that of the token; if there is none, that which the
+    /// settings say.
     pub ticket: Option<ResumptionTicket>,
     /// How to hide the ClientHello, if not as the configuration says ([`Configuration::with_ech`]).
     pub ech: Option<Ech>,
@@ -183,14 +191,17 @@ pub(crate) struct RegistrationShared {
     pub(crate) bindings: Bindings,
     pub(crate) cid_keys: CidKeys,
     pub(crate) tokens: TokenKey,
-    /// The settings of a server's connection until a configuration is chosen for it.
+    /// The settings of a server's connection until a configuration is chosen for it, and the versions that
+    /// they speak.
     pub(crate) transport: Arc<TransportConfig>,
+    pub(crate) versions: Vec<Version>,
     next_worker: AtomicUsize,
 }
 
 impl RegistrationShared {
     fn new(config: RegistrationConfig, workers: usize, datapath: Arc<dyn Datapath>, secret: &[u8; 32]) -> Option<Self> {
         let mailboxes: Vec<_> = (0..workers).map(|worker| Arc::new(Mailbox::new(worker, datapath.clone()))).collect();
+        let transport = TransportConfig { versions: config.versions.clone(), ..TransportConfig::default() };
         Some(Self {
             config,
             holdings: (0..workers).map(|_| Arc::default()).collect(),
@@ -199,14 +210,15 @@ impl RegistrationShared {
             mailboxes,
             cid_keys: CidKeys::new(secret),
             tokens: TokenKey::new(&derive_bytes(secret, b"tercel address token"))?,
-            transport: Arc::new(TransportConfig::default()),
+            versions: transport.spoken_versions(),
+            transport: Arc::new(transport),
             next_worker: AtomicUsize::new(0),
         })
     }
 
-    /// A token for the next connection of the client at `remote`.
-    pub(crate) fn new_token(&self, now: Time, remote: SocketAddr, entropy: &mut Entropy) -> Bytes {
-        self.tokens.seal(&Token::New, remote, unix_time(now), entropy).into()
+    /// A token for the next connection, of `version`, of the client at `remote`.
+    pub(crate) fn new_token(&self, version: Version, now: Time, remote: SocketAddr, entropy: &mut Entropy) -> Bytes {
+        self.tokens.seal(&Token::New, version, remote, unix_time(now), entropy).into()
     }
 
     fn tell_workers(&self, letter: impl Fn() -> Letter) {
@@ -354,13 +366,20 @@ impl Registration {
             return Err(Error::InvalidArgument("port 0 cannot be connected to"));
         }
         let (tls, ech) = configuration.client_tls_with(connect.ech.as_ref())?;
-        let session = match &connect.ticket {
+        let transport = configuration.transport();
+        let versions = transport.spoken_versions();
+        let (version, session) = match &connect.ticket {
             Some(ticket) if !ticket.server_name().eq_ignore_ascii_case(&server_name.to_str()) => {
                 return Err(Error::InvalidArgument("the resumption ticket is of another server"));
             }
-            Some(ticket) if ticket.version() == Version::V1 => configuration.restore(ticket)?,
-            _ => None,
+            Some(ticket) if versions.contains(&ticket.version()) => {
+                (Some(ticket.version()), configuration.restore(ticket)?)
+            }
+            Some(_) => (None, None),
+            None => configuration.remembered(&server_name, &versions).unzip(),
         };
+        let of_token = || Some(KeptToken::from_bytes(&connect.token).ok()?.version).filter(|of| versions.contains(of));
+        let version = version.or_else(of_token).unwrap_or(transport.first_version());
         let turn = shared.next_worker.fetch_add(1, Ordering::Relaxed);
         let worker = turn % shared.mailboxes.len();
         let binding = match connect.socket {
@@ -378,11 +397,11 @@ impl Registration {
             handler: Box::new(handler),
             socket,
             binding,
-            transport: configuration.transport(),
+            transport,
             start: ClientStart {
                 tls,
                 server_name,
-                version: Version::V1,
+                version,
                 path: PathAddress { remote, local: None },
                 token: connect.token,
                 session,

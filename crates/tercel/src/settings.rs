@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tercel_proto::config::{CongestionAlgorithm, PreferredAddress, TransportConfig};
 use tercel_proto::stream::StreamScheduling;
+use tercel_wire::Version;
 
 use crate::status::Error;
 
@@ -82,6 +83,16 @@ macro_rules! settings {
             /// Server: where clients should rather come (RFC 9000 section 9.6); the same registration must
             /// listen there, too. Default none.
             pub preferred_address: Option<PreferredAddress>,
+            /// The versions of QUIC to speak, most wanted first, of [`Version::SUPPORTED`]. A client lets the
+            /// server choose among them (RFC 9368 section 2.3). A server moves clients that can speak
+            /// several to the first one; see also
+            /// [`RegistrationConfig::versions`](crate::RegistrationConfig::versions). Default none: all that
+            /// there are, version 1 first, and a server goes by the order of its clients.
+            pub versions: Vec<Version>,
+            /// Client: the version to begin with, one of `versions`. A server that speaks what the client
+            /// wants more takes it there without a further round trip, so that what most servers know is a
+            /// good choice (RFC 9368 section 2.5). Default the first one of `versions`.
+            pub original_version: Option<Version>,
         }
 
         impl Default for Settings {
@@ -92,6 +103,8 @@ macro_rules! settings {
                     congestion: CongestionAlgorithm::Cubic,
                     stream_scheduling: StreamScheduling::RoundRobin,
                     preferred_address: None,
+                    versions: Vec::new(),
+                    original_version: None,
                 }
             }
         }
@@ -192,6 +205,9 @@ settings! {
     migration: bool = 1, 0 => 1, "yes or no";
     /// The keys are updated after this many bytes.
     key_update_bytes: u64 = 274_877_906_944, 65_536 => 1_125_899_906_842_624, "bytes";
+    /// Whether the peer, and whoever is on the way, are kept used to what is reserved or random: transport
+    /// parameters, versions and the fixed bit of packets (RFC 9287).
+    grease: bool = 1, 0 => 1, "yes or no";
 }
 
 impl Settings {
@@ -201,6 +217,15 @@ impl Settings {
     /// [`Error::InvalidArgument`]: a setting is out of its range.
     pub fn transport(&self) -> Result<Arc<TransportConfig>, Error> {
         self.check()?;
+        let distinct = |(at, version): (usize, &Version)| !self.versions[..at].contains(version);
+        if !self.versions.iter().enumerate().all(|(at, version)| version.is_supported() && distinct((at, version))) {
+            return Err(Error::InvalidArgument("setting versions must name versions of Version::SUPPORTED, each once"));
+        }
+        if self.original_version.is_some_and(|version| {
+            !version.is_supported() || !(self.versions.is_empty() || self.versions.contains(&version))
+        }) {
+            return Err(Error::InvalidArgument("setting original_version must be one of versions"));
+        }
         Ok(Arc::new(TransportConfig {
             max_idle_timeout: self.max_idle_timeout,
             handshake_timeout: self.handshake_timeout,
@@ -233,6 +258,9 @@ impl Settings {
             migration: self.migration,
             preferred_address: self.preferred_address,
             key_update_bytes: self.key_update_bytes,
+            versions: self.versions.clone(),
+            original_version: self.original_version,
+            grease: self.grease,
             ..TransportConfig::default()
         }))
     }
@@ -254,5 +282,28 @@ mod tests {
         let settings = Settings { initial_mtu: 1199, ..Settings::default() };
         let error = settings.transport().unwrap_err().to_string();
         assert_eq!(error, "setting initial_mtu must be from 1200 to 65_527 bytes");
+    }
+
+    #[test]
+    fn versions_are_ours_and_distinct() {
+        let with = |versions: &[Version]| Settings { versions: versions.to_vec(), ..Settings::default() }.transport();
+        let (v1, v2) = (Version::V1, Version::V2);
+        for good in [&[][..], &[v1], &[v2], &[v1, v2], &[v2, v1]] {
+            let expected = if good.is_empty() { &Version::SUPPORTED } else { good };
+            assert_eq!(with(good).unwrap().spoken_versions(), expected);
+        }
+        let begins = |versions: &[Version], original| {
+            let settings = Settings { versions: versions.to_vec(), original_version: original, ..Settings::default() };
+            settings.transport().ok().map(|transport| transport.first_version())
+        };
+        assert_eq!(begins(&[], None), Some(v1));
+        assert_eq!(begins(&[], Some(v2)), Some(v2));
+        assert_eq!(begins(&[v2, v1], None), Some(v2));
+        assert_eq!(begins(&[v2, v1], Some(v1)), Some(v1));
+        assert_eq!(begins(&[v2], Some(v1)), None);
+        assert_eq!(begins(&[], Some(Version(2))), None);
+        for bad in [&[v1, v1][..], &[Version(2)], &[v2, Version::NEGOTIATION], &[v1, v2, v1]] {
+            assert!(with(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -39,6 +39,7 @@ impl Judgement {
 /// What a connection knows of itself.
 struct Facts {
     stats: ConnectionStats,
+    original_version: Version,
     version: Version,
     negotiated: Option<Negotiated>,
     parameters: Option<TransportParameters>,
@@ -72,7 +73,7 @@ pub(crate) async fn run(arguments: args::Ping) -> Outcome {
     let facts = facts(&connection).await?;
     report.handshake(&facts.stats);
     report.round_trips(&samples, &facts.stats);
-    report.versions(facts.version, &versions::ask(address, PATIENCE).await);
+    report.versions(facts.original_version, facts.version, &versions::ask(address, PATIENCE).await);
     report.protocol(connection.alpn().as_deref(), &arguments.alpn, facts.negotiated);
     let certificate = judgement.take();
     let trusted = match &certificate {
@@ -161,6 +162,7 @@ async fn facts(connection: &Connection) -> Outcome<Facts> {
         // Whoever asked has left: nobody misses the answer.
         let _ = tell.send(Facts {
             stats: inspect.stats(),
+            original_version: inspect.original_version(),
             version: inspect.version(),
             negotiated: inspect.negotiated(),
             parameters: inspect.peer_parameters().cloned(),

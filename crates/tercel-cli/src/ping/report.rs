@@ -94,14 +94,18 @@ impl Report {
         }
     }
 
-    pub(super) fn versions(&mut self, used: Version, spoken: &[Version]) {
+    pub(super) fn versions(&mut self, begun: Version, used: Version, spoken: &[Version]) {
+        let changed = match begun == used {
+            true => String::new(),
+            false => format!(", begun in {}", versions::name(begun).unwrap_or_default()),
+        };
         let used = versions::name(used).unwrap_or_default();
         let spoken: Vec<_> = spoken.iter().filter_map(|version| versions::name(*version)).collect();
         let spoken = match spoken.is_empty() {
             true => "it does not tell which it speaks".into(),
             false => format!("it speaks {}", spoken.join(", ")),
         };
-        self.line("QUIC version", format!("{used} ({spoken})"));
+        self.line("QUIC version", format!("{used}{changed} ({spoken})"));
     }
 
     pub(super) fn protocol(&mut self, chosen: Option<&[u8]>, offered: &[String], negotiated: Option<Negotiated>) {

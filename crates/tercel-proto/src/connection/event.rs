@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use tercel_wire::{ConnectionId, ResetToken};
+use tercel_wire::{ConnectionId, ResetToken, Version};
 
 use crate::datagram::DatagramEvent;
 use crate::error::CloseReason;
@@ -42,7 +42,8 @@ pub enum Event {
         /// The address.
         address: SocketAddr,
     },
-    /// Client: a token for a later connection to the same server (RFC 9000 section 8.1.3).
+    /// Client: a token for a later connection to the same server (RFC 9000 section 8.1.3), as
+    /// [`KeptToken`](crate::token::KeptToken) writes it.
     NewToken(Bytes),
     /// Client: a ticket by which a later connection can go on with the session.
     Ticket(Box<ResumptionTicket>),
@@ -74,6 +75,8 @@ pub struct Connected {
     pub resumed: bool,
     /// Whether early data was sent and accepted.
     pub early_data_accepted: bool,
+    /// The version of QUIC that the two ends have negotiated.
+    pub version: Version,
 }
 
 /// A change in what datagrams belong to this connection.

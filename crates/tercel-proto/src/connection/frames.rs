@@ -8,6 +8,7 @@ use super::receive::Arrival;
 use super::{Connection, Event};
 use crate::error::Violation;
 use crate::time::Time;
+use crate::token::KeptToken;
 
 /// What the frames of one packet meant for the packet itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -88,7 +89,7 @@ impl Connection {
             }
             Frame::PathChallenge(data) => self.paths.on_challenge(arrival.path, arrival.datagram_len, data),
             Frame::PathResponse(data) => self.on_path_response(now, data),
-            Frame::NewToken { token } => self.on_new_token(token)?,
+            Frame::NewToken { token } => self.on_new_token(now, token)?,
             Frame::HandshakeDone => self.on_handshake_done(now)?,
             Frame::AckFrequency(frame) => self.spaces.data.numbers.acks.on_frequency(&frame)?,
             Frame::ImmediateAck => self.spaces.data.numbers.acks.on_immediate(),
@@ -140,11 +141,17 @@ impl Connection {
     }
 
     /// RFC 9000 section 19.7: only a server sends it.
-    fn on_new_token(&mut self, token: &[u8]) -> Result<(), Violation> {
+    fn on_new_token(&mut self, now: Time, token: &[u8]) -> Result<(), Violation> {
         if self.role == Role::Server {
             return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "NEW_TOKEN from a client"));
         }
-        self.events.push_back(Event::NewToken(Bytes::copy_from_slice(token)));
+        let kept = KeptToken {
+            version: self.versions.current(),
+            received: now.since(Time::ZERO),
+            greased: self.peer_parameters.grease_quic_bit,
+            token: Bytes::copy_from_slice(token),
+        };
+        self.events.push_back(Event::NewToken(kept.to_bytes()));
         Ok(())
     }
 }

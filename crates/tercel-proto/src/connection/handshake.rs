@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustls::pki_types::ServerName;
 use tercel_wire::packet::retry::RetryPacket;
 use tercel_wire::packet::version_negotiation::VersionNegotiationPacket;
 use tercel_wire::transport_parameters::AddressDiscovery;
 use tercel_wire::{
-    ConnectionId, EncryptionLevel, Role, SpaceId, TransportErrorCode, TransportParameters, client_hello,
+    ConnectionId, EncryptionLevel, Role, SpaceId, TransportErrorCode, TransportParameters, Version, client_hello,
 };
 
 use super::event::{ClientHello, Connected};
@@ -19,11 +20,12 @@ use crate::entropy::Entropy;
 use crate::error::{ApiMisuse, CloseReason, Violation};
 use crate::frames::SentFrame;
 use crate::keys::{self, OneRttKeys};
-use crate::recovery::{Progress, one_way};
-use crate::space::{AckPolicy, AckRequest, HandshakeSpace, PacketNumberSpace};
+use crate::recovery::{OneWayDelay, Progress, Recovery, one_way};
+use crate::space::{AckPolicy, AckRequest, HandshakeSpace, PacketNumberSpace, Parked, Spaces};
 use crate::stateless::retry;
 use crate::time::Time;
 use crate::tls::{self, Output, alert};
+use crate::version::Negotiation;
 
 /// Where TLS stands.
 pub(super) enum Tls {
@@ -67,6 +69,14 @@ pub(super) struct Handshake {
     pub(super) server_name: Option<String>,
     /// When an awaited verdict comes too late, if there is a limit of its own.
     pub(super) verdict_deadline: Option<Time>,
+    /// Client, until the server is heard: what it needs to begin anew.
+    pub(super) again: Option<Box<Again>>,
+}
+
+/// What a client needs to begin anew.
+pub(super) struct Again {
+    pub(super) tls: Arc<rustls::ClientConfig>,
+    pub(super) server_name: ServerName<'static>,
 }
 
 impl Handshake {
@@ -91,6 +101,7 @@ impl Handshake {
             handshake_sent: false,
             server_name: None,
             verdict_deadline: None,
+            again: None,
         }
     }
 
@@ -120,15 +131,32 @@ pub(super) fn parameters(config: &TransportConfig, scid: ConnectionId) -> Transp
         reset_stream_at: config.reset_stream_at,
         reliable_reset: config.reset_stream_at,
         min_ack_delay: Some(AckPolicy::min_delay(config.max_ack_delay).as_micros() as u64),
+        grease_quic_bit: config.grease,
         initial_source_connection_id: Some(scid),
         ..TransportParameters::default()
     }
 }
 
-/// The bytes of parameters, with a reserved one to keep peers used to unknown ones.
-pub(super) fn encode(parameters: &TransportParameters, entropy: &mut Entropy) -> Vec<u8> {
+/// The bytes of parameters, with what is said of versions; and with a reserved one, to keep peers used to
+/// unknown ones, if the settings say so.
+pub(super) fn encode(
+    parameters: TransportParameters,
+    versions: &Negotiation,
+    config: &TransportConfig,
+    entropy: &mut Entropy,
+) -> Vec<u8> {
     let [a, b, c, value @ ..] = entropy.array::<7>();
-    parameters.encode(Some((u32::from_be_bytes([0, a, b, c]), &value)))
+    let reserved = (u32::from_be_bytes([0, a, b, c]), &value[..]);
+    let information = versions.information(config.grease.then_some(entropy));
+    let parameters = TransportParameters { version_information: Some(information), ..parameters };
+    parameters.encode(config.grease.then_some(reserved))
+}
+
+/// A connection ID for a server that has not told its own. RFC 9000 section 7.2: at least 8 unpredictable
+/// bytes.
+pub(super) fn made_up_id(entropy: &mut Entropy) -> ConnectionId {
+    let made_up: [u8; 8] = entropy.array();
+    ConnectionId::new(&made_up).unwrap_or(ConnectionId::EMPTY)
 }
 
 impl Connection {
@@ -140,6 +168,7 @@ impl Connection {
         data: Bytes,
     ) -> Result<(), Violation> {
         let Some(numbers) = self.spaces.get_mut(level.space()) else { return Ok(()) };
+        self.versions.settle();
         numbers.crypto.receive(offset, data)?;
         while let Some(bytes) = self.spaces.get_mut(level.space()).and_then(|numbers| numbers.crypto.read()) {
             match &mut self.handshake.tls {
@@ -158,7 +187,11 @@ impl Connection {
         if let Some(hello) = hello {
             self.handshake.tls = Tls::AwaitDecision(std::mem::take(bytes));
             self.handshake.server_name.clone_from(&hello.server_name);
-            let client_hello::ClientHello { server_name, alpn, tickets, early_data } = hello;
+            let client_hello::ClientHello { server_name, alpn, tickets, early_data, transport_parameters } = hello;
+            // What is wrong with them TLS will have told when it comes to them.
+            let parameters =
+                transport_parameters.and_then(|bytes| TransportParameters::decode(&bytes, Role::Client).ok());
+            self.versions.set_peer(parameters.and_then(|parameters| parameters.version_information));
             let hello = ClientHello { server_name, alpn, tickets, early_data };
             self.events.push_back(Event::ClientHello(hello));
         }
@@ -173,17 +206,27 @@ impl Connection {
         if let Some(transport) = accept.transport {
             self.adopt_config(transport);
         }
+        if let Err(violation) = self.choose_version() {
+            self.close_for(now, violation);
+            self.after_input(now);
+            return Ok(());
+        }
         self.handshake.new_token = accept.new_token;
+        let (original, version) = (self.versions.original(), self.versions.current());
         let parameters = self.server_parameters();
-        let bytes = encode(&parameters, &mut self.entropy);
-        let ticket = accept.ticket.filter(|ticket| ticket.is_for(self.version));
-        let early_data = accept.early_data && ticket.as_ref().is_none_or(|ticket| ticket.limits_hold(&parameters));
-        let result = tls::Handshake::server(accept.tls, self.version, bytes, ticket)
+        // RFC 9369 section 5: a ticket is for connections that begin with its version.
+        let ticket = accept.ticket.filter(|ticket| ticket.is_for(original));
+        let early_data = accept.early_data
+            && ticket.as_ref().is_none_or(|ticket| ticket.limits_hold(&parameters))
+            && (version == original || tls::can_go_on(accept.tls.crypto_provider()));
+        let bytes = encode(parameters, &self.versions, &self.config, &mut self.entropy);
+        let result = tls::Handshake::server(accept.tls, version, bytes, ticket)
             .map_err(|_| tls::tls_error(alert::INTERNAL_ERROR, "the TLS configuration does not suit QUIC"))
             .and_then(|mut tls| {
                 if !early_data {
                     tls.refuse_early_data();
                 }
+                tls.begun_in(original);
                 self.handshake.tls = Tls::Running(Box::new(tls));
                 match &mut self.handshake.tls {
                     Tls::Running(tls) => tls.feed(EncryptionLevel::Initial, &hello),
@@ -196,6 +239,22 @@ impl Connection {
         }
         self.replay_parked(now);
         self.after_input(now);
+        Ok(())
+    }
+
+    /// Server: goes on in the version that is wanted most of those that the client's first flight can be
+    /// read as (RFC 9368 section 2.3).
+    fn choose_version(&mut self) -> Result<(), Violation> {
+        let code = TransportErrorCode::VERSION_NEGOTIATION_ERROR;
+        let version = self.versions.choose(&self.config.versions);
+        let version = version.ok_or(Violation::new(code, "the two ends have no version in common"))?;
+        if version != self.versions.current()
+            && let Some(space) = &mut self.spaces.initial
+        {
+            let keys = keys::initial(version, &self.handshake.initial_dcid, self.role);
+            let keys = keys.map_err(|_| tls::tls_error(alert::INTERNAL_ERROR, "no keys for Initial packets"))?;
+            self.versions.switch(version, std::mem::replace(&mut space.keys, keys));
+        }
         Ok(())
     }
 
@@ -218,7 +277,8 @@ impl Connection {
         let Tls::Running(tls) = &mut self.handshake.tls else { return Err(ApiMisuse::TooEarly) };
         let issuer = tls.issuer().ok_or(ApiMisuse::ResumptionUnavailable)?;
         let (age, unix_time) = (now.since(completed), now.since(Time::ZERO));
-        let message = issuer.issue(age, unix_time, (self.version, &parameters), keys, terms, &mut self.entropy)?;
+        let about = (self.versions.current(), &parameters);
+        let message = issuer.issue(age, unix_time, about, keys, terms, &mut self.entropy)?;
         self.spaces.data.numbers.crypto.send(&message);
         Ok(())
     }
@@ -293,6 +353,8 @@ impl Connection {
                 "the connection IDs are not those that were used",
             ));
         }
+        self.versions.check(parameters.version_information.as_ref())?;
+        self.fixed_bit.set_peer(self.config.grease && parameters.grease_quic_bit);
         self.apply_peer_parameters(parameters);
         if let Some(token) = parameters.stateless_reset_token {
             self.peer_ids.set_initial_token(token);
@@ -334,9 +396,13 @@ impl Connection {
     /// Client: EncryptedExtensions say whether the server took our early data.
     fn settle_early_data(&mut self) {
         let Tls::Running(tls) = &self.handshake.tls else { return };
-        if self.spaces.handshake.is_none() || tls.session().early_data_accepted() {
-            return;
+        if self.spaces.handshake.is_some() && !tls.session().early_data_accepted() {
+            self.early_data_rejected();
         }
+    }
+
+    /// Client: early data that was sent was in vain.
+    fn early_data_rejected(&mut self) {
         self.handshake.early_offered = false;
         self.spaces.data.early = None;
         let mut outcome = std::mem::take(&mut self.outcome);
@@ -361,6 +427,7 @@ impl Connection {
             alpn: session.alpn().unwrap_or_default().to_vec(),
             resumed: session.is_resumed(),
             early_data_accepted: session.early_data_accepted(),
+            version: self.versions.current(),
         };
         self.handshake.state = HandshakeState::Complete;
         self.stats.handshake = Some(now.since(self.handshake.started));
@@ -413,6 +480,7 @@ impl Connection {
         };
         if gone.is_some() {
             self.recovery.discard_space(space);
+            self.versions.forget_keys();
             self.parked.discard(match space {
                 SpaceId::Initial => EncryptionLevel::Initial,
                 _ => EncryptionLevel::Handshake,
@@ -446,6 +514,10 @@ impl Connection {
         let unexpected = self.role == Role::Server
             || handshake.peer_scid.is_some()
             || handshake.retry_scid.is_some()
+            // RFC 9369 section 4.1: a Retry is of the original version.
+            || packet.version != self.versions.original()
+            // RFC 9287 section 3: only who says so does not look at the fixed bit.
+            || !(packet.has_fixed_bit() || self.config.grease)
             || packet.token.is_empty()
             || packet.dcid != handshake.local_scid
             || packet.scid == handshake.initial_dcid;
@@ -455,13 +527,16 @@ impl Connection {
         if !retry::is_authentic(packet, &handshake.original_dcid) {
             return Outcome::Dropped(Dropped::Forged);
         }
-        let Ok(keys) = keys::initial(self.version, &packet.scid, self.role) else {
+        let Ok(keys) = keys::initial(packet.version, &packet.scid, self.role) else {
             return Outcome::Dropped(Dropped::Unexpected);
         };
+        // RFC 9287 section 3.1: without the token of an earlier connection nothing is known of the server.
+        self.fixed_bit.set_peer(false);
         handshake.retry_scid = Some(packet.scid);
         handshake.initial_dcid = packet.scid;
         handshake.token = packet.token.clone();
         self.peer_ids.set_initial(packet.scid);
+        self.versions.forget_keys();
         if let Some(space) = &mut self.spaces.initial {
             space.keys = keys;
         }
@@ -472,20 +547,55 @@ impl Connection {
         Outcome::Opened
     }
 
-    /// Client: the server does not speak our version (RFC 9000 section 6.2).
-    pub(super) fn on_version_negotiation(&mut self, packet: &VersionNegotiationPacket) -> Outcome {
+    /// Client: the server does not take our version (RFC 9000 section 6.2); perhaps it takes another one
+    /// (RFC 9368 section 2.1).
+    pub(super) fn on_version_negotiation(&mut self, now: Time, packet: &VersionNegotiationPacket) -> Outcome {
         let handshake = &self.handshake;
-        let unexpected = self.role == Role::Server
+        let unexpected = !self.phase.is_alive()
+            || !self.versions.heeds(&packet.versions)
             || handshake.peer_scid.is_some()
             || handshake.retry_scid.is_some()
             || packet.dcid != handshake.local_scid.as_slice()
-            || packet.scid != handshake.initial_dcid.as_slice()
-            || packet.versions.contains(&self.version);
+            || packet.scid != handshake.initial_dcid.as_slice();
         if unexpected {
             return Outcome::Dropped(Dropped::Unexpected);
         }
-        self.end(CloseReason::VersionMismatch);
+        let version = self.versions.select(&packet.versions);
+        if version.is_none_or(|version| self.begin_anew(now, version).is_none()) {
+            self.end(CloseReason::VersionMismatch);
+        }
         Outcome::Opened
+    }
+
+    /// Client: another first flight, in another version. All that the application has asked for meanwhile
+    /// stays; of what the server has been told nothing does.
+    fn begin_anew(&mut self, now: Time, version: Version) -> Option<()> {
+        let Again { tls, server_name } = *self.handshake.again.take()?;
+        if self.handshake.early_offered {
+            self.early_data_rejected();
+        }
+        self.versions.begin_anew(version);
+        self.fixed_bit.set_peer(false);
+        let Handshake { started, local_scid, .. } = self.handshake;
+        let initial_dcid = made_up_id(&mut self.entropy);
+        let parameters = parameters(&self.config, local_scid);
+        let bytes = encode(parameters, &self.versions, &self.config, &mut self.entropy);
+        let keys = keys::initial(version, &initial_dcid, self.role).ok()?;
+        let tls = tls::Handshake::client(tls, version, server_name, bytes, None).ok()?;
+        // RFC 9369 section 5: the token was for the version that the server does not take.
+        self.handshake = Handshake {
+            server_name: self.handshake.server_name.take(),
+            ..Handshake::new(started, Tls::Running(Box::new(tls)), initial_dcid, local_scid)
+        };
+        self.spaces = Spaces::at_the_start(keys, &self.config);
+        self.parked = Parked::new(self.config.parked_bytes);
+        self.recovery = Recovery::new(self.role, &self.config);
+        self.one_way = OneWayDelay::default();
+        self.recovery.mtu_changed(self.paths.active.mtu.current());
+        self.peer_ids.set_initial(initial_dcid);
+        self.peer_parameters = TransportParameters::default();
+        self.offer_early_data();
+        self.drive_tls(now).ok()
     }
 
     fn adopt_config(&mut self, config: Arc<TransportConfig>) {

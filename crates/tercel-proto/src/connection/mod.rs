@@ -27,12 +27,12 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tercel_wire::{
-    ApplicationErrorCode, ConnectionId, Direction, ResetToken, Role, SpaceId, StreamId, TransportErrorCode,
-    TransportParameters, Version,
+    ApplicationErrorCode, ConnectionId, Direction, ResetToken, Role, StreamId, TransportErrorCode, TransportParameters,
+    Version,
 };
 
 use self::closing::{Farewell, PendingEnd};
-use self::handshake::{Handshake, Tls};
+use self::handshake::{Again, Handshake, Tls};
 use self::phase::Phase;
 use self::receive::Waiting;
 use crate::cid::{LocalIds, PeerIds};
@@ -41,17 +41,20 @@ use crate::config::{ConnectionIdIssuer, TransportConfig};
 use crate::datagram::{DatagramPriority, Datagrams};
 use crate::entropy::Entropy;
 use crate::error::{ApiMisuse, CloseReason};
+use crate::grease::FixedBit;
 use crate::idle::Idle;
 use crate::keys;
 use crate::path::{AntiAmplification, Ecn, Path, PathAddress, Paths};
 use crate::recovery::{AckOutcome, OneWayDelay, Recovery};
-use crate::space::{AckPolicy, AckRequest, DataSpace, HandshakeSpace, PacketNumberSpace, Parked, Spaces};
+use crate::space::{Parked, Spaces};
 use crate::stats::ConnectionStats;
 pub use crate::stream::Read;
 use crate::stream::{Flush, StreamScheduling, StreamStats, Streams};
 use crate::time::Time;
 use crate::tls;
+use crate::token::{GREASE_LIFETIME, KeptToken};
 use crate::trace::{Trace, TraceEvent};
+use crate::version::Negotiation;
 
 /// A received datagram.
 #[derive(Debug)]
@@ -88,7 +91,8 @@ pub struct ClientStart {
     pub version: Version,
     /// Where the server is.
     pub path: PathAddress,
-    /// A token of an earlier connection to this server, or empty.
+    /// The token of an earlier connection to this server ([`Event::NewToken`]), or empty. It is used if it
+    /// is for `version`.
     pub token: Bytes,
     /// The session to go on with ([`tls::restore`]), if the session store of `tls` is
     /// [`tls::ClientSessions`].
@@ -150,7 +154,7 @@ pub struct Shared {
 /// connection can be dropped; polled further it gives nothing.
 pub struct Connection {
     role: Role,
-    version: Version,
+    versions: Negotiation,
     config: Arc<TransportConfig>,
     issuer: Box<dyn ConnectionIdIssuer>,
     entropy: Entropy,
@@ -177,6 +181,8 @@ pub struct Connection {
     /// Whether a PING is to be sent; whether the datagram being written is to be padded.
     ping_due: bool,
     pad_datagram: bool,
+    /// Whether packets go without the fixed bit.
+    fixed_bit: FixedBit,
     /// When the pacer lets more through.
     blocked_until: Option<Time>,
     /// When there was last nothing to send, or nothing that may be sent.
@@ -194,22 +200,29 @@ impl Connection {
     /// # Errors
     /// The TLS configuration does not suit QUIC.
     pub fn client(now: Time, mut shared: Shared, start: ClientStart) -> Result<Self, rustls::Error> {
-        // RFC 9000 section 7.2: at least 8 unpredictable bytes.
-        let made_up: [u8; 8] = shared.entropy.array();
-        let initial_dcid = ConnectionId::new(&made_up).unwrap_or(ConnectionId::EMPTY);
+        let initial_dcid = handshake::made_up_id(&mut shared.entropy);
         let (scid, reset_token) = shared.issuer.issue(&mut shared.entropy);
+        let compatible = tls::can_go_on(start.tls.crypto_provider());
+        let versions = Negotiation::client(&shared.transport.versions, start.version, compatible);
+        let again = Again { tls: start.tls.clone(), server_name: start.server_name.clone() };
         let parameters = handshake::parameters(&shared.transport, scid);
-        let bytes = handshake::encode(&parameters, &mut shared.entropy);
+        let bytes = handshake::encode(parameters, &versions, &shared.transport, &mut shared.entropy);
         let server_name = Some(start.server_name.to_str().into_owned());
         let tls = tls::Handshake::client(start.tls, start.version, start.server_name, bytes, start.session)?;
         let path = Path::new(0, start.path, &shared.transport, AntiAmplification::Validated);
+        // RFC 9369 section 5: a token is for connections of its version.
+        let kept = KeptToken::from_bytes(&start.token).ok().filter(|kept| kept.version == start.version);
+        let unix_time = now.since(Time::ZERO);
+        let greased = |kept: &KeptToken| kept.greased && unix_time < kept.received + GREASE_LIFETIME;
+        let greases = shared.transport.grease && kept.as_ref().is_some_and(greased);
         let handshake = Handshake {
-            token: start.token,
+            token: kept.map(|kept| kept.token).unwrap_or_default(),
             server_name,
+            again: Some(Box::new(again)),
             ..Handshake::new(now, Tls::Running(Box::new(tls)), initial_dcid, scid)
         };
-        let mut connection =
-            Self::new(now, Role::Client, start.version, shared, handshake, path, reset_token, initial_dcid)?;
+        let mut connection = Self::new(now, versions, shared, handshake, path, reset_token, initial_dcid)?;
+        connection.fixed_bit.set_peer(greases);
         connection.offer_early_data();
         // Nothing can be wrong yet: TLS has only written.
         let _ = connection.drive_tls(now);
@@ -235,18 +248,16 @@ impl Connection {
             peer_scid: Some(start.peer_cid),
             ..Handshake::new(now, Tls::AwaitHello(Vec::new()), start.initial_dcid, scid)
         };
-        let mut connection =
-            Self::new(now, Role::Server, start.version, shared, handshake, path, reset_token, start.peer_cid)?;
+        let versions = Negotiation::server(&shared.transport.versions, start.version);
+        let mut connection = Self::new(now, versions, shared, handshake, path, reset_token, start.peer_cid)?;
         connection.routes.push_back(RouteChange::Add(start.initial_dcid));
         connection.update_progress(now);
         Ok(connection)
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn new(
         now: Time,
-        role: Role,
-        version: Version,
+        versions: Negotiation,
         shared: Shared,
         handshake: Handshake,
         path: Path,
@@ -254,23 +265,13 @@ impl Connection {
         peer_cid: ConnectionId,
     ) -> Result<Self, rustls::Error> {
         let Shared { transport: config, issuer, entropy } = shared;
-        let keys = keys::initial(version, &handshake.initial_dcid, role)?;
-        let acks = || AckPolicy::new(config.ack_threshold, config.max_ack_delay);
-        let space = |id| PacketNumberSpace::new(id, acks(), config.crypto_buffer);
+        let role = versions.role();
+        let spaces = Spaces::at_the_start(keys::initial(versions.current(), &handshake.initial_dcid, role)?, &config);
         Ok(Self {
             role,
-            version,
+            versions,
             phase: Phase::Alive,
-            spaces: Spaces {
-                initial: Some(HandshakeSpace { keys, numbers: space(SpaceId::Initial) }),
-                handshake: None,
-                data: DataSpace {
-                    early: None,
-                    one_rtt: None,
-                    ask: AckRequest::default(),
-                    numbers: space(SpaceId::Data),
-                },
-            },
+            spaces,
             parked: Parked::new(config.parked_bytes),
             recovery: Recovery::new(role, &config),
             one_way: OneWayDelay::default(),
@@ -293,6 +294,7 @@ impl Connection {
             pending_end: None,
             ping_due: false,
             pad_datagram: false,
+            fixed_bit: FixedBit::default(),
             blocked_until: None,
             silent_at: Time::ZERO,
             outcome: AckOutcome::default(),
@@ -318,6 +320,9 @@ impl Connection {
                 // draft-ietf-quic-ack-frequency section 3.
                 min_ack_delay: None,
                 enable_timestamp: 0,
+                // RFC 9287 section 3.1: not from an earlier connection.
+                grease_quic_bit: false,
+                version_information: None,
                 ..parameters
             };
             self.apply_peer_parameters(&parameters);
@@ -769,9 +774,20 @@ impl Connection {
         }
     }
 
-    /// The version in use.
+    /// The version in use: the one that the two ends have negotiated, once they have.
     pub const fn version(&self) -> Version {
-        self.version
+        self.versions.current()
+    }
+
+    /// The version of the client's first packet, which is also that of early data (RFC 9368 section 2.3).
+    pub const fn original_version(&self) -> Version {
+        self.versions.original()
+    }
+
+    /// Server, before [`accept`](Self::accept): the version that the connection will go on with under these
+    /// settings. It is that of tokens and tickets that the client is given (RFC 9369 section 5).
+    pub fn version_under(&self, settings: &TransportConfig) -> Version {
+        self.versions.choose(&settings.versions).unwrap_or(self.versions.original())
     }
 
     /// What TLS agreed on, once it has.

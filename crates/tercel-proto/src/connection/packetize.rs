@@ -114,10 +114,11 @@ impl Connection {
     }
 
     pub(super) fn header(&self, level: EncryptionLevel) -> Header {
-        let (version, dcid, scid) = (self.version, self.peer_ids.current(), self.handshake.local_scid);
+        let (version, dcid, scid) = (self.versions.current(), self.peer_ids.current(), self.handshake.local_scid);
         match level {
             EncryptionLevel::Initial => Header::Initial { version, dcid, scid, token: self.handshake.token.clone() },
-            EncryptionLevel::ZeroRtt => Header::ZeroRtt { version, dcid, scid },
+            // RFC 9369 section 4.1: whatever the server goes on with.
+            EncryptionLevel::ZeroRtt => Header::ZeroRtt { version: self.versions.original(), dcid, scid },
             EncryptionLevel::Handshake => Header::Handshake { version, dcid, scid },
             EncryptionLevel::OneRtt => {
                 let key_phase = self.spaces.data.one_rtt.as_ref().is_some_and(|keys| keys.phase());
@@ -178,6 +179,9 @@ impl Connection {
         let mut writer = Writer::new(room);
         writer.limit(header.max_len() + frames_room);
         let start = header.begin(&mut writer, numbers.next_number, numbers.largest_acked);
+        if self.fixed_bit.clears(&mut self.entropy) {
+            start.clear_fixed_bit(&mut writer);
+        }
         let mut frames = SentFrames::new();
         let before = writer.position();
         let mut sink = FrameSink::new(&mut writer, &mut frames);

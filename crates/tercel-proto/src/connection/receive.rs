@@ -7,6 +7,7 @@ use tercel_wire::packet::stateless_reset::token_of;
 use tercel_wire::packet::{FirstPacket, Header, Opened, Protected};
 use tercel_wire::{ConnectionId, EncryptionLevel, ResetToken, Role, SpaceId, TransportErrorCode};
 
+use super::handshake::Tls;
 use super::phase::Phase;
 use super::transmit::MIN_INITIAL_DATAGRAM;
 use super::{Connection, Datagram};
@@ -111,7 +112,7 @@ impl Connection {
                 }
                 Ok(FirstPacket::VersionNegotiation(packet)) => {
                     rest.clear();
-                    self.on_version_negotiation(&packet)
+                    self.on_version_negotiation(arrival.now, &packet)
                 }
                 Ok(FirstPacket::Unsupported(_)) | Err(_) => {
                     rest.clear();
@@ -153,6 +154,13 @@ impl Connection {
 
     pub(super) fn receive_packet(&mut self, arrival: Arrival, packet: Protected) -> Outcome {
         let level = packet.level();
+        // RFC 9287 section 3: only who says so does not look at the fixed bit.
+        if !(packet.has_fixed_bit() || self.config.grease) {
+            return Outcome::Dropped(Dropped::Unreadable);
+        }
+        if packet.header().version().is_some_and(|version| !self.versions.may_come(level, version)) {
+            return Outcome::Dropped(Dropped::Unexpected);
+        }
         if !self.is_ours(packet.header().dcid(), level) {
             return Outcome::Dropped(Dropped::Misaddressed);
         }
@@ -227,11 +235,15 @@ impl Connection {
         let Some(numbers) = self.spaces.get(level.space()) else { return Ok(Err(Dropped::NoKeys)) };
         let largest = numbers.received.largest();
         let data = &self.spaces.data;
-        let keys = match level {
-            EncryptionLevel::Initial => self.spaces.initial.as_ref().map(|space| &space.keys.remote),
-            EncryptionLevel::Handshake => self.spaces.handshake.as_ref().map(|space| &space.keys.remote),
-            EncryptionLevel::ZeroRtt => data.early.as_ref(),
-            EncryptionLevel::OneRtt => None,
+        let other = packet.header().version().filter(|version| *version != self.versions.current());
+        let keys = match (level, other) {
+            (EncryptionLevel::Initial, Some(version)) => {
+                self.versions.other_keys(version, &self.handshake.initial_dcid).map(|keys| &keys.remote)
+            }
+            (EncryptionLevel::Initial, None) => self.spaces.initial.as_ref().map(|space| &space.keys.remote),
+            (EncryptionLevel::Handshake, _) => self.spaces.handshake.as_ref().map(|space| &space.keys.remote),
+            (EncryptionLevel::ZeroRtt, _) => data.early.as_ref(),
+            (EncryptionLevel::OneRtt, _) => None,
         };
         let header = keys.map(|keys| &keys.header).or(data.one_rtt.as_ref().map(|keys| keys.remote_header()));
         let Some(header) = header else { return Ok(Err(Dropped::NoKeys)) };
@@ -263,6 +275,10 @@ impl Connection {
             return Outcome::Dropped(Dropped::Misaddressed);
         }
         let now = arrival.now;
+        if self.role == Role::Client && level == EncryptionLevel::Initial {
+            self.handshake.again = None;
+            self.follow_version(&opened.header);
+        }
         self.stats.packets_received += 1;
         self.stats.phases.first_packet.get_or_insert_with(|| now.since(self.handshake.started));
         self.trace_received(now, level, &opened);
@@ -313,6 +329,19 @@ impl Connection {
                 self.peer_ids.set_initial(*scid);
                 true
             }
+        }
+    }
+
+    /// Client: the server goes on in another version (RFC 9368 section 2.3), and so do we.
+    fn follow_version(&mut self, header: &Header) {
+        if let Some(version) = header.version()
+            && version != self.versions.current()
+            && let Some(space) = &mut self.spaces.initial
+            && let Some(keys) = self.versions.follow(version)
+            && let Tls::Running(tls) = &mut self.handshake.tls
+        {
+            space.keys = keys;
+            tls.go_on_in(version);
         }
     }
 }

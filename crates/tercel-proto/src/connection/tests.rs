@@ -3,6 +3,7 @@
 mod early_data;
 mod extensions;
 mod verdict;
+mod versions;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tercel_wire::packet::invariant::{Invariant, LongHeader};
 
 use super::*;
 use crate::datagram::DatagramEvent;
+use crate::stateless::version_negotiation;
 use crate::stream::StreamEvent;
 
 struct Issuer(u8, u64);
@@ -35,7 +37,8 @@ struct Pair {
     server: Option<Connection>,
     server_config: Arc<rustls::ServerConfig>,
     client_config: Arc<rustls::ClientConfig>,
-    transport: Arc<TransportConfig>,
+    /// The server's settings, which are the client's unless something else is said.
+    server_transport: Arc<TransportConfig>,
     /// What the server decides on once it has seen the ClientHello.
     accept_with: Option<Arc<TransportConfig>>,
     to_server: VecDeque<(Time, Vec<u8>, PathAddress)>,
@@ -102,22 +105,32 @@ impl Pair {
         client_config: Arc<rustls::ClientConfig>,
         now: Time,
     ) -> Self {
+        Self::with_token(transport, server_config, client_config, now, Bytes::new())
+    }
+
+    fn with_token(
+        transport: TransportConfig,
+        server_config: Arc<rustls::ServerConfig>,
+        client_config: Arc<rustls::ClientConfig>,
+        now: Time,
+        token: Bytes,
+    ) -> Self {
         let transport = Arc::new(transport);
         let start = ClientStart {
             tls: client_config.clone(),
             server_name: "localhost".try_into().unwrap(),
-            version: Version::V1,
+            version: transport.first_version(),
             path: PathAddress { remote: SERVER.into(), local: None },
-            token: Bytes::new(),
+            token,
             session: None,
         };
         Self {
+            server_transport: transport.clone(),
             now,
             client: Connection::client(now, shared(&transport, 1), start).unwrap(),
             server: None,
             server_config,
             client_config,
-            transport,
             accept_with: None,
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
@@ -176,16 +189,24 @@ impl Pair {
         };
         for (_, data, path) in due(&mut self.to_server, self.now) {
             if self.server.is_none() {
-                let Ok(Invariant::Long(LongHeader { dcid, scid, .. })) = Invariant::peek(&data, 8) else { continue };
+                let Ok(Invariant::Long(header)) = Invariant::peek(&data, 8) else { continue };
+                let (versions, mut entropy) = (self.server_transport.spoken_versions(), Entropy::from_seed([3; 32]));
+                if !versions.contains(&header.version) {
+                    let answer = version_negotiation::respond(&header, data.len(), &versions, &mut entropy);
+                    let path = PathAddress { remote: SERVER.into(), local: None };
+                    self.to_client.extend(answer.map(|answer| (self.now + DELAY, answer, path)));
+                    continue;
+                }
+                let LongHeader { version, dcid, scid, .. } = header;
                 let start = ServerStart {
-                    version: Version::V1,
+                    version,
                     path,
                     initial_dcid: ConnectionId::new(dcid).unwrap(),
                     peer_cid: ConnectionId::new(scid).unwrap(),
                     original_dcid: None,
                     validated: false,
                 };
-                self.server = Some(Connection::server(self.now, shared(&self.transport, 2), start).unwrap());
+                self.server = Some(Connection::server(self.now, shared(&self.server_transport, 2), start).unwrap());
             }
             if let Some(server) = &mut self.server {
                 server.receive(self.now, Datagram { path, ecn: Ecn::NotEct, data: BytesMut::from(&data[..]) });

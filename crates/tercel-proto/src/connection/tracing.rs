@@ -22,7 +22,7 @@ impl Connection {
         let mut trace = Box::new(Trace::new(now, self.snapshot()));
         trace.push(TraceEvent::Started(Box::new(TraceStart {
             role: self.role,
-            version: self.version,
+            version: self.versions.original(),
             original_dcid: self.handshake.original_dcid,
             local_cid: self.handshake.local_scid,
             remote: self.paths.active.address.remote,
@@ -170,6 +170,7 @@ impl Connection {
             path: path.id,
             remote: path.address.remote,
             ecn_capable: path.ecn.is_capable(),
+            version: self.versions.current(),
             awaits_verdict: matches!(&self.handshake.tls, Tls::Running(tls) if tls.awaits_verdict()),
         }
     }

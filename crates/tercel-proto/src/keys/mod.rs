@@ -3,10 +3,12 @@
 //! rustls derives them; here they take the form that tercel-wire's packets ask for. Keys are never
 //! marked as discarded: they are dropped.
 
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod update;
 
+pub use secrets::Secrets;
 pub use update::OneRttKeys;
 
 use tercel_wire::packet::protection;
@@ -113,6 +115,9 @@ pub(crate) const fn side(role: Role) -> rustls::Side {
 }
 
 /// The version, in the words of rustls. Others than ours never come this far.
-pub(crate) const fn tls_version(_version: Version) -> rustls::quic::Version {
-    rustls::quic::Version::V1
+pub(crate) const fn tls_version(version: Version) -> rustls::quic::Version {
+    match version {
+        Version::V2 => rustls::quic::Version::V2,
+        _ => rustls::quic::Version::V1,
+    }
 }

@@ -1,4 +1,4 @@
-//! The vectors of RFC 9001 appendix A, through the packets of tercel-wire; and key updates.
+//! The vectors of appendix A of RFC 9001 and of RFC 9369, through the packets of tercel-wire; and key updates.
 
 use std::time::Duration;
 
@@ -56,86 +56,138 @@ const CLIENT_HELLO: &str = "060040f1010000ed0303ebf8fa56f12939b9584a3896472ec40b
     3900320408ffffffffffffffff05048000ffff07048000ffff08011001048000
     75300901100f088394c8f03e51570806048000ffff";
 
+/// Of the client's Initial packet: the header before and after protection, the sample that protects it, how
+/// the payload goes on behind the sample, and the tag.
+const A2: [(Version, &str, &str, &str, &str, &str); 2] = [
+    (
+        Version::V1,
+        "c300000001088394c8f03e5157080000449e00000002",
+        "c000000001088394c8f03e5157080000449e7b9aec34",
+        "d1b1c98dd7689fb8ec11d242b123dc9b",
+        "d8bab936b47d92ec356c0bab7df5976d",
+        "e221af44860018ab0856972e194cd934",
+    ),
+    (
+        Version::V2,
+        "d36b3343cf088394c8f03e5157080000449e00000002",
+        "d76b3343cf088394c8f03e5157080000449ea0c95e82",
+        "ffe67b6abcdb4298b485dd04de806071",
+        "bf03dceebfa162e75d6c96058bdbfb12",
+        "a18b2faa745b6fe189cf772a9f84cbfc",
+    ),
+];
+
 #[test]
 fn a2_the_clients_initial_packet() {
-    let client = initial(Version::V1, &id(DCID), Role::Client).unwrap();
-    let header = Header::Initial { version: Version::V1, dcid: id(DCID), scid: id(""), token: Bytes::new() };
-    // The packet number takes 4 bytes there, as if nothing was acknowledged for long.
-    let frames = hex(CLIENT_HELLO);
-    assert_eq!(frames.len(), 245);
-    let mut packet = vec![0; 1200];
-    let plain = [&hex("c300000001088394c8f03e5157080000449e00000002")[..], &frames].concat();
-    packet[..plain.len()].copy_from_slice(&plain);
-    let (head, rest) = packet.split_at_mut(22);
-    let (payload, tag) = rest.split_at_mut(1162);
-    protection::PacketKey::seal(&client.local.packet, 2, head, payload, tag);
-    let sample: [u8; 16] = packet[22..38].try_into().unwrap();
-    assert_eq!(sample[..], hex("d1b1c98dd7689fb8ec11d242b123dc9b"));
-    let (first, rest) = packet.split_first_mut().unwrap();
-    protection::HeaderKey::protect(&client.local.header, &sample, first, &mut rest[17..21]);
-    assert_eq!(packet[..22], hex("c000000001088394c8f03e5157080000449e7b9aec34"));
-    assert_eq!(packet[22..54], hex("d1b1c98dd7689fb8ec11d242b123dc9bd8bab936b47d92ec356c0bab7df5976d"));
-    assert_eq!(packet[1184..], hex("e221af44860018ab0856972e194cd934"));
-    // And the server reads it.
-    let server = initial(Version::V1, &id(DCID), Role::Server).unwrap();
-    let sealed = unprotect(&packet, &server.remote.header, None);
-    assert_eq!(sealed.number(), 2);
-    let opened = sealed.open(&server.remote.packet).unwrap();
-    assert_eq!(opened.header, header);
-    assert!(opened.payload.starts_with(&frames) && opened.payload[frames.len()..].iter().all(|byte| *byte == 0));
-}
-
-#[test]
-fn a3_the_servers_initial_packet() {
-    let server = initial(Version::V1, &id(DCID), Role::Server).unwrap();
-    let header =
-        Header::Initial { version: Version::V1, dcid: id(""), scid: id("f067a5502a4262b5"), token: Bytes::new() };
-    let frames = hex("02000000000600405a020000560303eefce7f7b37ba1d1632e96677825ddf739
-        88cfc79825df566dc5430b9a045a1200130100002e00330024001d00209d3c94
-        0d89690b84d08a60993c144eca684d1081287c834d5311bcf32bb9da1a002b00
-        020304");
-    // Packet 1 in two bytes: as if 200 packets were under way.
-    let packet = seal(&header, 1, None, &frames, 0, &server.local);
-    let expected = hex("cf000000010008f067a5502a4262b5004075c0d95a482cd0991cd25b0aac406a
-        5816b6394100f37a1c69797554780bb38cc5a99f5ede4cf73c3ec2493a1839b3
-        dbcba3f6ea46c5b7684df3548e7ddeb9c3bf9c73cc3f3bded74b562bfb19fb84
-        022f8ef4cdd93795d77d06edbb7aaf2f58891850abbdca3d20398c276456cbc4
-        2158407dd074ee");
-    let client = initial(Version::V1, &id(DCID), Role::Client).unwrap();
-    let sealed = unprotect(&expected, &client.remote.header, None);
-    assert_eq!(sealed.number(), 1);
-    let opened = sealed.open(&client.remote.packet).unwrap();
-    assert_eq!((&opened.header, &opened.payload[..]), (&header, &frames[..]));
-    // Ours is a byte shorter, since one byte is enough for the number.
-    assert_eq!(packet.len(), expected.len() - 1);
-    let opened = unprotect(&packet, &client.remote.header, None).open(&client.remote.packet).unwrap();
-    assert_eq!(opened.payload, frames);
-}
-
-/// ChaCha20 keys from key material as the appendix prints it.
-fn chacha() -> DirectionalKeys {
-    let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256.tls13().unwrap();
-    let quic = suite.quic.unwrap();
-    let key = |text: &str| AeadKey::from(<[u8; 32]>::try_from(hex(text)).unwrap());
-    let iv = Iv::from(<[u8; 12]>::try_from(hex("e0459b3474bdd0e44a41c144")).unwrap());
-    let packet = key("c6d98ff3441c3fe1b2182094f69caa2ed4b716b65488960a7a984979fb23e1c8");
-    let header = key("25a282b9e82f06f21f488917a4fc8f1b73573685608597d0efcb076b0ab7a7a4");
-    DirectionalKeys {
-        header: HeaderKey(quic.header_protection_key(header)),
-        packet: PacketKey(quic.packet_key(packet, iv)),
+    for (version, plain, protected, sample, rest, tag) in A2 {
+        let client = initial(version, &id(DCID), Role::Client).unwrap();
+        let header = Header::Initial { version, dcid: id(DCID), scid: id(""), token: Bytes::new() };
+        // The packet number takes 4 bytes there, as if nothing was acknowledged for long.
+        let frames = hex(CLIENT_HELLO);
+        assert_eq!(frames.len(), 245);
+        let mut packet = vec![0; 1200];
+        let plain = [&hex(plain)[..], &frames].concat();
+        packet[..plain.len()].copy_from_slice(&plain);
+        let (head, behind) = packet.split_at_mut(22);
+        let (payload, made) = behind.split_at_mut(1162);
+        protection::PacketKey::seal(&client.local.packet, 2, head, payload, made);
+        let taken: [u8; 16] = packet[22..38].try_into().unwrap();
+        assert_eq!(taken[..], hex(sample));
+        let (first, behind) = packet.split_first_mut().unwrap();
+        protection::HeaderKey::protect(&client.local.header, &taken, first, &mut behind[17..21]);
+        assert_eq!(packet[..22], hex(protected));
+        assert_eq!(packet[38..54], hex(rest));
+        assert_eq!(packet[1184..], hex(tag));
+        // And the server reads it.
+        let server = initial(version, &id(DCID), Role::Server).unwrap();
+        let sealed = unprotect(&packet, &server.remote.header, None);
+        assert_eq!(sealed.number(), 2);
+        let opened = sealed.open(&server.remote.packet).unwrap();
+        assert_eq!(opened.header, header);
+        assert!(opened.payload.starts_with(&frames) && opened.payload[frames.len()..].iter().all(|byte| *byte == 0));
     }
 }
 
+/// The server's Initial packet.
+const A3: [(Version, &str); 2] = [
+    (
+        Version::V1,
+        "cf000000010008f067a5502a4262b5004075c0d95a482cd0991cd25b0aac406a
+         5816b6394100f37a1c69797554780bb38cc5a99f5ede4cf73c3ec2493a1839b3
+         dbcba3f6ea46c5b7684df3548e7ddeb9c3bf9c73cc3f3bded74b562bfb19fb84
+         022f8ef4cdd93795d77d06edbb7aaf2f58891850abbdca3d20398c276456cbc4
+         2158407dd074ee",
+    ),
+    (
+        Version::V2,
+        "dc6b3343cf0008f067a5502a4262b5004075d92faaf16f05d8a4398c47089698
+         baeea26b91eb761d9b89237bbf87263017915358230035f7fd3945d88965cf17
+         f9af6e16886c61bfc703106fbaf3cb4cfa52382dd16a393e42757507698075b2
+         c984c707f0a0812d8cd5a6881eaf21ceda98f4bd23f6fe1a3e2c43edd9ce7ca8
+         4bed8521e2e140",
+    ),
+];
+
+#[test]
+fn a3_the_servers_initial_packet() {
+    for (version, expected) in A3 {
+        let server = initial(version, &id(DCID), Role::Server).unwrap();
+        let header = Header::Initial { version, dcid: id(""), scid: id("f067a5502a4262b5"), token: Bytes::new() };
+        let frames = hex("02000000000600405a020000560303eefce7f7b37ba1d1632e96677825ddf739
+            88cfc79825df566dc5430b9a045a1200130100002e00330024001d00209d3c94
+            0d89690b84d08a60993c144eca684d1081287c834d5311bcf32bb9da1a002b00
+            020304");
+        // Packet 1 in two bytes: as if 200 packets were under way.
+        let packet = seal(&header, 1, None, &frames, 0, &server.local);
+        let expected = hex(expected);
+        let client = initial(version, &id(DCID), Role::Client).unwrap();
+        let sealed = unprotect(&expected, &client.remote.header, None);
+        assert_eq!(sealed.number(), 1);
+        let opened = sealed.open(&client.remote.packet).unwrap();
+        assert_eq!((&opened.header, &opened.payload[..]), (&header, &frames[..]));
+        // Ours is a byte shorter, since one byte is enough for the number.
+        assert_eq!(packet.len(), expected.len() - 1);
+        let opened = unprotect(&packet, &client.remote.header, None).open(&client.remote.packet).unwrap();
+        assert_eq!(opened.payload, frames);
+    }
+}
+
+/// Of the packet with a short header: key, nonce and header key (which `tls::observed` derives in its test
+/// from the secret that both appendices have), and the packet.
+const A5: [(&str, &str, &str, &str); 2] = [
+    (
+        "c6d98ff3441c3fe1b2182094f69caa2ed4b716b65488960a7a984979fb23e1c8",
+        "e0459b3474bdd0e44a41c144",
+        "25a282b9e82f06f21f488917a4fc8f1b73573685608597d0efcb076b0ab7a7a4",
+        "4cfe4189655e5cd55c41f69080575d7999c25a5bfb",
+    ),
+    (
+        "3bfcddd72bcf02541d7fa0dd1f5f9eeea817e09a6963a0e6c7df0f9a1bab90f2",
+        "a6b5bc6ab7dafce30ffff5dd",
+        "d659760d2ba434a226fd37b35c69e2da8211d10c4f12538787d65645d5d1b8e2",
+        "5558b1c60ae7b6b932bc27d786f4bc2bb20f2162ba",
+    ),
+];
+
 #[test]
 fn a5_a_short_header_with_chacha20() {
-    let keys = chacha();
-    let header = Header::OneRtt { dcid: id(""), spin: false, key_phase: false };
-    let number = 654_360_564;
-    // Three bytes of the number: about 2^17 packets under way.
-    let packet = seal(&header, number, Some(number - (1 << 17)), &[1], 0, &keys);
-    assert_eq!(packet, hex("4cfe4189655e5cd55c41f69080575d7999c25a5bfb"));
-    let opened = unprotect(&packet, &keys.header, Some(number - 1)).open(&keys.packet).unwrap();
-    assert_eq!((opened.number, &opened.payload[..]), (number, &[1][..]));
+    let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256.tls13().unwrap();
+    let quic = suite.quic.unwrap();
+    let aead_key = |text: &str| AeadKey::from(<[u8; 32]>::try_from(hex(text)).unwrap());
+    for (key, iv, header_key, expected) in A5 {
+        let iv = Iv::from(<[u8; 12]>::try_from(hex(iv)).unwrap());
+        let keys = DirectionalKeys {
+            header: HeaderKey(quic.header_protection_key(aead_key(header_key))),
+            packet: PacketKey(quic.packet_key(aead_key(key), iv)),
+        };
+        let header = Header::OneRtt { dcid: id(""), spin: false, key_phase: false };
+        let number = 654_360_564;
+        // Three bytes of the number: about 2^17 packets under way.
+        let packet = seal(&header, number, Some(number - (1 << 17)), &[1], 0, &keys);
+        assert_eq!(packet, hex(expected));
+        let opened = unprotect(&packet, &keys.header, Some(number - 1)).open(&keys.packet).unwrap();
+        assert_eq!((opened.number, &opened.payload[..]), (number, &[1][..]));
+    }
 }
 
 // Key updates (section 6).
@@ -186,7 +238,7 @@ fn exchange(from: &mut rustls::quic::Connection, to: &mut rustls::quic::Connecti
         }
         match change {
             Some(rustls::quic::KeyChange::OneRtt { keys: level, next }) => {
-                *keys = Some(OneRttKeys::new(level.into(), next));
+                *keys = Some(OneRttKeys::new(level.into(), next.into()));
             }
             Some(_) => {}
             None if bytes.is_empty() => return,

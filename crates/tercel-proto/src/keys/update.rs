@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
-use rustls::quic::{PacketKeySet, Secrets};
+use rustls::quic::PacketKeySet;
 use tercel_wire::TransportErrorCode;
 use tercel_wire::packet::{Opened, Sealed};
 
-use super::{HeaderKey, LevelKeys, PacketKey};
+use super::{HeaderKey, LevelKeys, PacketKey, Secrets};
 use crate::error::Violation;
 use crate::time::Time;
 

@@ -17,6 +17,7 @@ pub use received::Received;
 
 use tercel_wire::SpaceId;
 
+use crate::config::TransportConfig;
 use crate::keys::{DirectionalKeys, LevelKeys, OneRttKeys};
 
 /// What every packet number space has.
@@ -89,6 +90,17 @@ pub struct Spaces {
 }
 
 impl Spaces {
+    /// Only the Initial space has keys, and nothing was sent or received.
+    pub fn at_the_start(initial: LevelKeys, config: &TransportConfig) -> Self {
+        let acks = || AckPolicy::new(config.ack_threshold, config.max_ack_delay);
+        let space = |id| PacketNumberSpace::new(id, acks(), config.crypto_buffer);
+        Self {
+            initial: Some(HandshakeSpace { keys: initial, numbers: space(SpaceId::Initial) }),
+            handshake: None,
+            data: DataSpace { early: None, one_rtt: None, ask: AckRequest::default(), numbers: space(SpaceId::Data) },
+        }
+    }
+
     /// The numbers of a space, if it exists.
     pub const fn get_mut(&mut self, id: SpaceId) -> Option<&mut PacketNumberSpace> {
         match id {

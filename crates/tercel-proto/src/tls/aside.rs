@@ -12,6 +12,7 @@ use rustls::Error;
 use rustls::client::Tls13ClientSessionValue;
 use rustls::crypto::tls13::{Hkdf, OkmBlock};
 use rustls::pki_types::UnixTime;
+use tercel_wire::Version;
 
 use super::secrets::TlsSecrets;
 
@@ -26,10 +27,17 @@ pub(super) struct Aside {
     pub(super) watch: bool,
     /// To the cipher suite: the secret of the next ticket, in place of the derived one.
     pub(super) psk: Option<OkmBlock>,
+    /// To the cipher suite: the version under whose labels packet protection keys are derived, if it is
+    /// not that which rustls was told.
+    pub(super) labels: Option<Version>,
+    /// Client, to the session store: the version that sessions belong to.
+    pub(super) version: Option<Version>,
     /// To the verifier: that nobody is there to sign, because a session is being
     /// [restored](super::tickets::restore).
     pub(super) restoring: bool,
 
+    /// A cipher suite of [ours](super::observed) was asked whether it is one.
+    pub(super) ours: bool,
     /// Server: a certificate was asked for, and its verdict will be awaited.
     pub(super) asked: bool,
     /// A certificate came.

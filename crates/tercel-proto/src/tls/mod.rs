@@ -18,13 +18,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
-use rustls::quic::Secrets;
 use tercel_wire::encrypted_extensions::ech_retry_configs;
 use tercel_wire::{EncryptionLevel, Role, TransportErrorCode, TransportParameters, Version};
 
 use crate::error::Violation;
-use crate::keys::{self, DirectionalKeys, LevelKeys};
+use crate::keys::{self, DirectionalKeys, LevelKeys, Secrets};
 
 use aside::{Aside, Unjudged};
 use tickets::{Issuer, Received};
@@ -154,8 +154,11 @@ pub struct Handshake {
     unjudged: Option<Unjudged>,
     /// Server: whether a certificate was asked for whose verdict will be awaited.
     asked: bool,
-    /// What tickets are for.
+    /// The version in use, which is also that of tickets; that of early data; and that which the session
+    /// was told.
     version: Version,
+    original: Version,
+    told: Version,
     server_name: String,
     /// Server: the ticket that may be resumed.
     ticket: Option<Box<OpenedTicket>>,
@@ -191,14 +194,14 @@ impl Handshake {
         parameters: Vec<u8>,
         session: Option<rustls::client::Tls13ClientSessionValue>,
     ) -> Result<Self, rustls::Error> {
-        let aside = Aside { session, ..Aside::default() };
+        let aside = Aside { session, version: Some(version), ..Aside::default() };
         let name = server_name.to_str().into_owned();
         let (connection, aside) = aside::during(aside, || {
             rustls::quic::ClientConnection::new(config, keys::tls_version(version), server_name, parameters)
         });
         let session = Box::new(RustlsSession::new(connection?.into()));
         let secrets = aside.logged;
-        let mut handshake = Self { version, server_name: name, secrets, ..Self::new(Role::Client, session) };
+        let mut handshake = Self { server_name: name, secrets, ..Self::new(Role::Client, version, session) };
         handshake.pump();
         Ok(handshake)
     }
@@ -216,18 +219,20 @@ impl Handshake {
     ) -> Result<Self, rustls::Error> {
         let connection = rustls::quic::ServerConnection::new(config, keys::tls_version(version), parameters)?;
         let ticket = ticket.map(Box::new);
-        Ok(Self { ticket, ..Self::new(Role::Server, Box::new(RustlsSession::new(connection.into()))) })
+        Ok(Self { ticket, ..Self::new(Role::Server, version, Box::new(RustlsSession::new(connection.into()))) })
     }
 
-    /// A handshake over any TLS.
-    pub fn new(role: Role, session: Box<dyn Session>) -> Self {
+    /// A handshake over any TLS that makes the keys of `version`.
+    pub fn new(role: Role, version: Version, session: Box<dyn Session>) -> Self {
         Self {
             role,
             session,
             gate: Gate::Open,
             unjudged: None,
             asked: false,
-            version: Version::V1,
+            version,
+            original: version,
+            told: version,
             server_name: String::new(),
             ticket: None,
             issuer: None,
@@ -242,6 +247,23 @@ impl Handshake {
             parameters_told: false,
             complete: false,
         }
+    }
+
+    /// Server: the client began with another version than the one in use, and its early data are of that
+    /// (RFC 9369 section 4.1).
+    pub(crate) fn begun_in(&mut self, original: Version) {
+        self.original = original;
+    }
+
+    /// Client: the server goes on in this version (RFC 9368 section 2.3), before any key but those of early
+    /// data is made.
+    pub(crate) fn go_on_in(&mut self, version: Version) {
+        self.version = version;
+    }
+
+    /// The labels to ask for, if keys are to be of `version`.
+    fn labels(&self, version: Version) -> Option<Version> {
+        (version != self.told).then_some(version)
     }
 
     /// The peer's certificate was accepted: goes on with what waited. Does nothing if no verdict is
@@ -396,7 +418,7 @@ impl Handshake {
             matches!((self.role, ty), (Role::Server, message::FINISHED) | (Role::Client, message::NEW_SESSION_TICKET));
         let ticket = self.ticket.as_ref().filter(|_| ty == message::CLIENT_HELLO);
         let ticket = ticket.map(|opened| (opened.ticket.clone(), opened.session.clone()));
-        Aside { watch, ticket, ..Aside::default() }
+        Aside { watch, ticket, version: Some(self.version), ..Aside::default() }
     }
 
     /// What TLS's callbacks had to say. The gate closes as soon as TLS has taken what it would not judge.
@@ -471,7 +493,7 @@ impl Handshake {
         self.parameters_told = true;
         self.outputs.push_back(Output::PeerParameters(parameters));
         if self.role == Role::Server
-            && let Some(keys) = self.session.early_keys()
+            && let Some(keys) = in_words_of(self.labels(self.original), || self.session.early_keys())
         {
             self.outputs.push_back(Output::EarlyKeys(keys));
         }
@@ -482,7 +504,8 @@ impl Handshake {
     fn pump(&mut self) {
         loop {
             let mut bytes = Vec::new();
-            let change = self.session.write(&mut bytes);
+            let labels = self.labels(self.version);
+            let change = in_words_of(labels, || self.session.write(&mut bytes));
             let silent = bytes.is_empty() && change.is_none();
             let discarded = self.tickets_are_ours && self.writing == EncryptionLevel::OneRtt;
             if !bytes.is_empty() && !discarded {
@@ -496,7 +519,7 @@ impl Handshake {
                 }
                 Some(KeyChange::OneRtt(keys, secrets)) => {
                     self.writing = EncryptionLevel::OneRtt;
-                    self.outputs.push_back(Output::OneRttKeys(keys, secrets));
+                    self.outputs.push_back(Output::OneRttKeys(keys, Box::new(secrets.labelled(labels))));
                 }
                 None => {}
             }
@@ -504,6 +527,20 @@ impl Handshake {
                 return;
             }
         }
+    }
+}
+
+/// Whether TLS with this provider can go on in another version than it was begun with.
+pub(crate) fn can_go_on(provider: &CryptoProvider) -> bool {
+    observed::relabels(provider)
+}
+
+/// Lets TLS derive packet protection keys under the labels of another version than it was told, if one is
+/// given.
+pub(crate) fn in_words_of<R>(labels: Option<Version>, derive: impl FnOnce() -> R) -> R {
+    match labels {
+        None => derive(),
+        Some(_) => aside::during(Aside { labels, ..Aside::default() }, derive).0,
     }
 }
 

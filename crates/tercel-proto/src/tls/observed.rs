@@ -1,18 +1,25 @@
-//! Cipher suites that let the secrets of tickets be seen.
+//! Cipher suites that let the secrets of tickets be seen, and whose keys can be those of another version.
 //!
 //! rustls derives the pre-shared key of a ticket deep inside and shows it to nobody. All of it goes
 //! through the key derivation of the cipher suite, which is ours to give: this one passes everything
 //! on, and while somebody [watches](super::aside) it notes what is derived under the one label that
 //! tickets have (RFC 8446 section 4.6.1).
+//!
+//! It is told once, at the start, which version of QUIC it serves. All that follows from it are the labels
+//! under which packet protection keys are derived (RFC 9001 section 5.1, RFC 9369 section 3.3.2). A client
+//! whose server goes on in another version (RFC 9368 section 2.3) says so when it asks for keys, and these
+//! labels, and no others, are replaced here.
 
 use rustls::crypto::tls13::{Hkdf, HkdfExpander, OkmBlock, OutputLengthError};
 use rustls::crypto::{CryptoProvider, SharedSecret, hmac};
 use rustls::{SupportedCipherSuite, Tls13CipherSuite};
+use tercel_wire::Version;
 
-use super::aside::{self, TicketSecrets};
+use super::aside::{self, Aside, TicketSecrets};
 
-/// The same provider with TLS 1.3 suites that let the secrets of tickets be seen. They are kept for
-/// as long as the process lives: call this once, and share what it gives.
+/// The same provider with TLS 1.3 suites that let the secrets of tickets be seen, and keys be those of
+/// another version. They are kept for as long as the process lives: call this once, and share what it
+/// gives.
 pub fn observed(provider: CryptoProvider) -> CryptoProvider {
     let cipher_suites = provider
         .cipher_suites
@@ -63,9 +70,10 @@ impl Hkdf for Observed {
 
     fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
         let inner = self.0.expander_for_okm(okm);
-        match aside::with(|aside| aside.watch) {
-            Some(true) => Box::new(Watched { inner, okm: okm.clone(), hkdf: self.0 }),
-            _ => inner,
+        match aside::with(|aside| (aside.watch, aside.labels)).unwrap_or_default() {
+            (true, _) => Box::new(Watched { inner, okm: okm.clone(), hkdf: self.0 }),
+            (false, Some(version)) => Box::new(Relabelled { inner, version }),
+            (false, None) => inner,
         }
     }
 
@@ -74,6 +82,7 @@ impl Hkdf for Observed {
     }
 
     fn fips(&self) -> bool {
+        aside::with(|aside| aside.ours = true);
         self.0.fips()
     }
 }
@@ -105,6 +114,50 @@ impl HkdfExpander for Watched {
     fn hash_len(&self) -> usize {
         self.inner.hash_len()
     }
+}
+
+/// Derives packet protection keys under the labels of a version.
+struct Relabelled {
+    inner: Box<dyn HkdfExpander>,
+    version: Version,
+}
+
+impl HkdfExpander for Relabelled {
+    fn expand_slice(&self, info: &[&[u8]], output: &mut [u8]) -> Result<(), OutputLengthError> {
+        self.inner.expand_slice(&[&relabel(info.concat(), self.version)], output)
+    }
+
+    fn expand_block(&self, info: &[&[u8]]) -> OkmBlock {
+        self.inner.expand_block(&[&relabel(info.concat(), self.version)])
+    }
+
+    fn hash_len(&self) -> usize {
+        self.inner.hash_len()
+    }
+}
+
+/// An HkdfLabel (RFC 8446 section 7.1) under the label of `version`, if it is one of packet protection; else
+/// as it is.
+fn relabel(info: Vec<u8>, version: Version) -> Vec<u8> {
+    let relabelled = || {
+        let (len, rest) = info.split_first_chunk::<2>()?;
+        let (label_len, rest) = rest.split_first()?;
+        let (label, context) = rest.split_at_checked((*label_len).into())?;
+        let what = Version::SUPPORTED.iter().filter_map(|version| version.specifics()).find_map(|specifics| {
+            let name = label.strip_prefix(b"tls13 ")?.strip_prefix(specifics.label_prefix.as_bytes())?;
+            [b" key".as_slice(), b" iv", b" hp", b" ku"].contains(&name).then_some(name)
+        })?;
+        let label = [b"tls13 ", version.specifics()?.label_prefix.as_bytes(), what].concat();
+        Some([&len[..], &[u8::try_from(label.len()).ok()?], &label, context].concat())
+    };
+    relabelled().unwrap_or(info)
+}
+
+/// Whether keys of another version can be had of all suites of `provider`.
+pub(super) fn relabels(provider: &CryptoProvider) -> bool {
+    // The question is of no interest; who answers it for us notes that.
+    let is_ours = |suite: &Tls13CipherSuite| aside::during(Aside::default(), || suite.hkdf_provider.fips()).1.ours;
+    provider.cipher_suites.iter().filter_map(SupportedCipherSuite::tls13).all(is_ours)
 }
 
 /// The label under which the pre-shared key of a ticket is derived.
@@ -176,6 +229,71 @@ mod tests {
         let psk = hex("4ecd0eb6ec3b4d87f5d6028f922ca4c5851a277fd41311c9e62d2c9492e1c4f3");
         let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().unwrap();
         assert_eq!(ticket_psk(suite.hkdf_provider, &OkmBlock::new(&master), &[0, 0]).as_ref(), psk);
+    }
+
+    fn expand(suite: &Tls13CipherSuite, labels: Option<Version>, label: &str, len: u8) -> Vec<u8> {
+        // RFC 9001 appendix A.5, RFC 9369 appendix A.5.
+        let secret = hex("9ac312a7f877468ebe69422748ad00a15443f18203a07d6060f688f30f21632b");
+        let (label, mut out) = (format!("tls13 {label}"), vec![0; len.into()]);
+        let derive = || {
+            let expander = suite.hkdf_provider.expander_for_okm(&OkmBlock::new(&secret));
+            let info = [&[0, len][..], &[label.len() as u8], label.as_bytes(), &[0]];
+            assert!(expander.expand_slice(&info, &mut out).is_ok());
+            assert!(usize::from(len) != expander.hash_len() || expander.expand_block(&info).as_ref() == out);
+        };
+        aside::during(Aside { labels, ..Aside::default() }, derive);
+        out
+    }
+
+    /// The keys of both appendices A.5 come of one secret: whatever version rustls was told, those of the
+    /// version that is asked for come out.
+    #[test]
+    fn keys_of_either_version_from_one_secret() {
+        let plain = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256.tls13().unwrap();
+        let suite = observe(plain);
+        let (v1, v2) = (Version::V1, Version::V2);
+        for (version, prefix, key, iv, hp, ku) in [
+            (
+                v1,
+                "quic",
+                "c6d98ff3441c3fe1b2182094f69caa2ed4b716b65488960a7a984979fb23e1c8",
+                "e0459b3474bdd0e44a41c144",
+                "25a282b9e82f06f21f488917a4fc8f1b73573685608597d0efcb076b0ab7a7a4",
+                "1223504755036d556342ee9361d253421a826c9ecdf3c7148684b36b714881f9",
+            ),
+            (
+                v2,
+                "quicv2",
+                "3bfcddd72bcf02541d7fa0dd1f5f9eeea817e09a6963a0e6c7df0f9a1bab90f2",
+                "a6b5bc6ab7dafce30ffff5dd",
+                "d659760d2ba434a226fd37b35c69e2da8211d10c4f12538787d65645d5d1b8e2",
+                "c69374c49e3d2a9466fa689e49d476db5d0dfbc87d32ceeaa6343fd0ae4c7d88",
+            ),
+        ] {
+            for (name, expected) in [("key", key), ("iv", iv), ("hp", hp), ("ku", ku)] {
+                let (expected, len) = (hex(expected), (expected.len() / 2) as u8);
+                assert_eq!(expand(suite, None, &format!("{prefix} {name}"), len), expected, "{prefix} {name}");
+                for told in ["quic", "quicv2"] {
+                    let label = format!("{told} {name}");
+                    assert_eq!(expand(suite, Some(version), &label, len), expected, "{label} as {version:?}");
+                }
+            }
+        }
+        for label in ["derived", "c hs traffic", "quic", "quic keys", "quicv3 key", "quicv2", "key"] {
+            let as_it_is = expand(suite, None, label, 32);
+            assert!([v1, v2].iter().all(|version| expand(suite, Some(*version), label, 32) == as_it_is), "{label}");
+        }
+    }
+
+    #[test]
+    fn whose_suites_can_do_it() {
+        let plain = rustls::crypto::aws_lc_rs::default_provider();
+        assert!(!relabels(&plain));
+        let ours = observed(plain.clone());
+        assert!(relabels(&ours));
+        let mixed =
+            CryptoProvider { cipher_suites: [&ours.cipher_suites[..1], &plain.cipher_suites].concat(), ..plain };
+        assert!(!relabels(&mixed));
     }
 
     fn hex(text: &str) -> Vec<u8> {

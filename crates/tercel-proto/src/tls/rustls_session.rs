@@ -78,7 +78,7 @@ impl Session for RustlsSession {
     fn write(&mut self, out: &mut Vec<u8>) -> Option<KeyChange> {
         Some(match self.0.write_hs(out)? {
             rustls::quic::KeyChange::Handshake { keys } => KeyChange::Handshake(keys.into()),
-            rustls::quic::KeyChange::OneRtt { keys, next } => KeyChange::OneRtt(keys.into(), Box::new(next)),
+            rustls::quic::KeyChange::OneRtt { keys, next } => KeyChange::OneRtt(keys.into(), Box::new(next.into())),
         })
     }
 

@@ -90,6 +90,8 @@ pub enum TraceEvent {
     Started(Box<TraceStart>),
     /// Transport parameters became known: ours as they are sent, or the peer's.
     Parameters { of: End, parameters: Box<TransportParameters> },
+    /// The connection goes on in another version of QUIC than it was begun with.
+    Version(Version),
     /// The application protocol was agreed on.
     Alpn(Box<[u8]>),
     /// A packet was sealed, to be sent; `len` is its size in bytes.
@@ -165,6 +167,7 @@ pub(crate) struct Snapshot {
     pub(crate) remote: SocketAddr,
     pub(crate) ecn_capable: bool,
     pub(crate) awaits_verdict: bool,
+    pub(crate) version: Version,
 }
 
 /// Events of a connection, until the driver takes them.
@@ -264,6 +267,9 @@ impl Trace {
             return;
         }
         let old = std::mem::replace(&mut self.seen, new);
+        if new.version != old.version {
+            self.push(TraceEvent::Version(new.version));
+        }
         for space in SpaceId::ALL {
             match (old.keys[space as usize], new.keys[space as usize]) {
                 (false, true) => self.push(TraceEvent::KeysMade(space)),

@@ -17,6 +17,7 @@ pub use randomness::seed;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
+use tercel_proto::tls::observed;
 
 /// The application protocol of all simulated hosts.
 pub const ALPN: &[u8] = b"tercel-sim";
@@ -35,11 +36,12 @@ pub enum KeyShares {
 
 /// A crypto provider of the client or the server.
 fn provider(groups: Vec<&'static dyn SupportedKxGroup>) -> CryptoProvider {
-    let real = rustls::crypto::aws_lc_rs::default_provider();
-    let mut cipher_suites = real.cipher_suites.clone();
+    // As the product's suites, and like them made once.
+    static REAL: LazyLock<CryptoProvider> = LazyLock::new(|| observed(rustls::crypto::aws_lc_rs::default_provider()));
+    let mut provider = REAL.clone();
     // The cheapest first.
-    cipher_suites.sort_by_key(|suite| suite.suite() != rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
-    CryptoProvider { cipher_suites, kx_groups: groups, secure_random: &randomness::Seeded, ..real }
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
+    CryptoProvider { kx_groups: groups, secure_random: &randomness::Seeded, ..provider }
 }
 
 /// A crypto provider of either end with the small key shares.

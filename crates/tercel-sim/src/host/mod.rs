@@ -25,10 +25,12 @@ use tercel_proto::connection::{
 };
 use tercel_proto::entropy::Entropy;
 use tercel_proto::error::CloseReason;
-use tercel_proto::path::PathAddress;
+use tercel_proto::path::{Ecn, PathAddress};
+use tercel_proto::stateless::{retry, version_negotiation};
 use tercel_proto::time::Time;
+use tercel_proto::token::{Token, TokenKey};
 use tercel_proto::trace::TraceEvent;
-use tercel_wire::packet::invariant::Invariant;
+use tercel_wire::packet::invariant::{Invariant, LongHeader};
 use tercel_wire::{ConnectionId, ResetToken, Version};
 
 use crate::crypto;
@@ -69,6 +71,8 @@ pub struct Session<A> {
     pub ended: Option<(Time, CloseReason)>,
     /// The figures of the connection when it was last looked at.
     pub stats: tercel_proto::stats::ConnectionStats,
+    /// The version that it spoke then.
+    pub version: Version,
     /// When it last received something.
     pub last_received: Time,
     /// What happened inside, if the endpoint is traced.
@@ -98,6 +102,11 @@ pub struct Endpoint<A> {
     pub segments: usize,
     /// Whether its connections tell what happens inside.
     pub traced: bool,
+    /// Whether clients must prove their address by a Retry.
+    pub retries: bool,
+    tokens: TokenKey,
+    /// What is to be sent without a connection.
+    answers: Vec<Datagram>,
     routes: BTreeMap<ConnectionId, usize>,
     resets: BTreeMap<[u8; ResetToken::LEN], usize>,
     random: Random,
@@ -106,7 +115,11 @@ pub struct Endpoint<A> {
 
 impl<A: Application> Endpoint<A> {
     /// A host without connections.
+    ///
+    /// # Panics
+    /// If there is no key for tokens, which cannot be.
     pub fn new(address: SocketAddr, transport: TransportConfig, mut random: Random) -> Self {
+        let tokens = TokenKey::new(&[7; 32]).unwrap_or_else(|| panic!("no key for tokens"));
         Self {
             address,
             transport: Arc::new(transport),
@@ -114,6 +127,9 @@ impl<A: Application> Endpoint<A> {
             sessions: Vec::new(),
             segments: random.one_of(&[1, 4, 10]),
             traced: false,
+            retries: false,
+            tokens,
+            answers: Vec::new(),
             routes: BTreeMap::new(),
             resets: BTreeMap::new(),
             random,
@@ -139,7 +155,7 @@ impl<A: Application> Endpoint<A> {
         let start = ClientStart {
             tls,
             server_name: crypto::server_name(),
-            version: Version::V1,
+            version: self.transport.first_version(),
             path: PathAddress { remote, local: None },
             token: Bytes::new(),
             session: None,
@@ -155,6 +171,7 @@ impl<A: Application> Endpoint<A> {
     fn add(&mut self, now: Time, connection: Connection, application: A) -> usize {
         self.sessions.push(Session {
             stats: connection.stats(),
+            version: connection.version(),
             connection: Some(connection),
             application,
             grammar: Grammar::default(),
@@ -178,18 +195,40 @@ impl<A: Application> Endpoint<A> {
     fn begin(&mut self, now: Time, path: PathAddress, datagram: &[u8]) -> Option<Connection> {
         self.service.as_ref()?;
         let Ok(Invariant::Long(header)) = Invariant::peek(datagram, CID_LEN) else { return None };
+        let versions = self.transport.spoken_versions();
+        if !versions.contains(&header.version) {
+            let mut entropy = Entropy::from_seed(self.random.array());
+            let answer = version_negotiation::respond(&header, datagram.len(), &versions, &mut entropy)?;
+            self.answers.push(Datagram::new(self.address, path.remote, Ecn::NotEct, &answer));
+            return None;
+        }
         // RFC 9000 section 14.1, and section 7.2 for the length of the ID.
         if !header.is_initial() || datagram.len() < 1200 || header.dcid.len() < 8 {
             return None;
         }
-        let start = ServerStart {
-            version: header.version,
-            path,
-            initial_dcid: ConnectionId::new(header.dcid).ok()?,
-            peer_cid: ConnectionId::new(header.scid).ok()?,
-            original_dcid: None,
-            validated: false,
-        };
+        let (version, unix_time) = (header.version, now.since(Time::ZERO));
+        let [dcid, scid] = [header.dcid, header.scid].map(ConnectionId::new);
+        let (dcid, scid) = (dcid.ok()?, scid.ok()?);
+        let mut original_dcid = None;
+        if self.retries {
+            let (_, mut reader) = LongHeader::decode(datagram).ok()?;
+            match self.tokens.open(reader.length_prefixed().ok()?, version, path.remote, unix_time) {
+                Ok(Token::Retry { original_dcid: original, retry_scid }) if retry_scid == dcid => {
+                    original_dcid = Some(original);
+                }
+                _ => {
+                    let mut entropy = Entropy::from_seed(self.random.array());
+                    let (retry_scid, _) = Issuer.issue(&mut entropy);
+                    let token = Token::Retry { original_dcid: dcid, retry_scid };
+                    let token = self.tokens.seal(&token, version, path.remote, unix_time, &mut entropy);
+                    let answer = retry::respond(version, &scid, &dcid, &retry_scid, &token)?;
+                    self.answers.push(Datagram::new(self.address, path.remote, Ecn::NotEct, &answer));
+                    return None;
+                }
+            }
+        }
+        let validated = original_dcid.is_some();
+        let start = ServerStart { version, path, initial_dcid: dcid, peer_cid: scid, original_dcid, validated };
         let mut connection = Connection::server(now, self.shared(), start).ok()?;
         if self.traced {
             connection.start_trace(now);
@@ -214,6 +253,7 @@ impl<A: Application> Endpoint<A> {
         }
         let session = &mut self.sessions[index];
         session.stats = connection.stats();
+        session.version = connection.version();
         session.trace.extend(connection.take_trace(None).events());
         session.deadline = connection.poll_timeout();
         if session.grammar.is_over() {
@@ -319,6 +359,7 @@ impl<A: Application> Host for Endpoint<A> {
     }
 
     fn turn(&mut self, now: Time, out: &mut Vec<Datagram>) -> Option<Time> {
+        out.append(&mut self.answers);
         for index in 0..self.sessions.len() {
             self.session_turn(now, index, out);
         }

@@ -20,6 +20,23 @@ impl Node for Loss {
     }
 }
 
+/// Loses one datagram: that which comes after so many others.
+#[derive(Debug, Clone)]
+pub struct LoseOne(pub u64);
+
+impl Node for LoseOne {
+    fn pass(&mut self, now: Time, datagram: Datagram, _: &mut Random, onward: &mut Vec<(Time, Datagram)>) {
+        match self.0.checked_sub(1) {
+            Some(left) => {
+                self.0 = left;
+                onward.push((now, datagram));
+            }
+            // From now on none is the one.
+            None => self.0 = u64::MAX,
+        }
+    }
+}
+
 /// Loses datagrams in bursts (the model of Gilbert and Elliott): while good none, while bad most.
 #[derive(Debug, Clone)]
 pub struct BurstLoss {

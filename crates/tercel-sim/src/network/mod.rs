@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 
 pub use bottleneck::{Bottleneck, Mtu};
 use bytes::BytesMut;
-pub use damage::{BurstLoss, Corrupt, Duplicate, Ecn, Loss, Outage, corrupt};
+pub use damage::{BurstLoss, Corrupt, Duplicate, Ecn, LoseOne, Loss, Outage, corrupt};
 pub use delay::{Delay, Reorder};
 pub use nat::Nat;
 use tercel_proto::path::Ecn as EcnMark;

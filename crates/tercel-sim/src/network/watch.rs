@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use tercel_proto::time::Time;
+use tercel_wire::packet::LongPacketType;
 use tercel_wire::packet::invariant::LongHeader;
 
 use super::{Datagram, HostId};
@@ -143,9 +144,9 @@ fn is_initial(datagram: &[u8]) -> bool {
 /// Whether a Handshake packet, or an Initial packet with a token, is among the packets of a datagram.
 pub(super) fn proves_address(mut datagram: &[u8]) -> bool {
     while let Ok((header, mut reader)) = LongHeader::decode(datagram) {
-        match (header.first >> 4) & 0b11 {
-            2 => return true,
-            0 => match reader.varint().and_then(|token| reader.bytes(token as usize)) {
+        match header.packet_type() {
+            Some(LongPacketType::Handshake) => return true,
+            Some(LongPacketType::Initial) => match reader.varint().and_then(|token| reader.bytes(token as usize)) {
                 Ok([]) => {}
                 with_token => return with_token.is_ok(),
             },
@@ -161,8 +162,11 @@ pub(super) fn proves_address(mut datagram: &[u8]) -> bool {
 
 fn describe(datagram: &[u8]) -> String {
     let kind = match LongHeader::decode(datagram) {
-        Ok((header, _)) => ["Initial", "0-RTT", "Handshake", "Retry"][usize::from((header.first >> 4) & 3)],
-        Err(_) => "1-RTT",
+        Ok((header, _)) => match header.packet_type() {
+            Some(kind) => format!("{kind:?} of version {:?}", header.version),
+            None => "Version Negotiation".into(),
+        },
+        Err(_) => "1-RTT".into(),
     };
-    format!("{kind} {} bytes", datagram.len())
+    format!("{kind}, {} bytes", datagram.len())
 }

@@ -94,13 +94,18 @@ pub struct Report {
 pub fn run(setup: Setup, seed: u64) -> Report {
     let (expectation, limit) = (setup.expectation, setup.limit);
     let mut world = build(setup, seed);
+    go_on(&mut world, limit);
+    judge(&world, expectation)
+}
+
+/// Lets the world go on until both ends are over.
+pub fn go_on(world: &mut World<Endpoint<Peer>>, limit: Duration) {
     let end = START + limit;
     while world.step(end) {
         if world.hosts.iter().all(Endpoint::is_over) && !world.hosts[SERVER].sessions.is_empty() {
             break;
         }
     }
-    judge(&world, expectation)
 }
 
 /// Two hosts and their network, ready to start.
@@ -131,7 +136,11 @@ pub fn build(setup: Setup, seed: u64) -> World<Endpoint<Peer>> {
     World::new(network, vec![client, server])
 }
 
-fn judge(world: &World<Endpoint<Peer>>, expectation: Expectation) -> Report {
+/// Judges what came of a world.
+///
+/// # Panics
+/// If something is not as it must be.
+pub fn judge(world: &World<Endpoint<Peer>>, expectation: Expectation) -> Report {
     let sessions = || world.hosts.iter().flat_map(|host| &host.sessions);
     for session in sessions() {
         assert!(

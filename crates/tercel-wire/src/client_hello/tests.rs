@@ -55,6 +55,15 @@ fn tickets_are_told_up_to_a_number() {
 }
 
 #[test]
+fn transport_parameters_are_told_as_they_are() {
+    let found = parse(&hello(&[extension(57, &[1, 2, 3])])).unwrap().unwrap();
+    assert_eq!(found.transport_parameters.as_deref(), Some(&[1, 2, 3][..]));
+    // That of the drafts (RFC 9001 section 8.2).
+    let found = parse(&hello(&[extension(0xffa5, &[1, 2, 3])])).unwrap().unwrap();
+    assert_eq!(found.transport_parameters, None);
+}
+
+#[test]
 fn until_it_is_whole_there_is_nothing_to_tell() {
     let bytes = usual();
     for len in 0..bytes.len() {

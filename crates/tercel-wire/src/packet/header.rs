@@ -19,6 +19,17 @@ pub(super) const SHORT_RESERVED: u8 = 0x18;
 /// (RFC 9001 section 5.4.2).
 pub(super) const SAMPLE_OFFSET: usize = 4;
 
+/// The types of packets with a long header (RFC 9000 section 17.2). Which bits stand for which depends
+/// on the version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LongPacketType {
+    Initial,
+    ZeroRtt,
+    Handshake,
+    Retry,
+}
+
 /// What a packet says in clear, but for its packet number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -56,6 +67,16 @@ impl Header {
         }
     }
 
+    /// The version, which only long headers tell.
+    pub const fn version(&self) -> Option<Version> {
+        match self {
+            Self::Initial { version, .. } | Self::ZeroRtt { version, .. } | Self::Handshake { version, .. } => {
+                Some(*version)
+            }
+            Self::OneRtt { .. } => None,
+        }
+    }
+
     /// The destination connection ID.
     pub const fn dcid(&self) -> &ConnectionId {
         match self {
@@ -87,16 +108,16 @@ impl Header {
         let low_bits = number_len as u8 - 1;
         let length = match self {
             Self::Initial { version, dcid, scid, token } => {
-                Self::begin_long(writer, 0, low_bits, *version, dcid, scid);
+                Self::begin_long(writer, LongPacketType::Initial, low_bits, *version, dcid, scid);
                 writer.length_prefixed(token);
                 Some(writer.position())
             }
             Self::ZeroRtt { version, dcid, scid } => {
-                Self::begin_long(writer, 1, low_bits, *version, dcid, scid);
+                Self::begin_long(writer, LongPacketType::ZeroRtt, low_bits, *version, dcid, scid);
                 Some(writer.position())
             }
             Self::Handshake { version, dcid, scid } => {
-                Self::begin_long(writer, 2, low_bits, *version, dcid, scid);
+                Self::begin_long(writer, LongPacketType::Handshake, low_bits, *version, dcid, scid);
                 Some(writer.position())
             }
             Self::OneRtt { dcid, spin, key_phase } => {
@@ -117,13 +138,13 @@ impl Header {
 
     fn begin_long(
         writer: &mut Writer<'_>,
-        ty: u8,
+        ty: LongPacketType,
         low_bits: u8,
         version: Version,
         dcid: &ConnectionId,
         scid: &ConnectionId,
     ) {
-        writer.u8(LONG | FIXED | ty << 4 | low_bits);
+        writer.u8(LONG | FIXED | type_bits(version, ty) | low_bits);
         writer.u32(version.0);
         for id in [dcid, scid] {
             writer.u8(id.len() as u8);
@@ -132,10 +153,23 @@ impl Header {
     }
 }
 
+/// The bits of a packet's type. A version that is not ours, of which no packets are made, has those of
+/// version 1.
+pub(super) fn type_bits(version: Version, ty: LongPacketType) -> u8 {
+    version.specifics().or(Version::V1.specifics()).map_or(0, |specifics| specifics.type_bits(ty))
+}
+
 impl PacketStart {
     /// The packet number.
     pub const fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Clears the fixed bit, which only a peer takes that does not look at it (RFC 9287 section 3.1).
+    pub fn clear_fixed_bit(&self, writer: &mut Writer<'_>) {
+        if let Some(first) = writer.written_mut().get_mut(self.begin) {
+            *first &= !FIXED;
+        }
     }
 
     /// How many bytes of frames stand behind the header.

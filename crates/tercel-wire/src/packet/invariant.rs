@@ -1,5 +1,6 @@
 //! What can be read of a packet of any version (RFC 8999): enough to find its connection.
 
+use super::LongPacketType;
 use crate::{ConnectionId, DecodeError, Reader, Version};
 
 /// A datagram's first packet, as far as all versions agree.
@@ -17,8 +18,8 @@ pub enum Invariant<'a> {
 /// A long header of any version; its connection IDs have 0 to 255 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LongHeader<'a> {
-    /// The first byte. For version 1 bits 4 and 5 give the type; see
-    /// [`is_initial`](Self::is_initial).
+    /// The first byte. In versions that we speak bits 4 and 5 give the type; see
+    /// [`packet_type`](Self::packet_type).
     pub first: u8,
     /// The version.
     pub version: Version,
@@ -47,14 +48,19 @@ impl<'a> LongHeader<'a> {
         Ok((Self { first, version, dcid, scid }, reader))
     }
 
-    /// Whether this is an Initial packet of version 1.
-    pub const fn is_initial(&self) -> bool {
-        self.version.0 == Version::V1.0 && (self.first >> 4) & 0b11 == 0
+    /// The type of the packet, if its version is one that we speak.
+    pub const fn packet_type(&self) -> Option<LongPacketType> {
+        self.version.long_packet_type(self.first)
     }
 
-    /// Whether this is a 0-RTT packet of version 1.
+    /// Whether this is an Initial packet of a version that we speak.
+    pub const fn is_initial(&self) -> bool {
+        matches!(self.packet_type(), Some(LongPacketType::Initial))
+    }
+
+    /// Whether this is a 0-RTT packet of a version that we speak.
     pub const fn is_zero_rtt(&self) -> bool {
-        self.version.0 == Version::V1.0 && (self.first >> 4) & 0b11 == 1
+        matches!(self.packet_type(), Some(LongPacketType::ZeroRtt))
     }
 }
 

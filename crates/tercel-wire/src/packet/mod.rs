@@ -17,6 +17,6 @@ pub mod stateless_reset;
 mod tests;
 pub mod version_negotiation;
 
-pub use header::{Header, PacketStart};
+pub use header::{Header, LongPacketType, PacketStart};
 pub use received::{FirstPacket, Opened, Protected, Sealed};
 pub use space::{EncryptionLevel, SpaceId};

@@ -8,7 +8,7 @@ use super::number;
 use super::protection::{HeaderKey, PacketKey};
 use super::retry::RetryPacket;
 use super::version_negotiation::VersionNegotiationPacket;
-use super::{EncryptionLevel, Header};
+use super::{EncryptionLevel, Header, LongPacketType};
 use crate::{ConnectionId, DecodeError, Reader, Version};
 
 /// The first packet of a datagram, by what can be done with it.
@@ -65,9 +65,6 @@ impl Protected {
         let mut reader = Reader::new(datagram);
         let first = reader.u8()?;
         if first & LONG == 0 {
-            if first & FIXED == 0 {
-                return Err(DecodeError::Malformed("fixed bit is 0"));
-            }
             let dcid = ConnectionId::new(reader.bytes(local_cid_len)?)?;
             let header = Header::OneRtt { dcid, spin: false, key_phase: false };
             return Ok(FirstPacket::Protected(Self { header, packet: datagram.split(), number_at: 1 + local_cid_len }));
@@ -76,26 +73,25 @@ impl Protected {
         if version == Version::NEGOTIATION {
             return VersionNegotiationPacket::decode(datagram).map(FirstPacket::VersionNegotiation);
         }
-        if !version.is_supported() {
+        let Some(ty) = version.long_packet_type(first) else {
             // What all versions agree on must be there (RFC 8999 section 5.1).
             return LongHeader::decode(datagram).map(|_| FirstPacket::Unsupported(version));
-        }
-        if first & FIXED == 0 {
-            return Err(DecodeError::Malformed("fixed bit is 0"));
-        }
+        };
         let mut id = || {
             let len = usize::from(reader.u8()?);
             ConnectionId::new(reader.bytes(len)?)
         };
         let (dcid, scid) = (id()?, id()?);
-        let header = match (first >> 4) & 0b11 {
-            0 => {
+        let header = match ty {
+            LongPacketType::Initial => {
                 let token = reader.length_prefixed()?;
                 Header::Initial { version, dcid, scid, token: Bytes::copy_from_slice(token) }
             }
-            1 => Header::ZeroRtt { version, dcid, scid },
-            2 => Header::Handshake { version, dcid, scid },
-            _ => return RetryPacket::decode(version, dcid, scid, datagram, reader).map(FirstPacket::Retry),
+            LongPacketType::ZeroRtt => Header::ZeroRtt { version, dcid, scid },
+            LongPacketType::Handshake => Header::Handshake { version, dcid, scid },
+            LongPacketType::Retry => {
+                return RetryPacket::decode(version, dcid, scid, datagram, reader).map(FirstPacket::Retry);
+            }
         };
         let length = usize::try_from(reader.varint()?).map_err(|_| DecodeError::UnexpectedEnd)?;
         let number_at = datagram.len() - reader.remaining();
@@ -109,6 +105,12 @@ impl Protected {
     /// What is readable of the header: everything but the packet number, spin bit and key phase.
     pub const fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Whether the fixed bit is set. An endpoint that has not said that it does not look at it (RFC 9287)
+    /// drops packets without it (RFC 9000 sections 17.2 and 17.3).
+    pub fn has_fixed_bit(&self) -> bool {
+        self.packet.first().is_some_and(|first| first & FIXED != 0)
     }
 
     /// Where its keys come from.

@@ -3,6 +3,8 @@
 
 use bytes::Bytes;
 
+use super::LongPacketType;
+use super::header::{FIXED, LONG, type_bits};
 use crate::{ConnectionId, DecodeError, Reader, Version};
 
 /// The length of the integrity tag in bytes.
@@ -39,6 +41,11 @@ impl RetryPacket {
         Ok(Self { version, dcid, scid, token: Bytes::copy_from_slice(token), tag: *tag, packet })
     }
 
+    /// Whether the fixed bit is set; see [`Protected::has_fixed_bit`](super::Protected::has_fixed_bit).
+    pub fn has_fixed_bit(&self) -> bool {
+        self.packet.first().is_some_and(|first| first & FIXED != 0)
+    }
+
     /// The bytes that the tag is computed over (RFC 9001 section 5.8).
     pub fn pseudo_packet(original_dcid: &ConnectionId, packet: &[u8]) -> Vec<u8> {
         [&[original_dcid.len() as u8], original_dcid.as_slice(), packet].concat()
@@ -47,8 +54,8 @@ impl RetryPacket {
 
 /// A Retry packet without its tag.
 pub fn encode(version: Version, dcid: &ConnectionId, scid: &ConnectionId, token: &[u8]) -> Vec<u8> {
-    // The low four bits are unused (section 17.2.5); RFC 9001 appendix A.4 sets them, and so do we.
-    let first = 0b1111_1111;
+    // The low four bits are unused (section 17.2.5); the examples of the RFCs set them, and so do we.
+    let first = LONG | FIXED | type_bits(version, LongPacketType::Retry) | 0b1111;
     let id = |id: &ConnectionId| [&[id.len() as u8], id.as_slice()].concat();
     [&[first], &version.0.to_be_bytes()[..], &id(dcid), &id(scid), token].concat()
 }

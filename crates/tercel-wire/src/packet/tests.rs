@@ -63,7 +63,11 @@ fn id(bytes: &[u8]) -> ConnectionId {
 }
 
 fn headers() -> Vec<Header> {
-    let (version, dcid, scid) = (Version::V1, id(&[1; 8]), id(&[2; 5]));
+    headers_of(Version::V1)
+}
+
+fn headers_of(version: Version) -> Vec<Header> {
+    let (dcid, scid) = (id(&[1; 8]), id(&[2; 5]));
     vec![
         Header::Initial { version, dcid, scid, token: Bytes::new() },
         Header::Initial { version, dcid, scid: id(&[]), token: Bytes::from(vec![7; 100]) },
@@ -123,7 +127,7 @@ fn every_number_near_another_is_recovered() {
 
 #[test]
 fn packets_survive_the_wire() {
-    for header in headers() {
+    for header in Version::SUPPORTED.into_iter().flat_map(headers_of) {
         for (number, acked) in [(0, None), (5, Some(4)), (70_000, Some(69_000)), (1 << 30, Some(1)), (9, Some(0))] {
             let mut datagram = Vec::new();
             write(&header, number, acked, b"frames", 0, &mut datagram);
@@ -138,12 +142,16 @@ fn packets_survive_the_wire() {
 
 #[test]
 fn coalesced_packets_are_cut_apart() {
+    // While the version changes, packets of both may share a datagram.
+    let (mut all, last) = (headers_of(Version::V2), headers());
+    all.truncate(4);
+    all.extend_from_slice(&last[..5]);
     let mut datagram = Vec::new();
-    for header in &headers()[..5] {
+    for header in &all {
         write(header, 3, None, b"x", 0, &mut datagram);
     }
     let mut rest = BytesMut::from(&datagram[..]);
-    for header in &headers()[..5] {
+    for header in &all {
         let opened = read(&mut rest, None).unwrap();
         // PADDING makes room for the sample.
         assert_eq!((&opened.header, &opened.payload[..]), (header, &b"x\0\0"[..]));
@@ -201,12 +209,35 @@ fn reserved_bits_are_told_of_authentic_packets() {
     assert_eq!((SPIN, KEY_PHASE), (0x20, 0x04));
 }
 
+/// RFC 9287: the bit is told, and protected like the rest of the header.
+#[test]
+fn packets_without_the_fixed_bit() {
+    for header in Version::SUPPORTED.into_iter().flat_map(headers_of) {
+        for clear in [false, true] {
+            let mut buf = vec![0; 300];
+            let mut writer = Writer::new(&mut buf);
+            let start = header.begin(&mut writer, 9, None);
+            writer.bytes(&[1; 30]);
+            if clear {
+                start.clear_fixed_bit(&mut writer);
+            }
+            let len = start.finish(&mut writer, &Mask, &Sum).unwrap();
+            assert_eq!(buf[0] & 0x40 == 0, clear);
+            for set in [false, true] {
+                let mut datagram = BytesMut::from(&buf[..len]);
+                datagram[0] = datagram[0] & !0x40 | if set { 0x40 } else { 0 };
+                let Ok(FirstPacket::Protected(packet)) = Protected::split_first(&mut datagram, 8) else { panic!() };
+                assert_eq!((packet.has_fixed_bit(), packet.header().version()), (set, header.version()));
+                let opened = packet.unprotect(&Mask, None).unwrap().open(&Sum);
+                assert_eq!(opened.is_some(), set != clear, "{header:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_no_packet_of_ours() {
     let first = |bytes: &[u8]| Protected::split_first(&mut BytesMut::from(bytes), 8);
-    // The fixed bit (RFC 9000 sections 17.2 and 17.3).
-    assert!(first(&[0x00; 40]).is_err());
-    assert!(first(&[&[0x80, 0, 0, 0, 1, 0, 0, 0, 1, 0][..], &[0; 30]].concat()).is_err());
     // Connection IDs of more than 20 bytes, in version 1.
     assert!(first(&[&[0xc0, 0, 0, 0, 1, 21][..], &[0; 60]].concat()).is_err());
     // A length beyond the datagram.

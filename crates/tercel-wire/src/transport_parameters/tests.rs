@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::VarInt;
+use crate::{VarInt, Version};
 
 const NONE: u64 = u64::MAX;
 
@@ -32,6 +32,7 @@ const OTHERS: &[(u64, &[u8], &[usize], bool)] = &[
     (0x0d, &[9; 24 + 1 + 9 + 16], &[], false),
     (0x0f, &[1, 2, 3], &[21], true),
     (0x10, &[1, 2, 3], &[21], false),
+    (0x11, &[0, 0, 0, 1, 0, 0, 0, 1], &[0, 3, 5, 9], true),
     (0x2ab2, &[], &[1], true),
 ];
 
@@ -159,7 +160,7 @@ fn the_least_delay_is_no_more_than_the_greatest() {
 
 #[test]
 fn unknown_parameters_are_ignored_unless_they_come_twice() {
-    for id in [0x11, 0x1f, 27, 27 + 31 * 999, 0x7157, VarInt::MAX.into_inner()] {
+    for id in [0x12, 0x1f, 27, 27 + 31 * 999, 0x7157, VarInt::MAX.into_inner()] {
         let bytes = parameter(id, b"whatever");
         assert_eq!(both(&bytes), [true; 2]);
         assert_eq!(both(&[&bytes[..], &bytes].concat()), [false; 2], "{id:#x} twice");
@@ -234,6 +235,10 @@ proptest! {
             reset_stream_at: flags[1], reliable_reset: flags[0],
             enable_timestamp: exponent % 4,
             address_discovery: AddressDiscovery::of(flags[0], flags[1]),
+            version_information: flags[1].then(|| VersionInformation {
+                chosen: Version::V2,
+                available: vec![Version::V1, Version::V2],
+            }),
         };
         let sender = if from_server { Role::Server } else { Role::Client };
         let bytes = parameters.encode(Some((7, &[1, 2])));

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tercel_proto::datagram::DatagramPriority;
 use tercel_proto::error::CloseReason;
 use tercel_proto::stats::ConnectionStats;
-use tercel_wire::{ApplicationErrorCode, Direction};
+use tercel_wire::{ApplicationErrorCode, Direction, Version};
 
 use super::answer::Answer;
 use super::datagram::SentDatagram;
@@ -519,6 +519,11 @@ impl Connection {
         let teller = answer.teller();
         self.inner.inspect(move |inspect| teller.tell(look(inspect)))?;
         answer.await.ok_or_else(|| self.inner.close_reason().map_or(Error::Closed, Error::ConnectionClosed))
+    }
+
+    /// The version of QUIC that the two ends have negotiated.
+    pub fn version(&self) -> Option<Version> {
+        self.inner.version()
     }
 
     /// What the connection has done so far, at most about 100 ms old while it is active.

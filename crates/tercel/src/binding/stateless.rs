@@ -8,7 +8,7 @@ use tercel_proto::stateless::{reset, retry, version_negotiation};
 use tercel_proto::time::Time;
 use tercel_proto::token::{Token, TokenError, TokenKey};
 use tercel_wire::packet::invariant::LongHeader;
-use tercel_wire::{ConnectionId, Reader, ResetToken};
+use tercel_wire::{ConnectionId, Reader, ResetToken, Version};
 
 use crate::registration::RetryPolicy;
 
@@ -34,6 +34,7 @@ pub(crate) enum Answer {
 /// What the first datagram of a connection says.
 #[derive(Debug)]
 pub(crate) struct FirstFlight {
+    pub(crate) version: Version,
     pub(crate) dcid: ConnectionId,
     pub(crate) scid: ConnectionId,
     /// From the token of our Retry.
@@ -47,6 +48,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) now: Time,
     pub(crate) remote: std::net::SocketAddr,
     pub(crate) tokens: &'a TokenKey,
+    /// The versions that connections may begin with.
+    pub(crate) versions: &'a [Version],
     pub(crate) retry: RetryPolicy,
     pub(crate) half_open: usize,
     pub(crate) max_half_open: usize,
@@ -61,8 +64,9 @@ pub(crate) fn first_datagram(
     entropy: &mut Entropy,
     retry_scid: impl FnOnce(&mut Entropy) -> ConnectionId,
 ) -> Answer {
-    if !header.version.is_supported() {
-        let answer = version_negotiation::respond(header, datagram.len(), entropy);
+    let version = header.version;
+    if !situation.versions.contains(&version) {
+        let answer = version_negotiation::respond(header, datagram.len(), situation.versions, entropy);
         return answer.map_or(Answer::Drop, Answer::Send);
     }
     if !header.is_initial() || datagram.len() < MIN_FIRST_DATAGRAM {
@@ -78,9 +82,9 @@ pub(crate) fn first_datagram(
     };
     let known = match token {
         [] => Err(TokenError::Unknown),
-        token => situation.tokens.open(token, situation.remote, unix_time(situation.now)),
+        token => situation.tokens.open(token, version, situation.remote, unix_time(situation.now)),
     };
-    let mut first = FirstFlight { dcid, scid, original_dcid: None, validated: true };
+    let mut first = FirstFlight { version, dcid, scid, original_dcid: None, validated: true };
     match known {
         Ok(Token::Retry { original_dcid, retry_scid }) if retry_scid == dcid => {
             first.original_dcid = Some(original_dcid);
@@ -102,8 +106,8 @@ pub(crate) fn first_datagram(
     }
     let retry_scid = retry_scid(entropy);
     let token = Token::Retry { original_dcid: dcid, retry_scid };
-    let token = situation.tokens.seal(&token, situation.remote, unix_time(situation.now), entropy);
-    retry::respond(header.version, &scid, &dcid, &retry_scid, &token).map_or(Answer::Drop, Answer::Send)
+    let token = situation.tokens.seal(&token, version, situation.remote, unix_time(situation.now), entropy);
+    retry::respond(version, &scid, &dcid, &retry_scid, &token).map_or(Answer::Drop, Answer::Send)
 }
 
 /// The token of an Initial packet.
@@ -149,14 +153,14 @@ impl Resets {
 mod tests {
     use std::net::SocketAddr;
 
-    use tercel_wire::{Version, Writer};
+    use tercel_wire::Writer;
 
     use super::*;
 
     fn initial(version: Version, dcid: &[u8], token: &[u8], len: usize) -> Vec<u8> {
         let mut datagram = vec![0; len.max(64)];
         let mut writer = Writer::new(&mut datagram);
-        writer.u8(0xc0);
+        writer.u8(if version == Version::V2 { 0xd0 } else { 0xc0 });
         writer.u32(version.0);
         writer.u8(dcid.len() as u8);
         writer.bytes(dcid);
@@ -169,6 +173,7 @@ mod tests {
 
     struct Fixture {
         tokens: TokenKey,
+        versions: Vec<Version>,
         entropy: Entropy,
         retry: RetryPolicy,
         half_open: usize,
@@ -180,6 +185,7 @@ mod tests {
         fn new(retry: RetryPolicy) -> Self {
             Self {
                 tokens: TokenKey::new(&[5; 32]).unwrap(),
+                versions: Version::SUPPORTED.to_vec(),
                 entropy: Entropy::from_seed([0; 32]),
                 retry,
                 half_open: 0,
@@ -194,6 +200,7 @@ mod tests {
                 now: self.now,
                 remote: self.remote,
                 tokens: &self.tokens,
+                versions: &self.versions,
                 retry: self.retry,
                 half_open: self.half_open,
                 max_half_open: 10,
@@ -216,9 +223,31 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_does_not_take_it_is_asked_for_in_vain() {
+        for taken in Version::SUPPORTED {
+            let mut fixture = Fixture::new(RetryPolicy::Never);
+            fixture.versions = vec![taken];
+            for version in Version::SUPPORTED {
+                let answer = fixture.answer(&initial(version, &[1; 8], b"", 1200));
+                match version == taken {
+                    true => assert!(matches!(answer, Answer::Begin(first) if first.version == version)),
+                    false => assert!(matches!(answer, Answer::Send(_))),
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_retry_is_accepted_from_where_it_was_sent_to() {
+        Version::SUPPORTED.into_iter().for_each(a_retry_of);
+    }
+
+    fn a_retry_of(version: Version) {
+        let [other] = Version::SUPPORTED.into_iter().filter(|other| *other != version).collect::<Vec<_>>()[..] else {
+            panic!()
+        };
         let mut fixture = Fixture::new(RetryPolicy::Above(3));
-        let first = initial(Version::V1, &[1; 8], b"", 1200);
+        let first = initial(version, &[1; 8], b"", 1200);
         assert!(matches!(fixture.answer(&first), Answer::Begin(FirstFlight { validated: false, .. })));
         fixture.half_open = 3;
         let Answer::Send(retry) = fixture.answer(&first) else { panic!() };
@@ -229,12 +258,15 @@ mod tests {
             panic!()
         };
         assert_eq!(retry.dcid.as_slice(), [9; 4]);
-        let again = initial(Version::V1, &retry.scid, &retry.token, 1200);
+        let again = initial(version, &retry.scid, &retry.token, 1200);
         let Answer::Begin(begun) = fixture.answer(&again) else { panic!() };
         assert!(begun.validated);
         assert_eq!(begun.original_dcid, Some(ConnectionId::new(&[1; 8]).unwrap()));
+        // RFC 9369 section 4.1: a client must not change the version behind a Retry.
+        assert_eq!(retry.version, version);
+        assert!(matches!(fixture.answer(&initial(other, &retry.scid, &retry.token, 1200)), Answer::Drop));
         // Another destination, another address, too late, too many.
-        assert!(matches!(fixture.answer(&initial(Version::V1, &[1; 8], &retry.token, 1200)), Answer::Drop));
+        assert!(matches!(fixture.answer(&initial(version, &[1; 8], &retry.token, 1200)), Answer::Drop));
         fixture.remote.set_port(1);
         assert!(!matches!(fixture.answer(&again), Answer::Begin(_)));
         fixture.remote.set_port(4433);
@@ -250,12 +282,14 @@ mod tests {
         let mut fixture = Fixture::new(RetryPolicy::Always);
         let seal = |fixture: &mut Fixture, remote: &str| {
             let (remote, now) = (remote.parse().unwrap(), unix_time(fixture.now));
-            fixture.tokens.seal(&Token::New, remote, now, &mut fixture.entropy)
+            fixture.tokens.seal(&Token::New, Version::V1, remote, now, &mut fixture.entropy)
         };
         // From the same address and another port.
         let token = seal(&mut fixture, "192.0.2.1:1");
         let answer = fixture.answer(&initial(Version::V1, &[1; 8], &token, 1200));
         assert!(matches!(answer, Answer::Begin(FirstFlight { validated: true, original_dcid: None, .. })));
+        // RFC 9369 section 5.
+        assert!(matches!(fixture.answer(&initial(Version::V2, &[1; 8], &token, 1200)), Answer::Send(_)));
         let token = seal(&mut fixture, "192.0.2.2:4433");
         assert!(matches!(fixture.answer(&initial(Version::V1, &[1; 8], &token, 1200)), Answer::Send(_)));
     }

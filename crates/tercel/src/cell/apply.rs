@@ -140,7 +140,8 @@ impl Core {
         let Acceptance { tls, transport, handler, resumption } = acceptance;
         let Resumption { tickets, ticket, early_data } = resumption;
         self.batch = super::batch_of(&transport);
-        let new_token = self.shared.registration.new_token(self.now, self.remote(), &mut self.entropy);
+        let version = self.proto.version_under(&transport);
+        let new_token = self.shared.registration.new_token(version, self.now, self.remote(), &mut self.entropy);
         let used = |ticket| tickets.as_ref().is_some_and(|tickets| !tickets.is_first_use(ticket, self.now));
         let early_data = early_data && !ticket.as_ref().is_some_and(used);
         self.tickets = tickets;

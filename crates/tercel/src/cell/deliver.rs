@@ -173,6 +173,7 @@ fn connected_event(mut core: Box<Core>, connected: &Connected) -> Box<Core> {
     let settled = core.proto.peer_parameters().is_some_and(|parameters| parameters.disable_active_migration);
     let mut facts = core.shared.facts();
     (facts.alpn, facts.settled) = (Some(Bytes::copy_from_slice(&connected.alpn)), settled);
+    facts.version = Some(connected.version);
     // The event that tells of it comes later, and who hears of Connected may ask at once.
     facts.max_datagram = core.proto.max_datagram_size();
     facts.can_reset_at = core.proto.can_reset_at();
@@ -200,6 +201,7 @@ fn connected_event(mut core: Box<Core>, connected: &Connected) -> Box<Core> {
             alpn: &connected.alpn,
             resumed: connected.resumed,
             early_data_accepted: connected.early_data_accepted,
+            version: connected.version,
         },
     )
 }

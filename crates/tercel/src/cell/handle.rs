@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tercel_proto::error::CloseReason;
 use tercel_proto::stats::ConnectionStats;
-use tercel_wire::{Direction, StreamId};
+use tercel_wire::{Direction, StreamId, Version};
 
 use super::streams::StreamKey;
 use crate::configuration::EchStatus;
@@ -26,6 +26,7 @@ pub(crate) struct Facts {
     pub(crate) handshake: Option<Box<HandshakeInfo>>,
     /// Client: what becomes of an encrypted ClientHello if the handshake completes.
     pub(crate) ech: EchStatus,
+    pub(crate) version: Option<Version>,
     /// Whether the peer forbids that the connection moves.
     pub(crate) settled: bool,
     pub(crate) max_datagram: Option<usize>,
@@ -99,6 +100,7 @@ impl ConnectionShared {
             alpn: None,
             handshake: None,
             ech: EchStatus::NotOffered,
+            version: None,
             settled: false,
             max_datagram: None,
             observed: None,

@@ -10,7 +10,7 @@ use rustls::client::{EchMode, Resumption};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs::kx_group};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, KeyLog, ServerConfig};
-use tercel_proto::tls::{ClientSessions, ResumableVerifier, SecretsKept};
+use tercel_proto::tls::{ResumableVerifier, SecretsKept};
 
 use super::{Configuration, tls_error};
 use crate::status::Error;
@@ -187,9 +187,10 @@ impl Configuration {
         if let Some(tls) = &mut self.client {
             let verifier = self.restorer.as_ref().ok_or_else(ready_made)?;
             let mut new = client(tls, verifier, changed(tls.crypto_provider()), self.ech.clone())?;
-            if let Some(sessions) = self.sessions {
+            if let Some(sessions) = &mut self.sessions {
                 // A session must not go on under a suite that is no longer wanted.
-                new.resumption = Resumption::store(Arc::new(ClientSessions::new(sessions)));
+                *sessions = Arc::new(sessions.anew());
+                new.resumption = Resumption::store(sessions.clone());
             }
             *tls = Arc::new(new);
         }

@@ -106,6 +106,7 @@ impl Worker {
             now: self.floor.now,
             remote: datagram.path.remote,
             tokens: &self.registration.tokens,
+            versions: &self.registration.versions,
             retry: self.registration.config.retry,
             half_open: self.half_open,
             max_half_open: self.registration.config.max_half_open,

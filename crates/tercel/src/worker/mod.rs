@@ -21,7 +21,7 @@ use tercel_proto::connection::{ClientStart, Datagram, ServerStart};
 use tercel_proto::entropy::Entropy;
 use tercel_proto::error::{CloseReason, Violation};
 use tercel_proto::time::Time;
-use tercel_wire::{ApplicationErrorCode, Role, TransportErrorCode, Version};
+use tercel_wire::{ApplicationErrorCode, Role, TransportErrorCode};
 use tracing::Span;
 
 pub(crate) use self::floor::Floor;
@@ -332,7 +332,7 @@ impl Worker {
         let Some(binding) = self.floor.sockets.binding(socket) else { return };
         let transport = self.registration.transport.clone();
         let start = ServerStart {
-            version: Version::V1,
+            version: first.version,
             path: datagram.path,
             initial_dcid: first.dcid,
             peer_cid: first.scid,

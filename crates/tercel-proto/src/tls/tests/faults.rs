@@ -255,7 +255,7 @@ impl Session for Careless {
 #[test]
 fn a_handshake_without_transport_parameters() {
     for role in [Role::Client, Role::Server] {
-        let mut end = End::new(Handshake::new(role, Box::new(Careless(false, None))));
+        let mut end = End::new(Handshake::new(role, Version::V1, Box::new(Careless(false, None))));
         let fault = end.tls.feed(EncryptionLevel::Initial, &[1, 0, 0, 0]).unwrap_err();
         assert_eq!(fault.code, crypto(alert::MISSING_EXTENSION));
         end.poll();
@@ -367,7 +367,7 @@ fn configurations_to_try_again_with_count_from_the_refusal_on() {
     let extensions = [&[0xfe, 0x0d, 0, 3][..], b"new"].concat();
     let encrypted_extensions = [&[8, 0, 0, 9, 0, 7][..], &extensions].concat();
     let session = Careless(false, Some(message::FINISHED));
-    let mut client = Handshake::new(Role::Client, Box::new(session));
+    let mut client = Handshake::new(Role::Client, Version::V1, Box::new(session));
     client.parameters_told = true;
     client.feed(EncryptionLevel::Initial, &encrypted_extensions).unwrap();
     assert_eq!(client.ech_rejection(), None);

@@ -16,6 +16,7 @@ use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSe
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::server::StoresServerSessions;
 use rustls::time_provider::TimeProvider;
+use tercel_wire::Version;
 
 use super::aside::{self, Kept};
 
@@ -54,26 +55,55 @@ impl StoresServerSessions for SessionsInTickets {
 /// tells of every new one.
 #[derive(Debug)]
 pub struct ClientSessions {
-    /// `None`: only what is handed over is resumed.
-    cache: Option<ClientSessionMemoryCache>,
+    /// One for each version, as in [`Version::SUPPORTED`]: a session does not change it (RFC 9369 section
+    /// 5). `None`: only what is handed over is resumed.
+    caches: Option<[ClientSessionMemoryCache; Version::SUPPORTED.len()]>,
+    servers: usize,
 }
 
 impl ClientSessions {
-    /// Keeps sessions of up to `servers` servers; with 0, none.
+    /// Keeps sessions of up to `servers` servers for each version; with 0, none.
     pub fn new(servers: usize) -> Self {
-        Self { cache: (servers > 0).then(|| ClientSessionMemoryCache::new(servers)) }
+        let caches = (servers > 0).then(|| Version::SUPPORTED.map(|_| ClientSessionMemoryCache::new(servers)));
+        Self { caches, servers }
+    }
+
+    /// As many, and none kept so far.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self::new(self.servers)
+    }
+
+    fn cache(&self, version: Option<Version>) -> Option<&ClientSessionMemoryCache> {
+        let version = version.unwrap_or(Version::V1);
+        let at = Version::SUPPORTED.iter().position(|supported| *supported == version)?;
+        self.caches.as_ref()?.get(at)
+    }
+
+    /// A session with `server` that is kept, of the first of `versions` that has one. A connection that
+    /// resumes it begins with that version.
+    pub fn take(
+        &self,
+        server: &ServerName<'static>,
+        versions: &[Version],
+    ) -> Option<(Version, Tls13ClientSessionValue)> {
+        versions.iter().find_map(|version| {
+            let session = self.cache(Some(*version))?.take_tls13_ticket(server)?;
+            Some((*version, session))
+        })
     }
 }
 
 impl ClientSessionStore for ClientSessions {
     fn set_kx_hint(&self, server: ServerName<'static>, group: rustls::NamedGroup) {
-        if let Some(cache) = &self.cache {
+        // What groups a server takes has nothing to do with versions.
+        if let Some([cache, ..]) = &self.caches {
             cache.set_kx_hint(server, group);
         }
     }
 
     fn kx_hint(&self, server: &ServerName<'_>) -> Option<rustls::NamedGroup> {
-        self.cache.as_ref()?.kx_hint(server)
+        self.caches.as_ref()?.first()?.kx_hint(server)
     }
 
     fn set_tls12_session(&self, _server: ServerName<'static>, _session: Tls12ClientSessionValue) {}
@@ -85,18 +115,19 @@ impl ClientSessionStore for ClientSessions {
     fn remove_tls12_session(&self, _server: &ServerName<'static>) {}
 
     fn insert_tls13_ticket(&self, server: ServerName<'static>, session: Tls13ClientSessionValue) {
-        aside::with(|aside| {
+        let version = aside::with(|aside| {
             let suite = session.suite().common.suite.into();
             aside.kept = Some(Kept { suite, parameters: session.quic_params() });
+            aside.version
         });
-        if let Some(cache) = &self.cache {
+        if let Some(cache) = self.cache(version.flatten()) {
             cache.insert_tls13_ticket(server, session);
         }
     }
 
     fn take_tls13_ticket(&self, server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        let handed = aside::with(|aside| aside.session.take()).flatten();
-        handed.or_else(|| self.cache.as_ref()?.take_tls13_ticket(server))
+        let (handed, version) = aside::with(|aside| (aside.session.take(), aside.version)).unwrap_or_default();
+        handed.or_else(|| self.cache(version)?.take_tls13_ticket(server))
     }
 }
 

@@ -31,10 +31,21 @@ fn retry_of_rfc_9001_appendix_a4() {
             other => assert!(other.is_err() && len < bytes.len() - 5, "cut to {len}"),
         }
     }
+    assert!(retry.has_fixed_bit());
     // RFC 9000 section 17.2.5: the last four bits are unused.
     for low in 0..16 {
         assert!(matches!(first(&[&[0xf0 | low], &bytes[1..]].concat()), Ok(FirstPacket::Retry(_))));
     }
+}
+
+#[test]
+fn retry_of_rfc_9369_appendix_a4() {
+    let bytes = hex("cf6b3343cf0008f067a5502a4262b5746f6b656ec8646ce8bfe33952d955543665dcc7b6");
+    let Ok(FirstPacket::Retry(retry)) = first(&bytes) else { panic!() };
+    assert_eq!((retry.version, &retry.token[..]), (Version::V2, &b"token"[..]));
+    assert_eq!(crate::packet::retry::encode(retry.version, &retry.dcid, &retry.scid, &retry.token), retry.packet);
+    // What is a Retry in version 1 is a Handshake packet here.
+    assert!(first(&[&[0xff], &bytes[1..]].concat()).is_err());
 }
 
 #[test]

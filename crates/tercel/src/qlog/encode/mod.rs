@@ -11,7 +11,7 @@ use tercel_proto::time::Time;
 use tercel_proto::trace::{
     CongestionPhase, End, Metrics, PacketRecord, Record, TraceEvent, TraceFrame, TraceState, Way,
 };
-use tercel_wire::{Role, SpaceId, TransportErrorCode, TransportParameters};
+use tercel_wire::{Role, SpaceId, TransportErrorCode, TransportParameters, Version};
 
 use self::packet::{Packet, Packets, Piece};
 
@@ -93,6 +93,12 @@ impl Encoder {
         }
     }
 
+    fn version(&mut self, time: Time, version: Version, out: &mut Vec<u8>) {
+        self.begin(time, "quic:version_information", out);
+        out.push_str("\"chosen_version\":");
+        out.hex(&version.0.to_be_bytes());
+    }
+
     /// Writes an event: one or more records.
     pub fn event(&mut self, time: Time, event: &TraceEvent, out: &mut Vec<u8>) {
         match event {
@@ -104,10 +110,9 @@ impl Encoder {
                 endpoint(out, start.remote);
                 out.push(b'}');
                 end(out);
-                self.begin(time, "quic:version_information", out);
-                out.push_str("\"chosen_version\":");
-                out.hex(&start.version.0.to_be_bytes());
+                self.version(time, start.version, out);
             }
+            TraceEvent::Version(version) => self.version(time, *version, out),
             TraceEvent::Parameters { of, parameters } => {
                 if *of == End::Remote {
                     self.peer_exponent = parameters.ack_delay_exponent;
