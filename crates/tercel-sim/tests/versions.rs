@@ -264,10 +264,13 @@ fn one_refusal_is_enough() {
     assert_eq!(versions(&world), [V2; 2]);
 }
 
+/// Changes the frames of a packet; tells whether it did.
+type Forgery = Box<dyn Fn(&mut Vec<u8>) -> bool>;
+
 /// Rewrites the client's Initial packets, whose keys everybody can know.
 struct Rewrite {
     /// Changes the frames; says whether there was something to change.
-    frames: Box<dyn Fn(&mut Vec<u8>) -> bool>,
+    frames: Forgery,
     /// Whether the fixed bit is cleared.
     clears: bool,
     /// How many packets are still to be rewritten.
