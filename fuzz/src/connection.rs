@@ -459,7 +459,7 @@ impl Pair {
                 let [remote, local] = [address(Role::Server, number >> 4 & 1), address(Role::Client, number)];
                 let _ = connection.migrate(now, PathAddress { remote, local: Some(local) });
             }
-            Action::Rebind => connection.local_address_changed(now),
+            Action::Rebind => _ = connection.local_address_changed(now, None),
             Action::Accept => {
                 end.asked = false;
                 let _ = connection.accept(now, accept);

@@ -39,6 +39,11 @@ impl Reassembly {
         self.next
     }
 
+    /// How many bytes are kept.
+    pub(crate) fn held(&self) -> usize {
+        self.ready.iter().chain(self.waiting.values()).map(Bytes::len).sum()
+    }
+
     pub(crate) const fn read_offset(&self) -> u64 {
         self.read
     }

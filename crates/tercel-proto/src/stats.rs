@@ -1,5 +1,6 @@
 //! Figures of a connection, for people and for tests.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What a connection has done so far.
@@ -82,4 +83,57 @@ pub struct HandshakePhases {
     pub verdict_given: Option<Duration>,
     /// The handshake was confirmed (RFC 9001 section 4.1.2).
     pub confirmed: Option<Duration>,
+}
+
+/// What a path is to its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathState {
+    /// It is in use.
+    Active,
+    /// It was, and is fallen back to if the active one does not work.
+    Previous,
+    /// It is probed, by this end or by the peer.
+    Probed,
+}
+
+/// Figures of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathStats {
+    /// Tells it from other paths of the connection; 0 is that of the handshake.
+    pub id: u32,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// This end's address, where it is known; possibly a wildcard.
+    pub local: Option<SocketAddr>,
+    /// What it is to the connection.
+    pub state: PathState,
+    /// Whether the peer is known to be there (RFC 9000 section 8).
+    pub validated: bool,
+    /// UDP payload bytes sent to it.
+    pub bytes_sent: u64,
+    /// UDP payload bytes received from it.
+    pub bytes_received: u64,
+    /// The datagram size in use, bytes of UDP payload.
+    pub mtu: u16,
+    /// Whether it passed ECN validation.
+    pub ecn_capable: bool,
+    /// What congestion control knows of it: of the active path only (RFC 9000 section 9.4).
+    pub congestion: Option<PathCongestion>,
+}
+
+/// What congestion control knows of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathCongestion {
+    /// The smoothed round-trip time.
+    pub rtt: Duration,
+    /// The smallest round-trip time seen.
+    pub min_rtt: Duration,
+    /// How many round-trip times were measured.
+    pub rtt_samples: u64,
+    /// The congestion window in bytes.
+    pub congestion_window: u64,
+    /// Bytes in flight.
+    pub bytes_in_flight: u64,
 }

@@ -45,23 +45,13 @@ pub enum TokenError {
     Stale,
 }
 
-/// Seals and opens tokens. The key before the current one can still open.
-pub struct TokenKey {
-    current: LessSafeKey,
-    previous: Option<LessSafeKey>,
-}
+/// Seals and opens tokens: the first key seals, each can open.
+pub struct TokenKeys(Vec<LessSafeKey>);
 
-impl TokenKey {
-    /// A key of these bytes; `None` only if the crypto library cannot make keys.
-    pub fn new(secret: &[u8; 32]) -> Option<Self> {
-        Some(Self { current: key(secret)?, previous: None })
-    }
-
-    /// Goes on to another key. What the last one sealed can still be opened.
-    pub fn rotate(&mut self, secret: &[u8; 32]) -> bool {
-        let Some(next) = key(secret) else { return false };
-        self.previous = Some(std::mem::replace(&mut self.current, next));
-        true
+impl TokenKeys {
+    /// Keys of these bytes; `None` only if the crypto library cannot make keys.
+    pub fn new(secrets: &[[u8; 32]]) -> Option<Self> {
+        secrets.iter().map(key).collect::<Option<_>>().map(Self)
     }
 
     /// A token for a client, for connections of `version`. `unix_time` is the time since 1970.
@@ -90,7 +80,8 @@ impl TokenKey {
         let nonce: [u8; NONCE_LEN] = entropy.array();
         let aad = Aad::from(address(client.ip()));
         // Sealing fails only for absurd lengths; an empty token is no token.
-        match self.current.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut plain) {
+        let Some(key) = self.0.first() else { return Vec::new() };
+        match key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut plain) {
             Ok(()) => [&nonce[..], &plain].concat(),
             Err(_) => Vec::new(),
         }
@@ -108,9 +99,9 @@ impl TokenKey {
         unix_time: Duration,
     ) -> Result<Token, TokenError> {
         let (nonce, sealed) = token.split_first_chunk::<NONCE_LEN>().ok_or(TokenError::Unknown)?;
-        let plain = [Some(&self.current), self.previous.as_ref()]
-            .into_iter()
-            .flatten()
+        let plain = self
+            .0
+            .iter()
             .find_map(|key| {
                 let mut sealed = sealed.to_vec();
                 let aad = Aad::from(address(client.ip()));
@@ -208,9 +199,9 @@ fn decode(plain: &[u8], version: Version, client: SocketAddr, unix_time: Duratio
     }
 }
 
-impl std::fmt::Debug for TokenKey {
+impl std::fmt::Debug for TokenKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TokenKey(..)")
+        f.write_str("TokenKeys(..)")
     }
 }
 
@@ -229,7 +220,7 @@ mod tests {
 
     #[test]
     fn who_may_use_a_token_and_when() {
-        let key = TokenKey::new(&[3; 32]).unwrap();
+        let key = TokenKeys::new(&[[3; 32]]).unwrap();
         let mut entropy = Entropy::from_seed([0; 32]);
         let client: SocketAddr = "192.0.2.1:1000".parse().unwrap();
         let port: SocketAddr = "192.0.2.1:1001".parse().unwrap();
@@ -265,7 +256,7 @@ mod tests {
 
     #[test]
     fn what_was_changed_or_made_up_is_unknown() {
-        let key = TokenKey::new(&[3; 32]).unwrap();
+        let key = TokenKeys::new(&[[3; 32]]).unwrap();
         let client: SocketAddr = "192.0.2.1:1000".parse().unwrap();
         let sealed = key.seal(&retry(), Version::V1, client, NOW, &mut Entropy::from_seed([0; 32]));
         for at in 0..sealed.len() {
@@ -279,7 +270,7 @@ mod tests {
         }
         let longer = [&sealed[..], &[0]].concat();
         assert_eq!(key.open(&longer, Version::V1, client, NOW), Err(TokenError::Unknown));
-        let forged = TokenKey::new(&[4; 32]).unwrap();
+        let forged = TokenKeys::new(&[[4; 32]]).unwrap();
         assert_eq!(forged.open(&sealed, Version::V1, client, NOW), Err(TokenError::Unknown), "of another server");
     }
 
@@ -300,7 +291,7 @@ mod tests {
     /// Section 8.1.4: nobody can tell from two tokens that they are of one client.
     #[test]
     fn tokens_of_one_client_have_nothing_in_common() {
-        let key = TokenKey::new(&[3; 32]).unwrap();
+        let key = TokenKeys::new(&[[3; 32]]).unwrap();
         let mut entropy = Entropy::from_seed([0; 32]);
         let client: SocketAddr = "192.0.2.1:1000".parse().unwrap();
         let [one, other] = [(); 2].map(|()| key.seal(&retry(), Version::V1, client, NOW, &mut entropy));
@@ -311,7 +302,7 @@ mod tests {
 
     #[test]
     fn connection_ids_of_all_lengths_are_carried() {
-        let key = TokenKey::new(&[3; 32]).unwrap();
+        let key = TokenKeys::new(&[[3; 32]]).unwrap();
         let mut entropy = Entropy::from_seed([0; 32]);
         let client: SocketAddr = "[2001:db8::1]:1000".parse().unwrap();
         for (original, scid) in (0..=20).flat_map(|original| [0, 1, 20].map(|scid| (original, scid))) {
@@ -323,13 +314,15 @@ mod tests {
     }
 
     #[test]
-    fn one_rotation_is_survived() {
-        let mut key = TokenKey::new(&[3; 32]).unwrap();
+    fn the_first_key_seals_and_each_opens() {
         let client: SocketAddr = "[2001:db8::1]:1000".parse().unwrap();
-        let sealed = key.seal(&Token::New, Version::V1, client, NOW, &mut Entropy::from_seed([0; 32]));
-        assert!(key.rotate(&[4; 32]));
-        assert_eq!(key.open(&sealed, Version::V1, client, NOW), Ok(Token::New));
-        assert!(key.rotate(&[5; 32]));
-        assert_eq!(key.open(&sealed, Version::V1, client, NOW), Err(TokenError::Unknown));
+        let keys =
+            |secrets: &[u8]| TokenKeys::new(&secrets.iter().map(|secret| [*secret; 32]).collect::<Vec<_>>()).unwrap();
+        let sealed = keys(&[3]).seal(&Token::New, Version::V1, client, NOW, &mut Entropy::from_seed([0; 32]));
+        for (secrets, result) in [(&[4, 3][..], Ok(Token::New)), (&[5, 4], Err(TokenError::Unknown))] {
+            assert_eq!(keys(secrets).open(&sealed, Version::V1, client, NOW), result);
+        }
+        let sealed = keys(&[4, 3]).seal(&Token::New, Version::V1, client, NOW, &mut Entropy::from_seed([0; 32]));
+        assert_eq!(keys(&[3]).open(&sealed, Version::V1, client, NOW), Err(TokenError::Unknown));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tercel_proto::datagram::DatagramPriority;
 use tercel_proto::error::CloseReason;
-use tercel_proto::stats::ConnectionStats;
+use tercel_proto::stats::{ConnectionStats, PathStats};
 use tercel_proto::stream::StreamScheduling;
 use tercel_proto::tls::{MAX_TICKET_DATA, Negotiated, TlsSecrets};
 use tercel_wire::{ApplicationErrorCode, Direction, TransportParameters, Version};
@@ -16,7 +16,7 @@ use tercel_wire::{ApplicationErrorCode, Direction, TransportParameters, Version}
 use crate::cell::{ConnectionShared, StreamShared};
 use crate::event::StreamHandler;
 use crate::handshake_info::HandshakeInfo;
-use crate::operation::{ConnectionOperation, Operation, StreamOperation};
+use crate::operation::{ConnectionOperation, Move, Operation, StreamOperation};
 use crate::status::Error;
 use crate::stream::{Stream, StreamOptions, emptied};
 
@@ -262,6 +262,23 @@ impl Connection {
     /// [`Error::Io`] if the socket cannot be opened, [`Error::ConnectionClosed`] if the connection is
     /// over.
     pub fn rebind(&self, local: SocketAddr) -> Result<(), Error> {
+        self.move_to(local, Move::AtOnce)
+    }
+
+    /// Client: moves the connection to a new socket bound to `local` (port 0 for any port) if the server
+    /// answers there; until then it stays where it is, and it stays for good if there is no answer (RFC
+    /// 9000 section 9.1). [`PathValidated`](crate::ConnectionEvent::PathValidated) and
+    /// [`LocalAddressChanged`](crate::ConnectionEvent::LocalAddressChanged), or
+    /// [`PathFailed`](crate::ConnectionEvent::PathFailed), tell what came of it. For the rest as
+    /// [`rebind`](Self::rebind), which is for when the old address is of no use any more.
+    ///
+    /// # Errors
+    /// As for [`rebind`](Self::rebind).
+    pub fn migrate(&self, local: SocketAddr) -> Result<(), Error> {
+        self.move_to(local, Move::Probed)
+    }
+
+    fn move_to(&self, local: SocketAddr, how: Move) -> Result<(), Error> {
         if self.shared.facts().settled {
             return Err(Error::InvalidArgument("the server does not permit migration"));
         }
@@ -270,7 +287,7 @@ impl Connection {
         let binding = bindings.own(worker, local)?;
         let socket = binding.socket_of(worker).ok_or(Error::Closed)?;
         let address = binding.address;
-        self.submit(ConnectionOperation::Rebind { binding, socket, address })
+        self.submit(ConnectionOperation::Rebind { binding, socket, address, how })
     }
 
     /// Runs `look` on the worker that owns the connection, in order with the other calls. It is
@@ -356,6 +373,11 @@ impl Inspect<'_> {
     /// The peer's transport parameters, once known.
     pub fn peer_parameters(&self) -> Option<&TransportParameters> {
         self.proto.peer_parameters()
+    }
+
+    /// The paths of the connection, the one in use first.
+    pub fn paths(&self) -> Vec<PathStats> {
+        self.proto.paths()
     }
 
     /// Whether the server demanded proof of the client's address by a Retry packet.

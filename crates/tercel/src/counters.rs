@@ -47,8 +47,12 @@ counters! {
     handshakes_completed, "tercel_handshakes_completed_total", "Handshakes completed at this end (RFC 9001 section 4.1.1).";
     handshakes_failed, "tercel_handshakes_failed_total", "Connections that ended before.";
     handshakes_resumed, "tercel_handshakes_resumed_total", "Of the completed handshakes, those that resumed a session.";
-    refused, "tercel_refused_total", "First packets of clients dropped because too many handshakes were under way.";
-    retries_sent, "tercel_retries_sent_total", "Retry and Version Negotiation packets sent.";
+    refused, "tercel_refused_total", "First packets of clients that were not let in: because of the load, or because the token of their Retry was not good.";
+    refusals_sent, "tercel_refusals_sent_total", "Of these, those that were answered.";
+    retries_sent, "tercel_retries_sent_total", "Retry packets sent.";
+    version_negotiations_sent, "tercel_version_negotiations_sent_total", "Version Negotiation packets sent.";
+    answers_withheld, "tercel_answers_withheld_total", "Retry and Version Negotiation packets and stateless resets not sent because there were too many in a second.";
+    shedding_begun, "tercel_shedding_begun_total", "Times that a worker began to keep clients away because of its load.";
     resets_sent, "tercel_stateless_resets_sent_total", "Stateless resets sent.";
     datagrams_sent, "tercel_datagrams_sent_total", "UDP datagrams sent by connections.";
     datagrams_received, "tercel_datagrams_received_total", "UDP datagrams received by connections.";
@@ -125,7 +129,7 @@ impl SharedCounters {
 pub(crate) struct Facade {
     counters: [Counter; COUNTERS.len()],
     told: Counters,
-    gauges: [Gauge; 3],
+    gauges: [Gauge; 5],
     held: RegistrationStats,
     handshake: Histogram,
     verdict: Histogram,
@@ -140,6 +144,8 @@ impl Facade {
         }
         metrics::describe_gauge!(CONNECTIONS, "Connections, those included that linger after their end.");
         metrics::describe_gauge!(HALF_OPEN, "Connections of servers whose handshake is not complete, or never was.");
+        metrics::describe_gauge!(HANDSHAKE_MEMORY, Unit::Bytes, "What the half-open connections take, about.");
+        metrics::describe_gauge!(SHEDDING, "Workers that keep clients away because of their load.");
         metrics::describe_gauge!(ROUTES, "Connection IDs and reset tokens that lead to connections.");
         metrics::describe_histogram!(HANDSHAKE, Unit::Seconds, "How long handshakes took until complete at this end.");
         metrics::describe_histogram!(VERDICT, Unit::Seconds, "How long the application took to judge a certificate.");
@@ -148,7 +154,7 @@ impl Facade {
         Self {
             counters: COUNTERS.map(|(name, _)| metrics::counter!(name)),
             told: Counters::default(),
-            gauges: [CONNECTIONS, HALF_OPEN, ROUTES].map(|name| metrics::gauge!(name)),
+            gauges: [CONNECTIONS, HALF_OPEN, ROUTES, HANDSHAKE_MEMORY, SHEDDING].map(|name| metrics::gauge!(name)),
             held: RegistrationStats::default(),
             handshake: metrics::histogram!(HANDSHAKE),
             verdict: metrics::histogram!(VERDICT),
@@ -206,14 +212,16 @@ impl Drop for Facade {
 
 const CONNECTIONS: &str = "tercel_connections";
 const HALF_OPEN: &str = "tercel_half_open_connections";
+const HANDSHAKE_MEMORY: &str = "tercel_handshake_memory_bytes";
+const SHEDDING: &str = "tercel_shedding_workers";
 const ROUTES: &str = "tercel_routes";
 const HANDSHAKE: &str = "tercel_handshake_seconds";
 const VERDICT: &str = "tercel_verdict_seconds";
 const RTT: &str = "tercel_rtt_seconds";
 const ENDED: &str = "tercel_connections_ended_total";
 
-fn gauges(held: RegistrationStats) -> [f64; 3] {
-    [held.connections, held.half_open, held.routes].map(|value| value as f64)
+fn gauges(held: RegistrationStats) -> [f64; 5] {
+    [held.connections, held.half_open, held.routes, held.handshake_memory, held.shedding].map(|value| value as f64)
 }
 
 /// What ended a connection, in one word.

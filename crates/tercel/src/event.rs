@@ -71,6 +71,13 @@ pub enum ListenerEvent {
     /// A client wants a connection and has named a protocol that this listener serves. Answer now
     /// or later, from any thread.
     NewConnection(NewConnection),
+    /// Clients are kept away because of the load, of which [`RegistrationConfig`](crate::RegistrationConfig)
+    /// sets the limits: they must prove their address first (Retry), or are refused. Told when the first
+    /// worker begins, and when the last has had no reason for it for a second.
+    LoadShedding {
+        /// Whether it begins; otherwise it is over.
+        active: bool,
+    },
     /// The listener has stopped; the last event.
     StopComplete,
 }
@@ -135,6 +142,25 @@ pub enum ConnectionEvent<'a> {
     /// The peer says at which address it sees this end (see
     /// [`Settings::learn_address`](crate::Settings::learn_address)). It may say what it wants.
     AddressObserved(SocketAddr),
+    /// This end now speaks from another address: a client that has moved, or a server whose client came to
+    /// its preferred address. It is that of the socket, possibly a wildcard.
+    LocalAddressChanged(SocketAddr),
+    /// The peer has shown that it is reached on this path (RFC 9000 section 8.2): after a change of
+    /// address, or when a path was probed ([`Connection::migrate`], a server's preferred address).
+    PathValidated {
+        /// This end's address, where it is known.
+        local: Option<SocketAddr>,
+        /// The peer's.
+        remote: SocketAddr,
+    },
+    /// The peer does not answer on this path. The connection stays on, or goes back to, the one that it
+    /// had; if there is none it goes on as long as it can.
+    PathFailed {
+        /// This end's address, where it is known.
+        local: Option<SocketAddr>,
+        /// The peer's.
+        remote: SocketAddr,
+    },
     /// Client: a token for a later connection to the same server ([`crate::Connect::token`]).
     NewToken(&'a Bytes),
     /// Client: a ticket by which a later connection can go on with the session

@@ -119,7 +119,7 @@ pub use listener::Listener;
 pub use qlog::Qlog;
 pub use receive::{FilledBuffer, PendingReceive, Receive, Rest};
 pub use registration::{
-    Connect, Listen, Registration, RegistrationConfig, RegistrationStats, RetryPolicy, SocketChoice,
+    Connect, Listen, Registration, RegistrationConfig, RegistrationStats, RetryPolicy, RoutableIds, SocketChoice,
 };
 pub use resumption::{OfferedTicket, Resume, ResumptionLevel, ResumptionTicket, ServerResumption};
 pub use settings::Settings;
@@ -129,9 +129,10 @@ pub use worker::{Park, Worker};
 
 pub use bytes::{Bytes, BytesMut};
 pub use rustls::KeyLog;
+pub use tercel_proto::cid::quic_lb::QuicLb;
 pub use tercel_proto::datagram::{DatagramPriority, DatagramSendState};
 pub use tercel_proto::error::CloseReason;
-pub use tercel_proto::stats::{ConnectionStats, HandshakePhases};
+pub use tercel_proto::stats::{ConnectionStats, HandshakePhases, PathCongestion, PathState, PathStats};
 pub use tercel_proto::stream::{BlockedTimes, StreamScheduling, StreamStats};
 pub use tercel_proto::time::Time;
 pub use tercel_proto::tls::{Alert, Negotiated, TlsSecrets, Verdict};

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
@@ -12,11 +13,13 @@ use tercel_proto::connection::ClientStart;
 use tercel_proto::entropy::Entropy;
 use tercel_proto::path::PathAddress;
 use tercel_proto::time::Time;
-use tercel_proto::token::{KeptToken, Token, TokenKey};
+use tercel_proto::token::{KeptToken, Token};
 use tercel_wire::{ApplicationErrorCode, Version};
 
-use crate::binding::cid_layout::{CidKeys, derive_bytes};
+use crate::binding::cid_layout::CidKeys;
+use crate::binding::keyring::Keyring;
 use crate::binding::listener::ListenerShared;
+pub use crate::binding::routable::RoutableIds;
 use crate::binding::stateless::unix_time;
 use crate::binding::{Bindings, any_address, reachable};
 use crate::cell::ConnectionShared;
@@ -47,23 +50,50 @@ pub enum RetryPolicy {
 }
 
 /// How a registration runs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct RegistrationConfig {
     /// How many worker threads, 1 to 255; 0 for one per processor. Default 0.
     pub workers: usize,
     /// When to demand a Retry. Default above 256 unfinished handshakes of a worker.
     pub retry: RetryPolicy,
-    /// How many unfinished handshakes, failed ones included, a worker holds as a server; first packets
-    /// beyond are dropped.
-    /// Default 4096.
+    /// With [`RetryPolicy::Above`], a Retry is demanded as well while the unfinished handshakes of a worker
+    /// take this much memory, about, in bytes. Default 32 MiB.
+    pub retry_memory: usize,
+    /// How many unfinished handshakes, failed ones included, a worker holds as a server; clients beyond
+    /// are refused. Default 4096.
     pub max_half_open: usize,
+    /// How much memory these may take, about, in bytes; clients beyond are refused. Default 256 MiB.
+    pub max_handshake_memory: usize,
+    /// How long what there is to do may wait for its worker, on average, before new clients are refused.
+    /// Default 2 s: a client has asked again by then, which makes it worse.
+    pub max_queue_delay: Duration,
+    /// How many Version Negotiation packets a worker sends in a second. Default 1000.
+    pub version_negotiations_per_second: u32,
+    /// How many Retry packets a worker sends in a second. Default 20,000.
+    pub retries_per_second: u32,
+    /// How many clients a worker tells in a second that they are refused. Default 1000.
+    pub refusals_per_second: u32,
     /// How many stateless resets a worker sends in a second. Default 100.
     pub stateless_resets_per_second: u32,
     /// The secret from which connection IDs, stateless reset tokens and address tokens are made. Give
     /// the same one after a restart and clients learn at once that their connections are gone.
     /// Default: made up at the start.
     pub secret: Option<[u8; 32]>,
+    /// The keys of address tokens (Retry, NEW_TOKEN), at most 4: the first makes tokens, each is good to
+    /// read them. Servers that have one in common take each other's tokens. Default: one from `secret`.
+    pub token_keys: Vec<[u8; 32]>,
+    /// The keys of stateless reset tokens, at most 4: the first makes those of new connection IDs; a
+    /// packet of a connection that is not known is answered by one reset for each. Servers that have
+    /// them in common can end each other's connections (RFC 9000 section 21.11): only for those whose
+    /// balancer brings the packets of a connection to another server when its own is gone. Default: one
+    /// from `secret`.
+    pub reset_keys: Vec<[u8; 32]>,
+    /// The QUIC-LB configurations by which balancers can read the connection IDs of this registration.
+    /// The first is used until its nonces are used up, then the next, and after the last a codepoint that
+    /// sends balancers back to addresses. All must make IDs of one length.
+    /// Default none: IDs of nine bytes that only this server can read.
+    pub routable_ids: Vec<RoutableIds>,
     /// Where the events inside each connection are logged. Default nowhere.
     pub qlog: Option<Qlog>,
     /// The versions of QUIC with which clients of its listeners may begin, and to which
@@ -77,12 +107,41 @@ impl Default for RegistrationConfig {
         Self {
             workers: 0,
             retry: RetryPolicy::Above(256),
+            retry_memory: 32 << 20,
             max_half_open: 4096,
+            max_handshake_memory: 256 << 20,
+            max_queue_delay: Duration::from_secs(2),
+            version_negotiations_per_second: 1000,
+            retries_per_second: 20_000,
+            refusals_per_second: 1000,
             stateless_resets_per_second: 100,
             secret: None,
+            token_keys: Vec::new(),
+            reset_keys: Vec::new(),
+            routable_ids: Vec::new(),
             qlog: None,
             versions: Vec::new(),
         }
+    }
+}
+
+impl std::fmt::Debug for RegistrationConfig {
+    /// Without the secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistrationConfig")
+            .field("workers", &self.workers)
+            .field("retry", &self.retry)
+            .field("retry_memory", &self.retry_memory)
+            .field("max_half_open", &self.max_half_open)
+            .field("max_handshake_memory", &self.max_handshake_memory)
+            .field("max_queue_delay", &self.max_queue_delay)
+            .field("version_negotiations_per_second", &self.version_negotiations_per_second)
+            .field("retries_per_second", &self.retries_per_second)
+            .field("refusals_per_second", &self.refusals_per_second)
+            .field("stateless_resets_per_second", &self.stateless_resets_per_second)
+            .field("routable_ids", &self.routable_ids)
+            .field("qlog", &self.qlog)
+            .finish_non_exhaustive()
     }
 }
 
@@ -158,25 +217,32 @@ pub struct RegistrationStats {
     pub connections: usize,
     /// Those of servers whose handshake is not complete, or never was.
     pub half_open: usize,
+    /// What these take in memory, in bytes, about.
+    pub handshake_memory: usize,
+    /// How many workers keep clients away because of their load, by Retry or by refusing them.
+    pub shedding: usize,
     /// Connection IDs and stateless reset tokens by which arriving datagrams find their connection.
     pub routes: usize,
 }
 
 /// What one worker holds. The worker alone writes it.
 #[derive(Debug, Default)]
-pub(crate) struct Holdings([AtomicUsize; 3]);
+pub(crate) struct Holdings([AtomicUsize; 5]);
 
 impl Holdings {
     pub(crate) fn publish(&self, stats: RegistrationStats) {
-        let values = [stats.connections, stats.half_open, stats.routes];
+        let values = [stats.connections, stats.half_open, stats.routes, stats.handshake_memory, stats.shedding];
         self.0.iter().zip(values).for_each(|(to, value)| to.store(value, Ordering::Relaxed));
     }
 
     fn add_to(&self, sum: &mut RegistrationStats) {
-        let [connections, half_open, routes] = [0, 1, 2].map(|at: usize| self.0[at].load(Ordering::Relaxed));
+        let [connections, half_open, routes, memory, shedding] =
+            self.0.each_ref().map(|value| value.load(Ordering::Relaxed));
         sum.connections += connections;
         sum.half_open += half_open;
         sum.routes += routes;
+        sum.handshake_memory += memory;
+        sum.shedding += shedding;
     }
 }
 
@@ -189,8 +255,7 @@ pub(crate) struct RegistrationShared {
     pub(crate) counters: Vec<Arc<SharedCounters>>,
     pub(crate) mailboxes: Vec<Arc<Mailbox<Letter>>>,
     pub(crate) bindings: Bindings,
-    pub(crate) cid_keys: CidKeys,
-    pub(crate) tokens: TokenKey,
+    pub(crate) keyring: Keyring,
     /// The settings of a server's connection until a configuration is chosen for it, and the versions that
     /// they speak.
     pub(crate) transport: Arc<TransportConfig>,
@@ -199,26 +264,26 @@ pub(crate) struct RegistrationShared {
 }
 
 impl RegistrationShared {
-    fn new(config: RegistrationConfig, workers: usize, datapath: Arc<dyn Datapath>, secret: &[u8; 32]) -> Option<Self> {
+    fn new(config: RegistrationConfig, datapath: Arc<dyn Datapath>, keyring: Keyring) -> Self {
+        let workers = config.workers;
         let mailboxes: Vec<_> = (0..workers).map(|worker| Arc::new(Mailbox::new(worker, datapath.clone()))).collect();
         let transport = TransportConfig { versions: config.versions.clone(), ..TransportConfig::default() };
-        Some(Self {
+        Self {
             config,
             holdings: (0..workers).map(|_| Arc::default()).collect(),
             counters: (0..workers).map(|_| Arc::default()).collect(),
             bindings: Bindings::new(datapath, mailboxes.clone()),
             mailboxes,
-            cid_keys: CidKeys::new(secret),
-            tokens: TokenKey::new(&derive_bytes(secret, b"tercel address token"))?,
+            keyring,
             versions: transport.spoken_versions(),
             transport: Arc::new(transport),
             next_worker: AtomicUsize::new(0),
-        })
+        }
     }
 
     /// A token for the next connection, of `version`, of the client at `remote`.
     pub(crate) fn new_token(&self, version: Version, now: Time, remote: SocketAddr, entropy: &mut Entropy) -> Bytes {
-        self.tokens.seal(&Token::New, version, remote, unix_time(now), entropy).into()
+        self.keyring.tokens().seal(&Token::New, version, remote, unix_time(now), entropy).into()
     }
 
     fn tell_workers(&self, letter: impl Fn() -> Letter) {
@@ -390,7 +455,8 @@ impl Registration {
         let worker = binding.worker(turn).ok_or(Error::Closed)?;
         let socket = binding.socket_of(worker).ok_or(Error::Closed)?;
         let remote = reachable(connect.remote, binding.address)?;
-        let connection = ConnectionShared::new(shared.clone(), worker, remote, binding.address);
+        let local = binding.address;
+        let connection = ConnectionShared::new(shared.clone(), worker, remote, local);
         connection.facts().ech = ech;
         let new = NewClient {
             shared: connection.clone(),
@@ -402,7 +468,7 @@ impl Registration {
                 tls,
                 server_name,
                 version,
-                path: PathAddress { remote, local: None },
+                path: PathAddress { remote, local: Some(local) },
                 token: connect.token,
                 session,
             },
@@ -425,6 +491,42 @@ impl Registration {
         let listener = ListenerShared::new(shared.clone(), binding, listen.alpn, Box::new(handler));
         listener.announce(Letter::Listen);
         Ok(Listener { shared: listener, owned: true })
+    }
+
+    /// Changes the keys of address tokens ([`RegistrationConfig::token_keys`]): a new one in front, and
+    /// behind it those whose tokens are still to be taken. Tokens of NEW_TOKEN frames live for a day.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`]: there must be 1 to 4.
+    pub fn set_token_keys(&self, keys: &[[u8; 32]]) -> Result<(), Error> {
+        self.0.shared.keyring.set_token_keys(keys)
+    }
+
+    /// Changes the keys of stateless reset tokens ([`RegistrationConfig::reset_keys`]): a new one in
+    /// front, and behind it those under which connection IDs may be in use. Open connections get new IDs,
+    /// so an old key can go when the clients have had some seconds.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`]: there must be 1 to 4.
+    pub fn set_reset_keys(&self, keys: &[[u8; 32]]) -> Result<(), Error> {
+        self.identify(self.0.shared.keyring.set_reset_keys(keys)?);
+        Ok(())
+    }
+
+    /// Changes the configurations by which balancers read connection IDs
+    /// ([`RegistrationConfig::routable_ids`]). Open connections get new IDs at once and retire the others
+    /// (draft-ietf-quic-load-balancers-21 section 3.1); so tell the balancers first.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`]: connection IDs would have another length than before, or two
+    /// configurations have one codepoint.
+    pub fn set_routable_ids(&self, ids: &[RoutableIds]) -> Result<(), Error> {
+        self.identify(self.0.shared.keyring.set_routable_ids(ids)?);
+        Ok(())
+    }
+
+    fn identify(&self, keys: Arc<CidKeys>) {
+        self.0.shared.tell_workers(|| Letter::Identify(keys.clone()));
     }
 
     /// Closes every connection with `code` and takes no new ones.
@@ -469,9 +571,8 @@ fn build(
     }
     let mut entropy = Entropy::from_seed(seed);
     let secret = config.secret.unwrap_or_else(|| entropy.array());
-    let shared = RegistrationShared::new(config, count, datapath, &secret)
-        .ok_or_else(|| Error::tls("the crypto library makes no keys"))?;
-    let shared = Arc::new(shared);
+    let keyring = Keyring::new(&config, count, &secret, Entropy::from_seed(entropy.array()))?;
+    let shared = Arc::new(RegistrationShared::new(config, datapath, keyring));
     let workers =
         (0..count).map(|index| Worker::new(index, shared.clone(), Entropy::from_seed(entropy.array()))).collect();
     Ok((shared, workers))

@@ -490,6 +490,42 @@ async fn clients_move_in_mid_transfer() {
     tercel_sends(&pair.server, &pair.client, &data).await;
 }
 
+/// RFC 9000 section 9.6. quinn's own client does not act on one.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_goes_to_the_preferred_address_of_quinn() {
+    let certificate = Certificate::new("localhost");
+    let quinn = quinn::Endpoint::server(quinn_server_config(quinn_server_tls(&certificate)), any_local()).unwrap();
+    let port = quinn.local_addr().unwrap().port();
+    let [first, preferred] = [1, 2].map(|host| std::net::SocketAddrV4::new([127, 0, 0, host].into(), port));
+    let mut config = quinn_server_config(quinn_server_tls(&certificate));
+    config.preferred_address_v4(Some(preferred));
+    quinn.set_server_config(Some(config));
+    let endpoint = Endpoint::client().unwrap();
+    let connecting = endpoint.connect(&tercel_client(&certificate), first.into(), "localhost").unwrap();
+    let accepting = async { quinn.accept().await.unwrap().await.unwrap() };
+    let (client, server) = soon("the handshake", async { tokio::join!(connecting, accepting) }).await;
+    let client = client.unwrap();
+    let data = pattern(1 << 20);
+    let arrives = async {
+        while client.handle().remote_address() != SocketAddr::from(preferred) {
+            tercel_sends(&client, &server, &pattern(1000)).await;
+        }
+    };
+    soon("the move", arrives).await;
+    tercel_sends(&client, &server, &data).await;
+    quinn_sends(&server, &client, &data).await;
+    // And on from there, to another port of its own.
+    client.migrate(any_local()).unwrap();
+    tercel_sends(&client, &server, &data).await;
+    quinn_sends(&server, &client, &data).await;
+    assert_eq!(client.handle().remote_address(), SocketAddr::from(preferred));
+}
+
+fn any_local() -> SocketAddr {
+    "0.0.0.0:0".parse().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn handshakes_that_fail_say_why_at_both_ends() {
     let certificate = Certificate::new("localhost");

@@ -19,6 +19,8 @@ const TARGET: u64 = 4;
 pub struct LocalIds {
     active: BTreeMap<u64, (ConnectionId, ResetToken)>,
     next_sequence: u64,
+    /// The peer is to use none before this one any more.
+    retire_prior_to: u64,
     limit: u64,
     /// Sequence numbers to be told, for the first time or again.
     to_tell: Vec<u64>,
@@ -31,6 +33,7 @@ impl LocalIds {
         Self {
             active: BTreeMap::from([(0, (handshake, token))]),
             next_sequence: 1,
+            retire_prior_to: 0,
             limit: 1,
             to_tell: Vec::new(),
             routes: VecDeque::from([RouteChange::Add(handshake)]),
@@ -57,8 +60,17 @@ impl LocalIds {
         self.replenish(issuer, entropy);
     }
 
+    /// Has the peer go over to others, made by `issuer`.
+    pub fn renew(&mut self, issuer: &mut dyn ConnectionIdIssuer, entropy: &mut Entropy) {
+        // RFC 9000 section 5.1.1: those that are to be retired do not count.
+        self.retire_prior_to = self.next_sequence;
+        self.to_tell.clear();
+        self.replenish(issuer, entropy);
+    }
+
     fn replenish(&mut self, issuer: &mut dyn ConnectionIdIssuer, entropy: &mut Entropy) {
-        while !issuer.is_empty() && (self.active.len() as u64) < self.limit.min(TARGET) {
+        while !issuer.is_empty() && (self.active.range(self.retire_prior_to..).count() as u64) < self.limit.min(TARGET)
+        {
             let (id, token) = issuer.issue(entropy);
             self.active.insert(self.next_sequence, (id, token));
             self.to_tell.push(self.next_sequence);
@@ -104,7 +116,12 @@ impl LocalIds {
     pub fn write(&mut self, sink: &mut FrameSink<'_, '_>) {
         while let Some(sequence) = self.to_tell.last().copied() {
             if let Some((id, reset_token)) = self.active.get(&sequence) {
-                let frame = NewConnectionId { sequence, retire_prior_to: 0, id: *id, reset_token: *reset_token };
+                let frame = NewConnectionId {
+                    sequence,
+                    retire_prior_to: self.retire_prior_to.min(sequence),
+                    id: *id,
+                    reset_token: *reset_token,
+                };
                 if !sink.push(&Frame::NewConnectionId(frame), SentFrame::NewConnectionId { sequence }) {
                     return;
                 }
@@ -115,7 +132,8 @@ impl LocalIds {
 
     /// A NEW_CONNECTION_ID frame was lost.
     pub fn lost(&mut self, sequence: u64) {
-        if self.active.contains_key(&sequence) && !self.to_tell.contains(&sequence) {
+        let is_of_use = sequence >= self.retire_prior_to && self.active.contains_key(&sequence);
+        if is_of_use && !self.to_tell.contains(&sequence) {
             self.to_tell.push(sequence);
         }
     }
@@ -290,6 +308,31 @@ mod tests {
         assert_eq!(told, [2, 3]);
         ids.retire(1, 0).unwrap();
         assert_eq!(ids.tell(1000), [4]);
+    }
+
+    /// RFC 9000 sections 5.1.1 and 19.15: the peer's limit holds for those that it is to keep.
+    #[test]
+    fn all_can_be_replaced() {
+        let mut ids = Ids::new(8, 4);
+        ids.tell(1000);
+        ids.routes();
+        ids.ids.renew(&mut ids.issuer, &mut ids.entropy);
+        assert_eq!(ids.routes(), [4, 5, 6, 7].map(|value| RouteChange::Add(id(value))));
+        let mut bytes = vec![0; 1000];
+        let mut writer = Writer::new(&mut bytes);
+        ids.ids.write(&mut FrameSink::new(&mut writer, &mut SentFrames::new()));
+        let mut reader = Reader::new(writer.written());
+        while !reader.is_empty() {
+            let Ok(Frame::NewConnectionId(frame)) = Frame::decode(&mut reader) else { panic!() };
+            assert_eq!((frame.retire_prior_to, (4..8).contains(&frame.sequence)), (4, true));
+        }
+        ids.ids.lost(2);
+        assert!(!ids.ids.wants_to_send(), "it is to be retired");
+        for sequence in 0..4 {
+            assert!(ids.ids.contains(&id(sequence)), "until the peer has done so");
+            ids.retire(sequence.into(), 4).unwrap();
+            assert!(!ids.ids.contains(&id(sequence)) && !ids.ids.wants_to_send());
+        }
     }
 
     #[test]

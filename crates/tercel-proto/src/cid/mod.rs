@@ -1,7 +1,8 @@
-//! Connection IDs (RFC 9000 section 5.1): those that we gave the peer, and those it gave us.
+//! Connection IDs: those that we issued, those of the peer, and how one names a server to a balancer.
 
 mod local;
 mod peer;
+pub mod quic_lb;
 
 pub use local::LocalIds;
 pub use peer::PeerIds;

@@ -1,4 +1,8 @@
 //! The connection IDs that we may send to.
+//!
+//! Each path has one of its own (RFC 9000 section 9.5), lent from those that the peer gave and retired
+//! when the path is given up: so nobody can tell by them that two paths are of one connection. (With
+//! multipath each path would have a set of these.)
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,17 +12,27 @@ use tercel_wire::{ConnectionId, Frame, ResetToken, TransportErrorCode};
 use crate::connection::RouteChange;
 use crate::error::Violation;
 use crate::frames::{FrameSink, SentFrame};
+use crate::ranges::RangeSet;
 
 /// So many retirements may wait to be told (RFC 9000 section 5.1.2): a peer that makes us retire
 /// more without acknowledging is up to no good.
 const MAX_RETIRING: usize = 64;
 
+/// The path of the handshake.
+const FIRST_PATH: u32 = 0;
+
 /// The connection IDs that the peer issued.
 #[derive(Debug)]
 pub struct PeerIds {
-    current: u64,
-    /// The current one, and those after it; what came before is retired.
     known: BTreeMap<u64, (ConnectionId, Option<ResetToken>)>,
+    /// By path: the sequence number of the ID that is used there.
+    lent: BTreeMap<u32, u64>,
+    /// The path in use.
+    active: u32,
+    /// The peer wants none before this one to be used.
+    retire_prior_to: u64,
+    /// Sequence numbers of those that are retired.
+    spent: RangeSet,
     limit: u64,
     /// Sequence numbers to be told as retired, and those told but not acknowledged.
     to_retire: Vec<u64>,
@@ -27,12 +41,15 @@ pub struct PeerIds {
 }
 
 impl PeerIds {
-    /// Begins with the connection ID of the handshake, sequence number 0. `limit` is our
+    /// Begins with the connection ID of the handshake, sequence number 0, on path 0. `limit` is our
     /// active_connection_id_limit.
     pub fn new(id: ConnectionId, limit: u64) -> Self {
         Self {
-            current: 0,
             known: BTreeMap::from([(0, (id, None))]),
+            lent: BTreeMap::from([(FIRST_PATH, 0)]),
+            active: FIRST_PATH,
+            retire_prior_to: 0,
+            spent: RangeSet::new(),
             limit,
             to_retire: Vec::new(),
             retiring: Vec::new(),
@@ -40,9 +57,19 @@ impl PeerIds {
         }
     }
 
-    /// The connection ID to send to.
+    /// The connection ID to send to on the path in use.
     pub fn current(&self) -> ConnectionId {
-        self.known.get(&self.current).map_or(ConnectionId::EMPTY, |(id, _)| *id)
+        self.of(self.active).unwrap_or(ConnectionId::EMPTY)
+    }
+
+    /// The connection ID to send to on `path`, if it has one.
+    pub fn of(&self, path: u32) -> Option<ConnectionId> {
+        self.known.get(self.lent.get(&path)?).map(|(id, _)| *id)
+    }
+
+    /// Whether the peer uses no connection IDs.
+    fn is_empty(&self) -> bool {
+        self.known.get(&0).is_some_and(|(id, _)| id.is_empty())
     }
 
     /// During the handshake the peer's choice of its own connection ID replaces the one we began
@@ -53,9 +80,10 @@ impl PeerIds {
 
     /// The server's transport parameters give the token of the connection ID of the handshake.
     pub fn set_initial_token(&mut self, token: ResetToken) {
+        let is_used = self.is_lent(0);
         if let Some((_, known)) = self.known.get_mut(&0) {
             *known = Some(token);
-            if self.current == 0 {
+            if is_used {
                 self.routes.push_back(RouteChange::AddResetToken(token));
             }
         }
@@ -72,7 +100,7 @@ impl PeerIds {
     /// PROTOCOL_VIOLATION: the peer uses no connection IDs, or gave another for the same sequence
     /// number; CONNECTION_ID_LIMIT_ERROR: more than we keep (RFC 9000 sections 5.1.1 and 19.15).
     pub fn on_new(&mut self, frame: &NewConnectionId) -> Result<(), Violation> {
-        if self.current().is_empty() {
+        if self.is_empty() {
             return Err(Violation::new(
                 TransportErrorCode::PROTOCOL_VIOLATION,
                 "a connection ID from a peer that uses none",
@@ -89,23 +117,14 @@ impl PeerIds {
                 "another connection ID for the same number, or the same for another",
             ));
         }
-        if frame.sequence < self.current {
-            // It was retired before, or is so late that its successors are in use already.
+        if frame.sequence < self.retire_prior_to || self.spent.contains(frame.sequence) {
+            // RFC 9000 section 19.15: retired before it came, or it comes again.
             self.retire(frame.sequence);
             return self.check_retiring();
         }
         self.known.entry(frame.sequence).or_insert(new);
-        if frame.retire_prior_to > self.current {
-            let kept = self.known.split_off(&frame.retire_prior_to);
-            let retired = std::mem::replace(&mut self.known, kept);
-            if let Some((next, (_, token))) = self.known.first_key_value() {
-                if let Some((_, Some(old))) = retired.get(&self.current) {
-                    self.routes.push_back(RouteChange::RemoveResetToken(*old));
-                }
-                self.current = *next;
-                self.routes.extend(token.map(RouteChange::AddResetToken));
-            }
-            retired.into_keys().for_each(|sequence| self.retire(sequence));
+        if frame.retire_prior_to > self.retire_prior_to {
+            self.retire_prior_to(frame.retire_prior_to);
         }
         if self.known.len() as u64 > self.limit {
             return Err(Violation::new(
@@ -114,6 +133,23 @@ impl PeerIds {
             ));
         }
         self.check_retiring()
+    }
+
+    /// RFC 9000 section 5.1.2: paths that use what is to be retired go on to others, the one in use first.
+    fn retire_prior_to(&mut self, sequence: u64) {
+        self.retire_prior_to = sequence;
+        let mut moving: Vec<u32> =
+            self.lent.iter().filter(|(_, used)| **used < sequence).map(|(path, _)| *path).collect();
+        moving.sort_by_key(|path| *path != self.active);
+        for path in &moving {
+            self.release(*path);
+        }
+        let old: Vec<u64> = self.known.range(..sequence).map(|(sequence, _)| *sequence).collect();
+        old.into_iter().for_each(|sequence| self.spend(sequence));
+        for path in moving {
+            // Without a spare one a path beside the one in use is not probed any more.
+            self.assign(path);
+        }
     }
 
     fn check_retiring(&self) -> Result<(), Violation> {
@@ -129,36 +165,78 @@ impl PeerIds {
         if !self.to_retire.contains(&sequence) && !self.retiring.contains(&sequence) {
             self.to_retire.push(sequence);
         }
+        self.spent.insert_one(sequence);
     }
 
-    /// Goes on to a connection ID that was not used before, as a new path asks for (RFC 9000 section
-    /// 9.5), and retires the one in use. False if there is none.
-    pub fn rotate(&mut self) -> bool {
-        let Some((next, token)) = self.known.range(self.current + 1..).next().map(|(next, (_, token))| (*next, *token))
-        else {
-            // A peer without connection IDs has nothing to rotate.
-            return self.current().is_empty();
-        };
-        if let Some((_, Some(old))) = self.known.remove(&self.current) {
-            self.routes.push_back(RouteChange::RemoveResetToken(old));
+    /// Forgets one, and tells the peer.
+    fn spend(&mut self, sequence: u64) {
+        if self.known.remove(&sequence).is_some() {
+            self.retire(sequence);
         }
-        let old = std::mem::replace(&mut self.current, next);
-        self.retire(old);
+    }
+
+    fn is_lent(&self, sequence: u64) -> bool {
+        self.lent.values().any(|used| *used == sequence)
+    }
+
+    fn spare(&self) -> Option<u64> {
+        self.known.keys().copied().find(|sequence| !self.is_lent(*sequence))
+    }
+
+    /// Whether another path could have a connection ID of its own.
+    pub fn has_spare(&self) -> bool {
+        self.is_empty() || self.spare().is_some()
+    }
+
+    /// Gives `path` a connection ID that was not used before, unless it has one. False if there is none.
+    pub fn assign(&mut self, path: u32) -> bool {
+        if self.lent.contains_key(&path) {
+            return true;
+        }
+        // A peer without connection IDs has but one.
+        let sequence = if self.is_empty() { Some(0) } else { self.spare() };
+        let Some(sequence) = sequence else { return false };
+        self.lent.insert(path, sequence);
+        let token = self.known.get(&sequence).and_then(|(_, token)| *token);
         self.routes.extend(token.map(RouteChange::AddResetToken));
         true
     }
 
-    /// The connection ID that [`rotate`](Self::rotate) would go on to: for probes of another path.
-    pub fn next(&self) -> Option<ConnectionId> {
-        match self.current().is_empty() {
-            true => Some(ConnectionId::EMPTY),
-            false => self.known.range(self.current + 1..).next().map(|(_, (id, _))| *id),
+    /// `path` is the one in use. If there is no connection ID for it, it goes on with that of the path
+    /// before: RFC 9000 section 9.5 permits it where the peer did not change its own. Where it did, it has
+    /// perhaps left the old address for good, and cannot hear there that it should give us more.
+    pub fn activate(&mut self, path: u32) {
+        let before = std::mem::replace(&mut self.active, path);
+        if !self.assign(path)
+            && let Some(sequence) = self.lent.get(&before).copied()
+        {
+            self.lent.insert(path, sequence);
         }
     }
 
-    /// Whether a datagram that ends with `token` is a stateless reset of this connection.
+    /// A path has another number now.
+    pub fn rename(&mut self, from: u32, to: u32) {
+        if let Some(sequence) = self.lent.remove(&from) {
+            self.lent.insert(to, sequence);
+        }
+    }
+
+    /// `path` is given up: its connection ID is retired.
+    pub fn release(&mut self, path: u32) {
+        let Some(sequence) = self.lent.remove(&path) else { return };
+        if self.is_empty() || self.is_lent(sequence) {
+            return;
+        }
+        if let Some((_, Some(token))) = self.known.get(&sequence) {
+            self.routes.push_back(RouteChange::RemoveResetToken(*token));
+        }
+        self.spend(sequence);
+    }
+
+    /// Whether a datagram that ends with `token` is a stateless reset of this connection (RFC 9000 section
+    /// 10.3.1: those of the IDs that were used).
     pub fn is_reset_token(&self, token: ResetToken) -> bool {
-        self.known.get(&self.current).is_some_and(|(_, known)| *known == Some(token))
+        self.lent.values().filter_map(|sequence| self.known.get(sequence)).any(|(_, known)| *known == Some(token))
     }
 
     /// Whether a RETIRE_CONNECTION_ID frame is to be sent.
@@ -197,9 +275,9 @@ impl PeerIds {
 
     /// The connection is over: its reset tokens mean nothing any more.
     pub fn remove_all(&mut self) {
-        if let Some((_, Some(token))) = self.known.get(&self.current) {
-            self.routes.push_back(RouteChange::RemoveResetToken(*token));
-        }
+        let used = std::mem::take(&mut self.lent).into_values().collect::<std::collections::BTreeSet<_>>();
+        let tokens = used.into_iter().filter_map(|sequence| self.known.get(&sequence)?.1);
+        self.routes.extend(tokens.map(RouteChange::RemoveResetToken));
         self.known.clear();
         self.to_retire.clear();
     }
@@ -261,13 +339,60 @@ mod tests {
         assert_eq!(refused, Some(MAX_RETIRING as u64 + 1));
     }
 
+    /// Moves to another path for good.
+    fn rotate(ids: &mut PeerIds) -> bool {
+        let before = ids.active;
+        let is_new = ids.assign(before + 1);
+        ids.activate(before + 1);
+        ids.release(before);
+        is_new
+    }
+
     #[test]
     fn each_path_gets_its_own() {
         let mut ids = PeerIds::new(id(0), 4);
-        assert!(!ids.rotate());
+        assert!(!ids.has_spare() && !ids.assign(1));
+        for sequence in 1..3 {
+            ids.on_new(&frame(sequence, 0)).unwrap();
+        }
+        // One is probed, another is moved to, and the first is kept to fall back to.
+        assert!(ids.assign(5) && ids.assign(6) && !ids.assign(7) && ids.assign(5));
+        assert_eq!([0, 5, 6, 7].map(|path| ids.of(path)), [Some(id(0)), Some(id(1)), Some(id(2)), None]);
+        ids.activate(6);
+        assert_eq!((ids.current(), ids.to_retire.len()), (id(2), 0));
+        ids.release(0);
+        ids.release(5);
+        assert_eq!((ids.of(0), ids.of(5), tell(&mut ids)), (None, None, vec![0, 1]));
+        ids.rename(6, 8);
+        ids.activate(8);
+        assert_eq!((ids.current(), ids.of(6)), (id(2), None));
+    }
+
+    /// RFC 9000 section 9.5: where nothing is left, what the old path had goes on, and is retired with the
+    /// last path that uses it.
+    #[test]
+    fn for_want_of_another_the_same_is_used() {
+        let mut ids = PeerIds::new(id(0), 4);
+        ids.activate(1);
+        assert_eq!((ids.current(), ids.of(0)), (id(0), Some(id(0))));
+        ids.release(0);
+        assert_eq!((ids.current(), ids.wants_to_send()), (id(0), false));
         ids.on_new(&frame(1, 0)).unwrap();
-        assert!(ids.rotate());
-        assert_eq!((ids.current(), ids.to_retire.clone()), (id(1), vec![0]));
+        assert!(rotate(&mut ids));
+        assert_eq!(tell(&mut ids), [0]);
+    }
+
+    /// RFC 9000 section 5.1.2: the path in use comes first.
+    #[test]
+    fn paths_move_on_when_the_peer_wants_theirs_back() {
+        let mut ids = PeerIds::new(id(0), 4);
+        ids.on_new(&frame(1, 0)).unwrap();
+        assert!(ids.assign(1));
+        ids.activate(1);
+        ids.on_new(&frame(2, 2)).unwrap();
+        assert_eq!((ids.current(), ids.of(0), tell(&mut ids)), (id(2), None, vec![0, 1]));
+        ids.on_new(&frame(3, 2)).unwrap();
+        assert_eq!((ids.assign(0), ids.of(0)), (true, Some(id(3))));
     }
 
     /// Tells the peer of what is retired; gives the sequence numbers, ascending.
@@ -291,7 +416,7 @@ mod tests {
         let mut ids = PeerIds::new(id(0), 3);
         ids.on_new(&frame(1, 0)).unwrap();
         ids.on_new(&frame(2, 0)).unwrap();
-        assert!(ids.rotate() && ids.rotate());
+        assert!(rotate(&mut ids) && rotate(&mut ids));
         assert_eq!((ids.current(), tell(&mut ids)), (id(2), vec![0, 1]));
         // Known to be retired; and retired so long ago that nothing is remembered of it.
         for _ in 0..2 {
@@ -306,15 +431,16 @@ mod tests {
         assert_eq!(tell(&mut ids), [1]);
     }
 
-    /// One that comes behind those that were used after it could never be used.
+    /// One that comes behind those that were used after it is as good as any.
     #[test]
-    fn one_that_comes_too_late_is_retired() {
+    fn one_that_comes_late_can_be_used() {
         let mut ids = PeerIds::new(id(0), 4);
         ids.on_new(&frame(2, 0)).unwrap();
-        assert!(ids.rotate());
+        assert!(rotate(&mut ids));
         ids.on_new(&frame(1, 0)).unwrap();
-        assert_eq!((ids.current(), tell(&mut ids)), (id(2), vec![0, 1]));
-        assert_eq!(ids.next(), None);
+        assert_eq!((ids.current(), tell(&mut ids)), (id(2), vec![0]));
+        assert!(rotate(&mut ids));
+        assert_eq!((ids.current(), tell(&mut ids)), (id(1), vec![2]));
     }
 
     #[test]
@@ -342,12 +468,14 @@ mod tests {
         assert!(ids.is_reset_token(token(9)));
         ids.on_new(&frame(1, 0)).unwrap();
         assert!(!ids.is_reset_token(token(1)) && routes(&mut ids).is_empty());
-        let change = |from, to| [RouteChange::RemoveResetToken(token(from)), RouteChange::AddResetToken(token(to))];
-        assert!(ids.rotate());
-        assert_eq!(routes(&mut ids), change(9, 1));
+        let change = |to, from| [RouteChange::AddResetToken(token(to)), RouteChange::RemoveResetToken(token(from))];
+        assert!(rotate(&mut ids));
+        assert_eq!(routes(&mut ids), change(1, 9));
         assert!(ids.is_reset_token(token(1)) && !ids.is_reset_token(token(9)));
         ids.on_new(&frame(2, 2)).unwrap();
-        assert_eq!(routes(&mut ids), change(1, 2));
+        let mut changes = routes(&mut ids);
+        changes.reverse();
+        assert_eq!(changes, change(2, 1));
         ids.remove_all();
         assert_eq!(routes(&mut ids), [RouteChange::RemoveResetToken(token(2))]);
         assert!(!ids.is_reset_token(token(2)));
@@ -357,16 +485,17 @@ mod tests {
     fn that_of_the_preferred_address_is_the_next() {
         let mut ids = PeerIds::new(id(0), 4);
         ids.add_preferred(id(1), ResetToken([1; 16]));
-        assert_eq!((ids.current(), ids.next()), (id(0), Some(id(1))));
+        assert_eq!((ids.current(), ids.has_spare()), (id(0), true));
         ids.on_new(&frame(1, 0)).unwrap();
-        assert!(ids.rotate());
+        assert!(rotate(&mut ids));
         assert_eq!(ids.current(), id(1));
     }
 
     #[test]
     fn a_peer_without_connection_ids_moves_freely() {
         let mut ids = PeerIds::new(ConnectionId::EMPTY, 4);
-        assert_eq!((ids.next(), ids.rotate()), (Some(ConnectionId::EMPTY), true));
+        assert!(ids.has_spare() && rotate(&mut ids) && ids.assign(9));
+        assert_eq!((ids.current(), ids.of(9)), (ConnectionId::EMPTY, Some(ConnectionId::EMPTY)));
         assert!(!ids.wants_to_send());
     }
 
@@ -397,9 +526,9 @@ mod tests {
                         ids.on_new(&new).unwrap();
                     }
                     2 => {
-                        let before = ids.current;
-                        if ids.rotate() {
-                            proptest::prop_assert!(ids.current > before);
+                        let before = ids.current();
+                        if rotate(&mut ids) {
+                            proptest::prop_assert!(ids.current() != before);
                         }
                     }
                     3 => {
@@ -410,8 +539,8 @@ mod tests {
                     }
                     _ => {}
                 }
-                proptest::prop_assert!(ids.known.contains_key(&ids.current));
-                proptest::prop_assert!(ids.known.keys().all(|sequence| *sequence >= ids.current));
+                proptest::prop_assert!(ids.of(ids.active).is_some());
+                proptest::prop_assert!(ids.known.keys().all(|sequence| *sequence >= ids.retire_prior_to));
                 proptest::prop_assert!(ids.known.keys().all(|sequence| active.contains(sequence)));
             }
         }

@@ -217,7 +217,7 @@ impl Connection {
         if len == 0 || !self.has_rest_of_flight() {
             len = self.write_close(now, len, datagram, sending);
         }
-        self.paths.active.amplification.on_sent(len);
+        self.paths.active.on_sent(len);
         (len > 0).then_some(Transmit { path: address, ecn: Ecn::NotEct, len, segment_size: None })
     }
 

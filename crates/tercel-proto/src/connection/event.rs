@@ -42,6 +42,11 @@ pub enum Event {
         /// The address.
         address: SocketAddr,
     },
+    /// The peer answers on this path (RFC 9000 section 8.2).
+    PathValidated(PathAddress),
+    /// The peer does not answer on this path: it is not used any more, or will not be. If it is the one
+    /// in use, and the only one, it stays so, for there is nothing better.
+    PathFailed(PathAddress),
     /// Client: a token for a later connection to the same server (RFC 9000 section 8.1.3), as
     /// [`KeptToken`](crate::token::KeptToken) writes it.
     NewToken(Bytes),

@@ -87,7 +87,10 @@ impl Connection {
             Frame::RetireConnectionId { sequence } => {
                 self.local_ids.on_retire(sequence, dcid, self.issuer.as_mut(), &mut self.entropy)?;
             }
-            Frame::PathChallenge(data) => self.paths.on_challenge(arrival.path, arrival.datagram_len, data),
+            Frame::PathChallenge(data) => {
+                self.on_probe(arrival);
+                self.paths.on_challenge(arrival.path, arrival.datagram_len, data, *dcid);
+            }
             Frame::PathResponse(data) => self.on_path_response(now, data),
             Frame::NewToken { token } => self.on_new_token(now, token)?,
             Frame::HandshakeDone => self.on_handshake_done(now)?,

@@ -65,6 +65,8 @@ pub(super) struct Handshake {
     /// Whether 0-RTT packets, and Handshake packets, were sent.
     pub(super) early_sent: bool,
     pub(super) handshake_sent: bool,
+    /// Whether the handshake was sped up, which is done once.
+    pub(super) sped_up: bool,
     /// The name of the server as the client calls it.
     pub(super) server_name: Option<String>,
     /// When an awaited verdict comes too late, if there is a limit of its own.
@@ -99,6 +101,7 @@ impl Handshake {
             new_token_due: false,
             early_sent: false,
             handshake_sent: false,
+            sped_up: false,
             server_name: None,
             verdict_deadline: None,
             again: None,
@@ -169,6 +172,13 @@ impl Connection {
     ) -> Result<(), Violation> {
         let Some(numbers) = self.spaces.get_mut(level.space()) else { return Ok(()) };
         self.versions.settle();
+        if self.role == Role::Server
+            && level == EncryptionLevel::Initial
+            && numbers.crypto.has_received(offset + data.len() as u64)
+        {
+            self.speed_up_handshake();
+            return Ok(());
+        }
         numbers.crypto.receive(offset, data)?;
         while let Some(bytes) = self.spaces.get_mut(level.space()).and_then(|numbers| numbers.crypto.read()) {
             match &mut self.handshake.tls {
@@ -178,6 +188,22 @@ impl Connection {
         }
         self.check_hello()?;
         self.drive_tls(now)
+    }
+
+    /// RFC 9002 section 6.2.3: the peer says something again, or what it says cannot be read yet: so it, or
+    /// we, lack what was said before. It is said again without waiting for the probe timeout, once, and
+    /// only if there is nothing new to say first.
+    pub(super) fn speed_up_handshake(&mut self) {
+        if self.handshake.sped_up || self.handshake.state != HandshakeState::Incomplete {
+            return;
+        }
+        let Spaces { initial, handshake, .. } = &mut self.spaces;
+        let spaces = [initial.as_mut(), handshake.as_mut()].into_iter().flatten();
+        let mut streams: Vec<_> = spaces.map(|space| &mut space.numbers.crypto).collect();
+        if streams.iter().all(|crypto| !crypto.wants_to_send()) && streams.iter().any(|crypto| !crypto.is_delivered()) {
+            self.handshake.sped_up = true;
+            streams.iter_mut().for_each(|crypto| crypto.resend_all());
+        }
     }
 
     /// Server: tells the application of the ClientHello when it is whole.

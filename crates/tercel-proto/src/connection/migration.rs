@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use tercel_wire::{Role, SpaceId, TransportErrorCode};
+use tercel_wire::{ConnectionId, Role, SpaceId, TransportErrorCode};
 
 use super::receive::Arrival;
 use super::{Connection, Event};
@@ -13,54 +13,98 @@ use crate::path::{AntiAmplification, Path, PathAddress, Validation};
 use crate::time::Time;
 
 impl Connection {
-    /// The newest packet of the peer came with more than probes: if it came from elsewhere, the
+    /// The newest packet of the peer came with more than probes, to `dcid`: if it came from elsewhere, the
     /// peer is there now (section 9.3).
-    pub(super) fn follow_peer(&mut self, arrival: Arrival) {
-        let Arrival { now, path: address, datagram_len, .. } = arrival;
-        if self.role == Role::Client || self.paths.active.address.is_same(&address) {
+    pub(super) fn follow_peer(&mut self, arrival: Arrival, dcid: ConnectionId) {
+        self.paths.heard_at = Some(dcid);
+        if self.role == Role::Client || self.paths.active.address.is_same(&arrival.path) {
             return;
         }
-        let amplification = match self.paths.find_mut(&address) {
-            Some(known) => known.amplification,
-            None => {
-                let mut account = AntiAmplification::limited();
-                account.on_received(datagram_len);
-                account
-            }
-        };
-        self.switch(now, address, amplification);
+        let path = self.take_path(arrival.path, AntiAmplification::limited(), arrival.datagram_len);
+        self.switch(arrival.now, path);
     }
 
-    /// Makes `address` the active path, and has it validated. The path before is kept, to fall back
-    /// to.
-    fn switch(&mut self, now: Time, address: PathAddress, amplification: AntiAmplification) {
-        let id = self.paths.take_id();
+    /// The peer probes from an address that we do not know (section 9.1): it gets a connection ID of its
+    /// own for the answer, and what is sent there is accounted for.
+    pub(super) fn on_probe(&mut self, arrival: Arrival) {
+        if self.role == Role::Client || self.paths.find_mut(&arrival.path).is_some() {
+            return;
+        }
+        let path = self.take_path(arrival.path, AntiAmplification::limited(), arrival.datagram_len);
+        if self.peer_ids.assign(path.id) {
+            self.give_up_candidate();
+            self.paths.candidate = Some(path);
+        }
+    }
+
+    /// The path of this address: the one that is known, taken out of its place, or a new one, from which a
+    /// datagram of `received` bytes has come.
+    fn take_path(&mut self, address: PathAddress, account: AntiAmplification, received: usize) -> Path {
+        let paths = &mut self.paths;
+        let is_it = |path: &mut Path| path.address.is_same(&address);
+        if let Some(path) = paths.candidate.take_if(is_it).or_else(|| paths.previous.take_if(is_it)) {
+            return Path { address, ..path };
+        }
+        let mut path = Path::new(paths.take_id(), address, &self.config, account);
+        path.on_received(received);
+        let max = u16::try_from(self.peer_parameters.max_udp_payload_size).unwrap_or(u16::MAX);
+        path.mtu.set_peer_max(max);
+        path
+    }
+
+    fn give_up_candidate(&mut self) {
+        if let Some(path) = self.paths.candidate.take() {
+            self.peer_ids.release(path.id);
+        }
+    }
+
+    fn give_up_previous(&mut self) {
+        if let Some(path) = self.paths.previous.take() {
+            self.peer_ids.release(path.id);
+        }
+    }
+
+    /// Makes `path` the active one, and has it validated unless it is. The path before is kept, to fall
+    /// back to.
+    fn switch(&mut self, now: Time, mut path: Path) {
+        let (id, address) = (path.id, path.address);
         let old_address = self.paths.active.address;
         // Section 9.4: where only the peer's port changed the path is most likely the same.
         let same_host = self.role == Role::Server && old_address.remote.ip() == address.remote.ip();
-        let mut path = Path::new(id, address, &self.config, amplification);
-        let max = u16::try_from(self.peer_parameters.max_udp_payload_size).unwrap_or(u16::MAX);
-        path.mtu.set_peer_max(max);
         if same_host {
             path.mtu = self.paths.active.mtu.clone();
         }
         path.ecn = self.paths.active.ecn.clone();
         path.ecn.restart();
-        path.validation = self.begin_validation(now);
+        if path.validation != Validation::Done {
+            path.validation = self.begin_validation(now);
+        }
+        if old_address.remote != address.remote {
+            self.paths.left = Some(old_address.remote);
+        }
+        let is_validated = path.validation == Validation::Done;
+        self.peer_ids.activate(id);
         let mut old = std::mem::replace(&mut self.paths.active, path);
         self.recovery.path_changed(id, self.paths.active.mtu.current(), same_host);
         if !same_host {
             self.one_way.restart();
         }
-        if old.amplification.is_validated() {
+        // Whom a client may send to it has chosen itself; whether that works it knows by validation only.
+        let is_known_to_work = match self.role {
+            Role::Server => old.amplification.is_validated(),
+            Role::Client => matches!(old.validation, Validation::Idle | Validation::Done),
+        };
+        if is_validated || !is_known_to_work {
+            self.peer_ids.release(old.id);
+        } else {
             // Section 9.3.3: the old path is asked too, in case an attacker copied the packet.
             old.validation = self.begin_validation(now);
+            self.give_up_previous();
             self.paths.previous = Some(old);
         }
-        self.paths.candidate.take_if(|candidate| candidate.address.is_same(&address));
-        self.peer_ids.rotate();
         self.datagrams.set_limits(None, self.packet_payload());
         self.events.push_back(Event::PathChanged(address));
+        self.update_progress(now);
     }
 
     fn begin_validation(&self, now: Time) -> Validation {
@@ -72,33 +116,28 @@ impl Connection {
     pub(super) fn on_path_response(&mut self, now: Time, data: [u8; 8]) {
         if self.paths.active.validation.on_response(data) {
             self.paths.active.amplification = AntiAmplification::Validated;
-            self.paths.previous = None;
+            self.give_up_previous();
+            self.events.push_back(Event::PathValidated(self.paths.active.address));
             self.update_progress(now);
         } else if let Some(previous) = &mut self.paths.previous
             && previous.validation.on_response(data)
         {
             // Both answer for now; the active one decides.
-        } else if let Some(mut candidate) = self.paths.candidate.take() {
-            match candidate.validation.on_response(data) {
-                true => self.promote(now, candidate.address),
-                false => self.paths.candidate = Some(candidate),
-            }
+        } else if let Some(candidate) = self.paths.candidate.take_if(|path| path.validation.on_response(data)) {
+            // A path that we probed works: it becomes the active one.
+            self.events.push_back(Event::PathValidated(candidate.address));
+            self.switch(now, candidate);
+            self.give_up_previous();
         }
-    }
-
-    /// A path that was probed works: it becomes the active one.
-    fn promote(&mut self, now: Time, address: PathAddress) {
-        self.switch(now, address, AntiAmplification::Validated);
-        self.paths.active.validation = Validation::Done;
-        self.paths.previous = None;
     }
 
     pub(super) fn on_path_timeout(&mut self, now: Time) {
-        if self.paths.candidate.as_mut().is_some_and(|path| path.validation.timeout(now)) {
-            self.paths.candidate = None;
+        if let Some(candidate) = self.paths.candidate.take_if(|path| path.validation.timeout(now)) {
+            self.peer_ids.release(candidate.id);
+            self.events.push_back(Event::PathFailed(candidate.address));
         }
         if self.paths.previous.as_mut().is_some_and(|path| path.validation.timeout(now)) {
-            self.paths.previous = None;
+            self.give_up_previous();
         }
         if self.paths.active.validation.timeout(now) {
             self.on_active_path_failed(now);
@@ -107,16 +146,25 @@ impl Connection {
 
     /// Section 9.3.2: back to the path that worked, or, if there is none, the end.
     fn on_active_path_failed(&mut self, now: Time) {
+        let failed = self.paths.active.address;
         match self.paths.previous.take() {
             Some(mut previous) => {
                 previous.validation = Validation::Done;
-                previous.id = self.paths.take_id();
+                // Its packets of before are not to be measured.
+                let before = std::mem::replace(&mut previous.id, self.paths.take_id());
+                self.peer_ids.rename(before, previous.id);
+                self.peer_ids.activate(previous.id);
                 self.recovery.path_changed(previous.id, previous.mtu.current(), false);
-                self.events.push_back(Event::PathChanged(previous.address));
-                self.paths.active = previous;
+                let gone = std::mem::replace(&mut self.paths.active, previous);
+                self.peer_ids.release(gone.id);
+                self.datagrams.set_limits(None, self.packet_payload());
+                self.events.push_back(Event::PathFailed(failed));
+                self.events.push_back(Event::PathChanged(self.paths.active.address));
                 self.update_progress(now);
             }
-            None if self.paths.active.amplification.is_validated() => {}
+            None if self.paths.active.amplification.is_validated() => {
+                self.events.push_back(Event::PathFailed(failed));
+            }
             None => self.close_for(
                 now,
                 Violation::new(TransportErrorCode::NO_VIABLE_PATH, "the peer does not answer at its address"),
@@ -124,7 +172,8 @@ impl Connection {
         }
     }
 
-    pub(super) fn begin_migration(&mut self, now: Time, address: PathAddress) -> Result<(), ApiMisuse> {
+    /// Whether this end may move to another path now (section 9.2).
+    pub(super) fn check_migration(&self) -> Result<(), ApiMisuse> {
         if self.role == Role::Server {
             return Err(ApiMisuse::WrongRole);
         }
@@ -134,42 +183,81 @@ impl Connection {
         if self.handshake.state != HandshakeState::Confirmed {
             return Err(ApiMisuse::TooEarly);
         }
-        if self.peer_parameters.disable_active_migration {
-            return Err(ApiMisuse::InvalidArgument("the server does not permit migration"));
+        match self.settled() {
+            true => Err(ApiMisuse::InvalidArgument("the server does not permit migration")),
+            false => Ok(()),
         }
-        if self.peer_ids.next().is_none() {
-            return Err(ApiMisuse::TooEarly);
+    }
+
+    /// The same, and section 9.5: another path gets another connection ID, so there must be one.
+    fn check_other_path(&self) -> Result<(), ApiMisuse> {
+        self.check_migration()?;
+        match self.peer_ids.has_spare() {
+            true => Ok(()),
+            false => Err(ApiMisuse::TooEarly),
         }
-        self.switch(now, address, AntiAmplification::Validated);
+    }
+
+    /// Whether the peer forbids migration. Section 18.2: that is said of the address of the handshake, not
+    /// of the preferred one.
+    pub(super) fn settled(&self) -> bool {
+        let remote = self.paths.active.address.remote;
+        let at_preferred = self.peer_parameters.preferred_address.as_ref().is_some_and(|preferred| {
+            [preferred.ipv4.map(SocketAddr::V4), preferred.ipv6.map(SocketAddr::V6)].contains(&Some(remote))
+        });
+        self.peer_parameters.disable_active_migration && !at_preferred
+    }
+
+    pub(super) fn begin_migration(&mut self, now: Time, address: PathAddress) -> Result<(), ApiMisuse> {
+        self.check_other_path()?;
+        let path = self.take_path(address, AntiAmplification::Validated, 0);
+        self.switch(now, path);
         self.ping_due = true;
         Ok(())
     }
 
-    /// See [`Connection::local_address_changed`].
-    pub(super) fn leave_local_address(&mut self, now: Time) {
-        if self.role == Role::Client && self.is_confirmed() {
-            let remote = self.paths.active.address.remote;
-            self.switch(now, PathAddress { remote, local: None }, AntiAmplification::Validated);
-            // There is no way back to the old one.
-            self.paths.previous = None;
+    /// See [`Connection::probe_path`].
+    pub(super) fn begin_probing(&mut self, now: Time, address: PathAddress) -> Result<(), ApiMisuse> {
+        self.check_other_path()?;
+        self.probe(now, address);
+        Ok(())
+    }
+
+    fn probe(&mut self, now: Time, address: PathAddress) {
+        let mut path = self.take_path(address, AntiAmplification::Validated, 0);
+        self.give_up_candidate();
+        if self.peer_ids.assign(path.id) {
+            path.validation = self.begin_validation(now);
+            self.paths.candidate = Some(path);
         }
+    }
+
+    /// See [`Connection::local_address_changed`].
+    pub(super) fn leave_local_address(&mut self, now: Time, local: Option<SocketAddr>) -> Result<(), ApiMisuse> {
+        self.check_migration()?;
+        let remote = self.paths.active.address.remote;
+        let id = self.paths.take_id();
+        let mut path = Path::new(id, PathAddress { remote, local }, &self.config, AntiAmplification::Validated);
+        path.mtu.set_peer_max(u16::try_from(self.peer_parameters.max_udp_payload_size).unwrap_or(u16::MAX));
+        self.switch(now, path);
+        // There is no way back to the old one.
+        self.give_up_previous();
         self.ping_due = true;
+        Ok(())
     }
 
     /// Client: the server would rather be reached elsewhere (section 9.6): tries that path, and
     /// moves if it works.
     pub(super) fn probe_preferred_address(&mut self, now: Time) {
         let Some(preferred) = &self.peer_parameters.preferred_address else { return };
-        let active = self.paths.active.address;
-        let remote = match active.remote {
+        let PathAddress { remote, local } = self.paths.active.address;
+        // Over the same socket, which is of one family.
+        let preferred = match remote {
             SocketAddr::V4(_) => preferred.ipv4.map(SocketAddr::V4),
             SocketAddr::V6(_) => preferred.ipv6.map(SocketAddr::V6),
         };
-        let Some(remote) = remote else { return };
-        let address = PathAddress { remote, local: None };
-        let id = self.paths.take_id();
-        let mut candidate = Path::new(id, address, &self.config, AntiAmplification::Validated);
-        candidate.validation = self.begin_validation(now);
-        self.paths.candidate = Some(candidate);
+        if let Some(remote) = preferred.filter(|preferred| *preferred != remote) {
+            self.probe(now, PathAddress { remote, local });
+        }
     }
 }

@@ -27,8 +27,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tercel_wire::{
-    ApplicationErrorCode, ConnectionId, Direction, ResetToken, Role, StreamId, TransportErrorCode, TransportParameters,
-    Version,
+    ApplicationErrorCode, ConnectionId, Direction, ResetToken, Role, SpaceId, StreamId, TransportErrorCode,
+    TransportParameters, Version,
 };
 
 use self::closing::{Farewell, PendingEnd};
@@ -44,10 +44,10 @@ use crate::error::{ApiMisuse, CloseReason};
 use crate::grease::FixedBit;
 use crate::idle::Idle;
 use crate::keys;
-use crate::path::{AntiAmplification, Ecn, Path, PathAddress, Paths};
+use crate::path::{AntiAmplification, Ecn, Path, PathAddress, Paths, Validation};
 use crate::recovery::{AckOutcome, OneWayDelay, Recovery};
 use crate::space::{Parked, Spaces};
-use crate::stats::ConnectionStats;
+use crate::stats::{ConnectionStats, PathCongestion, PathState, PathStats};
 pub use crate::stream::Read;
 use crate::stream::{Flush, StreamScheduling, StreamStats, Streams};
 use crate::time::Time;
@@ -678,22 +678,52 @@ impl Connection {
         }
     }
 
-    /// Client: moves to another path (RFC 9000 section 9.2): another local address, or another
-    /// socket.
+    /// Makes connection IDs by `issuer` from now on, of the same length, and has the peer retire those
+    /// that there are (RFC 9000 section 5.1.2).
+    pub fn renew_connection_ids(&mut self, issuer: Box<dyn ConnectionIdIssuer>) {
+        if self.phase.is_alive() && issuer.len() == self.issuer.len() {
+            self.issuer = issuer;
+            self.local_ids.renew(self.issuer.as_mut(), &mut self.entropy);
+        }
+    }
+
+    /// Client: moves to another path at once (RFC 9000 section 9.2): another local address, or another
+    /// socket. If the server does not answer there it goes back to the path before.
     ///
     /// # Errors
-    /// This is a server, the handshake is not confirmed, the server forbids it, or it has given no
-    /// connection ID for another path yet.
+    /// [`ApiMisuse::TooEarly`]: the handshake is not confirmed, or the server has given no connection ID
+    /// for another path yet; [`ApiMisuse::InvalidArgument`]: it forbids it (disable_active_migration);
+    /// [`ApiMisuse::WrongRole`]: this is a server; [`ApiMisuse::ConnectionClosed`].
     pub fn migrate(&mut self, now: Time, path: PathAddress) -> Result<(), ApiMisuse> {
         self.begin_migration(now, path)
     }
 
-    /// Client: from now on everything leaves from another local port or address. That is a new path:
-    /// it gets a connection ID of its own, is measured anew, and validated (RFC 9000 section 9). A
-    /// PING lets the server learn of it soon. Only for a confirmed handshake: before, the server
-    /// hears nothing from elsewhere.
-    pub fn local_address_changed(&mut self, now: Time) {
-        self.leave_local_address(now);
+    /// Client: moves to another path if the server answers there (RFC 9000 section 9.1); until then
+    /// everything goes on as it is. [`Event::PathValidated`] and [`Event::PathChanged`], or
+    /// [`Event::PathFailed`], tell what came of it. A later call takes the place of an earlier one.
+    ///
+    /// # Errors
+    /// As for [`migrate`](Self::migrate).
+    pub fn probe_path(&mut self, now: Time, path: PathAddress) -> Result<(), ApiMisuse> {
+        self.begin_probing(now, path)
+    }
+
+    /// Client: from now on everything leaves from another local port or address, and there is no way
+    /// back. That is a new path: it gets a connection ID of its own, is measured anew, and validated (RFC
+    /// 9000 section 9). A PING lets the server learn of it soon. Where the server has given no connection
+    /// ID for it, it goes on with the one that it has, as if a NAT had changed the address: the
+    /// alternative would be to be lost.
+    ///
+    /// # Errors
+    /// As for [`migrate`](Self::migrate), but for want of a connection ID.
+    pub fn local_address_changed(&mut self, now: Time, local: Option<SocketAddr>) -> Result<(), ApiMisuse> {
+        self.leave_local_address(now, local)
+    }
+
+    /// Client: whether the server forbids to move from where this end speaks to it now
+    /// (disable_active_migration).
+    pub fn is_settled(&self) -> bool {
+        self.settled()
     }
 
     // Looking.
@@ -721,6 +751,18 @@ impl Connection {
     /// Server: whether the peer has acknowledged every ticket that was sent.
     pub const fn are_tickets_delivered(&self) -> bool {
         self.spaces.data.numbers.crypto.is_delivered()
+    }
+
+    /// How many bytes of packets and TLS messages the handshake keeps. The state of connection and TLS comes
+    /// on top.
+    pub fn handshake_bytes(&self) -> usize {
+        let hello = match &self.handshake.tls {
+            Tls::AwaitHello(hello) | Tls::AwaitDecision(hello) => hello.capacity(),
+            Tls::Running(_) => 0,
+        };
+        let spaces = [SpaceId::Initial, SpaceId::Handshake, SpaceId::Data];
+        let crypto = spaces.into_iter().filter_map(|id| self.spaces.get(id)).map(|numbers| numbers.crypto.held());
+        hello + self.parked.held() + crypto.sum::<usize>()
     }
 
     /// Why the connection ended, if it did.
@@ -754,6 +796,34 @@ impl Connection {
             stream_bytes_retransmitted: self.streams.retransmitted_bytes(),
             ..self.stats
         }
+    }
+
+    /// The paths of the connection, the one in use first.
+    pub fn paths(&self) -> Vec<PathStats> {
+        let (rtt, active) = (self.recovery.rtt(), self.paths.active.id);
+        let stats = |path: &Path| PathStats {
+            id: path.id,
+            remote: path.address.remote,
+            local: path.address.local,
+            state: match (path.id == active, self.paths.previous.as_ref().is_some_and(|old| old.id == path.id)) {
+                (true, _) => PathState::Active,
+                (_, true) => PathState::Previous,
+                _ => PathState::Probed,
+            },
+            validated: path.amplification.is_validated() && !matches!(path.validation, Validation::Pending { .. }),
+            bytes_sent: path.bytes_sent,
+            bytes_received: path.bytes_received,
+            mtu: path.mtu.current(),
+            ecn_capable: path.ecn.is_capable(),
+            congestion: (path.id == active).then(|| PathCongestion {
+                rtt: rtt.smoothed,
+                min_rtt: rtt.min,
+                rtt_samples: rtt.samples,
+                congestion_window: self.recovery.window(),
+                bytes_in_flight: self.recovery.bytes_in_flight(),
+            }),
+        };
+        self.paths.iter().map(stats).collect()
     }
 
     /// The destination connection ID of the client's first packet: the same at both ends.

@@ -207,6 +207,10 @@ impl Connection {
         let (level, len) = (packet.level(), packet.len());
         match may_come && self.parked.park(level, len, (arrival, packet)) {
             true => {
+                if self.role == Role::Client && self.spaces.handshake.is_none() {
+                    // The server's Initial packets were lost.
+                    self.speed_up_handshake();
+                }
                 self.trace_parked(arrival.now, level, len);
                 Outcome::Parked
             }
@@ -310,7 +314,7 @@ impl Connection {
         numbers.acks.on_packet(now, packet, &numbers.received);
         let newest = largest_before.is_none_or(|largest| opened.number > largest);
         if level == EncryptionLevel::OneRtt && newest && digest.non_probing {
-            self.follow_peer(arrival);
+            self.follow_peer(arrival, dcid);
         }
         Outcome::Opened
     }

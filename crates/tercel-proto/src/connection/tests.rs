@@ -2,6 +2,7 @@
 
 mod early_data;
 mod extensions;
+mod paths;
 mod verdict;
 mod versions;
 
@@ -50,6 +51,10 @@ struct Pair {
     /// Says whether the datagram with this number is lost.
     lose: Box<dyn FnMut(u64) -> bool>,
     sent: u64,
+    /// An address of the client's from which, and to which, nothing gets through.
+    hole: Option<SocketAddr>,
+    /// Of 1-RTT packets: whether they are of the client, its address, and their connection ID.
+    seen: Vec<(bool, SocketAddr, Vec<u8>)>,
 }
 
 const DELAY: Duration = Duration::from_millis(10);
@@ -93,6 +98,9 @@ fn address(port: u16) -> SocketAddr {
 
 const SERVER: ([u8; 4], u16) = ([198, 51, 100, 1], 443);
 
+/// The client's address as it knows it.
+const HOME: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::new(192, 0, 2, 1), 1000));
+
 impl Pair {
     fn new(transport: TransportConfig) -> Self {
         let (server, client) = tls();
@@ -120,7 +128,7 @@ impl Pair {
             tls: client_config.clone(),
             server_name: "localhost".try_into().unwrap(),
             version: transport.first_version(),
-            path: PathAddress { remote: SERVER.into(), local: None },
+            path: PathAddress { remote: SERVER.into(), local: Some(HOME) },
             token,
             session: None,
         };
@@ -139,15 +147,17 @@ impl Pair {
             client_address: address(1000),
             lose: Box::new(|_| false),
             sent: 0,
+            hole: None,
+            seen: Vec::new(),
         }
     }
 
     /// Polls one end; puts what it sends on the line.
     fn flush(&mut self, client: bool) {
-        let (connection, line, events, from) = match client {
-            true => (&mut self.client, &mut self.to_server, &mut self.client_events, self.client_address),
+        let (connection, line, events) = match client {
+            true => (&mut self.client, &mut self.to_server, &mut self.client_events),
             false => match &mut self.server {
-                Some(server) => (server, &mut self.to_client, &mut self.server_events, SERVER.into()),
+                Some(server) => (server, &mut self.to_client, &mut self.server_events),
                 None => return,
             },
         };
@@ -169,10 +179,25 @@ impl Pair {
         let mut buf = Vec::new();
         while let Some(transmit) = connection.poll_transmit(self.now, 10, &mut buf) {
             let size = transmit.segment_size.unwrap_or(transmit.len);
+            let path = match client {
+                true => {
+                    // Behind a NAT the first address is seen as another.
+                    let local = transmit.path.local.filter(|local| *local != HOME);
+                    PathAddress { remote: local.unwrap_or(self.client_address), local: None }
+                }
+                false => {
+                    let to = transmit.path.remote;
+                    let local = if to == self.client_address { HOME } else { to };
+                    PathAddress { remote: SERVER.into(), local: Some(local) }
+                }
+            };
+            let address = if client { path.remote } else { transmit.path.remote };
             for datagram in buf[..transmit.len].chunks(size) {
                 self.sent += 1;
-                if !(self.lose)(self.sent) {
-                    let path = PathAddress { remote: from, local: None };
+                if datagram[0] & 0x80 == 0 {
+                    self.seen.push((client, address, datagram[1..9].to_vec()));
+                }
+                if !(self.lose)(self.sent) && self.hole != Some(address) {
                     line.push_back((self.now + DELAY, datagram.to_vec(), path));
                 }
             }
@@ -468,7 +493,7 @@ fn a_client_that_moves_takes_another_connection_id_and_measures_anew() {
     let (window, now) = (pair.client.recovery.window(), pair.now);
     let old = pair.client.peer_ids.current().to_vec();
     pair.client_address = address(2000);
-    pair.client.local_address_changed(now);
+    pair.client.local_address_changed(now, Some(address(2000))).unwrap();
     assert!(pair.client.recovery.window() < window);
     let id = |data: &[u8]| data[1..9].to_vec();
     pair.flush(true);

@@ -6,7 +6,7 @@
 
 use tercel_wire::packet::Header;
 use tercel_wire::packet::protection::PacketKey as _;
-use tercel_wire::{EncryptionLevel, Frame, SpaceId};
+use tercel_wire::{ConnectionId, EncryptionLevel, Frame, SpaceId};
 
 use super::packetize::Sending;
 use super::phase::Phase;
@@ -14,7 +14,7 @@ use super::{Connection, Transmit};
 use crate::close::HandshakeState;
 use crate::frames::SentFrame;
 use crate::path::mtu::BASE;
-use crate::path::{Ecn, Path, PathAddress};
+use crate::path::{Ecn, Path, PathAddress, Response};
 use crate::recovery::Allowance;
 use crate::stream::Hindrance;
 use crate::time::Time;
@@ -71,7 +71,7 @@ impl Connection {
             if written == 0 {
                 break;
             }
-            self.paths.active.amplification.on_sent(written);
+            self.paths.active.on_sent(written);
             len += written;
             // Only the last datagram of a batch may be smaller than the first.
             if *segment.get_or_insert(written) != written {
@@ -140,6 +140,7 @@ impl Connection {
                 sink.push(&Frame::Ping, None);
             }
         })?;
+        self.paths.active.on_sent(len);
         self.paths.active.mtu.on_probe_sent(size);
         Some(Transmit { path: address, ecn: Ecn::NotEct, len, segment_size: None })
     }
@@ -150,10 +151,10 @@ impl Connection {
         if self.handshake.state != HandshakeState::Confirmed {
             return None;
         }
-        if let Some(response) = self.paths.take_response_elsewhere() {
+        while let Some(response) = self.paths.take_response_elsewhere() {
+            let Some(header) = self.response_header(&response) else { continue };
             // RFC 9000 section 8.2.2: padded, unless that would amplify.
             let size = MIN_INITIAL_DATAGRAM.min(response.budget);
-            let header = self.probe_header(&response.address);
             let mut reports = std::mem::take(&mut self.paths.reports);
             let len = self.transmit_alone(now, header, size, NO_PATH, false, buf, |sink| {
                 sink.push(&Frame::PathResponse(response.data), None);
@@ -161,6 +162,9 @@ impl Connection {
             });
             self.paths.reports = reports;
             let len = len?;
+            if let Some(path) = self.paths.find_mut(&response.address) {
+                path.on_sent(len);
+            }
             return Some(Transmit { path: response.address, ecn: Ecn::NotEct, len, segment_size: None });
         }
         let pto = self.recovery.pto(SpaceId::Data);
@@ -172,12 +176,12 @@ impl Connection {
                 return None;
             }
             let data = path.validation.take_challenge(now, pto, entropy)?;
-            path.amplification.on_sent(MIN_INITIAL_DATAGRAM);
+            path.on_sent(MIN_INITIAL_DATAGRAM);
             Some((path.id, path.address, MIN_INITIAL_DATAGRAM, data))
         };
         let paths = &mut self.paths;
         let (id, address, size, data) = challenge(&mut paths.candidate).or_else(|| challenge(&mut paths.previous))?;
-        let header = self.probe_header(&address);
+        let header = self.header_to(self.peer_ids.of(id)?);
         let mut reports = std::mem::take(&mut self.paths.reports);
         let len = self.transmit_alone(now, header, size, id, false, buf, |sink| {
             sink.push(&Frame::PathChallenge(data), SentFrame::PathChallenge(data));
@@ -189,15 +193,21 @@ impl Connection {
         Some(Transmit { path: address, ecn: Ecn::NotEct, len, segment_size: None })
     }
 
-    /// A path that is probed before it is used gets a connection ID of its own (RFC 9000 section
-    /// 9.5).
-    fn probe_header(&self, address: &PathAddress) -> Header {
-        let candidate = self.paths.candidate.as_ref().is_some_and(|path| path.address.is_same(address));
-        match (self.header(EncryptionLevel::OneRtt), self.peer_ids.next()) {
-            (Header::OneRtt { spin, key_phase, .. }, Some(dcid)) if candidate => {
-                Header::OneRtt { dcid, spin, key_phase }
-            }
-            (header, _) => header,
+    /// RFC 9000 section 9.5: another path is spoken to by another connection ID, unless the peer has kept
+    /// its own, as it does if it knows of no change. `None` if there is none.
+    fn response_header(&mut self, response: &Response) -> Option<Header> {
+        let path = self.paths.find_mut(&response.address).map(|path| path.id);
+        let own = path.and_then(|path| self.peer_ids.of(path));
+        let kept = self.paths.heard_at == Some(response.asked_at);
+        let dcid = own.or_else(|| kept.then(|| self.peer_ids.current()))?;
+        Some(self.header_to(dcid))
+    }
+
+    /// The header of a 1-RTT packet to a connection ID.
+    fn header_to(&self, to: ConnectionId) -> Header {
+        match self.header(EncryptionLevel::OneRtt) {
+            Header::OneRtt { spin, key_phase, .. } => Header::OneRtt { dcid: to, spin, key_phase },
+            header => header,
         }
     }
 

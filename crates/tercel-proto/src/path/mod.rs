@@ -1,8 +1,9 @@
 //! Paths (RFC 9000 sections 8, 9, 13.4, 14).
 //!
 //! One path is active. Beside it there may be the one before, to fall back to if the active one
-//! proves not to work, and one that is being probed. Datagrams that come in enter by
-//! [`Paths::on_datagram`]; the wiring in `connection/migration` decides what a new address means.
+//! proves not to work, and one that is being probed, by us or by the peer. Datagrams that come in enter
+//! by [`Paths::on_datagram`]; the wiring in `connection/migration` decides what a new address means. The
+//! peer's connection IDs belong to paths by their numbers ([`PeerIds`](crate::cid::PeerIds)).
 
 mod amplification;
 mod ecn;
@@ -18,6 +19,8 @@ pub use ecn::EcnValidation;
 pub use mtu::Mtu;
 pub use observed::{AddressReports, Heard, Report};
 pub use validation::Validation;
+
+use tercel_wire::ConnectionId;
 
 use crate::config::TransportConfig;
 use crate::frames::FrameSink;
@@ -77,6 +80,10 @@ pub struct Path {
     pub report: Report,
     /// At which address the peer sees us on it.
     pub heard: Heard,
+    /// UDP payload bytes sent to it.
+    pub bytes_sent: u64,
+    /// UDP payload bytes received from it.
+    pub bytes_received: u64,
 }
 
 impl Path {
@@ -91,7 +98,21 @@ impl Path {
             ecn: EcnValidation::new(config.ecn),
             report: Report::Due,
             heard: Heard::default(),
+            bytes_sent: 0,
+            bytes_received: 0,
         }
+    }
+
+    /// A datagram of `len` bytes goes there.
+    pub const fn on_sent(&mut self, len: usize) {
+        self.amplification.on_sent(len);
+        self.bytes_sent += len as u64;
+    }
+
+    /// A datagram of `len` bytes came from there.
+    pub const fn on_received(&mut self, len: usize) {
+        self.amplification.on_received(len);
+        self.bytes_received += len as u64;
     }
 }
 
@@ -104,6 +125,8 @@ pub struct Response {
     pub data: [u8; 8],
     /// How large a datagram may be that carries it to an address that is not validated.
     pub budget: usize,
+    /// The connection ID of ours that the challenge was sent to.
+    pub asked_at: ConnectionId,
 }
 
 /// So many responses may be owed at once; a peer that challenges faster loses the oldest.
@@ -120,6 +143,10 @@ pub struct Paths {
     pub candidate: Option<Path>,
     /// What the peer is told of its addresses.
     pub reports: AddressReports,
+    /// Client: where the server was before, if it is reached elsewhere now. Some go on to answer from there.
+    pub left: Option<SocketAddr>,
+    /// The connection ID of ours that the peer's last packet with more than probes was sent to.
+    pub heard_at: Option<ConnectionId>,
     responses: VecDeque<Response>,
     next_id: u32,
 }
@@ -133,6 +160,8 @@ impl Paths {
             previous: None,
             candidate: None,
             reports: AddressReports::default(),
+            left: None,
+            heard_at: None,
             responses: VecDeque::new(),
             next_id,
         }
@@ -148,8 +177,13 @@ impl Paths {
     /// A datagram of `len` bytes came from `address`: credits the account of its path.
     pub fn on_datagram(&mut self, address: &PathAddress, len: usize) {
         if let Some(path) = self.find_mut(address) {
-            path.amplification.on_received(len);
+            path.on_received(len);
         }
+    }
+
+    /// Every path.
+    pub fn iter(&self) -> impl Iterator<Item = &Path> {
+        [Some(&self.active), self.previous.as_ref(), self.candidate.as_ref()].into_iter().flatten()
     }
 
     /// The path with this address, if it is known.
@@ -160,8 +194,7 @@ impl Paths {
 
     /// Whether datagrams from `remote` can belong to one of the paths.
     pub fn is_known_remote(&self, remote: SocketAddr) -> bool {
-        let paths = [Some(&self.active), self.previous.as_ref(), self.candidate.as_ref()];
-        paths.into_iter().flatten().any(|path| path.address.remote == remote)
+        self.left == Some(remote) || self.iter().any(|path| path.address.remote == remote)
     }
 
     /// Whether the peer is to be told at which address it is seen on the active path.
@@ -184,11 +217,11 @@ impl Paths {
     }
 
     /// A PATH_CHALLENGE came in a datagram of `len` bytes from `address`: a response is owed there.
-    pub fn on_challenge(&mut self, address: PathAddress, len: usize, data: [u8; 8]) {
+    pub fn on_challenge(&mut self, address: PathAddress, len: usize, data: [u8; 8], asked_at: ConnectionId) {
         if self.responses.len() == MAX_RESPONSES {
             self.responses.pop_front();
         }
-        self.responses.push_back(Response { address, data, budget: 3 * len });
+        self.responses.push_back(Response { address, data, budget: 3 * len, asked_at });
     }
 
     /// The next response that goes somewhere else than the active path.
@@ -220,10 +253,9 @@ impl Paths {
     /// was due at `asked`, when there was nothing that could be sent, is not: it waits for whatever
     /// holds it back, not for a time.
     pub fn next_timeout(&self, asked: Time) -> Option<Time> {
-        let paths = || [Some(&self.active), self.previous.as_ref(), self.candidate.as_ref()].into_iter().flatten();
-        let challenges = paths().filter_map(|path| path.validation.next_challenge());
+        let challenges = self.iter().filter_map(|path| path.validation.next_challenge());
         let sends = challenges.chain(self.active.mtu.next_timeout()).filter(|at| *at > asked);
-        sends.chain(paths().filter_map(|path| path.validation.deadline())).min()
+        sends.chain(self.iter().filter_map(|path| path.validation.deadline())).min()
     }
 }
 
@@ -268,10 +300,11 @@ mod tests {
     #[test]
     fn responses_go_back_to_where_the_challenge_came_from() {
         let mut paths = paths();
-        paths.on_challenge(address(1), 1200, [1; 8]);
-        paths.on_challenge(address(2), 100, [2; 8]);
-        paths.on_challenge(address(1), 1200, [3; 8]);
-        let elsewhere = Response { address: address(2), data: [2; 8], budget: 300 };
+        let asked_at = ConnectionId::EMPTY;
+        paths.on_challenge(address(1), 1200, [1; 8], asked_at);
+        paths.on_challenge(address(2), 100, [2; 8], asked_at);
+        paths.on_challenge(address(1), 1200, [3; 8], asked_at);
+        let elsewhere = Response { address: address(2), data: [2; 8], budget: 300, asked_at };
         assert_eq!(paths.take_response_elsewhere(), Some(elsewhere));
         assert_eq!(paths.take_response_elsewhere(), None);
         assert_eq!(paths.peek_response(), Some([1; 8]));
@@ -280,7 +313,7 @@ mod tests {
         assert_eq!(paths.peek_response(), Some([3; 8]));
         paths.response_written([3; 8]);
         assert!(!paths.owes_response());
-        (0..100).for_each(|data| paths.on_challenge(address(1), 1200, [data; 8]));
+        (0..100).for_each(|data| paths.on_challenge(address(1), 1200, [data; 8], asked_at));
         assert_eq!((paths.responses.len(), paths.peek_response()), (MAX_RESPONSES, Some([96; 8])));
     }
 

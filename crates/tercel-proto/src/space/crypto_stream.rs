@@ -87,6 +87,16 @@ impl CryptoStream {
         missing.into_iter().for_each(|range| self.send.lost.insert(range));
     }
 
+    /// How many bytes are kept, both ways.
+    pub fn held(&self) -> usize {
+        self.send.data.len() + self.receive.data.held()
+    }
+
+    /// Whether everything before `offset` has come, and was read.
+    pub const fn has_received(&self, offset: u64) -> bool {
+        offset <= self.receive.data.read_offset()
+    }
+
     /// Everything that was sent and is not acknowledged is sent again.
     pub fn resend_all(&mut self) {
         let (base, len) = (self.send.base, self.send.next - self.send.base);

@@ -38,6 +38,11 @@ impl<T> Parked<T> {
         Some(packet)
     }
 
+    /// How many bytes wait.
+    pub const fn held(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.packets.is_empty()

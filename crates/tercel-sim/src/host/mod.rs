@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub use application::Application;
 use bytes::{Bytes, BytesMut};
 pub use grammar::Grammar;
-pub use peer::{DONE, Peer, Reading, Script};
+pub use peer::{DONE, Move, Peer, Reading, Script};
 use tercel_proto::config::{ConnectionIdIssuer, TransportConfig};
 use tercel_proto::connection::{
     self as proto, ClientStart, Connection, Event, RouteChange, ServerAccept, ServerStart, Transmit,
@@ -28,7 +28,7 @@ use tercel_proto::error::CloseReason;
 use tercel_proto::path::{Ecn, PathAddress};
 use tercel_proto::stateless::{retry, version_negotiation};
 use tercel_proto::time::Time;
-use tercel_proto::token::{Token, TokenKey};
+use tercel_proto::token::{Token, TokenKeys};
 use tercel_proto::trace::TraceEvent;
 use tercel_wire::packet::invariant::{Invariant, LongHeader};
 use tercel_wire::{ConnectionId, ResetToken, Version};
@@ -104,7 +104,7 @@ pub struct Endpoint<A> {
     pub traced: bool,
     /// Whether clients must prove their address by a Retry.
     pub retries: bool,
-    tokens: TokenKey,
+    tokens: TokenKeys,
     /// What is to be sent without a connection.
     answers: Vec<Datagram>,
     routes: BTreeMap<ConnectionId, usize>,
@@ -119,7 +119,7 @@ impl<A: Application> Endpoint<A> {
     /// # Panics
     /// If there is no key for tokens, which cannot be.
     pub fn new(address: SocketAddr, transport: TransportConfig, mut random: Random) -> Self {
-        let tokens = TokenKey::new(&[7; 32]).unwrap_or_else(|| panic!("no key for tokens"));
+        let tokens = TokenKeys::new(&[[7; 32]]).unwrap_or_else(|| panic!("no key for tokens"));
         Self {
             address,
             transport: Arc::new(transport),
@@ -156,7 +156,7 @@ impl<A: Application> Endpoint<A> {
             tls,
             server_name: crypto::server_name(),
             version: self.transport.first_version(),
-            path: PathAddress { remote, local: None },
+            path: PathAddress { remote, local: Some(self.address) },
             token: Bytes::new(),
             session: None,
         };

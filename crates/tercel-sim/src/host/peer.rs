@@ -3,12 +3,14 @@
 //! every byte.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tercel_proto::connection::{Connection, Event};
 use tercel_proto::datagram::{DatagramEvent, DatagramPriority, DatagramSendState};
 use tercel_proto::error::{ApiMisuse, CloseReason};
+use tercel_proto::path::PathAddress;
 use tercel_proto::stream::StreamEvent;
 use tercel_proto::time::Time;
 use tercel_wire::{ApplicationErrorCode, Direction, Role, StreamId};
@@ -32,6 +34,17 @@ pub enum Reading {
     Stalled(Duration),
 }
 
+/// A move of a client to another path.
+#[derive(Debug, Clone, Copy)]
+pub struct Move {
+    /// How long after the handshake.
+    pub after: Duration,
+    /// The local address to speak from.
+    pub local: SocketAddr,
+    /// Whether the path is to be probed first.
+    pub probed: bool,
+}
+
 /// The goals of an application.
 #[derive(Debug, Clone)]
 pub struct Script {
@@ -53,6 +66,8 @@ pub struct Script {
     pub datagrams: (u64, Duration),
     /// How long after the handshake it updates the keys.
     pub key_updates: Vec<Duration>,
+    /// The moves of a client.
+    pub moves: Vec<Move>,
     /// How many streams of the other end must be over before it is done.
     pub awaits: u64,
     /// Whether it closes when it is done.
@@ -71,6 +86,7 @@ impl Default for Script {
             resets_at: false,
             datagrams: (0, Duration::ZERO),
             key_updates: Vec::new(),
+            moves: Vec::new(),
             awaits: 0,
             closes: false,
         }
@@ -97,6 +113,7 @@ pub struct Peer {
     datagram_states: BTreeMap<u64, DatagramSendState>,
     datagrams_seen: BTreeSet<u64>,
     updates_done: usize,
+    moves_done: usize,
     closed_at: Option<Time>,
     /// How many bytes came in.
     pub read: u64,
@@ -122,6 +139,7 @@ impl Peer {
             datagram_states: BTreeMap::new(),
             datagrams_seen: BTreeSet::new(),
             updates_done: 0,
+            moves_done: 0,
             closed_at: None,
             read: 0,
         }
@@ -134,6 +152,7 @@ impl Peer {
             && self.over_theirs >= self.script.awaits
             && self.datagrams_sent == self.script.datagrams.0
             && self.updates_done == self.script.key_updates.len()
+            && self.moves_done == self.script.moves.len()
     }
 
     /// When it closed because it was done.
@@ -344,6 +363,29 @@ impl Peer {
     }
 }
 
+impl Peer {
+    fn move_on(&mut self, now: Time, connected: Time, connection: &mut Connection) -> bool {
+        let Some(Move { after, local, probed }) = self.script.moves.get(self.moves_done).copied() else { return false };
+        if now < connected + after {
+            return false;
+        }
+        let path = PathAddress { remote: connection.remote_address(), local: Some(local) };
+        let moved = match probed {
+            true => connection.probe_path(now, path),
+            false => connection.migrate(now, path),
+        };
+        match moved {
+            Ok(()) => self.moves_done += 1,
+            Err(error) => {
+                // Not confirmed, or no connection ID for another path yet.
+                assert_eq!(error, ApiMisuse::TooEarly);
+                self.script.moves[self.moves_done].after = now.since(connected) + Duration::from_millis(50);
+            }
+        }
+        true
+    }
+}
+
 impl Application for Peer {
     fn event(&mut self, now: Time, connection: &mut Connection, event: &Event) {
         match event {
@@ -364,6 +406,7 @@ impl Application for Peer {
         busy |= self.serve(now, connection);
         busy |= self.send_datagrams(now, connected, connection);
         busy |= self.update_keys(now, connected, connection);
+        busy |= self.move_on(now, connected, connection);
         if self.script.closes && self.is_done() {
             self.ended = true;
             self.closed_at = Some(now);
@@ -383,6 +426,7 @@ impl Application for Peer {
         let (count, every) = self.script.datagrams;
         let datagram = (self.datagrams_sent < count).then(|| connected + every * self.datagrams_sent as u32);
         let update = self.script.key_updates.get(self.updates_done).map(|after| connected + *after);
-        [read, datagram, update].into_iter().flatten().min()
+        let moves = self.script.moves.get(self.moves_done).map(|next| connected + next.after);
+        [read, datagram, update, moves].into_iter().flatten().min()
     }
 }

@@ -18,7 +18,7 @@ pub use bottleneck::{Bottleneck, Mtu};
 use bytes::BytesMut;
 pub use damage::{BurstLoss, Corrupt, Duplicate, Ecn, LoseOne, Loss, Outage, corrupt};
 pub use delay::{Delay, Reorder};
-pub use nat::Nat;
+pub use nat::{Hole, Nat};
 use tercel_proto::path::Ecn as EcnMark;
 use tercel_proto::time::Time;
 

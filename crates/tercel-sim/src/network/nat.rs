@@ -1,4 +1,4 @@
-//! A network address translator that forgets.
+//! A network address translator that forgets, and addresses from which nothing gets through.
 
 use std::net::SocketAddr;
 
@@ -41,5 +41,17 @@ impl Node for Nat {
             return;
         }
         onward.push((now, datagram));
+    }
+}
+
+/// Swallows what comes from these addresses or goes to them.
+#[derive(Debug, Clone)]
+pub struct Hole(pub Vec<SocketAddr>);
+
+impl Node for Hole {
+    fn pass(&mut self, now: Time, datagram: Datagram, _: &mut Random, onward: &mut Vec<(Time, Datagram)>) {
+        if !self.0.contains(&datagram.from) && !self.0.contains(&datagram.to) {
+            onward.push((now, datagram));
+        }
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tercel_proto::config::{CongestionAlgorithm, TransportConfig};
 
-use super::{Expectation, Setup};
+use super::{Expectation, Setup, client_address};
 use crate::crypto::KeyShares;
-use crate::host::{Reading, Script};
-use crate::network::{Bottleneck, BurstLoss, Corrupt, Delay, Duplicate, Ecn, Loss, Mtu, Node, Outage, Reorder};
+use crate::host::{Move, Reading, Script};
+use crate::network::{Bottleneck, BurstLoss, Corrupt, Delay, Duplicate, Ecn, Hole, Loss, Mtu, Node, Outage, Reorder};
 use crate::random::Random;
 use crate::world::START;
 
@@ -29,13 +29,15 @@ impl Scenario {
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 13] = [
+pub const ALL: [Scenario; 15] = [
     Scenario { name: "loss", make: loss },
     Scenario { name: "reordering", make: reordering },
     Scenario { name: "duplication", make: duplication },
     Scenario { name: "corruption", make: corruption },
     Scenario { name: "mtu_black_hole", make: mtu_black_hole },
     Scenario { name: "nat_rebinding", make: nat_rebinding },
+    Scenario { name: "migration", make: migration },
+    Scenario { name: "black_holes", make: black_holes },
     Scenario { name: "one_way_outage", make: one_way_outage },
     Scenario { name: "bufferbloat", make: bufferbloat },
     Scenario { name: "asymmetric_paths", make: asymmetric_paths },
@@ -226,6 +228,60 @@ fn nat_rebinding(random: &mut Random) -> Setup {
         setup.outside.push((at, SocketAddr::from(([203, 0, 113, host], port))));
         at += stays;
         stays = random.millis(200..=1_500);
+    }
+    setup
+}
+
+/// Addresses of the client's beside its first: other ports, other hosts.
+fn other_address(random: &mut Random) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, random.within(1..=3) as u8], random.within(50_001..=60_000) as u16))
+}
+
+fn moves(random: &mut Random, addresses: &[SocketAddr]) -> Vec<Move> {
+    let mut after = Duration::ZERO;
+    let next = |local: &SocketAddr| {
+        after += random.millis(0..=1_500);
+        Move { after, local: *local, probed: random.chance(0.5) }
+    };
+    addresses.iter().map(next).collect()
+}
+
+/// The client moves in the midst of a transfer, more than once and perhaps back, on a network that loses.
+fn migration(random: &mut Random) -> Setup {
+    let mut setup = usual(random);
+    setup.client.bidi += 1;
+    setup.client.bytes = 60_000;
+    let mut addresses: Vec<_> = (0..random.within(1..=4)).map(|_| other_address(random)).collect();
+    if random.chance(0.5) {
+        addresses.push(client_address());
+        addresses.push(addresses[0]);
+    }
+    setup.client.moves = moves(random, &addresses);
+    let part = random.one_of(&[0.0, 0.01, 0.05, 0.1]);
+    for way in [&mut setup.up, &mut setup.down] {
+        way.push(Box::new(Loss(part)));
+    }
+    if part > 0.05 {
+        setup.expectation = Expectation::MayTimeOut;
+    }
+    setup
+}
+
+/// The client moves to where nothing gets through, one way or both: it comes back.
+fn black_holes(random: &mut Random) -> Setup {
+    let mut setup = usual(random);
+    setup.client.bidi += 1;
+    setup.client.bytes = 60_000;
+    setup.client_transport.keep_alive = Some(Duration::from_secs(2));
+    let addresses: Vec<_> = (0..random.within(1..=2)).map(|_| other_address(random)).collect();
+    setup.client.moves = moves(random, &addresses);
+    let hole = Hole(addresses);
+    let ways = random.below(3);
+    if ways != 0 {
+        setup.up.insert(0, Box::new(hole.clone()));
+    }
+    if ways != 1 {
+        setup.down.insert(0, Box::new(hole));
     }
     setup
 }

@@ -115,7 +115,8 @@ pub fn build(setup: Setup, seed: u64) -> World<Endpoint<Peer>> {
     let mut network = Network::new(random.fork());
     network.watch.guard(SERVER);
     let Setup { mut up, mut down, outside, client, server, .. } = setup;
-    let mut seen_at = vec![client_address().ip()];
+    let mut seen_at: Vec<_> = client.moves.iter().map(|next| next.local.ip()).collect();
+    seen_at.push(client_address().ip());
     if !outside.is_empty() {
         seen_at = outside.iter().map(|(_, address)| address.ip()).collect();
         let (out, back) = Nat::pair(client_address(), outside);

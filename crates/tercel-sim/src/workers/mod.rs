@@ -8,6 +8,7 @@ pub mod catalogue;
 mod flow;
 mod judge;
 mod player;
+pub mod storm;
 mod ways;
 pub(crate) mod wires;
 
@@ -134,6 +135,7 @@ impl Machine {
             stopped: BTreeSet::new(),
             later: BTreeMap::new(),
             laters: 0,
+            shedding: Vec::new(),
         };
         let (client, server_tls) = (crypto::client(shares), crypto::server(shares));
         let deeds = setup.deeds.into_iter().enumerate();
@@ -217,6 +219,9 @@ impl Machine {
             ListenerEvent::StopComplete => {
                 let mut players = players.lock().unwrap_or_else(PoisonError::into_inner);
                 assert!(players.stopped.insert(number), "a listener stops twice");
+            }
+            ListenerEvent::LoadShedding { active } => {
+                players.lock().unwrap_or_else(PoisonError::into_inner).shedding.push(active);
             }
             event => panic!("a listener hears {event:?}"),
         };

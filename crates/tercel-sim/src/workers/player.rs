@@ -87,6 +87,8 @@ pub(super) struct Players {
     /// What the applications are about to do, by the time and in order.
     pub(super) later: BTreeMap<(Time, u64), Box<dyn FnOnce() + Send>>,
     pub(super) laters: u64,
+    /// What listeners heard of load being shed.
+    pub(super) shedding: Vec<bool>,
 }
 
 /// The same, as handlers hold it.

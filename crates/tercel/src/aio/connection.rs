@@ -539,6 +539,15 @@ impl Connection {
         self.inner.rebind(local)
     }
 
+    /// Client: moves the connection to a new socket bound to `local` (port 0 for any), if the server
+    /// answers there: see [`Connection::migrate`](crate::Connection::migrate).
+    ///
+    /// # Errors
+    /// The socket cannot be opened, or the connection has ended.
+    pub fn migrate(&self, local: SocketAddr) -> Result<(), Error> {
+        self.inner.migrate(local)
+    }
+
     /// The handle of the callback face.
     pub const fn handle(&self) -> &crate::Connection {
         &self.inner

@@ -125,6 +125,7 @@ impl Endpoint {
                 ListenerEvent::NewConnection(new) if queue.arrived.len() < BACKLOG => queue.arrived.push_back(new),
                 ListenerEvent::NewConnection(new) => refused = Some(new),
                 ListenerEvent::StopComplete => queue.stopped = true,
+                ListenerEvent::LoadShedding { .. } => return,
             }
             let wakers = queue.wakers.take();
             drop(queue);

@@ -1,7 +1,7 @@
 //! Listeners as their workers see them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Binding;
 use crate::event::{ListenerEvent, ListenerHandler};
@@ -17,6 +17,9 @@ pub(crate) struct ListenerShared {
     handler: Box<dyn ListenerHandler>,
     /// How many workers have not stopped it yet.
     workers: AtomicUsize,
+    /// How many of them keep clients away because of their load. Locked while that is told, so that it is
+    /// told in order.
+    shedding: Mutex<usize>,
 }
 
 impl ListenerShared {
@@ -27,7 +30,7 @@ impl ListenerShared {
         handler: Box<dyn ListenerHandler>,
     ) -> Arc<Self> {
         let workers = AtomicUsize::new(binding.workers());
-        Arc::new(Self { registration, binding, alpn, handler, workers })
+        Arc::new(Self { registration, binding, alpn, handler, workers, shedding: Mutex::new(0) })
     }
 
     /// Whether it serves one of these application protocols.
@@ -38,6 +41,17 @@ impl ListenerShared {
     /// Calls the handler.
     pub(crate) fn tell(self: &Arc<Self>, event: ListenerEvent) {
         self.handler.event(&Listener { shared: self.clone(), owned: false }, event);
+    }
+
+    /// One worker keeps clients away, or does so no more; the first and the last tell the handler.
+    pub(crate) fn shedding_by_worker(self: &Arc<Self>, active: bool) {
+        let mut shedding = self.shedding.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *shedding;
+        *shedding = if active { before + 1 } else { before.saturating_sub(1) };
+        let changed = (before == 0) != (*shedding == 0);
+        if changed && current::guard(|| self.tell(ListenerEvent::LoadShedding { active })).is_err() {
+            tracing::error!("a listener's handler panicked");
+        }
     }
 
     /// One worker has stopped it; the last one tells the handler.

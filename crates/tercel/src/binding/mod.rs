@@ -3,7 +3,10 @@
 //! connection is found are answered, if at all, without state by [`stateless`].
 
 pub(crate) mod cid_layout;
+pub(crate) mod keyring;
 pub(crate) mod listener;
+pub(crate) mod ration;
+pub(crate) mod routable;
 pub(crate) mod routes;
 pub(crate) mod sockets;
 pub(crate) mod stateless;

@@ -76,6 +76,11 @@ impl Sockets {
         slot.listeners.len() < before
     }
 
+    /// What a socket is bound to.
+    pub(crate) fn address(&self, id: SocketId) -> Option<SocketAddr> {
+        self.slots.get(&id).map(|slot| slot.socket.local_address())
+    }
+
     /// The socket here that is bound to `address`.
     pub(crate) fn at(&self, address: SocketAddr) -> Option<SocketId> {
         let is_at = |slot: &Slot| slot.socket.local_address() == address;
@@ -92,7 +97,12 @@ impl Sockets {
         self.slots.iter().find(|(_, slot)| leaves_from(slot, local)).map(|(id, _)| *id)
     }
 
-    /// Every listener, each once.
+    /// Every listener.
+    pub(crate) fn all_listeners(&self) -> Vec<Arc<ListenerShared>> {
+        self.slots.values().flat_map(|slot| slot.listeners.iter().cloned()).collect()
+    }
+
+    /// Takes every listener out, each once.
     pub(crate) fn take_listeners(&mut self) -> Vec<Arc<ListenerShared>> {
         self.slots.values_mut().flat_map(|slot| std::mem::take(&mut slot.listeners)).collect()
     }
@@ -163,11 +173,13 @@ impl Sockets {
             }
             return Sent::Blocked;
         }
-        let Some(transmit) = make(slot.socket.max_segments(), &mut self.batch) else { return Sent::Nothing };
+        let Some(mut transmit) = make(slot.socket.max_segments(), &mut self.batch) else { return Sent::Nothing };
         // What is for another path than the active one may leave from another socket.
         let elsewhere = transmit.path.local.filter(|local| !leaves_from(slot, *local));
         let from = elsewhere.and_then(|local| self.id_of(local)).unwrap_or(id);
         let Some(slot) = self.slots.get_mut(&from) else { return Sent::Nothing };
+        // A client leaves the choice of its address to the system, as its socket does.
+        transmit.path.local = transmit.path.local.filter(|local| !local.ip().is_unspecified());
         let contents = self.batch.get(..transmit.len).unwrap_or(&self.batch);
         if is_blocked(slot.socket.send(&transmit, contents)) && from == id {
             slot.stalled = Some((transmit, contents.to_vec()));

@@ -1,16 +1,17 @@
 //! Datagrams that belong to no connection here, and what a worker does about them without keeping
-//! any state: nothing that it sends is larger than what it received, and resets are rationed.
+//! any state: nothing that it sends is larger than what it received, and all of it is rationed.
 
 use std::time::Duration;
 
 use tercel_proto::entropy::Entropy;
-use tercel_proto::stateless::{reset, retry, version_negotiation};
+use tercel_proto::stateless::{refusal, retry, version_negotiation};
 use tercel_proto::time::Time;
-use tercel_proto::token::{Token, TokenError, TokenKey};
+use tercel_proto::token::{Token, TokenError, TokenKeys};
 use tercel_wire::packet::invariant::LongHeader;
-use tercel_wire::{ConnectionId, Reader, ResetToken, Version};
+use tercel_wire::{ConnectionId, Reader, TransportErrorCode, Version};
 
-use crate::registration::RetryPolicy;
+use super::ration::Rations;
+use crate::worker::Demand;
 
 /// The least that a client's first datagram must have (RFC 9000 section 14.1), in bytes.
 const MIN_FIRST_DATAGRAM: usize = 1200;
@@ -23,10 +24,14 @@ const MIN_FIRST_DCID: usize = 8;
 pub(crate) enum Answer {
     /// Nothing.
     Drop,
-    /// Nothing, because too many handshakes are under way.
-    Refuse,
-    /// Send this.
-    Send(Vec<u8>),
+    /// Nothing, because there were too many answers of its kind.
+    Withhold,
+    /// Send this Version Negotiation packet.
+    NegotiateVersion(Vec<u8>),
+    /// Send this Retry.
+    Retry(Vec<u8>),
+    /// The client is not let in. Send this, which says so, unless there were too many of its kind.
+    Refuse(Option<Vec<u8>>),
     /// Begin a connection.
     Begin(FirstFlight),
 }
@@ -47,42 +52,57 @@ pub(crate) struct FirstFlight {
 pub(crate) struct Situation<'a> {
     pub(crate) now: Time,
     pub(crate) remote: std::net::SocketAddr,
-    pub(crate) tokens: &'a TokenKey,
+    pub(crate) tokens: &'a TokenKeys,
     /// The versions that connections may begin with.
     pub(crate) versions: &'a [Version],
-    pub(crate) retry: RetryPolicy,
-    pub(crate) half_open: usize,
-    pub(crate) max_half_open: usize,
+    /// What the load asks of those who come next.
+    pub(crate) demand: Demand,
+    pub(crate) rations: &'a mut Rations,
 }
 
-/// What to do about `datagram`, which begins with `header`. `retry_scid` makes the connection ID of a
-/// Retry.
+/// What to do about `datagram`, which begins with `header`. `own_scid` makes a connection ID that is used
+/// once.
 pub(crate) fn first_datagram(
     datagram: &[u8],
     header: &LongHeader<'_>,
-    situation: &Situation<'_>,
+    situation: &mut Situation<'_>,
     entropy: &mut Entropy,
-    retry_scid: impl FnOnce(&mut Entropy) -> ConnectionId,
+    own_scid: impl FnOnce(&mut Entropy) -> ConnectionId,
 ) -> Answer {
+    let (now, rations) = (situation.now, &mut *situation.rations);
     let version = header.version;
     if !situation.versions.contains(&version) {
-        let answer = version_negotiation::respond(header, datagram.len(), situation.versions, entropy);
-        return answer.map_or(Answer::Drop, Answer::Send);
+        return match version_negotiation::respond(header, datagram.len(), situation.versions, entropy) {
+            None => Answer::Drop,
+            Some(answer) if rations.version_negotiations.take(now) => Answer::NegotiateVersion(answer),
+            Some(_) => Answer::Withhold,
+        };
     }
     if !header.is_initial() || datagram.len() < MIN_FIRST_DATAGRAM {
         return Answer::Drop;
-    }
-    if situation.half_open >= situation.max_half_open {
-        return Answer::Refuse;
     }
     let (Ok(dcid), Ok(scid), Some(token)) =
         (ConnectionId::new(header.dcid), ConnectionId::new(header.scid), token_of(datagram))
     else {
         return Answer::Drop;
     };
+    let client = scid;
+    let mut refuse = |code, entropy: &mut Entropy| {
+        let may = rations.refusals.take(now);
+        let answer = |entropy: &mut Entropy| {
+            // Any will do: the client never sends to it.
+            let scid = ConnectionId::new(&entropy.array::<8>()).ok()?;
+            refusal::respond(header.version, &client, &dcid, &scid, code)
+        };
+        Answer::Refuse(may.then(|| answer(entropy)).flatten())
+    };
+    if situation.demand == Demand::Refuse {
+        // RFC 9000 section 5.2.2.
+        return refuse(TransportErrorCode::CONNECTION_REFUSED, entropy);
+    }
     let known = match token {
         [] => Err(TokenError::Unknown),
-        token => situation.tokens.open(token, version, situation.remote, unix_time(situation.now)),
+        token => situation.tokens.open(token, version, situation.remote, unix_time(now)),
     };
     let mut first = FirstFlight { version, dcid, scid, original_dcid: None, validated: true };
     match known {
@@ -91,23 +111,23 @@ pub(crate) fn first_datagram(
             return Answer::Begin(first);
         }
         Ok(Token::New) if dcid.len() >= MIN_FIRST_DCID => return Answer::Begin(first),
-        // A client accepts one Retry only: another would not help it.
-        Ok(Token::Retry { .. }) | Err(TokenError::InvalidRetry) => return Answer::Drop,
+        // RFC 9000 section 8.1.2: a client accepts one Retry only, so another would not help it.
+        Ok(Token::Retry { .. }) | Err(TokenError::InvalidRetry) => {
+            return refuse(TransportErrorCode::INVALID_TOKEN, entropy);
+        }
         _ if dcid.len() < MIN_FIRST_DCID => return Answer::Drop,
         _ => first.validated = false,
     }
-    let demand = match situation.retry {
-        RetryPolicy::Never => false,
-        RetryPolicy::Always => true,
-        RetryPolicy::Above(limit) => situation.half_open >= limit,
-    };
-    if !demand {
+    if situation.demand == Demand::Nothing {
         return Answer::Begin(first);
     }
-    let retry_scid = retry_scid(entropy);
+    if !rations.retries.take(now) {
+        return Answer::Withhold;
+    }
+    let retry_scid = own_scid(entropy);
     let token = Token::Retry { original_dcid: dcid, retry_scid };
-    let token = situation.tokens.seal(&token, version, situation.remote, unix_time(situation.now), entropy);
-    retry::respond(version, &scid, &dcid, &retry_scid, &token).map_or(Answer::Drop, Answer::Send)
+    let token = situation.tokens.seal(&token, version, situation.remote, unix_time(now), entropy);
+    retry::respond(version, &scid, &dcid, &retry_scid, &token).map_or(Answer::Drop, Answer::Retry)
 }
 
 /// The token of an Initial packet.
@@ -119,34 +139,6 @@ fn token_of(datagram: &[u8]) -> Option<&[u8]> {
 /// The clock of workers counts from 1970.
 pub(crate) fn unix_time(now: Time) -> Duration {
     now.since(Time::ZERO)
-}
-
-/// Rations stateless resets: so many in a second, and that many at once after a quiet second.
-pub(crate) struct Resets {
-    per_second: u32,
-    left: u32,
-    since: Time,
-}
-
-impl Resets {
-    pub(crate) fn new(per_second: u32, now: Time) -> Self {
-        Self { per_second, left: per_second, since: now }
-    }
-
-    /// The stateless reset with `token` in answer to a datagram of `len` bytes, if one may be sent.
-    pub(crate) fn answer(
-        &mut self,
-        now: Time,
-        token: impl FnOnce() -> ResetToken,
-        len: usize,
-        entropy: &mut Entropy,
-    ) -> Option<Vec<u8>> {
-        if now.since(self.since) >= Duration::from_secs(1) {
-            *self = Self::new(self.per_second, now);
-        }
-        self.left = self.left.checked_sub(1)?;
-        reset::respond(token(), len, entropy)
-    }
 }
 
 #[cfg(test)]
@@ -172,51 +164,54 @@ mod tests {
     }
 
     struct Fixture {
-        tokens: TokenKey,
+        tokens: TokenKeys,
         versions: Vec<Version>,
         entropy: Entropy,
-        retry: RetryPolicy,
-        half_open: usize,
+        demand: Demand,
+        rations: Rations,
         now: Time,
         remote: SocketAddr,
     }
 
     impl Fixture {
-        fn new(retry: RetryPolicy) -> Self {
+        fn new(demand: Demand) -> Self {
+            let now = Time::ZERO + Duration::from_secs(1_700_000_000);
             Self {
-                tokens: TokenKey::new(&[5; 32]).unwrap(),
+                tokens: TokenKeys::new(&[[5; 32]]).unwrap(),
                 versions: Version::SUPPORTED.to_vec(),
                 entropy: Entropy::from_seed([0; 32]),
-                retry,
-                half_open: 0,
-                now: Time::ZERO + Duration::from_secs(1_700_000_000),
+                demand,
+                rations: Rations::new(&crate::registration::RegistrationConfig::default(), now),
+                now,
                 remote: "192.0.2.1:4433".parse().unwrap(),
             }
         }
 
         fn answer(&mut self, datagram: &[u8]) -> Answer {
             let (header, _) = LongHeader::decode(datagram).unwrap();
-            let situation = Situation {
+            let mut situation = Situation {
                 now: self.now,
                 remote: self.remote,
                 tokens: &self.tokens,
                 versions: &self.versions,
-                retry: self.retry,
-                half_open: self.half_open,
-                max_half_open: 10,
+                demand: self.demand,
+                rations: &mut self.rations,
             };
-            first_datagram(datagram, &header, &situation, &mut self.entropy, |_| ConnectionId::new(&[7; 9]).unwrap())
+            first_datagram(datagram, &header, &mut situation, &mut self.entropy, |_| {
+                ConnectionId::new(&[7; 9]).unwrap()
+            })
         }
     }
 
     #[test]
     fn nothing_is_sent_for_what_is_too_small() {
-        let mut fixture = Fixture::new(RetryPolicy::Always);
+        let mut fixture = Fixture::new(Demand::Proof);
         for version in [Version::V1, Version(0x1a2a_3a4a), Version::NEGOTIATION] {
             assert!(matches!(fixture.answer(&initial(version, &[1; 8], b"", 1199)), Answer::Drop), "{version:?}");
         }
         assert!(matches!(fixture.answer(&initial(Version::V1, &[1; 7], b"", 1200)), Answer::Drop));
-        let Answer::Send(negotiation) = fixture.answer(&initial(Version(0x1a2a_3a4a), &[1; 30], b"", 1200)) else {
+        let Answer::NegotiateVersion(negotiation) = fixture.answer(&initial(Version(0x1a2a_3a4a), &[1; 30], b"", 1200))
+        else {
             panic!()
         };
         assert!(negotiation.len() < 1200);
@@ -225,13 +220,13 @@ mod tests {
     #[test]
     fn what_a_server_does_not_take_it_is_asked_for_in_vain() {
         for taken in Version::SUPPORTED {
-            let mut fixture = Fixture::new(RetryPolicy::Never);
+            let mut fixture = Fixture::new(Demand::Nothing);
             fixture.versions = vec![taken];
             for version in Version::SUPPORTED {
                 let answer = fixture.answer(&initial(version, &[1; 8], b"", 1200));
                 match version == taken {
                     true => assert!(matches!(answer, Answer::Begin(first) if first.version == version)),
-                    false => assert!(matches!(answer, Answer::Send(_))),
+                    false => assert!(matches!(answer, Answer::NegotiateVersion(_))),
                 }
             }
         }
@@ -246,11 +241,11 @@ mod tests {
         let [other] = Version::SUPPORTED.into_iter().filter(|other| *other != version).collect::<Vec<_>>()[..] else {
             panic!()
         };
-        let mut fixture = Fixture::new(RetryPolicy::Above(3));
+        let mut fixture = Fixture::new(Demand::Nothing);
         let first = initial(version, &[1; 8], b"", 1200);
         assert!(matches!(fixture.answer(&first), Answer::Begin(FirstFlight { validated: false, .. })));
-        fixture.half_open = 3;
-        let Answer::Send(retry) = fixture.answer(&first) else { panic!() };
+        fixture.demand = Demand::Proof;
+        let Answer::Retry(retry) = fixture.answer(&first) else { panic!() };
         let mut bytes = bytes::BytesMut::from(&retry[..]);
         let Ok(tercel_wire::packet::FirstPacket::Retry(retry)) =
             tercel_wire::packet::Protected::split_first(&mut bytes, 4)
@@ -264,22 +259,23 @@ mod tests {
         assert_eq!(begun.original_dcid, Some(ConnectionId::new(&[1; 8]).unwrap()));
         // RFC 9369 section 4.1: a client must not change the version behind a Retry.
         assert_eq!(retry.version, version);
-        assert!(matches!(fixture.answer(&initial(other, &retry.scid, &retry.token, 1200)), Answer::Drop));
+        let changed = fixture.answer(&initial(other, &retry.scid, &retry.token, 1200));
+        assert!(matches!(changed, Answer::Refuse(Some(_))));
         // Another destination, another address, too late, too many.
-        assert!(matches!(fixture.answer(&initial(version, &[1; 8], &retry.token, 1200)), Answer::Drop));
+        assert!(matches!(fixture.answer(&initial(version, &[1; 8], &retry.token, 1200)), Answer::Refuse(Some(_))));
         fixture.remote.set_port(1);
         assert!(!matches!(fixture.answer(&again), Answer::Begin(_)));
         fixture.remote.set_port(4433);
-        fixture.half_open = 10;
-        assert!(matches!(fixture.answer(&again), Answer::Refuse));
-        fixture.half_open = 0;
+        fixture.demand = Demand::Refuse;
+        assert!(matches!(fixture.answer(&again), Answer::Refuse(Some(packet)) if packet.len() < 120));
+        fixture.demand = Demand::Proof;
         fixture.now += Duration::from_secs(60);
-        assert!(matches!(fixture.answer(&again), Answer::Drop));
+        assert!(matches!(fixture.answer(&again), Answer::Refuse(Some(_))));
     }
 
     #[test]
     fn a_token_of_an_earlier_connection_saves_the_retry() {
-        let mut fixture = Fixture::new(RetryPolicy::Always);
+        let mut fixture = Fixture::new(Demand::Proof);
         let seal = |fixture: &mut Fixture, remote: &str| {
             let (remote, now) = (remote.parse().unwrap(), unix_time(fixture.now));
             fixture.tokens.seal(&Token::New, Version::V1, remote, now, &mut fixture.entropy)
@@ -289,23 +285,28 @@ mod tests {
         let answer = fixture.answer(&initial(Version::V1, &[1; 8], &token, 1200));
         assert!(matches!(answer, Answer::Begin(FirstFlight { validated: true, original_dcid: None, .. })));
         // RFC 9369 section 5.
-        assert!(matches!(fixture.answer(&initial(Version::V2, &[1; 8], &token, 1200)), Answer::Send(_)));
+        assert!(matches!(fixture.answer(&initial(Version::V2, &[1; 8], &token, 1200)), Answer::Retry(_)));
         let token = seal(&mut fixture, "192.0.2.2:4433");
-        assert!(matches!(fixture.answer(&initial(Version::V1, &[1; 8], &token, 1200)), Answer::Send(_)));
+        assert!(matches!(fixture.answer(&initial(Version::V1, &[1; 8], &token, 1200)), Answer::Retry(_)));
     }
 
+    /// Strangers can make us answer without end: each kind of answer has its ration, and the others do not
+    /// suffer from it.
     #[test]
-    fn resets_are_rationed_and_smaller_than_their_cause() {
-        let mut entropy = Entropy::from_seed([0; 32]);
-        let now = Time::from_nanos(5);
-        let mut resets = Resets::new(3, now);
-        let sent = |resets: &mut Resets, now, entropy: &mut Entropy| {
-            (0..10).filter_map(|_| resets.answer(now, || ResetToken([1; 16]), 100, entropy)).collect::<Vec<_>>()
-        };
-        let first = sent(&mut resets, now, &mut entropy);
-        assert_eq!(first.len(), 3);
-        assert!(first.iter().all(|reset| reset.len() < 100 && reset.ends_with(&[1; 16])));
-        assert_eq!(sent(&mut resets, now + Duration::from_millis(999), &mut entropy).len(), 0);
-        assert_eq!(sent(&mut resets, now + Duration::from_secs(1), &mut entropy).len(), 3);
+    fn answers_are_rationed() {
+        let mut fixture = Fixture::new(Demand::Proof);
+        fixture.rations.version_negotiations = crate::binding::ration::Ration::new(2, fixture.now);
+        let (unknown, first) =
+            (initial(Version(0x1a2a_3a4a), &[1; 8], b"", 1200), initial(Version::V1, &[1; 8], b"", 1200));
+        let sent = (0..5).filter(|_| matches!(fixture.answer(&unknown), Answer::NegotiateVersion(_))).count();
+        assert_eq!(sent, 2);
+        assert!(matches!(fixture.answer(&unknown), Answer::Withhold));
+        assert!(matches!(fixture.answer(&first), Answer::Retry(_)));
+        fixture.rations.retries = crate::binding::ration::Ration::new(0, fixture.now);
+        assert!(matches!(fixture.answer(&first), Answer::Withhold));
+        fixture.rations.refusals = crate::binding::ration::Ration::new(1, fixture.now);
+        fixture.demand = Demand::Refuse;
+        assert!(matches!(fixture.answer(&first), Answer::Refuse(Some(_))));
+        assert!(matches!(fixture.answer(&first), Answer::Refuse(None)));
     }
 }

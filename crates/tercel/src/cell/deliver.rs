@@ -10,7 +10,7 @@ use tercel_proto::datagram::{DatagramEvent, DatagramSendState};
 use tercel_proto::error::CloseReason;
 use tercel_proto::stream::StreamEvent as TransportStreamEvent;
 use tercel_proto::tls::Presented;
-use tercel_wire::{ApplicationErrorCode, Direction, TransportErrorCode};
+use tercel_wire::{ApplicationErrorCode, Direction, Role, TransportErrorCode};
 
 use super::receive::pump;
 use super::streams::{Entry, Listening, Note, SendPart, StreamKey};
@@ -92,20 +92,32 @@ fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<
         Event::Stream(event) => stream_event(core, event),
         Event::Datagram(event) => datagram_event(core, event),
         Event::PathChanged(path) => {
-            if let Some((socket, binding)) = path.local.and_then(|local| floor.sockets.leaving_from(local)) {
-                core.leave_from(socket, binding);
+            let socket = path.local.and_then(|local| floor.sockets.leaving_from(local));
+            let has_moved = socket.is_some_and(|(socket, binding)| core.leave_from(socket, binding));
+            let settled = core.proto.is_settled();
+            let mut facts = core.shared.facts();
+            facts.settled = settled;
+            let before = std::mem::replace(&mut facts.remote, path.remote);
+            let local = facts.local;
+            drop(facts);
+            // `rebind` has put the connection there already.
+            let has_moved = has_moved || core.role == Role::Client && before == path.remote;
+            if before != path.remote {
+                core = tell(core, ConnectionEvent::PeerAddressChanged(path.remote));
             }
-            let before = std::mem::replace(&mut core.shared.facts().remote, path.remote);
-            match before == path.remote {
-                // Another local address.
-                true => core,
-                false => tell(core, ConnectionEvent::PeerAddressChanged(path.remote)),
+            match has_moved && !core.is_closing() {
+                true => tell(core, ConnectionEvent::LocalAddressChanged(local)),
+                false => core,
             }
         }
         Event::AddressObserved { address, .. } => {
             core.shared.facts().observed = Some(address);
             tell(core, ConnectionEvent::AddressObserved(address))
         }
+        Event::PathValidated(path) => {
+            tell(core, ConnectionEvent::PathValidated { local: path.local, remote: path.remote })
+        }
+        Event::PathFailed(path) => tell(core, ConnectionEvent::PathFailed { local: path.local, remote: path.remote }),
         Event::Ticket(ticket) => tell(core, ConnectionEvent::ResumptionTicket(&ticket)),
         Event::NewToken(token) => tell(core, ConnectionEvent::NewToken(&token)),
         Event::Closing(reason) => begin_closing(core, reason),
@@ -170,7 +182,7 @@ fn connected_event(mut core: Box<Core>, connected: &Connected) -> Box<Core> {
     }
     core.phase = Phase::Connected;
     core.handshake_completed = true;
-    let settled = core.proto.peer_parameters().is_some_and(|parameters| parameters.disable_active_migration);
+    let settled = core.proto.is_settled();
     let mut facts = core.shared.facts();
     (facts.alpn, facts.settled) = (Some(Bytes::copy_from_slice(&connected.alpn)), settled);
     facts.version = Some(connected.version);

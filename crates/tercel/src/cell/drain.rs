@@ -41,6 +41,7 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
         core.proto.receive(now, datagram);
     }
     core.inbox = inbox;
+    core.rebind();
     if core.deadline.is_some_and(|deadline| deadline <= now) {
         core.proto.timeout(now);
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tercel_proto::config::TransportConfig;
+use tercel_proto::config::{ConnectionIdIssuer, TransportConfig};
 use tercel_proto::connection as proto;
 use tercel_proto::connection::{Datagram, RouteChange};
 use tercel_proto::datagram::DatagramSendState;
@@ -35,10 +35,11 @@ use crate::connection::Connection;
 use crate::counters::{Counters, Facade, Traffic, traffic};
 use crate::datapath::SocketId;
 use crate::event::ConnectionHandler;
-use crate::operation::Operation;
+use crate::operation::{Move, Operation};
 use crate::qlog::Tracer;
 use crate::resumption::Tickets;
 use crate::stream::Stream;
+use crate::worker::Charge;
 
 pub(crate) use self::drain::{Outcome, drain, end};
 pub(crate) use self::handle::{ConnectionShared, StreamShared};
@@ -46,6 +47,10 @@ pub(crate) use self::ideal::MIN_IDEAL;
 
 /// The largest UDP payload over IPv4: no batch for the network is longer.
 const MAX_BATCH: usize = 65_507;
+
+/// What an unfinished handshake takes in memory beside the bytes that it keeps, in bytes: the state of the
+/// connection and of TLS, about.
+const HANDSHAKE_MEMORY: usize = 24 << 10;
 
 /// How far a connection has come, as the application sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +81,7 @@ struct Rebinding {
     binding: Arc<Binding>,
     socket: SocketId,
     address: SocketAddr,
+    how: Move,
 }
 
 /// A close that waits until all that was sent is delivered.
@@ -121,8 +127,11 @@ pub(crate) struct Core {
     binding: Arc<Binding>,
     /// Where it is to move as soon as it may.
     rebinding: Option<Rebinding>,
+    /// A socket that is probed, or was left.
+    beside: Option<Arc<Binding>>,
     /// How many datagrams a batch may have.
     batch: usize,
+    charged: Charge,
     routes: Vec<RouteChange>,
     deadline: Option<Time>,
     entropy: Entropy,
@@ -192,7 +201,9 @@ impl Core {
             socket: start.socket,
             binding: start.binding,
             rebinding: None,
+            beside: None,
             batch: batch_of(&start.transport),
+            charged: Charge::default(),
             routes: Vec::new(),
             deadline: None,
             entropy: Entropy::from_seed(start.entropy),
@@ -210,22 +221,25 @@ impl Core {
         &self.shared
     }
 
-    /// A datagram for it came in.
-    pub(crate) fn arrive(&mut self, mut datagram: Datagram) {
+    /// A datagram for it came in, by a socket that is bound to `bound`.
+    pub(crate) fn arrive(&mut self, bound: Option<SocketAddr>, mut datagram: Datagram) {
         if self.role == Role::Client {
-            // A client has one socket per connection in use and lets the system choose its address.
-            datagram.path.local = None;
+            // A client lets the system choose its address: it knows its paths by what its sockets are bound to.
+            datagram.path.local = bound;
         }
         self.inbox.push(datagram);
     }
 
-    /// Its active path leads through another socket.
-    fn leave_from(&mut self, socket: SocketId, binding: Arc<Binding>) {
-        if self.role == Role::Server && socket != self.socket {
-            self.shared.facts().local = binding.address;
-            self.socket = socket;
-            self.binding = binding;
+    /// Its active path leads through another socket. Tells whether that is bound elsewhere.
+    fn leave_from(&mut self, socket: SocketId, binding: Arc<Binding>) -> bool {
+        if socket == self.socket {
+            return false;
         }
+        self.socket = socket;
+        let address = binding.address;
+        // What is on its way to the old one still arrives.
+        self.beside = Some(std::mem::replace(&mut self.binding, binding));
+        std::mem::replace(&mut self.shared.facts().local, address) != address
     }
 
     /// Its queue holds operations.
@@ -238,10 +252,28 @@ impl Core {
         self.proto.stateless_reset(now);
     }
 
+    /// Its connection IDs are to be replaced by others.
+    pub(crate) fn renew_ids(&mut self, issuer: Box<dyn ConnectionIdIssuer>) {
+        self.proto.renew_connection_ids(issuer);
+    }
+
     /// Whether this is a server's connection whose handshake was not completed. One that failed counts
     /// until it is forgotten: anybody can have as many as are allowed.
     pub(crate) fn is_half_open(&self) -> bool {
         self.role == Role::Server && !self.handshake_completed
+    }
+
+    /// What it counts for in the load of its worker.
+    pub(crate) fn charge(&self) -> Charge {
+        match self.is_half_open() {
+            true => Charge { half_open: true, memory: HANDSHAKE_MEMORY + self.proto.handshake_bytes() },
+            false => Charge::default(),
+        }
+    }
+
+    /// What it was charged with last.
+    pub(crate) const fn charge_held(&mut self) -> &mut Charge {
+        &mut self.charged
     }
 
     /// What still leads to it.

@@ -86,10 +86,20 @@ pub(crate) enum ConnectionOperation {
         binding: Arc<Binding>,
         socket: SocketId,
         address: SocketAddr,
+        how: Move,
     },
     Inspect(Look),
     /// The last handle is gone.
     Dropped,
+}
+
+/// How a client moves to another socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Move {
+    /// At once and for good.
+    AtOnce,
+    /// When the server has answered there.
+    Probed,
 }
 
 /// A call on a stream.

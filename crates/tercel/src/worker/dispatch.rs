@@ -2,16 +2,13 @@
 
 use std::net::SocketAddr;
 
-use bytes::BytesMut;
 use tercel_proto::connection::Datagram;
 use tercel_proto::entropy::Entropy;
-use tercel_proto::path::{Ecn, PathAddress};
 use tercel_wire::ConnectionId;
 use tercel_wire::packet::invariant::{Invariant, LongHeader};
 use tercel_wire::packet::stateless_reset;
 
 use super::{Letter, Worker};
-use crate::binding::cid_layout::CID_LEN;
 use crate::binding::stateless::{Answer, Situation, first_datagram};
 use crate::datapath::{Received, SocketId};
 
@@ -36,24 +33,27 @@ impl Worker {
         let Received { path, ecn, mut data, segment_size } = received;
         // Datagrams that were received together are nearly always of one connection.
         let mut last: Option<(ConnectionId, u32)> = None;
+        let cid_len = self.floor.keys.cid_len();
+        let bound = self.floor.sockets.address(socket);
         while !data.is_empty() {
             let datagram = data.split_to(segment_size.clamp(1, data.len()));
             let known = last.filter(|(cid, _)| {
-                datagram.first().is_some_and(|first| first & 0x80 == 0) && datagram.get(1..=CID_LEN) == Some(cid)
+                datagram.first().is_some_and(|first| first & 0x80 == 0) && datagram.get(1..=cid_len) == Some(cid)
             });
             last = match known {
                 Some((cid, slot)) => {
-                    self.arrive(slot, Datagram { path, ecn, data: datagram });
+                    self.arrive(slot, bound, Datagram { path, ecn, data: datagram });
                     Some((cid, slot))
                 }
-                None => self.dispatch(socket, path, ecn, datagram),
+                None => self.dispatch(socket, bound, Datagram { path, ecn, data: datagram }),
             };
         }
     }
 
-    fn arrive(&mut self, slot: u32, datagram: Datagram) {
+    /// For the connection in `slot`, by a socket that is bound to `bound`.
+    fn arrive(&mut self, slot: u32, bound: Option<SocketAddr>, datagram: Datagram) {
         if let Some(Some(core)) = self.cells.get_mut(slot as usize) {
-            core.arrive(datagram);
+            core.arrive(bound, datagram);
             self.floor.ready.push(slot);
         }
     }
@@ -62,24 +62,22 @@ impl Worker {
     fn dispatch(
         &mut self,
         socket: SocketId,
-        path: PathAddress,
-        ecn: Ecn,
-        data: BytesMut,
+        bound: Option<SocketAddr>,
+        datagram: Datagram,
     ) -> Option<(ConnectionId, u32)> {
-        let datagram = Datagram { path, ecn, data };
-        match Invariant::peek(&datagram.data, CID_LEN).ok()? {
+        match Invariant::peek(&datagram.data, self.floor.keys.cid_len()).ok()? {
             Invariant::Short { dcid } => {
                 let Some(slot) = self.floor.routes.connection(&dcid) else {
                     self.unknown_short(Some(socket), dcid, datagram);
                     return None;
                 };
-                self.arrive(slot, datagram);
+                self.arrive(slot, bound, datagram);
                 Some((dcid, slot))
             }
             Invariant::Long(header) => {
                 let dcid = ConnectionId::new(header.dcid).ok();
                 match dcid.and_then(|dcid| self.floor.routes.connection(&dcid)) {
-                    Some(slot) => self.arrive(slot, datagram),
+                    Some(slot) => self.arrive(slot, bound, datagram),
                     None => {
                         // Perhaps of a connection of another worker. If that knows it neither, it is
                         // the beginning of one, there as well as here.
@@ -102,22 +100,35 @@ impl Worker {
         if self.shut_down || self.floor.sockets.listeners(socket).is_empty() {
             return;
         }
-        let situation = Situation {
+        let tokens = self.registration.keyring.tokens();
+        let Some(rations) = &mut self.floor.rations else { return };
+        let mut situation = Situation {
             now: self.floor.now,
             remote: datagram.path.remote,
-            tokens: &self.registration.tokens,
+            tokens: &tokens,
             versions: &self.registration.versions,
-            retry: self.registration.config.retry,
-            half_open: self.half_open,
-            max_half_open: self.registration.config.max_half_open,
+            demand: self.load.demand(),
+            rations,
         };
-        let (keys, worker) = (&self.registration.cid_keys, self.index as u8);
-        let retry_scid = |entropy: &mut Entropy| keys.issue(worker, entropy);
-        match first_datagram(&datagram.data, &header, &situation, &mut self.floor.entropy, retry_scid) {
+        let (keys, worker) = (self.floor.keys.clone(), self.index as u8);
+        let own_scid = |entropy: &mut Entropy| keys.issue_unroutable(worker, entropy);
+        let counters = &mut self.floor.counters;
+        match first_datagram(&datagram.data, &header, &mut situation, &mut self.floor.entropy, own_scid) {
             Answer::Drop => {}
-            Answer::Refuse => self.floor.counters.refused += 1,
-            Answer::Send(contents) => {
-                self.floor.counters.retries_sent += 1;
+            Answer::Withhold => counters.answers_withheld += 1,
+            Answer::Refuse(contents) => {
+                counters.refused += 1;
+                if let Some(contents) = contents {
+                    counters.refusals_sent += 1;
+                    self.floor.answer(socket, datagram.path, &contents);
+                }
+            }
+            Answer::NegotiateVersion(contents) => {
+                counters.version_negotiations_sent += 1;
+                self.floor.answer(socket, datagram.path, &contents);
+            }
+            Answer::Retry(contents) => {
+                counters.retries_sent += 1;
                 self.floor.answer(socket, datagram.path, &contents);
             }
             Answer::Begin(first) => self.begin_server(socket, first, datagram),
@@ -142,7 +153,7 @@ impl Worker {
 
     /// Hands a datagram to the worker that `dcid` names; gives it back if that is this one or none.
     fn forward(&mut self, socket: SocketId, dcid: &ConnectionId, datagram: Datagram) -> Option<Datagram> {
-        let worker = usize::from(self.registration.cid_keys.worker_of(dcid).unwrap_or(self.index as u8));
+        let worker = usize::from(self.floor.keys.worker_of(dcid).unwrap_or(self.index as u8));
         if worker == self.index {
             return Some(datagram);
         }
@@ -157,10 +168,10 @@ impl Worker {
 
     /// A datagram from another worker; it is not passed on again.
     pub(super) fn forwarded(&mut self, address: SocketAddr, datagram: Datagram) {
-        let Ok(header) = Invariant::peek(&datagram.data, CID_LEN) else { return };
+        let Ok(header) = Invariant::peek(&datagram.data, self.floor.keys.cid_len()) else { return };
         match header {
             Invariant::Short { dcid } => match self.floor.routes.connection(&dcid) {
-                Some(slot) => self.arrive(slot, datagram),
+                Some(slot) => self.arrive(slot, Some(address), datagram),
                 None => match self.floor.sockets.at(address) {
                     Some(socket) if stateless_reset::token_of(&datagram.data).is_some() => {
                         self.reset(socket, &dcid, &datagram);
@@ -171,7 +182,7 @@ impl Worker {
             Invariant::Long(header) => {
                 let slot = ConnectionId::new(header.dcid).ok().and_then(|dcid| self.floor.routes.connection(&dcid));
                 match (slot, self.floor.sockets.at(address)) {
-                    (Some(slot), _) => self.arrive(slot, datagram),
+                    (Some(slot), _) => self.arrive(slot, Some(address), datagram),
                     (None, Some(socket)) => self.unknown_long(socket, datagram),
                     (None, None) => {}
                 }
@@ -180,9 +191,11 @@ impl Worker {
     }
 
     fn reset(&mut self, socket: SocketId, dcid: &ConnectionId, datagram: &Datagram) {
-        let keys = &self.registration.cid_keys;
-        if let Some(contents) = self.floor.stateless_reset(|| keys.reset_token(dcid), datagram.data.len()) {
-            self.floor.answer(socket, datagram.path, &contents);
+        let keys = self.floor.keys.clone();
+        for token in keys.reset_tokens(dcid) {
+            if let Some(contents) = self.floor.stateless_reset(token, datagram.data.len()) {
+                self.floor.answer(socket, datagram.path, &contents);
+            }
         }
     }
 }

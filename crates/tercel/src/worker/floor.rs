@@ -6,6 +6,7 @@ use tercel_proto::config::TransportConfig;
 use tercel_proto::connection::{RouteChange, Shared, Transmit};
 use tercel_proto::entropy::Entropy;
 use tercel_proto::path::{Ecn, PathAddress};
+use tercel_proto::stateless::reset;
 use tercel_proto::time::Time;
 use tercel_wire::ResetToken;
 
@@ -13,12 +14,12 @@ use super::ready::Ready;
 use super::timer_wheel::TimerWheel;
 use crate::binding::cid_layout::{CidKeys, Issuer};
 use crate::binding::listener::ListenerShared;
+use crate::binding::ration::Rations;
 use crate::binding::routes::Routes;
 use crate::binding::sockets::{Sent, Sockets};
-use crate::binding::stateless::Resets;
 use crate::counters::Counters;
 use crate::datapath::SocketId;
-use crate::registration::RegistrationShared;
+use crate::registration::{RegistrationConfig, RegistrationShared};
 
 /// See the module.
 pub(crate) struct Floor {
@@ -30,9 +31,11 @@ pub(crate) struct Floor {
     pub(super) counters: Counters,
     pub(super) ready: Ready,
     /// Made at the first turn, which tells the time.
-    timers: Option<(TimerWheel, Resets)>,
-    resets_per_second: u32,
-    keys: CidKeys,
+    timers: Option<TimerWheel>,
+    /// Likewise.
+    pub(super) rations: Option<Rations>,
+    /// Makes connection IDs.
+    pub(super) keys: Arc<CidKeys>,
     worker: u8,
 }
 
@@ -46,42 +49,43 @@ impl Floor {
             counters: Counters::default(),
             ready: Ready::default(),
             timers: None,
-            resets_per_second: registration.config.stateless_resets_per_second,
-            keys: registration.cid_keys.clone(),
+            rations: None,
+            keys: registration.keyring.cid_keys(),
             worker: worker as u8,
         }
     }
 
     /// A turn begins.
-    pub(super) fn begin(&mut self, now: Time) {
+    pub(super) fn begin(&mut self, now: Time, config: &RegistrationConfig) {
         self.now = now;
+        self.rations.get_or_insert_with(|| Rations::new(config, now));
     }
 
-    fn timers(&mut self) -> &mut (TimerWheel, Resets) {
-        let (now, per_second) = (self.now, self.resets_per_second);
-        self.timers.get_or_insert_with(|| (TimerWheel::new(now), Resets::new(per_second, now)))
+    fn timers(&mut self) -> &mut TimerWheel {
+        let now = self.now;
+        self.timers.get_or_insert_with(|| TimerWheel::new(now))
     }
 
     /// Readies the connections whose deadline has come.
     pub(super) fn expire(&mut self) {
         let now = self.now;
         self.timers();
-        if let Some((wheel, _)) = &mut self.timers {
+        if let Some(wheel) = &mut self.timers {
             wheel.advance(now, |slot| self.ready.push(slot));
         }
     }
 
     pub(super) fn set_timer(&mut self, slot: u32, deadline: Option<Time>) {
-        self.timers().0.set(slot, deadline);
+        self.timers().set(slot, deadline);
     }
 
     pub(super) fn next_timer(&mut self) -> Option<Time> {
-        self.timers().0.next()
+        self.timers().next()
     }
 
     /// Nothing leads to the slot any more.
     pub(super) fn forget(&mut self, slot: u32, routes: &[RouteChange]) {
-        self.timers().0.clear(slot);
+        self.timers().clear(slot);
         for route in routes {
             let change = match *route {
                 RouteChange::Add(id) => RouteChange::Remove(id),
@@ -94,8 +98,13 @@ impl Floor {
 
     /// What a new connection shares with the others.
     pub(super) fn shared(&mut self, transport: Arc<TransportConfig>) -> Shared {
-        let issuer = Box::new(Issuer { keys: self.keys.clone(), worker: self.worker });
+        let issuer = Box::new(self.issuer());
         Shared { transport, issuer, entropy: Entropy::from_seed(self.entropy.array()) }
+    }
+
+    /// Makes connection IDs that lead here.
+    pub(super) fn issuer(&self) -> Issuer {
+        Issuer { keys: self.keys.clone(), worker: self.worker }
     }
 
     /// The first listener on `socket` that serves one of `alpn`.
@@ -104,13 +113,11 @@ impl Floor {
     }
 
     /// The stateless reset with `token` in answer to a datagram of `len` bytes, if one may be sent.
-    pub(super) fn stateless_reset(&mut self, token: impl FnOnce() -> ResetToken, len: usize) -> Option<Vec<u8>> {
-        let now = self.now;
-        self.timers();
-        let (_, resets) = self.timers.as_mut()?;
-        let reset = resets.answer(now, token, len, &mut self.entropy)?;
-        self.counters.resets_sent += 1;
-        Some(reset)
+    pub(super) fn stateless_reset(&mut self, token: ResetToken, len: usize) -> Option<Vec<u8>> {
+        let may = self.rations.as_mut()?.resets.take(self.now);
+        let sent = if may { &mut self.counters.resets_sent } else { &mut self.counters.answers_withheld };
+        *sent += 1;
+        may.then(|| reset::respond(token, len, &mut self.entropy)).flatten()
     }
 
     /// Sends an answer that no connection stands behind.

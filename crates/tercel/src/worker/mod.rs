@@ -3,6 +3,7 @@
 pub(crate) mod current;
 mod dispatch;
 mod floor;
+mod load;
 mod mailbox;
 mod ready;
 #[cfg(test)]
@@ -25,8 +26,11 @@ use tercel_wire::{ApplicationErrorCode, Role, TransportErrorCode};
 use tracing::Span;
 
 pub(crate) use self::floor::Floor;
+use self::load::Load;
+pub(crate) use self::load::{Charge, Demand};
 pub(crate) use self::mailbox::Mailbox;
 use crate::binding::Binding;
+use crate::binding::cid_layout::CidKeys;
 use crate::binding::listener::ListenerShared;
 pub(crate) use crate::binding::sockets::Sent;
 use crate::binding::stateless::FirstFlight;
@@ -70,6 +74,8 @@ pub(crate) enum Letter {
     CloseSocket(SocketId),
     Listen(Arc<ListenerShared>),
     StopListening(Arc<ListenerShared>),
+    /// Connection IDs are made in another way from now on.
+    Identify(Arc<CidKeys>),
     /// Close every connection, and take no more.
     Shutdown(ApplicationErrorCode),
     /// The registration is gone.
@@ -103,7 +109,7 @@ pub struct Worker {
     letters: Vec<Letter>,
     cells: Vec<Option<Box<Core>>>,
     free: Vec<u32>,
-    half_open: usize,
+    load: Load,
     readable: Vec<SocketId>,
     floor: Floor,
     facade: Facade,
@@ -115,6 +121,7 @@ impl Worker {
     pub(crate) fn new(index: usize, registration: Arc<RegistrationShared>, entropy: Entropy) -> Self {
         let mailbox = registration.mailboxes[index].clone();
         let floor = Floor::new(index, &registration, entropy);
+        let load = Load::new(&registration.config);
         Self {
             index,
             holdings: registration.holdings[index].clone(),
@@ -123,7 +130,7 @@ impl Worker {
             letters: Vec::new(),
             cells: Vec::new(),
             free: Vec::new(),
-            half_open: 0,
+            load,
             readable: Vec::new(),
             floor,
             facade: Facade::new(),
@@ -135,7 +142,8 @@ impl Worker {
     /// Does what there is to do at `now`, within a budget: queued calls, received datagrams, timers,
     /// and what is to be sent. Says when to be called next.
     pub fn turn(&mut self, now: Time) -> Park {
-        self.floor.begin(now);
+        self.floor.begin(now, &self.registration.config);
+        self.load.turn_begins(now);
         self.read_letters();
         self.receive();
         self.floor.expire();
@@ -148,6 +156,10 @@ impl Worker {
             true => self.quit(),
             false => self.park(),
         };
+        if let Some(active) = self.load.look(now) {
+            self.shedding_changed(active);
+        }
+        let park = self.load.turn_ends(now, park);
         let held = self.stats();
         self.holdings.publish(held);
         self.facade.tell(&self.floor.counters, held, &self.registration.counters[self.index]);
@@ -157,8 +169,19 @@ impl Worker {
     fn stats(&self) -> RegistrationStats {
         RegistrationStats {
             connections: self.cells.len() - self.free.len(),
-            half_open: self.half_open,
+            half_open: self.load.half_open(),
+            handshake_memory: self.load.memory(),
+            shedding: usize::from(self.load.is_shedding()),
             routes: self.floor.routes.len(),
+        }
+    }
+
+    /// Clients are kept away because of the load, or are let in again: listeners hear of it.
+    fn shedding_changed(&mut self, active: bool) {
+        tracing::info!(active, load = ?self.load, "load is shed");
+        self.floor.counters.shedding_begun += u64::from(active);
+        for listener in self.floor.sockets.all_listeners() {
+            listener.shedding_by_worker(active);
         }
     }
 
@@ -209,6 +232,9 @@ impl Worker {
             Letter::CloseSocket(id) => self.floor.sockets.remove(id),
             Letter::Listen(listener) => {
                 if let Some(id) = listener.binding.socket_of(self.index) {
+                    if self.load.is_shedding() {
+                        listener.shedding_by_worker(true);
+                    }
                     self.floor.sockets.add_listener(id, listener);
                 }
             }
@@ -218,6 +244,7 @@ impl Worker {
                     listener.stopped_by_worker();
                 }
             }
+            Letter::Identify(keys) => self.identify(keys),
             Letter::Shutdown(code) => self.shut_down(code),
             Letter::Quit => self.quitting = true,
         }
@@ -230,12 +257,11 @@ impl Worker {
 
     fn drain(&mut self, slot: u32) {
         let Some(core) = self.cells.get_mut(slot as usize).and_then(Option::take) else { return };
-        let half_open = core.is_half_open();
         let outcome = drain(core, self.floor.now, &mut self.floor);
         let mut core = match outcome {
             Outcome::Gone(mut core) => {
                 self.count(&mut core);
-                self.half_open -= usize::from(half_open);
+                self.load.settle(core.charge_held(), Charge::default());
                 return self.forget(core);
             }
             Outcome::Again(core) => {
@@ -246,7 +272,8 @@ impl Worker {
             Outcome::Waits(core) | Outcome::Blocked(core) => core,
         };
         self.count(&mut core);
-        self.half_open -= usize::from(half_open && !core.is_half_open());
+        let charge = core.charge();
+        self.load.settle(core.charge_held(), charge);
         self.floor.set_timer(slot, core.deadline());
         self.cells[slot as usize] = Some(core);
     }
@@ -368,11 +395,21 @@ impl Worker {
             tracer,
             span,
         });
-        self.half_open += 1;
+        let charge = core.charge();
+        self.load.settle(core.charge_held(), charge);
         self.floor.counters.server_connections += 1;
         // Further datagrams of the first flight must find it before its first turn.
         core.route_first(first.dcid, &mut self.floor);
         self.insert(core);
+    }
+
+    /// Connection IDs are made in another way; open connections go over to new ones.
+    fn identify(&mut self, keys: Arc<CidKeys>) {
+        self.floor.keys = keys;
+        for core in self.cells.iter_mut().flatten() {
+            core.renew_ids(Box::new(self.floor.issuer()));
+            self.floor.ready.push(core.slot());
+        }
     }
 
     // --- the end
@@ -397,6 +434,7 @@ impl Worker {
             if let Some(core) = self.cells[slot].take() {
                 let mut core = end(core, self.floor.now, &mut self.floor);
                 self.count(&mut core);
+                self.load.settle(core.charge_held(), Charge::default());
                 self.forget(core);
             }
         }

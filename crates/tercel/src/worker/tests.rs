@@ -212,7 +212,7 @@ fn a_connection_leaves_nothing_behind() {
     world.run_until(|| heard(&events, "ShutdownComplete"));
     world.run(Duration::from_secs(5));
     assert_eq!((world.cells(), world.routes()), (0, 0));
-    assert!(world.workers.iter().all(|worker| worker.half_open == 0));
+    assert!(world.workers.iter().all(|worker| worker.load.half_open() == 0));
 }
 
 #[test]

@@ -1,0 +1,190 @@
+//! Moves between paths.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+fn to(local: SocketAddr) -> PathAddress {
+    PathAddress { remote: SERVER.into(), local: Some(local) }
+}
+
+/// No connection ID may be seen at two addresses.
+fn assert_unlinkable(pair: &Pair) {
+    let mut places: BTreeMap<(bool, &[u8]), SocketAddr> = BTreeMap::new();
+    for (client, address, id) in &pair.seen {
+        let first = places.entry((*client, id)).or_insert(*address);
+        assert_eq!(first, address, "{id:?} of the {} links two paths", if *client { "client" } else { "server" });
+    }
+}
+
+fn has(events: &[Event], what: fn(&Event) -> bool) -> bool {
+    events.iter().any(what)
+}
+
+/// RFC 9000 section 9.5, of both ends, for paths that are probed and for those that are moved to.
+#[test]
+fn every_path_has_connection_ids_of_its_own() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    pair.upload(50_000);
+    for (port, probed) in [(2000, true), (3000, false), (4000, true), (5000, false)] {
+        pair.client_events.clear();
+        let now = pair.now;
+        match probed {
+            true => pair.client.probe_path(now, to(address(port))).unwrap(),
+            false => pair.client.migrate(now, to(address(port))).unwrap(),
+        }
+        pair.run("the move", |pair| has(&pair.client_events, |event| matches!(event, Event::PathValidated(_))));
+        pair.upload(50_000);
+        assert_eq!(
+            (pair.server().remote_address(), pair.client.paths.active.address),
+            (address(port), to(address(port)))
+        );
+        let [path] = &pair.client.paths()[..] else { panic!("{:?}", pair.client.paths()) };
+        assert!(path.validated && path.bytes_sent >= 50_000 && path.bytes_received > 0 && path.congestion.is_some());
+    }
+    assert_unlinkable(&pair);
+    assert!(ends(&pair.server_events).is_empty());
+    let validated = pair.server_events.iter().filter(|event| matches!(event, Event::PathValidated(_))).count();
+    assert_eq!(validated, 4, "the server asks as well");
+}
+
+/// RFC 9000 section 9.1: a probe moves nobody.
+#[test]
+fn a_server_answers_probes_and_stays() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    let now = pair.now;
+    // What the server says to the new address is lost, so the client cannot go on to move.
+    pair.hole = None;
+    pair.client.probe_path(now, to(address(2000))).unwrap();
+    pair.flush(true);
+    pair.hole = Some(address(2000));
+    pair.pass(3 * DELAY);
+    let state = |path: &crate::stats::PathStats| (path.remote, path.state, path.validated, path.bytes_sent);
+    let paths: Vec<_> = pair.server().paths().iter().map(state).collect();
+    assert_eq!(paths.len(), 2);
+    assert_eq!((paths[0].0, paths[0].1), (address(1000), PathState::Active));
+    assert_eq!(paths[1], (address(2000), PathState::Probed, false, 1200), "the answer is accounted for");
+    assert_unlinkable(&pair);
+    pair.run("the end of it", |pair| has(&pair.client_events, |event| matches!(event, Event::PathFailed(_))));
+    pair.upload(50_000);
+    assert_eq!((pair.server().remote_address(), pair.client.paths().len()), (address(1000), 1));
+}
+
+/// RFC 9000 section 9.3.2, and as a client: where nobody answers, the path before is gone back to, and with
+/// it to its connection ID.
+#[test]
+fn a_path_that_does_not_work_is_left() {
+    let mut pair =
+        Pair::new(TransportConfig { keep_alive: Some(Duration::from_secs(1)), ..TransportConfig::default() });
+    pair.connect();
+    pair.upload(50_000);
+    let (id, now) = (pair.client.peer_ids.current(), pair.now);
+    pair.hole = Some(address(2000));
+    pair.client.migrate(now, to(address(2000))).unwrap();
+    // And to another one before that is known of the first.
+    pair.pass(Duration::from_millis(500));
+    let now = pair.now;
+    pair.client.migrate(now, to(address(2000))).unwrap();
+    assert_ne!(pair.client.peer_ids.current(), id);
+    pair.run("the end of it", |pair| has(&pair.client_events, |event| matches!(event, Event::PathFailed(_))));
+    assert_eq!(pair.client.peer_ids.current(), id);
+    pair.upload(50_000);
+    assert_eq!(pair.server().remote_address(), address(1000));
+    assert_unlinkable(&pair);
+}
+
+/// RFC 9000 section 9.5 lets us keep our connection ID where the peer has kept its own (a NAT has
+/// forgotten). A peer that has moved although it gave us no other is followed as well, lest it be lost.
+#[test]
+fn without_a_spare_connection_id_the_peer_is_followed_with_the_same() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    pair.upload(10_000);
+    let mut paths = 100..;
+    while pair.server().peer_ids.assign(paths.next().unwrap()) {}
+    let id = pair.server().peer_ids.current();
+    pair.client_address = address(2000);
+    pair.upload(10_000);
+    assert_eq!((pair.server().remote_address(), pair.server().peer_ids.current()), (address(2000), id));
+    let now = pair.now;
+    pair.client.migrate(now, to(address(3000))).unwrap();
+    pair.upload(10_000);
+    assert_eq!((pair.server().remote_address(), pair.server().peer_ids.current()), (address(3000), id));
+}
+
+/// RFC 9000 section 9.5: who probes with another connection ID gets an answer with another, or none.
+#[test]
+fn without_a_spare_connection_id_a_probe_is_not_answered() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    let mut paths = 100..;
+    while pair.server().peer_ids.assign(paths.next().unwrap()) {}
+    let now = pair.now;
+    pair.client.probe_path(now, to(address(2000))).unwrap();
+    pair.run("the end of it", |pair| has(&pair.client_events, |event| matches!(event, Event::PathFailed(_))));
+    assert!(pair.seen.iter().any(|seen| *seen == (true, address(2000), seen.2.clone())), "it was probed");
+    assert!(!pair.seen.iter().any(|(client, place, _)| !client && *place == address(2000)));
+    assert_unlinkable(&pair);
+}
+
+#[test]
+fn who_must_not_move_does_not() {
+    let mut pair = Pair::new(TransportConfig { migration: false, ..TransportConfig::default() });
+    let now = pair.now;
+    assert_eq!(pair.client.local_address_changed(now, None), Err(ApiMisuse::TooEarly));
+    pair.connect();
+    let forbidden = |moved| matches!(moved, Err(ApiMisuse::InvalidArgument(_)));
+    assert!(pair.client.is_settled());
+    assert!(forbidden(pair.client.local_address_changed(now, None)));
+    assert!(forbidden(pair.client.probe_path(now, to(address(2000)))));
+    assert!(forbidden(pair.client.migrate(now, to(address(2000)))));
+    assert_eq!(pair.server().migrate(now, to(address(2000))), Err(ApiMisuse::WrongRole));
+    assert_eq!(pair.client.paths().len(), 1);
+}
+
+/// RFC 9002 section 6.2.3: what came with the ServerHello cannot be read without it, so the client says its
+/// part again at once, and hearing that the server does so, too. Nobody waits for a probe timeout.
+#[test]
+fn a_lost_server_hello_is_missed_at_once() {
+    let mut pair = Pair::new(TransportConfig::default());
+    let began = pair.now;
+    pair.flush(true);
+    let of_server = pair.sent + 1;
+    pair.lose = Box::new(move |number| number == of_server);
+    pair.connect();
+    let took = pair.now.since(began);
+    assert!(took < Duration::from_millis(200), "{took:?}");
+    assert!(pair.client.handshake.sped_up && pair.server().handshake.sped_up);
+    assert_eq!(pair.client.stats().probe_timeouts + pair.server().stats().probe_timeouts, 0);
+}
+
+/// It is done once: a peer that repeats itself is not answered each time.
+#[test]
+fn a_handshake_is_sped_up_once() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.flush(true);
+    let hello: Vec<_> = pair.to_server.iter().map(|(_, data, _)| data.clone()).collect();
+    pair.now += DELAY;
+    pair.deliver();
+    pair.flush(false);
+    assert!(!pair.server().handshake.sped_up);
+    let crypto = |pair: &mut Pair| {
+        let spaces = &pair.server().spaces;
+        [&spaces.initial, &spaces.handshake].map(|space| space.as_ref().unwrap().numbers.crypto.wants_to_send())
+    };
+    assert_eq!(crypto(&mut pair), [false, false], "all was sent");
+    pair.server().speed_up_handshake();
+    assert_eq!(crypto(&mut pair), [true, true]);
+    pair.flush(false);
+    pair.server().speed_up_handshake();
+    assert_eq!(crypto(&mut pair), [false, false]);
+    // Copies of the same datagrams are duplicates, and say nothing.
+    for data in hello {
+        let path = PathAddress { remote: address(1000), local: None };
+        let now = pair.now;
+        pair.server().receive(now, Datagram { path, ecn: Ecn::NotEct, data: BytesMut::from(&data[..]) });
+    }
+    assert_eq!(crypto(&mut pair), [false, false]);
+}
