@@ -280,11 +280,12 @@ fn large() -> u64 {
 /// Writes a file that does not repeat.
 fn make(file: &Path, len: u64, seed: u64) {
     let mut out = fs::File::create(file).unwrap();
-    let (mut left, mut seed) = (len, seed);
-    while left > 0 {
-        let block = noise(seed, usize::try_from(left.min(1 << 20)).unwrap());
-        out.write_all(&block).unwrap();
-        (left, seed) = (left - block.len() as u64, seed.wrapping_add(0x9e37_79b9_7f4a_7c15));
+    // No two blocks are the same, so that none can be taken for another.
+    let mut block = noise(seed, 1 << 20);
+    for start in (0..len).step_by(block.len()) {
+        block[..8].copy_from_slice(&start.to_be_bytes());
+        let part = block.len().min(usize::try_from(len - start).unwrap());
+        out.write_all(&block[..part]).unwrap();
     }
 }
 

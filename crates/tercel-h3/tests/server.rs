@@ -132,6 +132,8 @@ async fn requests_over_http3() {
         assert_eq!(response.headers()["x-version"], "HTTP/3.0");
         assert!(response.body() == &body, "{len}");
     }
+    let head = soon("an answer", ask(requests.clone(), Method::HEAD, "/slow", Bytes::new())).await.unwrap();
+    assert_eq!((head.status(), head.body().len()), (StatusCode::OK, 0));
     let failed = soon("an answer", ask(requests.clone(), Method::GET, "/fail", Bytes::new())).await.unwrap();
     assert_eq!(failed.status(), StatusCode::INTERNAL_SERVER_ERROR);
     // A part is not taken for the whole.

@@ -10,7 +10,7 @@ use h3::frame::FrameStreamError;
 use h3::quic::{RecvStream as _, SendStream as _, StreamErrorIncoming};
 use h3::server::{RequestResolver, RequestStream};
 use http::header::{CONTENT_LENGTH, DATE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use tercel::aio::{self, Endpoint};
 use tokio::sync::watch;
@@ -278,6 +278,7 @@ where
     let (send, recv) = stream.split();
     let mut send = Unfinished(send);
     let len = request.headers().get(CONTENT_LENGTH).and_then(length);
+    let is_head = request.method() == Method::HEAD;
     let request = request.map(|()| RequestBody::h3(recv, len));
     let response = match ask(service, request).await {
         Ok(response) => response,
@@ -291,7 +292,11 @@ where
     };
     let (parts, body) = response.into_parts();
     send.0.send_response(dated(Response::from_parts(parts, ()))).await?;
-    send_body(&mut send.0, body).await
+    match is_head {
+        // RFC 9110 section 9.3.2: no content, whatever the service gives for a GET.
+        true => Ok(send.0.finish().await?),
+        false => send_body(&mut send.0, body).await,
+    }
 }
 
 /// Reads the field section. What is wrong with it ends the stream (RFC 9114 section 4.1.2).
