@@ -78,7 +78,8 @@ pub struct TransportConfig {
     /// How many ack-eliciting packets are answered at once by one ACK (section 13.2.2). Default 2.
     pub ack_threshold: u32,
     /// Whether a peer that can is asked for fewer acknowledgements while the congestion window is large
-    /// (draft-ietf-quic-ack-frequency). Default off.
+    /// (draft-ietf-quic-ack-frequency). Default off: over a clean line of 100 Mbit/s and 40 ms 10 MB came with
+    /// a sixth of the acknowledgements, and 3 to 5 % later (`tercel-sim/tests/extensions.rs`).
     pub ack_frequency: bool,
     /// Whether the peer may reset a stream and have the beginning of it delivered all the same
     /// (draft-ietf-quic-reliable-stream-reset). Default yes.
