@@ -447,7 +447,7 @@ impl Pair {
             }
             Action::Datagram { len } => {
                 let priority = if len % 2 == 0 { DatagramPriority::Normal } else { DatagramPriority::Urgent };
-                drop(connection.send_datagram(vec![0xdd; usize::from(len) % 2048].into(), priority));
+                let _ = connection.send_datagram(vec![0xdd; usize::from(len) % 2048].into(), priority);
             }
             Action::Close { code, reason } => {
                 connection.close(now, u32::from(code).into(), vec![b'x'; 8 * usize::from(reason)].into());
