@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use rustls::pki_types::CertificateDer;
 
 pub use self::tercel::finish_log;
+use self::tercel_async::Driven;
 use crate::measure::Measured;
 use crate::scenario::{Scenario, Work};
 use crate::tls::Identity;
@@ -23,6 +24,8 @@ pub enum Peer {
     Tercel,
     /// Tercel by `await`: one worker thread, and the application on tokio's current-thread runtime.
     TercelAsync,
+    /// Tercel by `await`, its worker a task beside the application's: one thread on each side does everything.
+    TercelTask,
     /// quinn on tokio's current-thread runtime: one thread on each side does everything.
     Quinn,
     /// No QUIC: datagrams of the same size with segmentation offload, and credit for a window.
@@ -65,6 +68,7 @@ impl Peer {
         match self {
             Self::Tercel => "tercel",
             Self::TercelAsync => "tercel-async",
+            Self::TercelTask => "tercel-task",
             Self::Quinn => "quinn",
             Self::Udp => "udp",
             Self::Protection => "protection",
@@ -73,7 +77,7 @@ impl Peer {
 
     pub fn does(self, scenario: Scenario) -> bool {
         match self {
-            Self::Tercel | Self::TercelAsync | Self::Quinn => true,
+            Self::Tercel | Self::TercelAsync | Self::TercelTask | Self::Quinn => true,
             Self::Udp | Self::Protection => scenario == Scenario::Upload,
         }
     }
@@ -81,7 +85,8 @@ impl Peer {
     pub fn serve(self, identity: Identity) -> Result<Serving> {
         match self {
             Self::Tercel => tercel::serve(identity),
-            Self::TercelAsync => tercel_async::serve(identity),
+            Self::TercelAsync => tercel_async::serve(identity, Driven::ByThread),
+            Self::TercelTask => tercel_async::serve(identity, Driven::ByTask),
             Self::Quinn => quinn::serve(identity),
             Self::Udp => limit::udp::serve(),
             Self::Protection => limit::protection::serve(),
@@ -91,7 +96,8 @@ impl Peer {
     pub fn work(self, work: Work, address: SocketAddr, certificate: CertificateDer<'static>) -> Result<Measured> {
         match self {
             Self::Tercel => tercel::work(work, address, certificate),
-            Self::TercelAsync => tercel_async::work(work, address, certificate),
+            Self::TercelAsync => tercel_async::work(work, address, certificate, Driven::ByThread),
+            Self::TercelTask => tercel_async::work(work, address, certificate, Driven::ByTask),
             Self::Quinn => quinn::work(work, address, certificate),
             Self::Udp => limit::udp::work(work, address),
             Self::Protection => limit::protection::work(work),

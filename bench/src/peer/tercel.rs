@@ -20,6 +20,10 @@ use crate::scenario::{Incoming, Outgoing, Work};
 use crate::tls::{self, Identity};
 
 pub fn registration() -> Result<Registration> {
+    Ok(Registration::new(registration_config()?)?)
+}
+
+pub fn registration_config() -> Result<RegistrationConfig> {
     let mut config = RegistrationConfig::default();
     config.workers = 1;
     // As `overhead` asks for.
@@ -30,7 +34,7 @@ pub fn registration() -> Result<Registration> {
         };
         config.qlog = Some(LOG.get_or_init(|| log).clone());
     }
-    Ok(Registration::new(config)?)
+    Ok(config)
 }
 
 /// The log of this process, if there is one.

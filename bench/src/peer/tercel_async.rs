@@ -4,22 +4,45 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
+use tercel::Registration;
 use tercel::aio::{Connection, Endpoint, RecvStream, SendStream};
 
 use super::Serving;
-use super::tercel::{configuration, registration};
+use super::tercel::{configuration, registration, registration_config};
 use crate::measure::Measured;
 use crate::scenario::Work;
 use crate::tls::{self, Identity};
 use crate::{Result, exchange};
 
-pub fn serve(identity: Identity) -> Result<Serving> {
+/// Who gives the worker its turns.
+#[derive(Debug, Clone, Copy)]
+pub enum Driven {
+    /// A thread of its own.
+    ByThread,
+    /// A task of the application's runtime.
+    ByTask,
+}
+
+/// Within the runtime.
+fn endpoint(driven: Driven) -> Result<Endpoint> {
+    let registration = match driven {
+        Driven::ByThread => registration()?,
+        Driven::ByTask => Registration::in_tasks(registration_config()?)?,
+    };
+    Ok(Endpoint::of(registration))
+}
+
+pub fn serve(identity: Identity, driven: Driven) -> Result<Serving> {
     let configuration = configuration(None, Some(identity.server()?))?;
-    let endpoint = Endpoint::of(registration()?).listen(&configuration, "127.0.0.1:0".parse()?)?;
-    let address = endpoint.local_address().ok_or("it does not listen")?;
-    let serving = endpoint.clone();
+    let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         exchange::run(async move {
+            let listening = endpoint(driven)
+                .and_then(|endpoint| Ok(endpoint.listen(&configuration, "127.0.0.1:0".parse()?)?))
+                .map_err(|error| error.to_string());
+            let serving = listening.as_ref().ok().cloned();
+            let _ = tell.send(listening);
+            let Some(serving) = serving else { return };
             while let Some(incoming) = serving.accept().await {
                 tokio::task::spawn_local(async move {
                     exchange::serve(incoming.accept()?.await?).await;
@@ -28,16 +51,21 @@ pub fn serve(identity: Identity) -> Result<Serving> {
             }
         })
     });
+    let endpoint = told.recv()??;
+    let address = endpoint.local_address().ok_or("it does not listen")?;
     Ok(Serving { address, _keeps: Box::new(endpoint) })
 }
 
-pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>) -> Result<Measured> {
+pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>, driven: Driven) -> Result<Measured> {
     let configuration = configuration(Some(tls::client(certificate)?), None)?;
-    let endpoint = Endpoint::of(registration()?);
-    exchange::run(exchange::work(work, move || {
-        let connecting = endpoint.connect(&configuration, address, tls::SERVER_NAME);
-        async move { Ok(connecting?.await?) }
-    }))?
+    exchange::run(async move {
+        let endpoint = endpoint(driven)?;
+        let connect = move || {
+            let connecting = endpoint.connect(&configuration, address, tls::SERVER_NAME);
+            async move { Ok(connecting?.await?) }
+        };
+        exchange::work(work, connect).await
+    })?
 }
 
 impl exchange::Connection for Connection {

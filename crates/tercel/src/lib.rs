@@ -79,6 +79,8 @@
 //!
 //! `platform-verifier`: `aio::OffThread::platform`, by which the operating system judges certificates.
 //! `certificate-compression`: `Configuration::with_certificate_compression`.
+//!
+//! `tokio-tasks` (Unix): `Registration::in_tasks`, by which workers are tasks of tokio's in place of threads.
 #![forbid(unsafe_code)]
 
 pub mod aio;
@@ -125,7 +127,7 @@ pub use resumption::{OfferedTicket, Resume, ResumptionLevel, ResumptionTicket, S
 pub use settings::Settings;
 pub use status::Error;
 pub use stream::{AtLimit, SendOptions, Stream, StreamOptions};
-pub use worker::{Park, Worker};
+pub use worker::{Driver, Park, Worker};
 
 pub use bytes::{Bytes, BytesMut};
 pub use rustls::KeyLog;

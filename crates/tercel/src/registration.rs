@@ -28,13 +28,15 @@ use crate::connection::Connection;
 use crate::counters::{Counters, SharedCounters};
 use crate::datapath::Datapath;
 use crate::datapath::clock::{self, Clock};
+#[cfg(all(unix, feature = "tokio-tasks"))]
+use crate::datapath::tasks::{self, TaskDatapath};
 use crate::datapath::udp::UdpDatapath;
 use crate::event::{ConnectionHandler, ListenerHandler};
 use crate::listener::Listener;
 use crate::qlog::Qlog;
 use crate::resumption::ResumptionTicket;
 use crate::status::Error;
-use crate::worker::{Letter, Mailbox, NewClient, Worker, thread};
+use crate::worker::{Driver, Letter, Mailbox, NewClient, Worker, thread};
 
 /// When a server demands proof of a client's address by a Retry packet (RFC 9000 section 8.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -380,20 +382,61 @@ impl Registration {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for more than 255 workers, [`Error::Io`] if the system refuses.
-    pub fn new(mut config: RegistrationConfig) -> Result<Self, Error> {
-        if config.workers == 0 {
-            config.workers = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+    pub fn new(config: RegistrationConfig) -> Result<Self, Error> {
+        let (shared, drivers) = with_drivers(config)?;
+        let mut owner = Owner { shared, threads: Vec::new() };
+        for (index, driver) in drivers.into_iter().enumerate() {
+            owner.threads.push(thread::spawn(index, driver).map_err(cannot_start)?);
         }
-        let cannot_start = |error| Error::io("cannot start workers", error);
-        let (datapath, polls) = UdpDatapath::new(config.workers.min(MAX_WORKERS)).map_err(cannot_start)?;
+        Ok(Self(Arc::new(owner)))
+    }
+
+    /// Workers without threads, over the system's network: the caller gives each its turns. What is asked of
+    /// handles waits for them, too. When the last clone is dropped the workers end at their next turn.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn driven(config: RegistrationConfig) -> Result<(Self, Vec<Driver>), Error> {
+        let (shared, drivers) = with_drivers(config)?;
+        Ok((Self(Arc::new(Owner { shared, threads: Vec::new() })), drivers))
+    }
+
+    /// Workers that are tasks of the tokio runtime that this is called in, beside those of the application. On
+    /// a runtime with one thread nobody need be woken across threads for each exchange: what is asked and
+    /// answered in small pieces takes a fraction of the time then. For bulk, and where cores are free,
+    /// threads of their own are better ([`new`](Self::new)).
+    ///
+    /// The runtime needs its drivers of I/O and time (`enable_all`). When the last clone is dropped the tasks
+    /// end; when the runtime ends before, so do the connections.
+    ///
+    /// ```
+    /// use tercel::aio::Endpoint;
+    /// use tercel::{Registration, RegistrationConfig};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut config = RegistrationConfig::default();
+    /// config.workers = 1;
+    /// let endpoint = Endpoint::of(Registration::in_tasks(config)?);
+    /// // ... connect and accept as ever ...
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new), and [`Error::Io`] where there is no runtime.
+    #[cfg(all(unix, feature = "tokio-tasks"))]
+    pub fn in_tasks(config: RegistrationConfig) -> Result<Self, Error> {
+        let config = with_workers(config);
+        let datapath = TaskDatapath::new(config.workers.min(MAX_WORKERS)).map_err(cannot_start)?;
+        let tasks = datapath.tasks();
         let seed = clock::seed().map_err(cannot_start)?;
         let (shared, workers) = build(config, Arc::new(datapath), seed)?;
         let clock = Clock::new();
-        let mut owner = Owner { shared, threads: Vec::new() };
-        for (index, (worker, poll)) in workers.into_iter().zip(polls).enumerate() {
-            owner.threads.push(thread::spawn(index, worker, poll, clock).map_err(cannot_start)?);
+        for (worker, task) in workers.into_iter().zip(tasks) {
+            tokio::spawn(tasks::run(worker, task, clock));
         }
-        Ok(Self(Arc::new(owner)))
+        Ok(Self(Arc::new(Owner { shared, threads: Vec::new() })))
     }
 
     /// A registration without threads: the caller gives the network and drives the workers with
@@ -559,6 +602,28 @@ impl Registration {
 
 /// A connection ID names its worker by one byte.
 const MAX_WORKERS: usize = 255;
+
+fn cannot_start(error: std::io::Error) -> Error {
+    Error::io("cannot start workers", error)
+}
+
+/// Workers over the system's network.
+fn with_drivers(config: RegistrationConfig) -> Result<(Arc<RegistrationShared>, Vec<Driver>), Error> {
+    let config = with_workers(config);
+    let (datapath, polls) = UdpDatapath::new(config.workers.min(MAX_WORKERS)).map_err(cannot_start)?;
+    let seed = clock::seed().map_err(cannot_start)?;
+    let (shared, workers) = build(config, Arc::new(datapath), seed)?;
+    let clock = Clock::new();
+    Ok((shared, workers.into_iter().zip(polls).map(|(worker, poll)| Driver::new(worker, poll, clock)).collect()))
+}
+
+/// One for each processor if no number is given.
+fn with_workers(mut config: RegistrationConfig) -> RegistrationConfig {
+    if config.workers == 0 {
+        config.workers = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+    }
+    config
+}
 
 fn build(
     config: RegistrationConfig,

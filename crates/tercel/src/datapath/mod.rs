@@ -2,6 +2,8 @@
 
 pub mod buffers;
 pub mod clock;
+#[cfg(all(unix, feature = "tokio-tasks"))]
+pub(crate) mod tasks;
 pub mod udp;
 
 use std::io;

@@ -40,12 +40,9 @@ impl UdpDatapath {
 impl Datapath for UdpDatapath {
     fn open(&self, worker: usize, id: SocketId, bind: Bind) -> io::Result<Box<dyn Socket>> {
         let (registry, _) = self.workers.get(worker).ok_or(io::ErrorKind::NotFound)?;
-        let socket = bound(bind)?;
-        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        let address = socket.local_addr()?;
-        let mut io = mio::net::UdpSocket::from_std(socket);
+        let mut io = mio::net::UdpSocket::from_std(bound(bind)?);
         registry.register(&mut io, Token(id.0 as usize), Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Box::new(OsSocket { io, state, address }))
+        OsSocket::new(io)
     }
 
     fn wake(&self, worker: usize) {
@@ -56,7 +53,8 @@ impl Datapath for UdpDatapath {
     }
 }
 
-fn bound(bind: Bind) -> io::Result<UdpSocket> {
+/// A socket bound as wanted, that does not block.
+pub(super) fn bound(bind: Bind) -> io::Result<UdpSocket> {
     let domain = socket2::Domain::for_address(bind.address);
     let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
     if bind.address.is_ipv6() {
@@ -80,13 +78,47 @@ fn bound(bind: Bind) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-struct OsSocket {
-    io: mio::net::UdpSocket,
+/// How a socket is read and written when it may have to wait.
+pub(super) trait Io: Fd {
+    /// Reads; on [`io::ErrorKind::WouldBlock`] sees to it that the worker is told when there is something.
+    fn reading<R>(&self, read: impl FnMut() -> io::Result<R>) -> io::Result<R>;
+    /// Writes; on [`io::ErrorKind::WouldBlock`] sees to it that the worker is told when there is room.
+    fn writing<R>(&self, write: impl FnMut() -> io::Result<R>) -> io::Result<R>;
+}
+
+#[cfg(unix)]
+use std::os::fd::AsFd as Fd;
+#[cfg(windows)]
+use std::os::windows::io::AsSocket as Fd;
+
+/// mio tells of sockets by itself.
+impl Io for mio::net::UdpSocket {
+    fn reading<R>(&self, read: impl FnMut() -> io::Result<R>) -> io::Result<R> {
+        self.try_io(read)
+    }
+
+    fn writing<R>(&self, write: impl FnMut() -> io::Result<R>) -> io::Result<R> {
+        self.try_io(write)
+    }
+}
+
+/// A socket of the operating system.
+pub(super) struct OsSocket<I> {
+    io: I,
     state: UdpSocketState,
     address: SocketAddr,
 }
 
-impl OsSocket {
+impl<I: Io + Send + 'static> OsSocket<I> {
+    pub(super) fn new(io: I) -> io::Result<Box<dyn Socket>> {
+        let state = UdpSocketState::new(UdpSockRef::from(&io))?;
+        let address = socket2::SockRef::from(&io).local_addr()?;
+        let address = address.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+        Ok(Box::new(Self { io, state, address }))
+    }
+}
+
+impl<I: Io> OsSocket<I> {
     fn send_one(&self, transmit: &Transmit, contents: &[u8], segment_size: Option<usize>) -> io::Result<()> {
         let outgoing = quinn_udp::Transmit {
             destination: transmit.path.remote,
@@ -100,11 +132,11 @@ impl OsSocket {
             segment_size,
             src_ip: transmit.path.local.map(|local| local.ip()),
         };
-        self.io.try_io(|| self.state.try_send(UdpSockRef::from(&self.io), &outgoing))
+        self.io.writing(|| self.state.try_send(UdpSockRef::from(&self.io), &outgoing))
     }
 }
 
-impl Socket for OsSocket {
+impl<I: Io + Send> Socket for OsSocket<I> {
     fn local_address(&self) -> SocketAddr {
         self.address
     }
@@ -133,7 +165,7 @@ impl Socket for OsSocket {
     fn receive(&mut self, buffers: &mut Buffers) -> io::Result<Received> {
         let mut meta = [RecvMeta::default()];
         let mut into = [IoSliceMut::new(buffers.scratch())];
-        self.io.try_io(|| self.state.recv(UdpSockRef::from(&self.io), &mut into, &mut meta))?;
+        self.io.reading(|| self.state.recv(UdpSockRef::from(&self.io), &mut into, &mut meta))?;
         let [meta] = meta;
         Ok(Received {
             path: PathAddress {

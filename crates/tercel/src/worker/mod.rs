@@ -2,6 +2,7 @@
 
 pub(crate) mod current;
 mod dispatch;
+mod driver;
 mod floor;
 mod load;
 mod mailbox;
@@ -25,6 +26,7 @@ use tercel_proto::time::Time;
 use tercel_wire::{ApplicationErrorCode, Role, TransportErrorCode};
 use tracing::Span;
 
+pub use self::driver::Driver;
 pub(crate) use self::floor::Floor;
 use self::load::Load;
 pub(crate) use self::load::{Charge, Demand};
@@ -421,6 +423,11 @@ impl Worker {
             let close = ConnectionOperation::Close { code, reason: Bytes::new() };
             let _ = core.shared().submit(Operation::Connection(close));
         }
+    }
+
+    /// Nobody will give it another turn.
+    pub(crate) fn end(&mut self) {
+        self.quit();
     }
 
     /// Ends everything at once. Connections get one last chance to tell their peers.

@@ -1,0 +1,117 @@
+//! Workers that the application drives: a loop of its own, and tasks of tokio's.
+
+#![cfg(unix)]
+
+mod support;
+
+use std::sync::mpsc::channel;
+
+use tercel::{Bytes, Connect, Connection, ConnectionEvent, Driver, Listen, Listener, ListenerEvent, Park};
+use tercel::{Registration, RegistrationConfig};
+use tercel_proto::config::TransportConfig;
+
+fn one_worker() -> (Registration, Driver) {
+    let mut config = RegistrationConfig::default();
+    config.workers = 1;
+    let (registration, mut drivers) = Registration::driven(config).unwrap();
+    assert_eq!(drivers.len(), 1);
+    (registration, drivers.remove(0))
+}
+
+/// Both ends in one thread, which gives each a turn until the client has heard the end.
+#[test]
+fn one_thread_drives_two_registrations() {
+    let configuration = support::configuration(TransportConfig::default());
+    let (server, mut server_driver) = one_worker();
+    let (client, mut client_driver) = one_worker();
+    let of_server = configuration.clone();
+    let listener = server
+        .listen(Listen::new(support::loopback(), [support::ALPN]), move |_: &Listener, event: ListenerEvent| {
+            if let ListenerEvent::NewConnection(new) = event {
+                let accepted = new.accept(&of_server, |connection: &Connection, event: ConnectionEvent<'_>| {
+                    if matches!(event, ConnectionEvent::Connected { .. }) {
+                        connection.close_delivered(7u32.into(), Bytes::new(), std::time::Duration::from_secs(5));
+                    }
+                });
+                accepted.unwrap().detach();
+            }
+        })
+        .unwrap();
+    let (tell, told) = channel();
+    let connect = Connect::new(listener.local_address(), "localhost");
+    let connection = client
+        .connect(&configuration, connect, move |_: &Connection, event: ConnectionEvent<'_>| {
+            if let ConnectionEvent::ShutdownInitiatedByPeer { code, .. } = event {
+                tell.send(code.into_inner()).unwrap();
+            }
+        })
+        .unwrap();
+    let code = loop {
+        for driver in [&mut server_driver, &mut client_driver] {
+            driver.wait(Park::Now).unwrap();
+            assert_ne!(driver.turn(), Park::Done);
+        }
+        if let Ok(code) = told.try_recv() {
+            break code;
+        }
+    };
+    assert_eq!(code, 7);
+    drop((connection, client));
+    assert_eq!(client_driver.turn(), Park::Done);
+    // One that is dropped before its time ends its connections and its listeners, too.
+    drop(server_driver);
+    let connect = Connect::new(listener.local_address(), "localhost");
+    assert!(server.connect(&configuration, connect, |_: &Connection, _: ConnectionEvent<'_>| {}).is_err());
+}
+
+/// A parked driver is woken by another thread, once for each time that it said by whom.
+#[test]
+fn another_thread_wakes_a_parked_driver() {
+    let (registration, mut driver) = one_worker();
+    assert_eq!(driver.turn(), Park::Idle);
+    let other = std::thread::Builder::new().spawn(move || registration.shutdown(0u32.into())).unwrap();
+    // Without a task it is the wait that ends.
+    driver.wait(Park::Idle).unwrap();
+    other.join().unwrap();
+    while driver.turn() != Park::Done {
+        driver.wait(Park::Now).unwrap();
+    }
+}
+
+#[cfg(feature = "tokio-tasks")]
+mod tokio_tasks {
+    use tercel::aio::Endpoint;
+
+    use super::*;
+
+    /// A thousand exchanges and a megabyte, with both ends, their workers and the application in one thread.
+    #[tokio::test(flavor = "current_thread")]
+    async fn everything_runs_in_one_thread() {
+        let configuration = support::configuration(TransportConfig::default());
+        let mut config = RegistrationConfig::default();
+        config.workers = 1;
+        let [server, client] = [(); 2].map(|()| Registration::in_tasks(config.clone()).unwrap());
+        let server = Endpoint::of(server).listen(&configuration, support::loopback()).unwrap();
+        let address = server.local_address().unwrap();
+        let serving = tokio::spawn(async move {
+            let connection = server.accept().await.unwrap().accept().unwrap().await.unwrap();
+            while let Ok((mut send, mut recv)) = connection.accept_bi().await {
+                let data = recv.read_to_end(1 << 20).await.unwrap();
+                send.write_all(&data).await.unwrap();
+                send.finish().unwrap();
+            }
+        });
+        let client = Endpoint::of(client);
+        let connection = client.connect(&configuration, address, "localhost").unwrap().await.unwrap();
+        let large = vec![7; 1 << 20];
+        for exchange in 0..1000 {
+            let data = if exchange == 500 { &large[..] } else { b"hello" };
+            let (mut send, mut recv) = connection.open_bi().await.unwrap();
+            send.write_all(data).await.unwrap();
+            send.finish().unwrap();
+            assert_eq!(recv.read_to_end(1 << 20).await.unwrap(), data);
+        }
+        connection.shutdown(0u32.into(), b"").await;
+        serving.await.unwrap();
+    }
+}
