@@ -17,6 +17,12 @@ pub enum CongestionAlgorithm {
     Cubic,
     /// NewReno (RFC 9002 section 7).
     NewReno,
+    /// BBR version 3 (draft-ietf-ccwg-bbr): sends by a model of the path, for paths with losses that are
+    /// no congestion, and where queues are to be short.
+    Bbr,
+    /// Prague, for networks with L4S (RFC 9330): packets are marked ECT(1), and many small cuts keep the
+    /// queue short. Where no one marks, and after losses, it does as NewReno.
+    Prague,
 }
 
 /// The settings of one connection. `Default` gives the values that suit most programs.
@@ -59,12 +65,15 @@ pub struct TransportConfig {
     pub congestion: CongestionAlgorithm,
     /// The initial congestion window in packets (RFC 9002 section 7.2). Default 10.
     pub initial_window_packets: u32,
+    /// Whether a sender begins with half of what the path took the last time, if it was here before
+    /// (careful resume, RFC 9959). Default off.
+    pub careful_resume: bool,
     /// Whether slow start ends early when delay rises (HyStart++, RFC 9406). Default on.
     pub hystart: bool,
     /// Whether packets are spread over the round trip (RFC 9002 section 7.7). Default on.
     pub pacing: bool,
-    /// Whether packets are marked ECT(0) while the path passes validation (RFC 9000 section 13.4).
-    /// Default on.
+    /// Whether packets are marked ECT(0), or ECT(1) by Prague, while the path passes validation (RFC 9000
+    /// section 13.4). Default on.
     pub ecn: bool,
     /// The datagram size to start with, in bytes of UDP payload: 1200 or more. Default 1200.
     pub initial_mtu: u16,
@@ -158,6 +167,7 @@ impl Default for TransportConfig {
             initial_rtt: Duration::from_millis(333),
             congestion: CongestionAlgorithm::default(),
             initial_window_packets: 10,
+            careful_resume: false,
             hystart: true,
             pacing: true,
             ecn: true,

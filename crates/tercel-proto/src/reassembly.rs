@@ -14,8 +14,8 @@ use crate::error::Violation;
 /// Pieces below this are copied, even if they are next in line.
 const SMALL: usize = 512;
 
-/// So many pieces may wait out of order. An honest peer whose window of 16 MiB is all in flight has
-/// fewer packets than that.
+/// So many pieces may wait out of order, or, if that is more, one for each [`SMALL`] bytes that they span.
+/// An honest peer, however large its window and all of it in flight, has fewer packets than that.
 const MAX_PIECES: usize = 16 << 10;
 
 #[derive(Debug, Default)]
@@ -63,7 +63,8 @@ impl Reassembly {
             return Ok(());
         }
         self.wait(offset, &data);
-        match self.waiting.len() <= MAX_PIECES {
+        let span = self.waiting.last_key_value().map_or(0, |(last, _)| last - self.next) as usize;
+        match self.waiting.len() <= MAX_PIECES.max(span / SMALL) {
             true => Ok(()),
             false => Err(Violation::new(TransportErrorCode::INTERNAL_ERROR, "too many gaps in a stream")),
         }
@@ -204,6 +205,17 @@ mod tests {
         assert_eq!(reassembly.waiting_bytes(), 9_999 + 1199);
         reassembly.insert(0, bytes(0, 1)).unwrap();
         assert_eq!(reassembly.contiguous(), 9_999 + 1200);
+    }
+
+    /// 1 Gbit/s over 200 ms, and the first packet is lost.
+    #[test]
+    fn a_large_window_may_all_be_out_of_order() {
+        let (mut reassembly, packet) = (Reassembly::default(), bytes(0, 1400));
+        for number in 1..40_000 {
+            reassembly.insert(number * 1400, packet.clone()).unwrap();
+        }
+        reassembly.insert(0, packet).unwrap();
+        assert_eq!(reassembly.contiguous(), 40_000 * 1400);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::trace::CongestionPhase;
+
 /// What a connection has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -39,6 +41,10 @@ pub struct ConnectionStats {
     pub congestion_window: u64,
     /// Bytes in flight.
     pub bytes_in_flight: u64,
+    /// What the congestion controller does.
+    pub congestion_phase: CongestionPhase,
+    /// The rate at which packets are paced, in bytes each second; 0 if they are not.
+    pub pacing_rate: u64,
     /// The smoothed round-trip time.
     pub rtt: Duration,
     /// The smallest round-trip time seen.

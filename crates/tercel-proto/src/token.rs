@@ -11,6 +11,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use bytes::Bytes;
 use tercel_wire::{ConnectionId, DecodeError, Reader, Version};
 
+use crate::congestion::SavedPath;
 use crate::entropy::Entropy;
 
 /// How long the token of a Retry is good for: as long as a handshake may take.
@@ -18,6 +19,9 @@ pub const RETRY_LIFETIME: Duration = Duration::from_secs(15);
 
 /// How long the token of a NEW_TOKEN frame is good for.
 pub const NEW_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a path is remembered that was learnt: it may have other users since.
+pub const PATH_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// What a token says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +34,10 @@ pub enum Token {
         retry_scid: ConnectionId,
     },
     /// The client was connected before.
-    New,
+    New {
+        /// What was learnt of its path (RFC 9959).
+        path: Option<SavedPath>,
+    },
 }
 
 /// Why a token is not accepted.
@@ -75,7 +82,14 @@ impl TokenKeys {
                     plain.extend_from_slice(id);
                 }
             }
-            Token::New => plain.push(1),
+            Token::New { path } => {
+                plain.push(1);
+                // Without a path as long as with one: nobody is to learn from it.
+                let SavedPath { window, rtt } = path.unwrap_or(SavedPath { window: 0, rtt: Duration::ZERO });
+                let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
+                plain.extend_from_slice(&window.to_be_bytes());
+                plain.extend_from_slice(&micros.to_be_bytes());
+            }
         }
         let nonce: [u8; NONCE_LEN] = entropy.array();
         let aad = Aad::from(address(client.ip()));
@@ -194,7 +208,12 @@ fn decode(plain: &[u8], version: Version, client: SocketAddr, unix_time: Duratio
                 false => Err(TokenError::InvalidRetry),
             }
         }
-        _ if fits && age <= NEW_TOKEN_LIFETIME => Ok(Token::New),
+        _ if fits && age <= NEW_TOKEN_LIFETIME => {
+            let mut number = || Ok(u64::from_be_bytes(reader.array().map_err(unknown)?));
+            let (window, rtt) = (number()?, Duration::from_micros(number()?));
+            let path = (window > 0 && age <= PATH_LIFETIME).then_some(SavedPath { window, rtt });
+            Ok(Token::New { path })
+        }
         _ => Err(TokenError::Stale),
     }
 }
@@ -226,15 +245,19 @@ mod tests {
         let port: SocketAddr = "192.0.2.1:1001".parse().unwrap();
         let other: SocketAddr = "192.0.2.2:1000".parse().unwrap();
         let mapped: SocketAddr = "[::ffff:192.0.2.1]:1000".parse().unwrap();
+        let new = Token::New { path: None };
+        let known = Token::New { path: Some(SavedPath { window: 1 << 20, rtt: Duration::from_millis(80) }) };
         let cases = [
             (retry(), client, 15, Ok(retry())),
             (retry(), mapped, 0, Ok(retry())),
             (retry(), client, 16, Err(TokenError::InvalidRetry)),
             (retry(), port, 0, Err(TokenError::InvalidRetry)),
             (retry(), other, 0, Err(TokenError::Unknown)),
-            (Token::New, port, 24 * 3600, Ok(Token::New)),
-            (Token::New, port, 24 * 3600 + 1, Err(TokenError::Stale)),
-            (Token::New, other, 0, Err(TokenError::Unknown)),
+            (new, port, 24 * 3600, Ok(new)),
+            (new, port, 24 * 3600 + 1, Err(TokenError::Stale)),
+            (new, other, 0, Err(TokenError::Unknown)),
+            (known, port, 3600, Ok(known)),
+            (known, port, 3601, Ok(new)),
         ];
         for (token, shown_by, age, result) in cases {
             for version in Version::SUPPORTED {
@@ -245,7 +268,7 @@ mod tests {
                 let refused = match token {
                     _ if shown_by.ip() == other.ip() => TokenError::Unknown,
                     Token::Retry { .. } => TokenError::InvalidRetry,
-                    Token::New => TokenError::Stale,
+                    Token::New { .. } => TokenError::Stale,
                 };
                 for another in [Version(0), Version(version.0 ^ 1)] {
                     assert_eq!(shown(another), Err(refused), "{token:?} {another:?}");
@@ -318,11 +341,13 @@ mod tests {
         let client: SocketAddr = "[2001:db8::1]:1000".parse().unwrap();
         let keys =
             |secrets: &[u8]| TokenKeys::new(&secrets.iter().map(|secret| [*secret; 32]).collect::<Vec<_>>()).unwrap();
-        let sealed = keys(&[3]).seal(&Token::New, Version::V1, client, NOW, &mut Entropy::from_seed([0; 32]));
-        for (secrets, result) in [(&[4, 3][..], Ok(Token::New)), (&[5, 4], Err(TokenError::Unknown))] {
+        let sealed =
+            keys(&[3]).seal(&Token::New { path: None }, Version::V1, client, NOW, &mut Entropy::from_seed([0; 32]));
+        for (secrets, result) in [(&[4, 3][..], Ok(Token::New { path: None })), (&[5, 4], Err(TokenError::Unknown))] {
             assert_eq!(keys(secrets).open(&sealed, Version::V1, client, NOW), result);
         }
-        let sealed = keys(&[4, 3]).seal(&Token::New, Version::V1, client, NOW, &mut Entropy::from_seed([0; 32]));
+        let sealed =
+            keys(&[4, 3]).seal(&Token::New { path: None }, Version::V1, client, NOW, &mut Entropy::from_seed([0; 32]));
         assert_eq!(keys(&[3]).open(&sealed, Version::V1, client, NOW), Err(TokenError::Unknown));
     }
 }

@@ -1,19 +1,20 @@
 //! The root of the object model: worker threads and what their connections share.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use tercel_proto::config::TransportConfig;
+use tercel_proto::congestion::SavedPath;
 use tercel_proto::connection::ClientStart;
 use tercel_proto::entropy::Entropy;
 use tercel_proto::path::PathAddress;
 use tercel_proto::time::Time;
-use tercel_proto::token::{KeptToken, Token};
+use tercel_proto::token::{KeptToken, PATH_LIFETIME, Token};
 use tercel_wire::{ApplicationErrorCode, Version};
 
 use crate::binding::cid_layout::CidKeys;
@@ -34,7 +35,7 @@ use crate::datapath::udp::UdpDatapath;
 use crate::event::{ConnectionHandler, ListenerHandler};
 use crate::listener::Listener;
 use crate::qlog::Qlog;
-use crate::resumption::ResumptionTicket;
+use crate::resumption::{ResumptionTicket, Uses};
 use crate::status::Error;
 use crate::worker::{Driver, Letter, Mailbox, NewClient, Worker, thread};
 
@@ -258,6 +259,8 @@ pub(crate) struct RegistrationShared {
     pub(crate) mailboxes: Vec<Arc<Mailbox<Letter>>>,
     pub(crate) bindings: Bindings,
     pub(crate) keyring: Keyring,
+    /// The tokens with which paths were resumed.
+    resumed: Mutex<Uses>,
     /// The settings of a server's connection until a configuration is chosen for it, and the versions that
     /// they speak.
     pub(crate) transport: Arc<TransportConfig>,
@@ -277,15 +280,28 @@ impl RegistrationShared {
             bindings: Bindings::new(datapath, mailboxes.clone()),
             mailboxes,
             keyring,
+            resumed: Mutex::new(Uses::new(PATH_LIFETIME)),
             versions: transport.spoken_versions(),
             transport: Arc::new(transport),
             next_worker: AtomicUsize::new(0),
         }
     }
 
-    /// A token for the next connection, of `version`, of the client at `remote`.
-    pub(crate) fn new_token(&self, version: Version, now: Time, remote: SocketAddr, entropy: &mut Entropy) -> Bytes {
-        self.keyring.tokens().seal(&Token::New, version, remote, unix_time(now), entropy).into()
+    /// A token for the next connection, of `version`, of the client at `remote`, with what was learnt of its path.
+    pub(crate) fn new_token(
+        &self,
+        version: Version,
+        now: Time,
+        remote: SocketAddr,
+        path: Option<SavedPath>,
+        entropy: &mut Entropy,
+    ) -> Bytes {
+        self.keyring.tokens().seal(&Token::New { path }, version, remote, unix_time(now), entropy).into()
+    }
+
+    /// RFC 9959: what was learnt of a path serves one connection only.
+    pub(crate) fn is_first_resume(&self, token: [u8; 16], now: Time) -> bool {
+        self.resumed.lock().unwrap_or_else(PoisonError::into_inner).is_first(token, now)
     }
 
     fn tell_workers(&self, letter: impl Fn() -> Letter) {

@@ -125,7 +125,7 @@ pub(crate) struct Tickets {
     pub(crate) terms: ServerResumption,
     context: [u8; 32],
     keys: Arc<RwLock<Arc<TicketKeys>>>,
-    replays: Arc<Mutex<Replays>>,
+    replays: Arc<Mutex<Uses>>,
 }
 
 impl Tickets {
@@ -140,7 +140,7 @@ impl Tickets {
             terms: ServerResumption::default(),
             context: context(clients, known_keys),
             keys: Arc::new(RwLock::new(Arc::new(keys(&[secret])?))),
-            replays: Arc::default(),
+            replays: Arc::new(Mutex::new(Uses::new(REPLAY_WINDOW))),
         })
     }
 
@@ -215,34 +215,40 @@ fn context(clients: &dyn ClientCertVerifier, known_keys: &[Vec<u8>]) -> [u8; 32]
     context
 }
 
-/// Remembers with which tickets early data came, for as long as it could be replayed (RFC 8446
-/// section 8): TLS refuses it anyway if the client's idea of the ticket's age is off by more than a
-/// minute, in either direction, so two minutes are enough. Two generations follow each other; when one
-/// is full no early data is taken until it has passed.
-#[derive(Debug, Default)]
-struct Replays {
+/// How long early data could be replayed (RFC 8446 section 8): TLS refuses it anyway if the client's idea
+/// of the ticket's age is off by more than a minute, in either direction, so two minutes are enough.
+const REPLAY_WINDOW: Duration = Duration::from_secs(120);
+
+/// Remembers what was used, for as long as it could be used again. Two generations follow each other; when
+/// one is full nothing more may be used until it has passed.
+#[derive(Debug)]
+pub(crate) struct Uses {
+    window: Duration,
     current: BTreeSet<[u8; 16]>,
     previous: BTreeSet<[u8; 16]>,
     since: Option<Time>,
 }
 
-/// How long early data could be replayed.
-const WINDOW: Duration = Duration::from_secs(120);
-
-/// How many tickets a generation remembers: a few megabytes.
+/// How many uses a generation remembers: a few megabytes.
 const CAPACITY: usize = 1 << 16;
 
-impl Replays {
-    fn is_first(&mut self, ticket: [u8; 16], now: Time) -> bool {
+impl Uses {
+    /// For what can be used for `window`.
+    pub(crate) const fn new(window: Duration) -> Self {
+        Self { window, current: BTreeSet::new(), previous: BTreeSet::new(), since: None }
+    }
+
+    /// Whether `thing` may be used now, for the first time.
+    pub(crate) fn is_first(&mut self, thing: [u8; 16], now: Time) -> bool {
         let age = now.since(*self.since.get_or_insert(now));
-        if age >= WINDOW {
+        if age >= self.window {
             self.previous = std::mem::take(&mut self.current);
-            if age >= 2 * WINDOW {
+            if age >= 2 * self.window {
                 self.previous.clear();
             }
             self.since = Some(now);
         }
-        !self.previous.contains(&ticket) && self.current.len() < CAPACITY && self.current.insert(ticket)
+        !self.previous.contains(&thing) && self.current.len() < CAPACITY && self.current.insert(thing)
     }
 }
 
@@ -256,7 +262,7 @@ mod tests {
 
     #[test]
     fn early_data_is_taken_once_for_each_ticket() {
-        let mut replays = Replays::default();
+        let mut replays = Uses::new(REPLAY_WINDOW);
         let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
         assert!(replays.is_first(ticket(1), at(1000)));
         assert!(!replays.is_first(ticket(1), at(1000)));
@@ -270,14 +276,14 @@ mod tests {
 
     #[test]
     fn a_full_memory_refuses_rather_than_forgets() {
-        let mut replays = Replays::default();
+        let mut replays = Uses::new(REPLAY_WINDOW);
         let now = Time::ZERO + Duration::from_secs(1000);
         for number in 0..CAPACITY as u32 {
             assert!(replays.is_first(ticket(number), now));
         }
         assert!(!replays.is_first(ticket(u32::MAX), now));
         assert!(!replays.is_first(ticket(0), now));
-        assert!(replays.is_first(ticket(u32::MAX), now + WINDOW));
-        assert!(!replays.is_first(ticket(0), now + WINDOW));
+        assert!(replays.is_first(ticket(u32::MAX), now + REPLAY_WINDOW));
+        assert!(!replays.is_first(ticket(0), now + REPLAY_WINDOW));
     }
 }

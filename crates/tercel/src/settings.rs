@@ -175,6 +175,9 @@ settings! {
     initial_rtt: Duration = 333, 1 => 10_000, "milliseconds";
     /// The initial congestion window.
     initial_window_packets: u32 = 10, 2 => 1000, "packets";
+    /// Whether a sender that was here before begins with half of what the path took then (careful resume,
+    /// RFC 9959). A server tells itself by the token that it gives the client for the next connection.
+    careful_resume: bool = 0, 0 => 1, "yes or no";
     /// Whether slow start ends early when the delay rises (HyStart++).
     hystart: bool = 1, 0 => 1, "yes or no";
     /// Whether packets are spread over the round trip.
@@ -244,6 +247,7 @@ impl Settings {
             initial_rtt: self.initial_rtt,
             congestion: self.congestion,
             initial_window_packets: self.initial_window_packets,
+            careful_resume: self.careful_resume,
             hystart: self.hystart,
             pacing: self.pacing,
             ecn: self.ecn,

@@ -1,32 +1,36 @@
-//! Congestion control (RFC 9002 section 7): how many bytes may be in flight on a path.
+//! Congestion control (RFC 9002 section 7): how many bytes may be in flight on a path, and how fast
+//! they may leave.
 //!
-//! Facts enter from recovery (sent, acknowledged, lost); the window leaves. What all controllers
-//! share is here: slow start (which HyStart++ may end early), recovery periods, the
-//! minimum, windows that are not used, persistent congestion, and taking back a cut that proves to
-//! have been for nothing. What differs, growth after slow start and the depth of a cut, is an
-//! `Avoidance`.
+//! Facts enter from recovery: sent, acknowledged, lost, marked by ECN. A window and a pace leave. There
+//! are two families. [`windowed`] controllers enlarge a window until something is lost (NewReno, CUBIC)
+//! or marked (Prague). [`bbr`] models the path, its rate and its delay, and sends by the model.
 
-mod cubic;
-mod hystart;
-mod newreno;
+mod bbr;
 mod pacer;
-
-pub use pacer::Pacer;
+mod rate;
+mod resume;
+mod undo;
+mod windowed;
 
 use std::time::Duration;
 
-use self::cubic::Cubic;
-use self::hystart::HyStart;
-use self::newreno::NewReno;
+use self::bbr::Bbr;
+pub use self::bbr::Delivery;
+pub use self::pacer::Pacer;
+pub(crate) use self::rate::{Pace, Rate};
+pub use self::resume::SavedPath;
+use self::windowed::{AckedBytes, Windowed};
 use crate::config::{CongestionAlgorithm, TransportConfig};
+use crate::recovery::{Rtt, SentPacket};
 use crate::time::Time;
-
-/// The smallest window, in datagrams (kMinimumWindow).
-const MIN_WINDOW_PACKETS: u64 = 2;
+use crate::trace::CongestionPhase;
 
 /// The datagram size up to which the initial window is a number of datagrams; with larger ones it
 /// is as many bytes as with these (section 7.2: 14720 bytes for 10).
 const INITIAL_WINDOW_MTU: u64 = 1472;
+
+/// The smallest window, in datagrams (kMinimumWindow).
+const MIN_WINDOW_PACKETS: u64 = 2;
 
 /// The largest window; beyond what any path carries, and within what the arithmetic can.
 const MAX_WINDOW: u64 = 1 << 40;
@@ -44,6 +48,10 @@ pub struct Settings {
     pub hystart: bool,
     /// Whether packets are paced.
     pub pacing: bool,
+    /// Whether a path that was saved is resumed, and a path is observed to be saved.
+    pub careful_resume: bool,
+    /// What a controller that needs chance draws it from.
+    pub seed: u64,
 }
 
 impl From<&TransportConfig> for Settings {
@@ -54,262 +62,213 @@ impl From<&TransportConfig> for Settings {
             initial_window_packets: config.initial_window_packets,
             hystart: config.hystart,
             pacing: config.pacing,
+            careful_resume: config.careful_resume,
+            seed: 0,
         }
     }
 }
 
-/// What an ACK frame acknowledged on the path.
+/// Section 7.2: the initial window in bytes.
+fn initial_window(packets: u32, mtu: u64) -> u64 {
+    let bytes = u64::from(packets) * mtu.min(INITIAL_WINDOW_MTU);
+    bytes.clamp(MIN_WINDOW_PACKETS * mtu, MAX_WINDOW)
+}
+
+/// What an ACK frame says of the path as a whole.
 #[derive(Debug, Clone, Copy)]
-pub struct AckedBytes {
-    /// How many bytes, without those sent before the window was last cut.
-    pub bytes: u64,
-    /// When the newest of the packets was sent, these included.
-    pub newest: Time,
+pub(crate) struct Ack<'a> {
+    pub(crate) now: Time,
+    /// What is in flight still.
+    pub(crate) bytes_in_flight: u64,
+    /// The round-trip time that the frame gave, if it gave one.
+    pub(crate) sample: Option<Duration>,
+    /// What all of them gave.
+    pub(crate) rtt: &'a Rtt,
 }
 
-/// What tells one controller from another: congestion avoidance.
-#[derive(Debug, Clone)]
-enum Avoidance {
-    NewReno(NewReno),
-    Cubic(Cubic),
-}
-
-/// The state before a cut, to be restored should every loss since turn out to be a mere delay.
-#[derive(Debug)]
-struct Undo {
-    window: u64,
-    ssthresh: u64,
-    recovery_start: Option<Time>,
-    avoidance: Avoidance,
-    /// Lost packets that have not arrived yet.
-    missing: u32,
+/// What an ACK frame says of marked packets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Marks {
+    pub(crate) now: Time,
+    /// When the largest packet that it acknowledges was sent.
+    pub(crate) sent: Time,
+    /// So many packets were sent with a mark and newly acknowledged.
+    pub(crate) acked: u64,
+    /// So many of them met congestion (CE).
+    pub(crate) ce: u64,
+    /// The smoothed round-trip time.
+    pub(crate) smoothed: Duration,
 }
 
 /// The congestion controller of a path.
 #[derive(Debug)]
-pub struct Controller {
-    mtu: u64,
-    initial_packets: u64,
-    window: u64,
-    ssthresh: u64,
-    avoidance: Avoidance,
-    hystart: Option<HyStart>,
-    /// When the window was last cut. Losses of packets sent before belong to that cut.
-    recovery_start: Option<Time>,
-    /// Counts the cuts.
-    epoch: u32,
-    undo: Option<Undo>,
-    app_limited: bool,
-    usage: Usage,
-}
+pub struct Controller(Kind);
 
-/// How much of the window was used during this round trip and the last.
-#[derive(Debug, Default)]
-struct Usage {
-    round_start: Time,
-    peak: u64,
-    last_peak: u64,
+#[derive(Debug)]
+enum Kind {
+    Windowed(Box<Windowed>),
+    Bbr(Box<Bbr>),
 }
 
 impl Controller {
-    /// A controller in slow start for a path with datagrams of `mtu` bytes.
+    /// A controller at its start, for a path with datagrams of `mtu` bytes.
     pub fn new(settings: Settings, mtu: u16) -> Self {
-        let mut controller = Self {
-            mtu: u64::from(mtu).max(1),
-            initial_packets: u64::from(settings.initial_window_packets),
-            window: 0,
-            ssthresh: u64::MAX,
-            avoidance: match settings.algorithm {
-                CongestionAlgorithm::Cubic => Avoidance::Cubic(Cubic::default()),
-                CongestionAlgorithm::NewReno => Avoidance::NewReno(NewReno::default()),
-            },
-            hystart: settings.hystart.then(|| HyStart::new(settings.pacing)),
-            recovery_start: None,
-            epoch: 0,
-            undo: None,
-            app_limited: true,
-            usage: Usage::default(),
-        };
-        controller.window = controller.initial_window();
-        controller
-    }
-
-    /// Section 7.2.
-    fn initial_window(&self) -> u64 {
-        let bytes = self.initial_packets * self.mtu.min(INITIAL_WINDOW_MTU);
-        bytes.clamp(self.min_window(), MAX_WINDOW)
-    }
-
-    const fn min_window(&self) -> u64 {
-        MIN_WINDOW_PACKETS * self.mtu
+        Self(match settings.algorithm {
+            CongestionAlgorithm::Bbr => Kind::Bbr(Box::new(Bbr::new(settings, mtu))),
+            _ => Kind::Windowed(Box::new(Windowed::new(settings, mtu))),
+        })
     }
 
     /// The congestion window in bytes.
     pub const fn window(&self) -> u64 {
-        self.window
+        match &self.0 {
+            Kind::Windowed(windowed) => windowed.window(),
+            Kind::Bbr(bbr) => bbr.window(),
+        }
     }
 
     /// The datagram size in bytes.
     pub const fn mtu(&self) -> u16 {
-        self.mtu as u16
+        match &self.0 {
+            Kind::Windowed(windowed) => windowed.mtu(),
+            Kind::Bbr(bbr) => bbr.mtu(),
+        }
     }
 
-    /// Whether the window grows by what is acknowledged.
-    pub const fn in_slow_start(&self) -> bool {
-        self.window < self.ssthresh
+    /// How packets are to be paced.
+    pub(crate) fn pace(&self, rtt: &Rtt) -> Pace {
+        match &self.0 {
+            Kind::Windowed(windowed) => windowed.pace(rtt),
+            Kind::Bbr(bbr) => bbr.pace(rtt),
+        }
     }
 
-    /// Whether a packet sent at `sent` was sent before the window was last cut (section 7.3.2).
-    pub fn in_recovery(&self, sent: Time) -> bool {
-        self.recovery_start.is_some_and(|start| sent <= start)
+    /// What it does. `oldest` is when the oldest packet under way was sent.
+    pub(crate) fn phase(&self, oldest: Option<Time>) -> CongestionPhase {
+        match &self.0 {
+            Kind::Windowed(windowed) => windowed.phase(oldest),
+            Kind::Bbr(bbr) => bbr.phase(),
+        }
     }
 
-    /// The number of the last cut.
+    /// The number of the last reaction to a loss, by which [`on_spurious_loss`](Self::on_spurious_loss)
+    /// knows it again.
     pub(crate) const fn epoch(&self) -> u32 {
-        self.epoch
+        match &self.0 {
+            Kind::Windowed(windowed) => windowed.epoch(),
+            Kind::Bbr(bbr) => bbr.epoch(),
+        }
     }
 
-    pub(crate) const fn set_app_limited(&mut self, limited: bool) {
-        self.app_limited = limited;
+    /// The path is one that was seen before (RFC 9959), if nothing was learnt of it yet. BBR makes no use of
+    /// that: it finds the rate of a path in a few rounds.
+    pub(crate) fn resume(&mut self, saved: SavedPath) {
+        if let Kind::Windowed(windowed) = &mut self.0 {
+            windowed.resume(saved);
+        }
+    }
+
+    /// How many bytes the path is known to take in flight; 0 before it is.
+    pub(crate) fn observed(&self) -> u64 {
+        match &self.0 {
+            Kind::Windowed(windowed) => windowed.observed(),
+            Kind::Bbr(bbr) => bbr.observed(),
+        }
+    }
+
+    /// Sending ended for lack of data, with this much in flight; or it did not.
+    pub(crate) fn set_app_limited(&mut self, limited: bool, bytes_in_flight: u64) {
+        match &mut self.0 {
+            Kind::Windowed(windowed) => windowed.set_app_limited(limited),
+            Kind::Bbr(bbr) => bbr.set_app_limited(limited, bytes_in_flight),
+        }
     }
 
     /// The datagram size changed (section 7.2).
     pub(crate) fn set_mtu(&mut self, mtu: u16) {
-        let untouched = self.ssthresh == u64::MAX && self.window == self.initial_window();
-        self.mtu = u64::from(mtu).max(1);
-        self.window = if untouched { self.initial_window() } else { self.window.max(self.min_window()) };
-    }
-
-    /// Packets were sent, so that this much is in flight.
-    pub(crate) fn on_sent(&mut self, bytes_in_flight: u64) {
-        self.usage.peak = self.usage.peak.max(bytes_in_flight);
-    }
-
-    /// Packets were acknowledged; `bytes_in_flight` are left. `sample` is the round-trip time that
-    /// the ACK frame gave, if it gave one, and `smoothed` the smoothed one.
-    pub(crate) fn on_acked(
-        &mut self,
-        now: Time,
-        acked: AckedBytes,
-        bytes_in_flight: u64,
-        sample: Option<Duration>,
-        smoothed: Duration,
-    ) {
-        let round_ended = acked.newest >= self.usage.round_start;
-        let used = self.uses_window();
-        if round_ended {
-            self.usage = Usage { round_start: now, peak: bytes_in_flight, last_peak: self.usage.peak };
+        match &mut self.0 {
+            Kind::Windowed(windowed) => windowed.set_mtu(mtu),
+            Kind::Bbr(bbr) => bbr.set_mtu(mtu),
         }
-        // RFC 9406 section 4.3: only for the first slow start.
-        let hystart = self.hystart.as_mut().filter(|_| self.ssthresh == u64::MAX);
-        let mut growth = acked.bytes;
-        if let Some(hystart) = hystart {
-            match hystart.on_acked(acked.bytes, self.mtu, sample, round_ended) {
-                hystart::Verdict::Grow(bytes) => growth = bytes,
-                hystart::Verdict::LeaveSlowStart => self.ssthresh = self.window,
+    }
+
+    /// A packet of `size` bytes was sent, so that this much is in flight. What is returned is to be kept
+    /// with the packet.
+    pub(crate) fn on_sent(&mut self, now: Time, size: u16, bytes_in_flight: u64) -> Delivery {
+        match &mut self.0 {
+            Kind::Windowed(windowed) => {
+                windowed.on_sent(bytes_in_flight);
+                Delivery::default()
             }
+            Kind::Bbr(bbr) => bbr.on_sent(now, size, bytes_in_flight),
         }
-        if acked.bytes == 0 {
-            return;
-        }
-        if !used {
-            if let Avoidance::Cubic(cubic) = &mut self.avoidance {
-                cubic.on_app_limited(now);
+    }
+
+    /// Packets were acknowledged.
+    pub(crate) fn on_acked<'a>(&mut self, ack: Ack<'_>, packets: impl Iterator<Item = &'a SentPacket>) {
+        match &mut self.0 {
+            Kind::Windowed(windowed) => {
+                let mut acked: Option<AckedBytes> = None;
+                for packet in packets {
+                    let acked = acked.get_or_insert(AckedBytes { bytes: 0, all: 0, newest: packet.time });
+                    acked.newest = acked.newest.max(packet.time);
+                    acked.all += u64::from(packet.size);
+                    // What was sent before the window was cut earns nothing (section 7.3.2).
+                    if !windowed.in_recovery(packet.time) {
+                        acked.bytes += u64::from(packet.size);
+                    }
+                }
+                if let Some(acked) = acked {
+                    windowed.on_acked(ack.now, acked, ack.bytes_in_flight, ack.sample, ack.rtt.smoothed);
+                }
             }
-        } else if self.in_slow_start() {
-            self.window = self.window.saturating_add(growth).min(self.ssthresh);
-        } else {
-            self.window = match &mut self.avoidance {
-                Avoidance::NewReno(newreno) => newreno.grow(acked.bytes, self.window, self.mtu),
-                Avoidance::Cubic(cubic) => cubic.grow(now, acked.bytes, self.window, self.mtu, smoothed),
-            };
+            Kind::Bbr(bbr) => bbr.on_acked(ack, packets),
         }
-        self.window = self.window.min(MAX_WINDOW);
     }
 
-    /// Section 7.8: a window that is not used gives no reason to enlarge it. Half of it is use
-    /// enough in slow start, where it doubles before a sender can fill it.
-    fn uses_window(&self) -> bool {
-        let peak = self.usage.peak.max(self.usage.last_peak);
-        let wanted = if self.in_slow_start() { self.window / 2 } else { self.window.saturating_sub(3 * self.mtu) };
-        !self.app_limited || peak >= wanted
-    }
-
-    /// `count` packets were lost, the newest of them sent at `newest`. Returns whether the window
-    /// was cut: at most once a round trip (section 7.3.2).
-    pub(crate) fn on_loss(&mut self, now: Time, newest: Time, count: u32) -> bool {
-        let cut = !self.in_recovery(newest);
-        if cut {
-            self.undo = Some(Undo {
-                window: self.window,
-                ssthresh: self.ssthresh,
-                recovery_start: self.recovery_start,
-                avoidance: self.avoidance.clone(),
-                missing: 0,
-            });
-            self.cut(now);
+    /// Packets were lost. Returns whether that is a new sign of congestion, and not one of those that
+    /// were answered already: there is at most one a round trip (section 7.3.2).
+    pub(crate) fn on_lost<'a>(&mut self, now: Time, packets: impl Iterator<Item = &'a SentPacket>) -> bool {
+        match &mut self.0 {
+            Kind::Windowed(windowed) => {
+                let (newest, count) =
+                    packets.fold((None, 0), |(newest, count), packet| (Some(packet.time).max(newest), count + 1));
+                newest.is_some_and(|newest| windowed.on_loss(now, newest, count))
+            }
+            Kind::Bbr(bbr) => bbr.on_lost(now, packets),
         }
-        if let Some(undo) = &mut self.undo {
-            undo.missing = undo.missing.saturating_add(count);
+    }
+
+    /// Marked packets were acknowledged. Returns whether that is a new sign of congestion.
+    pub(crate) fn on_marks(&mut self, marks: Marks) -> bool {
+        match &mut self.0 {
+            Kind::Windowed(windowed) => windowed.on_marks(marks),
+            Kind::Bbr(bbr) => bbr.on_marks(marks),
         }
-        cut
     }
 
-    /// A packet sent at `sent` met congestion without being lost. Returns whether the window was
-    /// cut. Other than a loss, this mark cannot prove to be an error.
-    pub(crate) fn on_ecn_ce(&mut self, now: Time, sent: Time) -> bool {
-        self.undo = None;
-        let cut = !self.in_recovery(sent);
-        if cut {
-            self.cut(now);
-        }
-        cut
-    }
-
-    fn cut(&mut self, now: Time) {
-        self.epoch = self.epoch.wrapping_add(1);
-        self.recovery_start = Some(now);
-        let window = match &mut self.avoidance {
-            Avoidance::NewReno(newreno) => newreno.cut(self.window),
-            Avoidance::Cubic(cubic) => cubic.cut(self.window),
-        };
-        self.window = window.max(self.min_window());
-        self.ssthresh = self.window;
-    }
-
-    /// A packet whose loss belonged to the cut `epoch` has arrived after all. When all of that cut
-    /// have, it is taken back (RFC 9438 section 4.9).
+    /// A packet whose loss belonged to the reaction `epoch` has arrived after all. When all of them
+    /// have, it is taken back.
     pub(crate) fn on_spurious_loss(&mut self, epoch: Option<u32>) {
-        if epoch != Some(self.epoch) {
-            return;
-        }
-        let Some(undo) = &mut self.undo else { return };
-        undo.missing = undo.missing.saturating_sub(1);
-        if undo.missing == 0
-            && let Some(undo) = self.undo.take()
-        {
-            self.window = self.window.max(undo.window);
-            self.ssthresh = undo.ssthresh;
-            self.recovery_start = undo.recovery_start;
-            self.avoidance = undo.avoidance;
+        match &mut self.0 {
+            Kind::Windowed(windowed) => windowed.on_spurious_loss(epoch),
+            Kind::Bbr(bbr) => bbr.on_spurious_loss(epoch),
         }
     }
 
-    /// A packet whose loss belonged to the cut `epoch` never arrived: the cut stands.
+    /// A packet whose loss belonged to the reaction `epoch` never arrived: the reaction stands.
     pub(crate) fn on_true_loss(&mut self, epoch: Option<u32>) {
-        if epoch == Some(self.epoch) {
-            self.undo = None;
+        match &mut self.0 {
+            Kind::Windowed(windowed) => windowed.on_true_loss(epoch),
+            Kind::Bbr(bbr) => bbr.on_true_loss(epoch),
         }
     }
 
-    /// Section 7.6.2: the window falls to its minimum and slow start begins again, up to the
-    /// threshold that the losses have set.
-    pub(crate) fn on_persistent_congestion(&mut self) {
-        self.window = self.min_window();
-        self.recovery_start = None;
-        self.undo = None;
-        if let Avoidance::Cubic(cubic) = &mut self.avoidance {
-            *cubic = Cubic::default();
+    /// Nothing came through for long (section 7.6).
+    pub(crate) fn on_persistent_congestion(&mut self, now: Time) {
+        match &mut self.0 {
+            Kind::Windowed(windowed) => windowed.on_persistent_congestion(),
+            Kind::Bbr(bbr) => bbr.on_persistent_congestion(now),
         }
     }
 }

@@ -1,20 +1,14 @@
 //! The pacer (RFC 9002 section 7.7): spreads packets over the round trip, in whole bursts.
 //!
-//! A bucket fills at a quarter more than the window each round trip (twice the window in slow start,
-//! which has to double it) and empties with what is sent. Once empty it stays shut until a burst is
-//! together: about a millisecond's worth, so that datagrams can leave the system in one call and
-//! timers, which are hardly finer than that, never bound the rate. It holds two such bursts, so that
-//! a timer that fires late loses nothing; where the round trip is as short as that, the window alone
-//! governs.
+//! A bucket fills at the rate that the controller says and empties with what is sent. Once empty it
+//! stays shut until a burst is together: about a millisecond's worth as a rule, so that datagrams can
+//! leave the system in one call and timers, which are hardly finer than that, never bound the rate. It
+//! holds two such bursts, so that a timer that fires late loses nothing; where the round trip is as
+//! short as that, the window alone governs.
 
-use std::time::Duration;
-
-use super::Controller;
+use super::{Controller, Pace, Rate};
 use crate::recovery::Rtt;
 use crate::time::Time;
-
-/// What is released at once is what the rate gives in this time.
-const BURST: Duration = Duration::from_millis(1);
 
 /// How many bursts the bucket holds, to make up for late timers.
 const BURSTS_HELD: u64 = 2;
@@ -34,32 +28,6 @@ pub struct Pacer {
     asked: Time,
     /// Waiting for a whole burst.
     shut: bool,
-}
-
-/// Bytes over time: `bytes` each `per`.
-#[derive(Debug, Clone, Copy)]
-struct Rate {
-    bytes: u128,
-    per: u128,
-}
-
-impl Rate {
-    fn new(rtt: &Rtt, controller: &Controller) -> Self {
-        let window = u128::from(controller.window());
-        let bytes = if controller.in_slow_start() { window * 2 } else { window * 5 / 4 };
-        Self { bytes: bytes.max(1), per: rtt.smoothed.as_nanos().max(1) }
-    }
-
-    /// How many bytes in this time.
-    fn bytes_in(self, time: Duration) -> u64 {
-        u64::try_from(time.as_nanos() * self.bytes / self.per).unwrap_or(u64::MAX)
-    }
-
-    /// How long so many bytes take, rounded up.
-    fn time_for(self, bytes: u64) -> Duration {
-        let nanos = (u128::from(bytes) * self.per).div_ceil(self.bytes);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
 }
 
 impl Pacer {
@@ -88,8 +56,8 @@ impl Pacer {
             return Ok(self.tokens);
         }
         self.asked = now;
-        let rate = Rate::new(rtt, controller);
-        let burst = rate.bytes_in(BURST).max(mtu);
+        let Pace { rate, burst, least } = controller.pace(rtt);
+        let burst = rate.bytes_in(burst).max(least * mtu);
         let capacity = burst.saturating_mul(BURSTS_HELD).max(MIN_CAPACITY_PACKETS * mtu);
         self.fill(now, rate, capacity);
         let wanted = if self.shut { burst } else { mtu };

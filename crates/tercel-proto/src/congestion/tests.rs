@@ -1,9 +1,10 @@
-//! What every controller must do, and what the pacer lets through.
+//! What holds for every controller, and what the pacer lets through.
 
 use proptest::prelude::*;
+use tercel_wire::EncryptionLevel;
 
 use super::*;
-use crate::recovery::Rtt;
+use crate::frames::SentFrames;
 
 const MTU: u64 = 1200;
 const RTT: Duration = Duration::from_millis(50);
@@ -13,169 +14,8 @@ fn settings(algorithm: CongestionAlgorithm) -> Settings {
     Settings { algorithm, hystart: false, ..Settings::from(&TransportConfig::default()) }
 }
 
-fn controllers() -> [Controller; 2] {
-    [CongestionAlgorithm::NewReno, CongestionAlgorithm::Cubic].map(|which| Controller::new(settings(which), MTU as u16))
-}
-
-/// The whole window is sent, and acknowledged a round trip later.
-fn round(controller: &mut Controller, sent: Time) {
-    controller.on_sent(controller.window());
-    let acked = AckedBytes { bytes: controller.window(), newest: sent };
-    controller.on_acked(sent + RTT, acked, 0, Some(RTT), RTT);
-}
-
-#[test]
-fn the_initial_window_follows_section_7_2() {
-    for (mtu, window) in [(1200, 12_000), (1472, 14_720), (1500, 14_720), (9000, 18_000)] {
-        let mut controller = Controller::new(settings(CongestionAlgorithm::NewReno), mtu);
-        assert_eq!(controller.window(), window);
-        // Untouched, it follows the datagram size; later it only keeps its minimum.
-        controller.set_mtu(1200);
-        assert_eq!(controller.window(), 12_000);
-        controller.on_loss(START, START, 1);
-        let cut = controller.window();
-        controller.set_mtu(1400);
-        assert_eq!(controller.window(), cut);
-        controller.set_mtu(9000);
-        assert_eq!(controller.window(), 18_000);
-    }
-}
-
-#[test]
-fn slow_start_doubles_the_window_and_ends_at_the_threshold() {
-    for mut controller in controllers() {
-        round(&mut controller, START);
-        assert_eq!(controller.window(), 20 * MTU);
-        controller.ssthresh = 30 * MTU;
-        round(&mut controller, START + RTT);
-        assert_eq!(controller.window(), 30 * MTU);
-        round(&mut controller, START + 2 * RTT);
-        assert!(controller.window() <= 31 * MTU);
-    }
-}
-
-#[test]
-fn newreno_grows_by_a_datagram_each_round_trip() {
-    let [mut newreno, _] = controllers();
-    newreno.on_loss(START, START, 1);
-    assert_eq!(newreno.window(), 5 * MTU);
-    for round_trips in 1..=20 {
-        round(&mut newreno, START + round_trips * RTT);
-        assert_eq!(newreno.window(), (5 + u64::from(round_trips)) * MTU);
-    }
-}
-
-#[test]
-fn a_window_that_is_not_used_does_not_grow() {
-    for mut controller in controllers() {
-        for (slow_start, start) in [(true, START), (false, START + 100 * RTT)] {
-            let window = controller.window();
-            // A request now and then, for many round trips.
-            for round_trips in 1..50 {
-                controller.on_sent(2 * MTU);
-                let acked = AckedBytes { bytes: 2 * MTU, newest: start + round_trips * RTT };
-                controller.on_acked(start + (round_trips + 1) * RTT, acked, 0, Some(RTT), RTT);
-            }
-            assert_eq!(controller.window(), window, "slow start: {slow_start}");
-            // All of it at once is use for every acknowledgement of that round trip.
-            let sent = start + 60 * RTT;
-            controller.on_sent(window);
-            for left in (0..window / MTU).rev() {
-                let acked = AckedBytes { bytes: MTU, newest: sent };
-                controller.on_acked(sent + RTT, acked, left * MTU, Some(RTT), RTT);
-            }
-            assert!(controller.window() > window, "slow start: {slow_start}");
-            controller.on_loss(sent + 2 * RTT, sent + 2 * RTT, 1);
-        }
-    }
-}
-
-#[test]
-fn a_sender_with_data_left_uses_its_window_by_definition() {
-    for mut controller in controllers() {
-        controller.set_app_limited(false);
-        let acked = AckedBytes { bytes: MTU, newest: START };
-        controller.on_acked(START + RTT, acked, 0, Some(RTT), RTT);
-        assert_eq!(controller.window(), 11 * MTU);
-    }
-}
-
-#[test]
-fn one_round_trip_of_losses_is_one_cut() {
-    for (mut controller, tenths) in controllers().into_iter().zip([5, 7]) {
-        let (window, avoidance) = (controller.window(), format!("{:?}", controller.avoidance));
-        assert!(controller.on_loss(START, START - RTT, 3));
-        assert!(!controller.on_loss(START + RTT / 2, START, 2));
-        assert_eq!(controller.window(), window * tenths / 10);
-        assert!(!controller.in_slow_start());
-        // Five were lost; four arrive after all, and then the last.
-        let epoch = Some(controller.epoch());
-        for _ in 0..4 {
-            controller.on_spurious_loss(epoch);
-            assert_eq!(controller.window(), window * tenths / 10);
-        }
-        controller.on_spurious_loss(epoch);
-        assert_eq!(controller.window(), window);
-        assert!(controller.in_slow_start() && !controller.in_recovery(START));
-        assert_eq!(format!("{:?}", controller.avoidance), avoidance);
-    }
-}
-
-#[test]
-fn only_the_last_cut_can_be_taken_back() {
-    for mut controller in controllers() {
-        controller.on_loss(START, START, 1);
-        let (first, between) = (controller.epoch(), controller.window());
-        controller.on_loss(START + RTT, START + RTT, 1);
-        let window = controller.window();
-        controller.on_spurious_loss(Some(first));
-        controller.on_spurious_loss(None);
-        assert_eq!(controller.window(), window);
-        controller.on_spurious_loss(Some(controller.epoch()));
-        assert_eq!(controller.window(), between);
-    }
-}
-
-#[test]
-fn persistent_congestion_leaves_two_datagrams_and_slow_start() {
-    for mut controller in controllers() {
-        (0..6).for_each(|round_trips| round(&mut controller, START + round_trips * RTT));
-        let now = START + 6 * RTT;
-        controller.on_loss(now, now, 1);
-        let threshold = controller.window();
-        controller.on_persistent_congestion();
-        assert_eq!(controller.window(), 2 * MTU);
-        round(&mut controller, now);
-        assert_eq!(controller.window(), 4 * MTU);
-        controller.on_spurious_loss(Some(controller.epoch()));
-        assert_eq!((controller.window(), controller.ssthresh), (4 * MTU, threshold));
-    }
-}
-
-#[test]
-fn hystart_ends_the_first_slow_start_only() {
-    let with_hystart = Settings { hystart: true, ..settings(CongestionAlgorithm::Cubic) };
-    let mut controller = Controller::new(with_hystart, MTU as u16);
-    let mut now = START;
-    let mut rounds = |controller: &mut Controller, count: u32| {
-        for _ in 0..count {
-            // The delay grows by a quarter in every round.
-            let (sent, rtt) = (now, RTT + RTT * now.since(START).as_millis() as u32 / 200);
-            now += rtt;
-            let bytes = controller.window() / 10;
-            controller.on_sent(10 * bytes);
-            for _ in 0..10 {
-                controller.on_acked(now, AckedBytes { bytes, newest: sent }, 0, Some(rtt), rtt);
-            }
-        }
-    };
-    rounds(&mut controller, 8);
-    assert!(!controller.in_slow_start() && controller.window() < 100 * MTU, "{}", controller.window());
-    controller.on_persistent_congestion();
-    let threshold = controller.ssthresh;
-    rounds(&mut controller, 2);
-    assert_eq!(controller.window(), threshold.min(8 * MTU));
-}
+const ALL: [CongestionAlgorithm; 4] =
+    [CongestionAlgorithm::NewReno, CongestionAlgorithm::Cubic, CongestionAlgorithm::Prague, CongestionAlgorithm::Bbr];
 
 // --- the pacer
 
@@ -187,9 +27,8 @@ fn sampled(rtt: Duration) -> Rtt {
 
 /// A controller in congestion avoidance whose window is `window`.
 fn avoiding(window: u64) -> Controller {
-    let [mut controller, _] = controllers();
-    (controller.window, controller.ssthresh) = (window, window);
-    controller
+    let windowed = Windowed::new(settings(CongestionAlgorithm::Cubic), MTU as u16);
+    Controller(Kind::Windowed(Box::new(windowed.avoiding(window))))
 }
 
 /// Sends as the pacer allows for a second, with timers that fire only every `grain`, in batches of
@@ -300,29 +139,51 @@ fn without_a_round_trip_time_or_turned_off_nothing_waits() {
 
 proptest! {
     #[test]
-    fn the_window_stays_in_bounds(
-        steps in proptest::collection::vec((0u8..7, 0u64..1 << 42, 0u64..100_000), 0..200),
+    fn window_and_pace_stay_in_bounds(
+        steps in proptest::collection::vec((0u8..8, 0u64..1 << 42, 0u64..100_000), 0..200),
     ) {
-        for mut controller in controllers() {
-            let mut now = START;
+        for algorithm in ALL {
+            let mut controller = Controller::new(settings(algorithm), MTU as u16);
+            let (mut now, mut number) = (START, 0);
+            let mut rtt = Rtt::new(RTT);
             for (what, bytes, micros) in &steps {
                 let gap = Duration::from_micros(*micros);
+                let sent = now;
                 now += gap;
+                number += 1;
+                let mut packet = SentPacket {
+                    number,
+                    time: sent,
+                    size: (*bytes % 1500) as u16,
+                    level: EncryptionLevel::OneRtt,
+                    path: 0,
+                    ack_eliciting: true,
+                    in_flight: true,
+                    ecn_marked: true,
+                    mtu_probe: false,
+                    delivery: Delivery::default(),
+                    frames: SentFrames::new(),
+                };
+                packet.delivery = controller.on_sent(sent, packet.size, *bytes);
                 match what {
-                    0 => { controller.on_loss(now, now - gap, *bytes as u32); }
+                    0 => { controller.on_lost(now, std::iter::once(&packet)); }
                     1 => controller.on_spurious_loss(Some(controller.epoch())),
-                    2 if *bytes < 1 << 36 => controller.on_persistent_congestion(),
-                    3 => { controller.on_ecn_ce(now, now - gap); }
+                    2 if *bytes < 1 << 36 => controller.on_persistent_congestion(now),
+                    3 => {
+                        let marks = Marks { now, sent, acked: 2, ce: bytes % 3, smoothed: gap };
+                        controller.on_marks(marks);
+                    }
                     4 => controller.set_mtu(1200 + (*bytes % 8000) as u16),
                     _ => {
-                        controller.set_app_limited(what % 2 == 0);
-                        controller.on_sent(*bytes);
-                        let acked = AckedBytes { bytes: *bytes, newest: now - gap };
-                        controller.on_acked(now, acked, bytes / 2, Some(gap), gap);
+                        controller.set_app_limited(what % 2 == 0, *bytes);
+                        rtt.update(gap, Duration::ZERO);
+                        let ack = Ack { now, bytes_in_flight: bytes / 2, sample: Some(gap), rtt: &rtt };
+                        controller.on_acked(ack, std::iter::once(&packet));
                     }
                 }
                 prop_assert!(controller.window() >= 2 * u64::from(controller.mtu()));
                 prop_assert!(controller.window() <= MAX_WINDOW);
+                prop_assert!(controller.pace(&rtt).rate.time_for(MTU) < Duration::MAX);
             }
         }
     }

@@ -72,8 +72,9 @@ impl Connection {
     fn check_ecn(&mut self, now: Time, space: SpaceId, ack: &AckFrame<'_>, outcome: &AckOutcome) {
         let (SpaceId::Data, Some(sent)) = (space, outcome.largest_acked_sent) else { return };
         let marked = outcome.acked.iter().filter(|packet| packet.ecn_marked).count() as u64;
-        if self.paths.active.ecn.on_ack(ack.ecn, marked) {
-            self.recovery.on_ecn_ce(now, sent);
+        let ce = self.paths.active.ecn.on_ack(ack.ecn, marked);
+        if marked > 0 || ce > 0 {
+            self.recovery.on_marks(now, sent, marked, ce);
         }
     }
 

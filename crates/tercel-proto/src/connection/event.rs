@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use tercel_wire::{ConnectionId, ResetToken, Version};
 
+use crate::congestion::SavedPath;
 use crate::datagram::DatagramEvent;
 use crate::error::CloseReason;
 use crate::path::PathAddress;
@@ -52,6 +53,9 @@ pub enum Event {
     NewToken(Bytes),
     /// Client: a ticket by which a later connection can go on with the session.
     Ticket(Box<ResumptionTicket>),
+    /// Server with careful resume (RFC 9959): so much was learnt of the client's path. It may be told
+    /// to the next connection from the same address ([`super::Connection::set_saved_path`]), once.
+    PathObserved(SavedPath),
     /// The connection is ending; no more data flows.
     Closing(CloseReason),
     /// The connection has ended and can be dropped. The last event.

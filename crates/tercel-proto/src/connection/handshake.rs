@@ -62,6 +62,8 @@ pub(super) struct Handshake {
     pub(super) done_due: bool,
     pub(super) new_token: Bytes,
     pub(super) new_token_due: bool,
+    /// Server: the window of the path that was told last ([`Event::PathObserved`]).
+    pub(super) told_window: u64,
     /// Whether 0-RTT packets, and Handshake packets, were sent.
     pub(super) early_sent: bool,
     pub(super) handshake_sent: bool,
@@ -99,6 +101,7 @@ impl Handshake {
             done_due: false,
             new_token: Bytes::new(),
             new_token_due: false,
+            told_window: 0,
             early_sent: false,
             handshake_sent: false,
             sped_up: false,

@@ -38,6 +38,7 @@ use self::receive::Waiting;
 use crate::cid::{LocalIds, PeerIds};
 use crate::close::HandshakeState;
 use crate::config::{ConnectionIdIssuer, TransportConfig};
+use crate::congestion::SavedPath;
 use crate::datagram::{DatagramPriority, Datagrams};
 use crate::entropy::Entropy;
 use crate::error::{ApiMisuse, CloseReason};
@@ -273,7 +274,7 @@ impl Connection {
             phase: Phase::Alive,
             spaces,
             parked: Parked::new(config.parked_bytes),
-            recovery: Recovery::new(role, &config),
+            recovery: Recovery::new(role, &config).with_seed(seed_of(&handshake.local_scid)),
             one_way: OneWayDelay::default(),
             paths: Paths::new(path),
             local_ids: LocalIds::new(handshake.local_scid, local_reset_token),
@@ -355,6 +356,29 @@ impl Connection {
     ) -> Result<(), ApiMisuse> {
         self.require_alive()?;
         self.issue_ticket(now, keys, terms)
+    }
+
+    /// Says what an earlier connection between the same ends has learnt of the path ([`observed_path`] or
+    /// [`Event::PathObserved`]), so that sending may begin with half of it (careful resume, RFC 9959). To be
+    /// called at once after the connection was made; for one connection at a time, and not after an hour or
+    /// so. Without [`careful_resume`](TransportConfig::careful_resume) it is of no account.
+    ///
+    /// [`observed_path`]: Self::observed_path
+    pub fn set_saved_path(&mut self, saved: SavedPath) {
+        self.recovery.set_saved_path(saved);
+    }
+
+    /// What was learnt of the path so far, if it is worth remembering.
+    pub fn observed_path(&self) -> Option<SavedPath> {
+        self.recovery.observed_path()
+    }
+
+    /// Server: sends another token for the client's next connection, in place of the one of
+    /// [`ServerAccept::new_token`]; of no effect before the handshake is confirmed.
+    pub fn renew_token(&mut self, token: Bytes) {
+        if self.role == Role::Server && self.handshake.state == HandshakeState::Confirmed && !token.is_empty() {
+            (self.handshake.new_token, self.handshake.new_token_due) = (token, true);
+        }
     }
 
     /// Server: refuses after [`Event::ClientHello`], with a transport code such as
@@ -782,6 +806,8 @@ impl Connection {
             probe_timeouts: recovery.probe_timeouts,
             congestion_window: self.recovery.window(),
             bytes_in_flight: self.recovery.bytes_in_flight(),
+            congestion_phase: self.recovery.congestion_phase(),
+            pacing_rate: self.recovery.pacing_rate(),
             rtt: rtt.smoothed,
             min_rtt: rtt.min,
             latest_rtt: rtt.adjusted,
@@ -917,6 +943,11 @@ impl Connection {
             _ => None,
         }
     }
+}
+
+/// What chance is drawn from where it need not be secret, as when bandwidth is probed.
+fn seed_of(id: &ConnectionId) -> u64 {
+    id.iter().fold(0, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte))
 }
 
 #[cfg(test)]

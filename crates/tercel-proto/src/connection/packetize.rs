@@ -13,6 +13,7 @@ use tercel_wire::{EncryptionLevel, Frame, Role, SpaceId, Writer};
 use super::Connection;
 use super::transmit::MIN_INITIAL_DATAGRAM;
 use crate::close::HandshakeState;
+use crate::congestion::Delivery;
 use crate::frames::{FrameSink, SentFrame, SentFrames};
 use crate::keys::{HeaderKey, PacketKey};
 use crate::path::Ecn;
@@ -223,7 +224,7 @@ impl Connection {
         }
         self.handshake.handshake_sent |= level == EncryptionLevel::Handshake;
         self.handshake.early_sent |= level == EncryptionLevel::ZeroRtt;
-        let marked = sending.ecn == Ecn::Ect0 && level == EncryptionLevel::OneRtt;
+        let marked = sending.ecn != Ecn::NotEct && level == EncryptionLevel::OneRtt;
         if marked {
             self.paths.active.ecn.on_sent();
         }
@@ -238,6 +239,7 @@ impl Connection {
             in_flight,
             ecn_marked: marked,
             mtu_probe: sending.mtu_probe,
+            delivery: Delivery::default(),
             frames,
         });
         self.stats.packets_sent += 1;

@@ -11,9 +11,7 @@ use super::{Connection, Tls, handshake};
 use crate::close::HandshakeState;
 use crate::recovery::SentPacket;
 use crate::time::Time;
-use crate::trace::{
-    Batch, CongestionPhase, End, Metrics, Once, Packet, Snapshot, Trace, TraceEvent, TraceStart, TraceState,
-};
+use crate::trace::{Batch, End, Metrics, Once, Packet, Snapshot, Trace, TraceEvent, TraceStart, TraceState};
 
 impl Connection {
     /// Begins to keep what happens, for [`take_trace`](Self::take_trace). Best called at once after the
@@ -178,17 +176,6 @@ impl Connection {
 
 fn micros(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
-}
-
-impl CongestionPhase {
-    /// Of a controller in slow start or not, whose window was cut for packets still under way or not.
-    pub(crate) const fn of(slow_start: bool, recovers: bool) -> Self {
-        match (recovers, slow_start) {
-            (true, _) => Self::Recovery,
-            (false, true) => Self::SlowStart,
-            (false, false) => Self::Avoidance,
-        }
-    }
 }
 
 impl Dropped {

@@ -6,12 +6,13 @@
 
 use tercel_wire::packet::Header;
 use tercel_wire::packet::protection::PacketKey as _;
-use tercel_wire::{ConnectionId, EncryptionLevel, Frame, SpaceId};
+use tercel_wire::{ConnectionId, EncryptionLevel, Frame, Role, SpaceId};
 
 use super::packetize::Sending;
 use super::phase::Phase;
-use super::{Connection, Transmit};
+use super::{Connection, Event, Transmit};
 use crate::close::HandshakeState;
+use crate::congestion::SavedPath;
 use crate::frames::SentFrame;
 use crate::path::mtu::BASE;
 use crate::path::{Ecn, Path, PathAddress, Response};
@@ -91,6 +92,7 @@ impl Connection {
             self.recovery.set_app_limited(idle);
             if idle {
                 self.blocked_until = None;
+                self.tell_path();
             }
         }
         self.update_progress(now);
@@ -105,6 +107,21 @@ impl Connection {
             Allowance::Blocked { until: None } => Hindrance::Congestion,
             _ if !self.paths.active.amplification.is_validated() => Hindrance::Amplification,
             _ => Hindrance::Nothing,
+        }
+    }
+
+    /// Tells what was learnt of the path when all is sent for now, if it is news: twice what was told
+    /// last, or half of it.
+    fn tell_path(&mut self) {
+        let server = self.role == Role::Server && self.handshake.state == HandshakeState::Confirmed;
+        if !(server && self.config.careful_resume) {
+            return;
+        }
+        let told = self.handshake.told_window;
+        let news = |path: &SavedPath| path.window >= 2 * told || path.window <= told / 2;
+        if let Some(path) = self.recovery.observed_path().filter(news) {
+            self.handshake.told_window = path.window;
+            self.events.push_back(Event::PathObserved(path));
         }
     }
 

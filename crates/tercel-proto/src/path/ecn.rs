@@ -1,7 +1,7 @@
 //! ECN validation (RFC 9000 section 13.4.2): does the path carry our marks, and does the peer count
 //! them?
 //!
-//! The first packets are marked; once the peer has counted some of them rightly the path is
+//! Packets are marked ECT(0), or ECT(1) for L4S (RFC 9331). The first ones are a test; once the peer has counted some of them rightly the path is
 //! capable. Counts that cannot be right, or marked packets that all vanish, end it for good.
 
 use tercel_wire::frame::EcnCounts;
@@ -23,6 +23,8 @@ enum State {
 #[derive(Debug, Clone)]
 pub struct EcnValidation {
     state: State,
+    /// The mark: ECT(0) or ECT(1).
+    ect: Ecn,
     sent: u64,
     lost: u64,
     /// At how many marked packets the test ends.
@@ -32,10 +34,17 @@ pub struct EcnValidation {
 }
 
 impl EcnValidation {
-    /// Begins to test, or does not.
-    pub const fn new(enabled: bool) -> Self {
-        let state = if enabled { State::Testing } else { State::Failed };
-        Self { state, sent: 0, lost: 0, test_ends_at: TESTING_PACKETS, counts: EcnCounts { ect0: 0, ect1: 0, ce: 0 } }
+    /// Begins to test this mark, or does not.
+    pub fn new(mark: Option<Ecn>) -> Self {
+        let state = if mark.is_some() { State::Testing } else { State::Failed };
+        Self {
+            state,
+            ect: mark.unwrap_or(Ecn::NotEct),
+            sent: 0,
+            lost: 0,
+            test_ends_at: TESTING_PACKETS,
+            counts: EcnCounts { ect0: 0, ect1: 0, ce: 0 },
+        }
     }
 
     /// The connection moved to another path: the test begins again. The peer goes on counting.
@@ -49,7 +58,7 @@ impl EcnValidation {
     /// The mark for the next packets.
     pub const fn mark(&self) -> Ecn {
         match self.state {
-            State::Testing | State::Capable => Ecn::Ect0,
+            State::Testing | State::Capable => self.ect,
             State::Unknown | State::Failed => Ecn::NotEct,
         }
     }
@@ -77,35 +86,37 @@ impl EcnValidation {
     }
 
     /// An ACK frame that raised the largest acknowledged number came with these counts, and newly
-    /// acknowledged `marked` marked packets. Returns whether CE was reported.
-    pub fn on_ack(&mut self, counts: Option<EcnCounts>, marked: u64) -> bool {
+    /// acknowledged `marked` marked packets. Returns how many packets more met congestion (CE).
+    pub fn on_ack(&mut self, counts: Option<EcnCounts>, marked: u64) -> u64 {
         if self.state == State::Failed {
-            return false;
+            return 0;
         }
         let Some(counts) = counts else {
             if marked > 0 {
                 self.state = State::Failed;
             }
-            return false;
+            return 0;
         };
-        let ect0 = counts.ect0.checked_sub(self.counts.ect0);
-        let ce = counts.ce.checked_sub(self.counts.ce);
-        let (Some(ect0), Some(ce)) = (ect0, ce) else {
+        let (ours, before, other) = match self.ect {
+            Ecn::Ect1 => (counts.ect1, self.counts.ect1, counts.ect0),
+            _ => (counts.ect0, self.counts.ect0, counts.ect1),
+        };
+        let (Some(ect), Some(ce)) = (ours.checked_sub(before), counts.ce.checked_sub(self.counts.ce)) else {
             self.state = State::Failed;
-            return false;
+            return 0;
         };
         // Section 13.4.2.1: every newly acknowledged mark is counted, none is counted that was not
-        // sent, and we never send ECT(1).
-        let plausible = ect0 + ce >= marked && counts.ect0 + counts.ce <= self.sent && counts.ect1 == 0;
+        // sent, and we never send the other one.
+        let plausible = ect + ce >= marked && ours + counts.ce <= self.sent && other == 0;
         self.counts = counts;
         if !plausible {
             self.state = State::Failed;
-            return false;
+            return 0;
         }
         if marked > 0 {
             self.state = State::Capable;
         }
-        ce > 0
+        ce
     }
 }
 
@@ -114,7 +125,12 @@ mod tests {
     use super::*;
 
     fn tested() -> EcnValidation {
-        let mut ecn = EcnValidation::new(true);
+        tested_with(Ecn::Ect0)
+    }
+
+    fn tested_with(mark: Ecn) -> EcnValidation {
+        let mut ecn = EcnValidation::new(Some(mark));
+        assert_eq!(ecn.mark(), mark);
         (0..10).for_each(|_| ecn.on_sent());
         assert_eq!(ecn.mark(), Ecn::NotEct);
         ecn
@@ -127,10 +143,10 @@ mod tests {
     #[test]
     fn right_counts_prove_the_path() {
         let mut ecn = tested();
-        assert!(!ecn.on_ack(counts(4, 0, 0), 4));
+        assert_eq!(ecn.on_ack(counts(4, 0, 0), 4), 0);
         assert!(ecn.is_capable());
-        assert!(ecn.on_ack(counts(5, 0, 1), 2));
-        assert!(!ecn.on_ack(counts(6, 0, 1), 1));
+        assert_eq!(ecn.on_ack(counts(5, 0, 1), 2), 1);
+        assert_eq!(ecn.on_ack(counts(6, 0, 1), 1), 0);
         assert_eq!(ecn.mark(), Ecn::Ect0);
     }
 
@@ -143,14 +159,28 @@ mod tests {
             (counts(11, 0, 0), 4, "more than sent"),
         ] {
             let mut ecn = tested();
-            assert!(!ecn.on_ack(counts, marked));
+            assert_eq!(ecn.on_ack(counts, marked), 0);
             assert_eq!(ecn.mark(), Ecn::NotEct, "{why}");
-            assert!(!ecn.on_ack(super::tests::counts(4, 0, 0), 4) && !ecn.is_capable(), "{why}: for good");
+            assert!(ecn.on_ack(super::tests::counts(4, 0, 0), 4) == 0 && !ecn.is_capable(), "{why}: for good");
         }
         let mut ecn = tested();
         ecn.on_ack(counts(4, 0, 1), 4);
         ecn.on_ack(counts(5, 0, 0), 1);
         assert_eq!(ecn.mark(), Ecn::NotEct, "CE went back");
+    }
+
+    #[test]
+    fn the_same_holds_for_the_other_mark() {
+        let mut ecn = tested_with(Ecn::Ect1);
+        assert_eq!(ecn.on_ack(counts(0, 4, 0), 4), 0);
+        assert_eq!(ecn.on_ack(counts(0, 5, 2), 3), 2);
+        assert!(ecn.is_capable());
+        assert_eq!(ecn.mark(), Ecn::Ect1);
+        for wrong in [counts(4, 0, 0), counts(1, 4, 0), counts(0, 3, 0), counts(0, 11, 0), None] {
+            let mut ecn = tested_with(Ecn::Ect1);
+            ecn.on_ack(wrong, 4);
+            assert_eq!(ecn.mark(), Ecn::NotEct, "{wrong:?}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use validation::Validation;
 
 use tercel_wire::ConnectionId;
 
-use crate::config::TransportConfig;
+use crate::config::{CongestionAlgorithm, TransportConfig};
 use crate::frames::FrameSink;
 use crate::time::Time;
 
@@ -95,7 +95,11 @@ impl Path {
             amplification,
             validation: Validation::Idle,
             mtu: Mtu::new(config.initial_mtu, config.max_mtu),
-            ecn: EcnValidation::new(config.ecn),
+            ecn: EcnValidation::new(config.ecn.then_some(match config.congestion {
+                // RFC 9331 section 4.1: by ECT(1) a sender says that it answers as L4S wants.
+                CongestionAlgorithm::Prague => Ecn::Ect1,
+                _ => Ecn::Ect0,
+            })),
             report: Report::Due,
             heard: Heard::default(),
             bytes_sent: 0,

@@ -30,7 +30,7 @@ use self::pto::{PROBES, Pto};
 use self::sent::SentWindow;
 use self::spurious::{LostNotes, Note};
 use crate::config::TransportConfig;
-use crate::congestion::{AckedBytes, Controller, Pacer, Settings};
+use crate::congestion::{Ack, Controller, Marks, Pacer, SavedPath, Settings};
 use crate::error::Violation;
 use crate::frames::SentFrame;
 use crate::time::Time;
@@ -129,6 +129,8 @@ pub struct Recovery {
     /// When the first round-trip time sample of the active path was taken.
     first_sample: Option<Time>,
     controller: Controller,
+    /// What is known of path 0 from an earlier connection.
+    saved: Option<SavedPath>,
     pacer: Pacer,
     /// The active path. Packets of other paths are recovered, but neither measured nor counted.
     path: u32,
@@ -148,6 +150,7 @@ impl Recovery {
             rtt: Rtt::new(config.initial_rtt),
             first_sample: None,
             controller: Controller::new(settings, config.initial_mtu),
+            saved: None,
             pacer: Pacer::new(config.pacing),
             path: 0,
             bytes_in_flight: 0,
@@ -155,21 +158,48 @@ impl Recovery {
         }
     }
 
+    /// The same, drawing chance from `seed`, which need not be secret.
+    pub fn with_seed(self, seed: u64) -> Self {
+        let settings = Settings { seed, ..self.settings };
+        Self { settings, controller: Controller::new(settings, self.controller.mtu()), ..self }
+    }
+
     /// Takes other settings, as a server may once it has seen the ClientHello. What was measured
     /// already is kept.
     pub fn configure(&mut self, config: &TransportConfig) {
-        self.settings = Settings::from(config);
+        self.settings = Settings { seed: self.settings.seed, ..Settings::from(config) };
         self.initial_rtt = config.initial_rtt;
         if !self.rtt.is_sampled() {
             self.rtt = Rtt::new(config.initial_rtt);
         }
         self.controller = Controller::new(self.settings, self.controller.mtu());
+        self.resume();
         self.pacer = Pacer::new(config.pacing);
+    }
+
+    /// The path is known from an earlier connection between the same ends (RFC 9959). Without
+    /// [`careful_resume`](TransportConfig::careful_resume) that is of no account. To be told before
+    /// anything was sent.
+    pub fn set_saved_path(&mut self, saved: SavedPath) {
+        self.saved = Some(saved);
+        self.resume();
+    }
+
+    fn resume(&mut self) {
+        if let Some(saved) = self.saved.filter(|_| self.settings.careful_resume) {
+            self.controller.resume(saved);
+        }
+    }
+
+    /// What the next connection between the same ends should know of the active path, if it is worth it.
+    pub fn observed_path(&self) -> Option<SavedPath> {
+        let observed = self.controller.observed();
+        SavedPath::of(&self.settings, self.controller.mtu(), observed, self.rtt.min)
     }
 
     /// A packet was sent. Numbers go up within a space; those left out count as skipped on purpose,
     /// and a peer that acknowledges one is caught (RFC 9000 section 21.4).
-    pub fn on_packet_sent(&mut self, packet: SentPacket) {
+    pub fn on_packet_sent(&mut self, mut packet: SentPacket) {
         let id = packet.level.space();
         let Some(space) = &mut self.spaces[id as usize] else { return };
         if packet.ack_eliciting {
@@ -177,7 +207,7 @@ impl Recovery {
         }
         if packet.in_flight && packet.path == self.path {
             self.bytes_in_flight += u64::from(packet.size);
-            self.controller.on_sent(self.bytes_in_flight);
+            packet.delivery = self.controller.on_sent(packet.time, packet.size, self.bytes_in_flight);
             self.pacer.on_sent(packet.size);
         }
         space.sent.push(packet);
@@ -275,17 +305,14 @@ impl Recovery {
         sent.detect_losses(now, self.rtt.loss_delay(), counts, &mut outcome.lost);
         let longest_run = sent.take_longest_run();
 
-        let mut blamed: Option<Time> = None;
-        let mut blame = 0;
-        for packet in outcome.lost.iter().filter(|packet| packet.in_flight && packet.path == path) {
+        let on_path = |packet: &&SentPacket| packet.in_flight && packet.path == path;
+        for packet in outcome.lost.iter().filter(on_path) {
             self.bytes_in_flight = self.bytes_in_flight.saturating_sub(u64::from(packet.size));
-            if !packet.mtu_probe {
-                blamed = blamed.max(Some(packet.time));
-                blame += 1;
-            }
         }
-        if let Some(newest) = blamed {
-            self.stats.congestion_events += u64::from(self.controller.on_loss(now, newest, blame));
+        let blamed = |packet: &&SentPacket| on_path(packet) && !packet.mtu_probe;
+        if !outcome.lost.is_empty() {
+            let news = self.controller.on_lost(now, outcome.lost.iter().filter(blamed));
+            self.stats.congestion_events += u64::from(news);
         }
         self.stats.packets_lost += outcome.lost.len() as u64;
         let epoch = self.controller.epoch();
@@ -295,8 +322,8 @@ impl Recovery {
         };
         notes.expire(now - patience, &mut forget);
         for packet in &outcome.lost {
-            let blamed = packet.in_flight && packet.path == path && !packet.mtu_probe;
-            notes.push(packet, now, blamed.then_some(epoch), &mut forget);
+            let epoch = blamed(&packet).then_some(epoch);
+            notes.push(packet, now, epoch, &mut forget);
         }
 
         let congestion_period = PERSISTENT_CONGESTION_THRESHOLD * (self.rtt.pto_base() + self.pto.max_ack_delay());
@@ -304,34 +331,27 @@ impl Recovery {
             sent.forget_run();
             outcome.persistent_congestion = true;
             self.stats.persistent_congestion += 1;
-            self.controller.on_persistent_congestion();
+            self.controller.on_persistent_congestion(now);
             self.rtt.forget_min();
         }
     }
 
     /// Takes acknowledged packets out of flight and lets the window grow.
     fn credit_acked(&mut self, now: Time, outcome: &AckOutcome) {
-        let mut acked: Option<AckedBytes> = None;
-        for packet in outcome.acked.iter().filter(|packet| packet.in_flight && packet.path == self.path) {
-            let size = u64::from(packet.size);
-            self.bytes_in_flight = self.bytes_in_flight.saturating_sub(size);
-            let acked = acked.get_or_insert(AckedBytes { bytes: 0, newest: packet.time });
-            acked.newest = acked.newest.max(packet.time);
-            // What was sent before the window was cut earns nothing (section 7.3.2).
-            if !self.controller.in_recovery(packet.time) {
-                acked.bytes += size;
-            }
-        }
-        if let Some(acked) = acked {
-            let sample = outcome.rtt_updated.then_some(self.rtt.latest);
-            self.controller.on_acked(now, acked, self.bytes_in_flight, sample, self.rtt.smoothed);
-        }
+        let path = self.path;
+        let on_path = || outcome.acked.iter().filter(|packet| packet.in_flight && packet.path == path);
+        let bytes = on_path().map(|packet| u64::from(packet.size)).sum();
+        self.bytes_in_flight = self.bytes_in_flight.saturating_sub(bytes);
+        let sample = outcome.rtt_updated.then_some(self.rtt.latest);
+        let ack = Ack { now, bytes_in_flight: self.bytes_in_flight, sample, rtt: &self.rtt };
+        self.controller.on_acked(ack, on_path());
     }
 
-    /// The peer says by ECN that a packet met congestion; `sent` is when the largest acknowledged
-    /// packet was sent (RFC 9002 section 7.1 and section B.7).
-    pub fn on_ecn_ce(&mut self, now: Time, sent: Time) {
-        self.stats.congestion_events += u64::from(self.controller.on_ecn_ce(now, sent));
+    /// The peer says that of `acked` marked packets, newly acknowledged, `ce` met congestion; `sent` is
+    /// when the largest acknowledged packet was sent (RFC 9002 section 7.1 and section B.7).
+    pub fn on_marks(&mut self, now: Time, sent: Time, acked: u64, ce: u64) {
+        let marks = Marks { now, sent, acked, ce, smoothed: self.rtt.smoothed };
+        self.stats.congestion_events += u64::from(self.controller.on_marks(marks));
     }
 
     /// For how long a lost packet may still turn out to be merely late.
@@ -433,8 +453,8 @@ impl Recovery {
 
     /// Whether sending last ended for lack of data or of the peer's credit. When it did, the window
     /// grows only as far as it was used (section 7.8). Default true.
-    pub const fn set_app_limited(&mut self, limited: bool) {
-        self.controller.set_app_limited(limited);
+    pub fn set_app_limited(&mut self, limited: bool) {
+        self.controller.set_app_limited(limited, self.bytes_in_flight);
     }
 
     /// The keys of a space are discarded: its packets are forgotten (section 6.4).
@@ -500,6 +520,8 @@ impl Recovery {
     fn begin_path(&mut self, mtu: u16) {
         self.rtt = Rtt::new(self.initial_rtt);
         self.first_sample = None;
+        self.settings.seed = self.settings.seed.wrapping_add(1);
+        self.saved = None;
         self.controller = Controller::new(self.settings, mtu);
         self.pacer = Pacer::new(self.settings.pacing);
         self.pto.restart();
@@ -539,11 +561,18 @@ impl Recovery {
         self.controller.window()
     }
 
+    /// The rate at which packets are paced, in bytes each second; 0 if they are not.
+    pub fn pacing_rate(&self) -> u64 {
+        match self.settings.pacing && self.rtt.is_sampled() {
+            true => self.controller.pace(&self.rtt).rate.bytes_in(Duration::from_secs(1)),
+            false => 0,
+        }
+    }
+
     /// What the congestion controller of the active path does.
     pub fn congestion_phase(&self) -> CongestionPhase {
         let oldest = self.spaces[SpaceId::Data as usize].as_ref().and_then(|space| space.sent.packets().next());
-        let recovers = oldest.is_some_and(|packet| self.controller.in_recovery(packet.time));
-        CongestionPhase::of(self.controller.in_slow_start(), recovers)
+        self.controller.phase(oldest.map(|packet| packet.time))
     }
 
     /// Whether any ack-eliciting packet is under way, on whatever path.

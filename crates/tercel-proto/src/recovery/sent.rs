@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tercel_wire::EncryptionLevel;
 
+use crate::congestion::Delivery;
 use crate::frames::{SentFrame, SentFrames};
 use crate::time::Time;
 
@@ -41,11 +42,13 @@ pub struct SentPacket {
     pub ack_eliciting: bool,
     /// Whether it counts as in flight: it is ack-eliciting or holds PADDING (RFC 9002 section 2).
     pub in_flight: bool,
-    /// Whether it was marked ECT(0).
+    /// Whether it was marked ECT(0) or ECT(1).
     pub ecn_marked: bool,
     /// Whether it probes for a larger datagram size, so that its loss is no sign of congestion (RFC
     /// 9000 section 14.4).
     pub mtu_probe: bool,
+    /// What the congestion controller remembers of it; recovery fills it in.
+    pub delivery: Delivery,
     /// What it carried that its owners want to hear of.
     pub frames: SentFrames,
 }

@@ -51,15 +51,50 @@ pub enum TraceState {
     Closed,
 }
 
-/// What the congestion controller does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the congestion controller does: the first three are those of controllers with a window, the
+/// others those of BBR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum CongestionPhase {
     /// The window grows with every byte acknowledged.
+    #[default]
     SlowStart,
     /// The window grows by the rule of the algorithm.
     Avoidance,
     /// What was sent before the window was cut is still under way.
     Recovery,
+    /// The rate doubles each round.
+    Startup,
+    /// What that has queued goes away.
+    Drain,
+    /// A little slower than the path delivers: what a probe has queued goes away.
+    ProbeBwDown,
+    /// As fast as the path delivers.
+    ProbeBwCruise,
+    /// The pipe is filled, to probe for more.
+    ProbeBwRefill,
+    /// Faster than the path delivers, to see whether there is more.
+    ProbeBwUp,
+    /// Little is in flight, to measure the round-trip time without queues.
+    ProbeRtt,
+}
+
+impl CongestionPhase {
+    /// Its name in logs and figures.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SlowStart => "slow_start",
+            Self::Avoidance => "congestion_avoidance",
+            Self::Recovery => "recovery",
+            Self::Startup => "startup",
+            Self::Drain => "drain",
+            Self::ProbeBwDown => "probe_bw_down",
+            Self::ProbeBwCruise => "probe_bw_cruise",
+            Self::ProbeBwRefill => "probe_bw_refill",
+            Self::ProbeBwUp => "probe_bw_up",
+            Self::ProbeRtt => "probe_rtt",
+        }
+    }
 }
 
 /// Figures of loss recovery (RFC 9002). Times are whole microseconds, at most those of 71 minutes.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tercel_proto::congestion::SavedPath;
 use tercel_proto::entropy::Entropy;
 use tercel_proto::stateless::{refusal, retry, version_negotiation};
 use tercel_proto::time::Time;
@@ -46,6 +47,8 @@ pub(crate) struct FirstFlight {
     pub(crate) original_dcid: Option<ConnectionId>,
     /// Whether a token proved the client's address.
     pub(crate) validated: bool,
+    /// What the token says of the path, and what tells it from other tokens.
+    pub(crate) path: Option<(SavedPath, [u8; 16])>,
 }
 
 /// What a worker knows when a first datagram comes.
@@ -104,13 +107,16 @@ pub(crate) fn first_datagram(
         [] => Err(TokenError::Unknown),
         token => situation.tokens.open(token, version, situation.remote, unix_time(now)),
     };
-    let mut first = FirstFlight { version, dcid, scid, original_dcid: None, validated: true };
+    let mut first = FirstFlight { version, dcid, scid, original_dcid: None, validated: true, path: None };
     match known {
         Ok(Token::Retry { original_dcid, retry_scid }) if retry_scid == dcid => {
             first.original_dcid = Some(original_dcid);
             return Answer::Begin(first);
         }
-        Ok(Token::New) if dcid.len() >= MIN_FIRST_DCID => return Answer::Begin(first),
+        Ok(Token::New { path }) if dcid.len() >= MIN_FIRST_DCID => {
+            first.path = path.zip(token.first_chunk().copied());
+            return Answer::Begin(first);
+        }
         // RFC 9000 section 8.1.2: a client accepts one Retry only, so another would not help it.
         Ok(Token::Retry { .. }) | Err(TokenError::InvalidRetry) => {
             return refuse(TransportErrorCode::INVALID_TOKEN, entropy);
@@ -278,7 +284,7 @@ mod tests {
         let mut fixture = Fixture::new(Demand::Proof);
         let seal = |fixture: &mut Fixture, remote: &str| {
             let (remote, now) = (remote.parse().unwrap(), unix_time(fixture.now));
-            fixture.tokens.seal(&Token::New, Version::V1, remote, now, &mut fixture.entropy)
+            fixture.tokens.seal(&Token::New { path: None }, Version::V1, remote, now, &mut fixture.entropy)
         };
         // From the same address and another port.
         let token = seal(&mut fixture, "192.0.2.1:1");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use tercel_proto::congestion::SavedPath;
 use tercel_proto::connection::{Connection as Protocol, ServerAccept};
 use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::error::ApiMisuse;
@@ -136,13 +137,21 @@ impl Core {
         Ok(())
     }
 
+    /// The client's next connection should know what was learnt of its path.
+    pub(super) fn remember_path(&mut self, path: SavedPath) {
+        let remote = self.remote();
+        let version = self.proto.version();
+        let token = self.shared.registration.new_token(version, self.now, remote, Some(path), &mut self.entropy);
+        self.proto.renew_token(token);
+    }
+
     fn accept(&mut self, acceptance: Acceptance, origin: Origin) -> Result<(), Error> {
         self.answered();
         let Acceptance { tls, transport, handler, resumption } = acceptance;
         let Resumption { tickets, ticket, early_data } = resumption;
         self.batch = super::batch_of(&transport);
         let version = self.proto.version_under(&transport);
-        let new_token = self.shared.registration.new_token(version, self.now, self.remote(), &mut self.entropy);
+        let new_token = self.shared.registration.new_token(version, self.now, self.remote(), None, &mut self.entropy);
         let used = |ticket| tickets.as_ref().is_some_and(|tickets| !tickets.is_first_use(ticket, self.now));
         let early_data = early_data && !ticket.as_ref().is_some_and(used);
         self.tickets = tickets;

@@ -120,6 +120,10 @@ fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<
         Event::PathFailed(path) => tell(core, ConnectionEvent::PathFailed { local: path.local, remote: path.remote }),
         Event::Ticket(ticket) => tell(core, ConnectionEvent::ResumptionTicket(&ticket)),
         Event::NewToken(token) => tell(core, ConnectionEvent::NewToken(&token)),
+        Event::PathObserved(path) => {
+            core.remember_path(path);
+            core
+        }
         Event::Closing(reason) => begin_closing(core, reason),
         Event::Closed => gone(core),
         _ => core,

@@ -380,6 +380,11 @@ impl Worker {
             // Nothing in it was authentic: it costs no state.
             return;
         }
+        if let Some((path, token)) = first.path
+            && self.registration.is_first_resume(token, self.floor.now)
+        {
+            proto.set_saved_path(path);
+        }
         let span = span(Role::Server, &proto);
         let shared = ConnectionShared::new(self.registration.clone(), self.index, remote, local);
         // Until a listener is asked nobody but the worker has a handle.

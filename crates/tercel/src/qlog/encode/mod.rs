@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use tercel_proto::error::CloseReason;
 use tercel_proto::time::Time;
-use tercel_proto::trace::{
-    CongestionPhase, End, Metrics, PacketRecord, Record, TraceEvent, TraceFrame, TraceState, Way,
-};
+use tercel_proto::trace::{End, Metrics, PacketRecord, Record, TraceEvent, TraceFrame, TraceState, Way};
 use tercel_wire::{Role, SpaceId, TransportErrorCode, TransportParameters, Version};
 
 use self::packet::{Packet, Packets, Piece};
@@ -181,11 +179,7 @@ impl Encoder {
                 metrics_updated(out, metrics);
             }
             TraceEvent::Congestion(phase) => {
-                let new = match phase {
-                    CongestionPhase::SlowStart => "slow_start",
-                    CongestionPhase::Avoidance => "congestion_avoidance",
-                    CongestionPhase::Recovery => "recovery",
-                };
+                let new = phase.name();
                 self.begin(time, "quic:congestion_state_updated", out);
                 change(out, std::mem::replace(&mut self.congestion, new), new);
             }

@@ -1,8 +1,15 @@
 //! HyStart++ (RFC 9406): leaves slow start when the delay rises, before the queue overflows.
 //!
-//! The smallest round-trip time of each round is compared with that of the round before. If it rose
-//! by more than an eighth, growth slows to a quarter ("conservative slow start"). If the delay falls
-//! back, the rise was chance and slow start goes on; if not, it ends after five rounds.
+//! The smallest round-trip time of the last samples is compared with that of the round before. If it
+//! rose by more than an eighth, growth slows to a quarter ("conservative slow start"). If a round goes by
+//! without it, the rise was chance and slow start goes on; if not, it ends after five rounds.
+//!
+//! In three things this goes beyond the RFC, whose rules alone let a window reach more than twice what the
+//! path holds before they notice, and then three times as much in five rounds; a buffer as large as the path
+//! itself has overflowed by then. The RFC compares the smallest time of a whole round, which is that of its
+//! first packets. Here any eight samples in a row count, so that a queue is seen while it builds up; and the
+//! first packets of the next round, which find none, prove nothing. When a later round shows the delay risen
+//! by as much once again, it was no chance, and slow start ends.
 
 use std::time::Duration;
 
@@ -14,7 +21,7 @@ const MAX_RISE: Duration = Duration::from_millis(16);
 const RISE_DIVISOR: u32 = 8;
 
 /// So many samples make a round's smallest one worth a comparison (N_RTT_SAMPLE).
-const SAMPLES: u32 = 8;
+const SAMPLES: usize = 8;
 
 /// Growth in conservative slow start is this part of that in slow start (CSS_GROWTH_DIVISOR).
 const CSS_GROWTH_DIVISOR: u64 = 4;
@@ -39,7 +46,9 @@ pub(super) struct HyStart {
     /// The smallest round-trip time of the last round and of this one.
     last_min: Option<Duration>,
     current_min: Option<Duration>,
-    samples: u32,
+    /// The last samples, at the place of their number, and how many this round has had.
+    recent: [Duration; SAMPLES],
+    samples: usize,
     conservative: Option<Conservative>,
 }
 
@@ -47,12 +56,16 @@ pub(super) struct HyStart {
 struct Conservative {
     /// The round-trip time that raised suspicion.
     baseline: Duration,
+    /// Rounds that have ended since, the one in which it began included.
     rounds: u32,
+    /// Whether the delay has risen as far in this round.
+    risen: bool,
 }
 
 impl HyStart {
     pub(super) const fn new(paced: bool) -> Self {
-        Self { paced, last_min: None, current_min: None, samples: 0, conservative: None }
+        let recent = [Duration::ZERO; SAMPLES];
+        Self { paced, last_min: None, current_min: None, recent, samples: 0, conservative: None }
     }
 
     /// Packets of `bytes` were acknowledged; `sample` is the round-trip time that was measured by
@@ -60,9 +73,12 @@ impl HyStart {
     pub(super) fn on_acked(&mut self, bytes: u64, mtu: u64, sample: Option<Duration>, round_ended: bool) -> Verdict {
         if let Some(sample) = sample {
             self.current_min = Some(self.current_min.map_or(sample, |min| min.min(sample)));
+            self.recent[self.samples % SAMPLES] = sample;
             self.samples = self.samples.saturating_add(1);
         }
-        self.compare();
+        if self.compare() {
+            return Verdict::LeaveSlowStart;
+        }
         let growth = if self.paced { bytes } else { bytes.min(UNPACED_LIMIT * mtu) };
         let verdict = match &self.conservative {
             None => Verdict::Grow(growth),
@@ -71,15 +87,23 @@ impl HyStart {
         if round_ended && self.end_round() { Verdict::LeaveSlowStart } else { verdict }
     }
 
-    /// Enters or leaves conservative slow start as the delay tells.
-    fn compare(&mut self) {
-        let (Some(current), true) = (self.current_min, self.samples >= SAMPLES) else { return };
-        match (&self.conservative, self.last_min) {
-            (Some(conservative), _) if current < conservative.baseline => self.conservative = None,
-            (None, Some(last)) if current >= last + (last / RISE_DIVISOR).clamp(MIN_RISE, MAX_RISE) => {
-                self.conservative = Some(Conservative { baseline: current, rounds: 0 });
+    /// Enters or leaves conservative slow start as the delay tells. Returns whether slow start is over.
+    fn compare(&mut self) -> bool {
+        if self.samples < SAMPLES {
+            return false;
+        }
+        let recent = self.recent.into_iter().min().unwrap_or_default();
+        let rose = |from: Duration| recent >= from + (from / RISE_DIVISOR).clamp(MIN_RISE, MAX_RISE);
+        match (&mut self.conservative, self.last_min) {
+            (Some(conservative), _) => {
+                conservative.risen |= recent >= conservative.baseline;
+                conservative.rounds > 0 && rose(conservative.baseline)
             }
-            _ => {}
+            (None, Some(last)) if rose(last) => {
+                self.conservative = Some(Conservative { baseline: recent, rounds: 0, risen: true });
+                false
+            }
+            _ => false,
         }
     }
 
@@ -87,8 +111,11 @@ impl HyStart {
     fn end_round(&mut self) -> bool {
         self.last_min = self.current_min.take();
         self.samples = 0;
-        let Some(conservative) = &mut self.conservative else { return false };
-        // The round in which it began counts as one.
+        let Some(conservative) = self.conservative.as_mut().filter(|conservative| conservative.risen) else {
+            self.conservative = None;
+            return false;
+        };
+        conservative.risen = false;
         conservative.rounds += 1;
         conservative.rounds >= CSS_ROUNDS
     }
@@ -142,12 +169,41 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_is_seen_while_it_builds_up() {
+        let mut hystart = HyStart::new(true);
+        round(&mut hystart, 40);
+        // The first packets of the round find none, the later ones wait.
+        let mut after = |millis| hystart.on_acked(2 * MTU, MTU, Some(Duration::from_millis(millis)), false);
+        assert!((0..8).all(|_| after(40) == FULL));
+        assert!((0..7).all(|_| after(46) == FULL));
+        assert_eq!(after(46), QUARTER);
+        // It has drained when the next packets come, and builds up again behind them.
+        assert_eq!(hystart.on_acked(2 * MTU, MTU, Some(Duration::from_millis(46)), true), QUARTER);
+        let mut after = |millis| hystart.on_acked(2 * MTU, MTU, Some(Duration::from_millis(millis)), false);
+        assert!((0..8).all(|_| after(40) == QUARTER));
+        assert!((0..8).all(|_| after(50) == QUARTER));
+        assert!((0..7).all(|_| after(52) == QUARTER));
+        assert_eq!(after(52), Verdict::LeaveSlowStart);
+    }
+
+    #[test]
+    fn a_second_rise_in_a_later_round_ends_slow_start() {
+        let mut hystart = HyStart::new(true);
+        round(&mut hystart, 40);
+        assert_eq!(round(&mut hystart, 46), QUARTER);
+        // 46 ms and an eighth of it are 51.75 ms.
+        assert_eq!(round(&mut hystart, 51), QUARTER);
+        assert_eq!(round(&mut hystart, 52), Verdict::LeaveSlowStart);
+    }
+
+    #[test]
     fn slow_start_resumes_when_the_delay_falls_back() {
         let mut hystart = HyStart::new(true);
         round(&mut hystart, 40);
         assert_eq!(round(&mut hystart, 60), QUARTER);
-        assert_eq!(round(&mut hystart, 59), FULL);
+        assert_eq!(round(&mut hystart, 59), QUARTER);
         assert!(hystart.conservative.is_none());
+        assert_eq!(round(&mut hystart, 59), FULL);
     }
 
     #[test]
