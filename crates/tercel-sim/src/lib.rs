@@ -3,10 +3,12 @@
 //!
 //! Everything grows from one seed, so every run can be repeated byte by byte. A [`World`] holds the
 //! hosts and the [`network`]; [`scenario`] makes worlds and judges them; [`host`] runs bare protocol
-//! connections, `workers` the whole runtime, and [`matrix`] every verdict with every close. TLS is real but for the key exchange and the
-//! randomness, see [`crypto`].
+//! connections, [`congestion`] bulk transfers through one bottleneck, `workers` the whole runtime, and
+//! [`matrix`] every verdict with every close. TLS is real but for the key exchange and the randomness, see
+//! [`crypto`].
 #![forbid(unsafe_code)]
 
+pub mod congestion;
 pub mod crypto;
 pub mod host;
 pub mod matrix;

@@ -20,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 pub use grammar::Grammar;
 pub use peer::{DONE, Move, Peer, Reading, Script};
 use tercel_proto::config::{ConnectionIdIssuer, TransportConfig};
+use tercel_proto::congestion::SavedPath;
 use tercel_proto::connection::{
     self as proto, ClientStart, Connection, Event, RouteChange, ServerAccept, ServerStart, Transmit,
 };
@@ -107,6 +108,8 @@ pub struct Endpoint<A> {
     tokens: TokenKeys,
     /// What is to be sent without a connection.
     answers: Vec<Datagram>,
+    /// What it knows of the path to the next that it talks to.
+    pub saved_path: Option<SavedPath>,
     routes: BTreeMap<ConnectionId, usize>,
     resets: BTreeMap<[u8; ResetToken::LEN], usize>,
     random: Random,
@@ -130,6 +133,7 @@ impl<A: Application> Endpoint<A> {
             retries: false,
             tokens,
             answers: Vec::new(),
+            saved_path: None,
             routes: BTreeMap::new(),
             resets: BTreeMap::new(),
             random,
@@ -164,6 +168,9 @@ impl<A: Application> Endpoint<A> {
         let mut connection = connection.unwrap_or_else(|error| panic!("TLS does not start: {error}"));
         if self.traced {
             connection.start_trace(now);
+        }
+        if let Some(saved) = self.saved_path {
+            connection.set_saved_path(saved);
         }
         self.add(now, connection, application);
     }
@@ -232,6 +239,9 @@ impl<A: Application> Endpoint<A> {
         let mut connection = Connection::server(now, self.shared(), start).ok()?;
         if self.traced {
             connection.start_trace(now);
+        }
+        if let Some(saved) = self.saved_path {
+            connection.set_saved_path(saved);
         }
         Some(connection)
     }

@@ -9,7 +9,7 @@ use super::{Datagram, Node};
 use crate::random::Random;
 
 /// What IP and UDP add to a datagram.
-const HEADERS: usize = 28;
+pub const HEADERS: usize = 28;
 
 /// A line of limited rate with a queue in front of it. What does not fit is lost.
 #[derive(Debug, Clone)]
@@ -29,6 +29,13 @@ impl Bottleneck {
     /// Marks ECN-capable datagrams as CE that meet more than `queued` bytes.
     pub fn marking_above(self, queued: usize) -> Self {
         Self { mark_above: Some(queued), ..self }
+    }
+
+    /// Marks ECN-capable datagrams as CE that will wait for longer than `wait`: the step of an L4S queue
+    /// (RFC 9332 section 2.4), which wants no more than a millisecond or so.
+    pub fn marking_after(self, wait: Duration) -> Self {
+        let queued = wait.as_nanos() * u128::from(self.bytes_per_second) / 1_000_000_000;
+        self.marking_above(usize::try_from(queued).unwrap_or(usize::MAX))
     }
 
     fn takes(&self, bytes: usize) -> Duration {

@@ -14,7 +14,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{IpAddr, SocketAddr};
 
-pub use bottleneck::{Bottleneck, Mtu};
+pub use bottleneck::{Bottleneck, HEADERS, Mtu};
 use bytes::BytesMut;
 pub use damage::{BurstLoss, Corrupt, Duplicate, Ecn, LoseOne, Loss, Outage, corrupt};
 pub use delay::{Delay, Reorder};
@@ -63,7 +63,11 @@ pub trait Node: std::fmt::Debug {
 /// Names a host.
 pub type HostId = usize;
 
-/// One direction between two hosts.
+/// Names a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkId(usize);
+
+/// One direction to a host.
 #[derive(Debug)]
 struct Link {
     to: HostId,
@@ -125,17 +129,26 @@ impl Network {
         }
     }
 
-    /// Takes what host `from` sends to any of `addresses` through `nodes` to host `to`.
+    /// Takes what host `from` sends to any of `addresses` through `nodes` to host `to`. Gives a name by
+    /// which others [`share`](Self::share) the link.
     pub fn link(
         &mut self,
         from: HostId,
         to: HostId,
         addresses: impl IntoIterator<Item = IpAddr>,
         nodes: Vec<Box<dyn Node>>,
-    ) {
+    ) -> LinkId {
         self.links.push(Link { to, nodes });
+        let link = LinkId(self.links.len() - 1);
+        self.share(link, from, addresses);
+        link
+    }
+
+    /// What host `from` sends to any of `addresses` takes a link that is there already: its nodes, and so
+    /// their queues, are shared.
+    pub fn share(&mut self, link: LinkId, from: HostId, addresses: impl IntoIterator<Item = IpAddr>) {
         for address in addresses {
-            self.routes.insert((from, address), self.links.len() - 1);
+            self.routes.insert((from, address), link.0);
         }
     }
 

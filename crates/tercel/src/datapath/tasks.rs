@@ -69,7 +69,7 @@ impl Datapath for TaskDatapath {
         let _within = self.runtime.enter();
         let socket = tokio::net::UdpSocket::from_std(bound(bind)?)?;
         let watch = |why| Waker::from(Arc::new(Watch { task: task.clone(), socket: id, why }));
-        OsSocket::new(Watched { socket, read: watch(For::Reading), write: watch(For::Writing) })
+        OsSocket::boxed(Watched { socket, read: watch(For::Reading), write: watch(For::Writing) })
     }
 
     fn wake(&self, worker: usize) {

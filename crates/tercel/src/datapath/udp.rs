@@ -42,7 +42,7 @@ impl Datapath for UdpDatapath {
         let (registry, _) = self.workers.get(worker).ok_or(io::ErrorKind::NotFound)?;
         let mut io = mio::net::UdpSocket::from_std(bound(bind)?);
         registry.register(&mut io, Token(id.0 as usize), Interest::READABLE | Interest::WRITABLE)?;
-        OsSocket::new(io)
+        OsSocket::boxed(io)
     }
 
     fn wake(&self, worker: usize) {
@@ -110,7 +110,7 @@ pub(super) struct OsSocket<I> {
 }
 
 impl<I: Io + Send + 'static> OsSocket<I> {
-    pub(super) fn new(io: I) -> io::Result<Box<dyn Socket>> {
+    pub(super) fn boxed(io: I) -> io::Result<Box<dyn Socket>> {
         let state = UdpSocketState::new(UdpSockRef::from(&io))?;
         let address = socket2::SockRef::from(&io).local_addr()?;
         let address = address.as_socket().ok_or(io::ErrorKind::Unsupported)?;
