@@ -1,6 +1,7 @@
 //! Workers that the application drives: a loop of its own, and tasks of tokio's.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod support;
 

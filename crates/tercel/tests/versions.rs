@@ -148,7 +148,7 @@ async fn settings_choose_the_version() {
     let from = Endpoint::client().unwrap();
     // With what clients may begin, what the server prefers, what the client speaks: with what it begins (at
     // last), and with what they go on.
-    let cases: [(&[Version], &[Version], &[Version], Option<(Version, Version)>); 11] = [
+    let cases: [Case; 11] = [
         (&[], &[], &[], Some((V1, V1))),
         (&[], &[], &[V2], Some((V2, V2))),
         (&[], &[], &[V2, V1], Some((V2, V2))),
@@ -224,6 +224,9 @@ async fn early_data_where_the_version_changes() {
         assert_eq!((again.versions(), again.resumed()), ((original, other), (true, true)));
     }
 }
+
+/// Three lists of versions, and what comes of them.
+type Case = (&'static [Version], &'static [Version], &'static [Version], Option<(Version, Version)>);
 
 /// RFC 9369 section 5, for tokens: they save the Retry in their version only, and bring a client back in it.
 #[tokio::test]

@@ -141,7 +141,7 @@ mod tests {
         let cid = ring.cid_keys().issue(1, &mut Entropy::from_seed([3; 32]));
         assert!(ring.set_routable_ids(&[]).is_ok());
         assert_eq!(ring.cid_keys().cid_len(), 13, "the length stays");
-        assert_eq!(ring.cid_keys().worker_of(&cid).is_some(), true);
+        assert!(ring.cid_keys().worker_of(&cid).is_some());
         let mixed = RegistrationConfig { routable_ids: vec![ids(3, 10), ids(4, 11)], ..RegistrationConfig::default() };
         assert!(keyring(&mixed).is_err());
     }

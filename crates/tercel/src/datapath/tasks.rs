@@ -194,7 +194,6 @@ impl Drop for Ending {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the runtime's timers count from the runtime's clock")]
 fn after(wait: Duration) -> Instant {
     Instant::now() + wait
 }
