@@ -6,6 +6,7 @@ use tercel_wire::frame::AckFrame;
 use tercel_wire::{EncryptionLevel, SpaceId};
 
 use super::Connection;
+use super::receive::Arrival;
 use crate::error::Violation;
 use crate::frames::SentFrame;
 use crate::recovery::one_way::Sample;
@@ -15,7 +16,13 @@ use crate::time::Time;
 impl Connection {
     /// # Errors
     /// PROTOCOL_VIOLATION: a packet was acknowledged that was never sent.
-    pub(super) fn on_ack(&mut self, now: Time, level: EncryptionLevel, ack: &AckFrame<'_>) -> Result<(), Violation> {
+    pub(super) fn on_ack(
+        &mut self,
+        arrival: Arrival,
+        level: EncryptionLevel,
+        ack: &AckFrame<'_>,
+    ) -> Result<(), Violation> {
+        let Arrival { now, came, .. } = arrival;
         let space = level.space();
         // RFC 9000 section 13.2.5: Initial and Handshake packets are acknowledged without delay.
         let delay = match space {
@@ -27,7 +34,7 @@ impl Connection {
         };
         let mut outcome = std::mem::take(&mut self.outcome);
         let rtt_before = *self.recovery.rtt();
-        let result = self.recovery.on_ack(now, space, ack, delay, &mut outcome);
+        let result = self.recovery.on_ack((now, came), space, ack, delay, &mut outcome);
         if result.is_ok() && !outcome.acked.is_empty() {
             if let Some(numbers) = self.spaces.get_mut(space) {
                 numbers.largest_acked = numbers.largest_acked.max(Some(ack.largest));

@@ -70,7 +70,7 @@ impl Connection {
         let now = arrival.now;
         match frame {
             Frame::Padding(_) | Frame::Ping | Frame::DataBlocked(_) | Frame::StreamsBlocked { .. } => {}
-            Frame::Ack(ack) => self.on_ack(now, level, &ack)?,
+            Frame::Ack(ack) => self.on_ack(arrival, level, &ack)?,
             Frame::Crypto { offset, data } => self.on_crypto(now, level, offset, payload.slice_ref(data))?,
             Frame::Stream(frame) => self.streams.on_stream(&frame, payload.slice_ref(frame.data))?,
             Frame::ResetStream { id, error, final_size } => self.streams.on_reset_stream(id, error, final_size)?,

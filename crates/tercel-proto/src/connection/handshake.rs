@@ -64,6 +64,8 @@ pub(super) struct Handshake {
     pub(super) new_token_due: bool,
     /// Server: the window of the path that was told last ([`Event::PathObserved`]).
     pub(super) told_window: u64,
+    /// Whether the peer's parameters are known, and not only remembered.
+    pub(super) parameters_known: bool,
     /// Whether 0-RTT packets, and Handshake packets, were sent.
     pub(super) early_sent: bool,
     pub(super) handshake_sent: bool,
@@ -102,6 +104,7 @@ impl Handshake {
             new_token: Bytes::new(),
             new_token_due: false,
             told_window: 0,
+            parameters_known: false,
             early_sent: false,
             handshake_sent: false,
             sped_up: false,
@@ -384,6 +387,13 @@ impl Connection {
         }
         self.versions.check(parameters.version_information.as_ref())?;
         self.fixed_bit.set_peer(self.config.grease && parameters.grease_quic_bit);
+        if self.remembers_more(parameters) {
+            return Err(Violation::new(
+                TransportErrorCode::PROTOCOL_VIOLATION,
+                "early data was taken, and less is permitted than was remembered",
+            ));
+        }
+        self.handshake.parameters_known = true;
         self.apply_peer_parameters(parameters);
         if let Some(token) = parameters.stateless_reset_token {
             self.peer_ids.set_initial_token(token);
@@ -399,6 +409,15 @@ impl Connection {
         }
         self.local_ids.set_limit(parameters.active_connection_id_limit, self.issuer.as_mut(), &mut self.entropy);
         Ok(())
+    }
+
+    /// Client: whether the server took early data, and does not take such large datagrams any more as were
+    /// remembered.
+    // RFC 9221 section 3#7.
+    fn remembers_more(&self, parameters: &TransportParameters) -> bool {
+        let Tls::Running(tls) = &self.handshake.tls else { return false };
+        let accepted = self.handshake.early_offered && tls.session().early_data_accepted();
+        accepted && parameters.max_datagram_frame_size < self.peer_parameters.max_datagram_frame_size
     }
 
     /// What holds for data as soon as it is known, or remembered for early data.

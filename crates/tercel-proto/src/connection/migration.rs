@@ -8,7 +8,7 @@ use tercel_wire::{ConnectionId, Role, SpaceId, TransportErrorCode};
 use super::receive::Arrival;
 use super::{Connection, Event};
 use crate::close::HandshakeState;
-use crate::error::{ApiMisuse, Violation};
+use crate::error::{ApiMisuse, CloseReason, Violation};
 use crate::path::{AntiAmplification, Path, PathAddress, Validation};
 use crate::time::Time;
 
@@ -165,10 +165,11 @@ impl Connection {
             None if self.paths.active.amplification.is_validated() => {
                 self.events.push_back(Event::PathFailed(failed));
             }
-            None => self.close_for(
-                now,
-                Violation::new(TransportErrorCode::NO_VIABLE_PATH, "the peer does not answer at its address"),
-            ),
+            // RFC 9000 section 9.3.2#2: without a word, since nobody is known to be there.
+            None => self.end(CloseReason::Violation(Violation::new(
+                TransportErrorCode::NO_VIABLE_PATH,
+                "the peer does not answer at its address",
+            ))),
         }
     }
 

@@ -134,12 +134,19 @@ impl Connection {
         let keys = match level {
             EncryptionLevel::Initial => &self.spaces.initial.as_ref()?.keys.local,
             EncryptionLevel::Handshake => &self.spaces.handshake.as_ref()?.keys.local,
-            EncryptionLevel::ZeroRtt if self.role == Role::Client && data.one_rtt.is_none() => data.early.as_ref()?,
+            EncryptionLevel::ZeroRtt if self.may_send_early() => data.early.as_ref()?,
             EncryptionLevel::ZeroRtt => return None,
             EncryptionLevel::OneRtt if self.handshake.withholds_one_rtt() => return None,
             EncryptionLevel::OneRtt => return data.one_rtt.as_ref().map(|keys| keys.local()),
         };
         Some((&keys.header, &keys.packet))
+    }
+
+    /// Whether 0-RTT packets may be sent: by clients, before they have 1-RTT keys, and before the server's new limits
+    /// hold, which are not for early data.
+    // RFC 9001 sections 5.6#4#6. RFC 9000 sections 7.4.1#9, 17.2.3#3.
+    const fn may_send_early(&self) -> bool {
+        matches!(self.role, Role::Client) && self.spaces.data.one_rtt.is_none() && !self.handshake.parameters_known
     }
 
     /// Drafts a packet of `level` at the front of `room`; `None` if it would be empty.

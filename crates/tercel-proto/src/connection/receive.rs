@@ -50,6 +50,8 @@ pub(super) enum Dropped {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrival {
     pub(super) now: Time,
+    /// When it came: earlier than now if it had to wait for keys.
+    pub(super) came: Time,
     pub(super) path: PathAddress,
     pub(super) ecn: Ecn,
     /// The size of the whole datagram.
@@ -72,7 +74,7 @@ impl Connection {
         if let Phase::Closing(closing) = &mut self.phase {
             closing.on_datagram();
         }
-        let arrival = Arrival { now, path, ecn, datagram_len: data.len() };
+        let arrival = Arrival { now, came: now, path, ecn, datagram_len: data.len() };
         let token = token_of(&data);
         if !self.receive_packets(arrival, data) {
             self.check_stateless_reset(now, token);
@@ -171,6 +173,10 @@ impl Connection {
                 return Outcome::Dropped(Dropped::Unexpected);
             }
             EncryptionLevel::ZeroRtt if self.role == Role::Client => return Outcome::Dropped(Dropped::Unexpected),
+            // RFC 9000 section 17.2.2#1: only clients have tokens.
+            EncryptionLevel::Initial if self.role == Role::Client && packet.has_token() => {
+                return Outcome::Dropped(Dropped::Unexpected);
+            }
             _ => {}
         }
         if !self.can_open(level) {
@@ -232,7 +238,7 @@ impl Connection {
         }
     }
 
-    /// Header protection off, duplicates out, payload decrypted.
+    /// Header protection off, payload decrypted, duplicates out.
     fn open(&mut self, now: Time, packet: Protected) -> Result<Result<Opened, Dropped>, Violation> {
         let level = packet.level();
         let pto = self.recovery.pto(SpaceId::Data);
@@ -252,9 +258,9 @@ impl Connection {
         let header = keys.map(|keys| &keys.header).or(data.one_rtt.as_ref().map(|keys| keys.remote_header()));
         let Some(header) = header else { return Ok(Err(Dropped::NoKeys)) };
         let Ok(sealed) = packet.unprotect(header, largest) else { return Ok(Err(Dropped::Unreadable)) };
-        if numbers.received.is_duplicate(sealed.number()) {
-            return Ok(Err(Dropped::Duplicate));
-        }
+        // RFC 9000 section 12.3#5, RFC 9001 section 9.5#1: how long a packet takes must not tell whether its number
+        // is known.
+        let duplicate = numbers.received.is_duplicate(sealed.number());
         let opened = match keys {
             Some(keys) => sealed.open(&keys.packet),
             None => {
@@ -265,6 +271,7 @@ impl Connection {
             }
         };
         match opened {
+            Some(_) if duplicate => Ok(Err(Dropped::Duplicate)),
             // RFC 9000 section 17.2: checked only once the packet is authentic.
             Some(opened) if opened.reserved_bits => {
                 Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "reserved bits are set"))
@@ -294,6 +301,9 @@ impl Connection {
         if self.role == Role::Server && level == EncryptionLevel::Handshake {
             self.on_client_validated(now);
         }
+        if self.role == Role::Server && level == EncryptionLevel::OneRtt {
+            self.spaces.data.forget_early_at(now + 3 * self.recovery.pto(SpaceId::Data));
+        }
         let dcid = *opened.header.dcid();
         let digest = match self.on_frames(arrival, level, &dcid, &opened.payload) {
             Ok(digest) => digest,
@@ -311,7 +321,8 @@ impl Connection {
             ecn: arrival.ecn,
             largest_before,
         };
-        numbers.acks.on_packet(now, packet, &numbers.received);
+        // RFC 9000 section 13.2.5#2: the peer is told of the time that the packet waited.
+        numbers.acks.on_packet(arrival.came, packet, &numbers.received);
         let newest = largest_before.is_none_or(|largest| opened.number > largest);
         if level == EncryptionLevel::OneRtt && newest && digest.non_probing {
             self.follow_peer(arrival, dcid);

@@ -3,6 +3,7 @@
 mod early_data;
 mod extensions;
 mod paths;
+mod rules;
 mod verdict;
 mod versions;
 
@@ -621,4 +622,6 @@ fn an_acknowledgement_that_may_not_be_sent_does_not_keep_the_timer_busy() {
     }
     let [CloseReason::Violation(violation)] = ends(&pair.server_events)[..] else { panic!() };
     assert_eq!(violation.code, TransportErrorCode::NO_VIABLE_PATH);
+    // RFC 9000 section 9.3.2#2.
+    assert!(pair.to_client.is_empty(), "nothing is said to nobody");
 }

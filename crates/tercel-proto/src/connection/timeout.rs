@@ -28,9 +28,7 @@ impl Connection {
             None => {}
         }
         self.on_recovery_timeout(now);
-        if let Some(keys) = &mut self.spaces.data.one_rtt {
-            keys.timeout(now);
-        }
+        self.spaces.data.timeout(now);
         self.on_path_timeout(now);
         self.after_input(now);
     }
@@ -62,7 +60,6 @@ impl Connection {
             Urgency::By(at) if self.spaces.data.one_rtt.is_some() && at > self.silent_at => Some(at),
             _ => None,
         };
-        let keys = self.spaces.data.one_rtt.as_ref().and_then(|keys| keys.next_timeout());
         let times = [
             self.recovery.next_timeout(),
             self.idle.next_timeout(),
@@ -70,7 +67,7 @@ impl Connection {
             self.paths.next_timeout(self.silent_at),
             self.blocked_until,
             acks,
-            keys,
+            self.spaces.data.next_timeout(),
         ];
         times.into_iter().flatten().min()
     }

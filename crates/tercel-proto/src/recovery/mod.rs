@@ -213,14 +213,14 @@ impl Recovery {
         space.sent.push(packet);
     }
 
-    /// An ACK frame came in. `delay` is its ACK Delay field as a time; it is of no account in the
-    /// Initial space.
+    /// An ACK frame is read now that came then (`(now, came)`: it may have had to wait for keys). `delay` is its
+    /// ACK Delay field as a time; it is of no account in the Initial space.
     ///
     /// # Errors
     /// PROTOCOL_VIOLATION if it acknowledges a packet that was never sent (RFC 9000 section 13.1).
     pub fn on_ack(
         &mut self,
-        now: Time,
+        (now, came): (Time, Time),
         space: SpaceId,
         ack: &AckFrame<'_>,
         delay: Duration,
@@ -234,7 +234,8 @@ impl Recovery {
             outcome.largest_acked_sent = Some(newest_time).filter(|_| raised);
             // Section 5.1: the newest packet gives the sample, if something made the peer answer.
             if on_path && outcome.acked.iter().any(|packet| packet.ack_eliciting) {
-                self.sample_rtt(now, space, now.since(newest_time), delay);
+                // RFC 9002 section 5.3#5: without the time that it waited here.
+                self.sample_rtt(now, space, came.since(newest_time), delay);
                 outcome.rtt_updated = true;
             }
         }

@@ -76,7 +76,7 @@ fn ack_delayed(
     let mut writer = Writer::new(&mut bytes);
     assert!(encode_ack(&mut writer, set.iter().rev().map(|range| range.start..=range.end - 1), 0, None));
     let Ok(Frame::Ack(frame)) = Frame::decode(&mut Reader::new(writer.written())) else { panic!() };
-    recovery.on_ack(now, space, &frame, delay, outcome)
+    recovery.on_ack((now, now), space, &frame, delay, outcome)
 }
 
 pub(super) fn ack(

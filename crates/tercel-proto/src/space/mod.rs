@@ -19,6 +19,7 @@ use tercel_wire::SpaceId;
 
 use crate::config::TransportConfig;
 use crate::keys::{DirectionalKeys, LevelKeys, OneRttKeys};
+use crate::time::Time;
 
 /// What every packet number space has.
 #[derive(Debug)]
@@ -71,12 +72,45 @@ pub struct HandshakeSpace {
 pub struct DataSpace {
     /// 0-RTT keys: to send (client) or to receive (server).
     pub early: Option<DirectionalKeys>,
+    /// Server: when these are dropped, once the client has sent a 1-RTT packet.
+    forget_early_at: Option<Time>,
     /// 1-RTT keys.
     pub one_rtt: Option<OneRttKeys>,
     /// How the peer is asked to acknowledge.
     pub ask: AckRequest,
     /// All else.
     pub numbers: PacketNumberSpace,
+}
+
+impl DataSpace {
+    /// Without keys.
+    pub fn new(numbers: PacketNumberSpace) -> Self {
+        Self { early: None, forget_early_at: None, one_rtt: None, ask: AckRequest::default(), numbers }
+    }
+
+    /// Server: the client has 1-RTT keys, so that early data that is still under way is old. The first call counts.
+    // RFC 9001 section 4.9.3#2.
+    pub const fn forget_early_at(&mut self, at: Time) {
+        if self.early.is_some() && self.forget_early_at.is_none() {
+            self.forget_early_at = Some(at);
+        }
+    }
+
+    /// When [`timeout`](Self::timeout) is due.
+    pub fn next_timeout(&self) -> Option<Time> {
+        let keys = self.one_rtt.as_ref().and_then(OneRttKeys::next_timeout);
+        [keys, self.forget_early_at].into_iter().flatten().min()
+    }
+
+    /// Drops the keys whose time has come.
+    pub fn timeout(&mut self, now: Time) {
+        if let Some(keys) = &mut self.one_rtt {
+            keys.timeout(now);
+        }
+        if self.forget_early_at.take_if(|at| *at <= now).is_some() {
+            self.early = None;
+        }
+    }
 }
 
 /// The packet number spaces of a connection; a discarded one is gone.
@@ -97,7 +131,7 @@ impl Spaces {
         Self {
             initial: Some(HandshakeSpace { keys: initial, numbers: space(SpaceId::Initial) }),
             handshake: None,
-            data: DataSpace { early: None, one_rtt: None, ask: AckRequest::default(), numbers: space(SpaceId::Data) },
+            data: DataSpace::new(space(SpaceId::Data)),
         }
     }
 

@@ -118,6 +118,11 @@ impl Protected {
         self.header.level()
     }
 
+    /// Whether it is an Initial packet with a token.
+    pub fn has_token(&self) -> bool {
+        matches!(&self.header, Header::Initial { token, .. } if !token.is_empty())
+    }
+
     /// Its length in bytes.
     pub fn len(&self) -> usize {
         self.packet.len()

@@ -17,8 +17,6 @@ pub fn encode(mut unpredictable: Vec<u8>, token: ResetToken) -> Vec<u8> {
 
 /// The token of a datagram that may be a stateless reset: its last 16 bytes.
 pub fn token_of(datagram: &[u8]) -> Option<ResetToken> {
-    match datagram.len() >= MIN_LEN && datagram.first()? & 0xc0 == 0x40 {
-        true => datagram.last_chunk().map(|token| ResetToken(*token)),
-        false => None,
-    }
+    // RFC 9000 section 10.3#8: whatever the header looks like.
+    datagram.last_chunk().filter(|_| datagram.len() >= MIN_LEN).map(|token| ResetToken(*token))
 }

@@ -97,7 +97,7 @@ impl Worker {
 
     fn unknown_long(&mut self, socket: SocketId, datagram: Datagram) {
         let Ok((header, _)) = LongHeader::decode(&datagram.data) else { return };
-        if self.shut_down || self.floor.sockets.listeners(socket).is_empty() {
+        if self.is_reset(&datagram) || self.shut_down || self.floor.sockets.listeners(socket).is_empty() {
             return;
         }
         let tokens = self.registration.keyring.tokens();
@@ -138,17 +138,21 @@ impl Worker {
     /// A short header without a connection: a stateless reset for us, or something of another
     /// worker, or of a connection that is no more.
     fn unknown_short(&mut self, socket: Option<SocketId>, dcid: ConnectionId, datagram: Datagram) {
-        let reset = stateless_reset::token_of(&datagram.data).and_then(|token| self.floor.routes.reset(&token));
-        if let Some(slot) = reset {
-            if let Some(Some(core)) = self.cells.get_mut(slot as usize) {
-                core.stateless_reset(self.floor.now);
-                self.floor.ready.push(slot);
-            }
+        if self.is_reset(&datagram) {
             return;
         }
         let Some(socket) = socket else { return };
         let Some(datagram) = self.forward(socket, &dcid, datagram) else { return };
         self.reset(socket, &dcid, &datagram);
+    }
+
+    /// Whether a datagram is a stateless reset of a connection of ours, which then ends.
+    fn is_reset(&mut self, datagram: &Datagram) -> bool {
+        let reset = stateless_reset::token_of(&datagram.data).and_then(|token| self.floor.routes.reset(&token));
+        if let Some(Some(core)) = reset.and_then(|slot| self.cells.get_mut(slot as usize)) {
+            core.stateless_reset(self.floor.now);
+        }
+        reset.inspect(|slot| self.floor.ready.push(*slot)).is_some()
     }
 
     /// Hands a datagram to the worker that `dcid` names; gives it back if that is this one or none.
