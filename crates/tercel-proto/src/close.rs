@@ -59,6 +59,7 @@ pub type ClosePackets = SmallVec<[(EncryptionLevel, CloseFrame); 3]>;
 
 /// The packets that tell the peer of a close, so that it can read at least one of them, and nobody
 /// else can read what is the application's.
+// RFC 9000 sections 10.2.3#1#2#3#4#5, 12.5#1.
 pub fn close_packets(role: Role, keys: KeysHeld, state: HandshakeState, kind: CloseKind) -> ClosePackets {
     use EncryptionLevel::{Handshake, Initial, OneRtt, ZeroRtt};
     let early = match kind {
@@ -109,10 +110,12 @@ pub struct Closing {
 impl Closing {
     /// Begins to close.
     pub fn new(now: Time, pto: Duration, packets: ClosePackets) -> Self {
+        // RFC 9000 section 10.2#1#2.
         Self { due: packets.clone(), packets, until: now + 3 * pto, received: 0, answer_at: 1 }
     }
 
     /// A datagram came in from the peer: the first, second, fourth, eighth and so on are answered.
+    // RFC 9000 sections 10.2.1#1, 11.1#2.
     pub fn on_datagram(&mut self) {
         self.received += 1;
         if self.received >= self.answer_at {
@@ -200,6 +203,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 section 10.2.3#1#2#3#4#5.
     fn every_close_is_as_the_rfc_says() {
         let mut cases = 0;
         for role in [Role::Client, Role::Server] {
@@ -231,6 +235,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 sections 10.2#1, 10.2.1#1, 11.1#2.
     fn a_close_is_repeated_less_and_less_often() {
         let packets: ClosePackets =
             [(Handshake, CloseFrame::ApplicationError), (OneRtt, CloseFrame::Application)].into_iter().collect();

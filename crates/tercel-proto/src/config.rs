@@ -60,6 +60,7 @@ pub struct TransportConfig {
     /// How many bytes of datagrams may wait to be sent. Default 1 MiB.
     pub datagram_send_buffer: usize,
     /// The round-trip time assumed before one is measured (RFC 9002 section 6.2.2). Default 333 ms.
+    // RFC 9002 section 6.2.2#1.
     pub initial_rtt: Duration,
     /// The congestion controller. Default CUBIC.
     pub congestion: CongestionAlgorithm,
@@ -83,6 +84,7 @@ pub struct TransportConfig {
     /// The longest UDP payload to accept, as told to the peer. Default 65527.
     pub max_udp_payload_size: u16,
     /// The longest that an acknowledgement is held back (RFC 9000 section 13.2.1). Default 25 ms.
+    // RFC 9000 section 18.2#2.
     pub max_ack_delay: Duration,
     /// How many ack-eliciting packets are answered at once by one ACK (section 13.2.2). Default 2.
     pub ack_threshold: u32,

@@ -48,6 +48,7 @@ impl DatagramSendState {
 
 /// Which datagrams leave first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+// RFC 9221 section 5.1#1.
 pub enum DatagramPriority {
     /// In the order in which they were given.
     #[default]
@@ -133,6 +134,7 @@ impl Datagrams {
     }
 
     /// The largest datagram that can be sent now, in bytes; `None` if datagrams are off.
+    // RFC 9221 section 3#1#2.
     pub fn max_size(&self) -> Option<usize> {
         if self.peer_max == 0 {
             return None;
@@ -167,6 +169,7 @@ impl Datagrams {
     ///
     /// # Errors
     /// PROTOCOL_VIOLATION: we take none, or none so large (RFC 9221 section 3).
+    // RFC 9221 sections 3#3#4, 5#2.
     pub fn on_datagram(&mut self, data: Bytes) -> Result<(), Violation> {
         // The length may have been left out, which saves its bytes: the frame in its shortest form.
         let shortest = 1 + data.len() as u64;
@@ -276,6 +279,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9221 section 5#2.
     fn each_is_sent_once_in_order_and_has_one_end() {
         let mut datagrams = datagrams(1000, 10_000);
         for len in [100, 0, 300, 400] {
@@ -329,6 +333,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9221 section 3#1#2.
     fn the_largest_that_leaves_is_the_largest_that_fits() {
         for (peer_max, packet_max, max) in [(65535, 1000, 997), (500, 1000, 497), (3, 1000, 0)] {
             let mut datagrams = Datagrams::new(0, 10_000);
@@ -379,6 +384,7 @@ mod tests {
 
     /// RFC 9221 section 3: a frame, with its type and length, of at most what we said.
     #[test]
+    // RFC 9221 section 3#3#4.
     fn what_comes_in_keeps_to_our_limit() {
         let take = |local_max, len| {
             let mut datagrams = Datagrams::new(local_max, 0);

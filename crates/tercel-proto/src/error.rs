@@ -31,6 +31,7 @@ impl From<DecodeError> for Violation {
     fn from(error: DecodeError) -> Self {
         let reason = match error {
             DecodeError::Malformed(reason) => reason,
+            // RFC 9000 section 12.4#4.
             DecodeError::UnknownFrame(_) => "unknown frame type",
             _ => "truncated frame",
         };

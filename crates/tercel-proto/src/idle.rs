@@ -82,6 +82,7 @@ impl Idle {
         }
     }
 
+    // RFC 9000 section 10.1#1.
     fn restart(&mut self, now: Time, pto: Duration) {
         // Section 10.1: at least three times the probe timeout.
         self.deadline = (!self.timeout.is_zero()).then(|| now + self.timeout.max(3 * pto));
@@ -149,6 +150,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 section 10.1#1.
     fn it_is_never_shorter_than_three_probe_timeouts() {
         let mut idle = idle(S, None);
         idle.on_received(Time::ZERO, 2 * S);

@@ -48,6 +48,7 @@ impl Reassembly {
         self.read
     }
 
+    // RFC 9000 section 2.2#1.
     pub(crate) fn insert(&mut self, offset: u64, mut data: Bytes) -> Result<(), Violation> {
         let end = offset + data.len() as u64;
         if end <= self.next {
@@ -71,6 +72,7 @@ impl Reassembly {
     }
 
     /// Keeps what of `data` fills gaps.
+    // RFC 9000 section 21.7#1.
     fn wait(&mut self, offset: u64, data: &Bytes) {
         let end = offset + data.len() as u64;
         let end_of = |(start, known): (&u64, &Bytes)| *start + known.len() as u64;
@@ -154,6 +156,7 @@ mod tests {
     proptest! {
         /// Against the plainest model: which bytes were received.
         #[test]
+        // RFC 9000 section 2.2#1.
         fn every_byte_comes_once_and_in_order(
             pieces in prop::collection::vec((0u64..3000, 0u64..900, any::<bool>(), 1usize..2000), 0..60),
         ) {
@@ -197,6 +200,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 section 21.7#1.
     fn a_peer_that_repeats_itself_takes_no_more_memory() {
         let mut reassembly = Reassembly::default();
         for offset in 1..10_000 {
@@ -219,6 +223,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 section 21.7#1.
     fn gaps_are_bounded() {
         let mut reassembly = Reassembly::default();
         let refused = (1..).find(|gap| reassembly.insert(2 * gap, bytes(2 * gap, 1)).is_err());

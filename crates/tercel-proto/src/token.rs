@@ -18,6 +18,7 @@ use crate::entropy::Entropy;
 pub const RETRY_LIFETIME: Duration = Duration::from_secs(15);
 
 /// How long the token of a NEW_TOKEN frame is good for.
+// RFC 9000 sections 8.1.3#3, 8.1.4#6, 21.3#1.
 pub const NEW_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a path is remembered that was learnt: it may have other users since.
@@ -25,6 +26,7 @@ pub const PATH_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// What a token says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+// RFC 9000 section 8.1.1#1.
 pub enum Token {
     /// The client was sent a Retry.
     Retry {
@@ -91,10 +93,12 @@ impl TokenKeys {
                 plain.extend_from_slice(&micros.to_be_bytes());
             }
         }
+        // RFC 9000 sections 8.1.3#4#5, 8.1.4#1.
         let nonce: [u8; NONCE_LEN] = entropy.array();
         let aad = Aad::from(address(client.ip()));
         // Sealing fails only for absurd lengths; an empty token is no token.
         let Some(key) = self.0.first() else { return Vec::new() };
+        // RFC 9000 section 8.1.4#2#4.
         match key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut plain) {
             Ok(()) => [&nonce[..], &plain].concat(),
             Err(_) => Vec::new(),
@@ -203,6 +207,7 @@ fn decode(plain: &[u8], version: Version, client: SocketAddr, unix_time: Duratio
                 ConnectionId::new(reader.bytes(len.into())?)
             };
             let (original_dcid, retry_scid) = (id().map_err(unknown)?, id().map_err(unknown)?);
+            // RFC 9000 section 8.1.4#3#7.
             match fits && port == client.port() && age <= RETRY_LIFETIME {
                 true => Ok(Token::Retry { original_dcid, retry_scid }),
                 false => Err(TokenError::InvalidRetry),
@@ -238,6 +243,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 sections 8.1.1#1, 8.1.3#3, 8.1.4#3#4#6#7, 21.3#1.
     fn who_may_use_a_token_and_when() {
         let key = TokenKeys::new(&[[3; 32]]).unwrap();
         let mut entropy = Entropy::from_seed([0; 32]);
@@ -278,6 +284,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 section 8.1.4#1#2.
     fn what_was_changed_or_made_up_is_unknown() {
         let key = TokenKeys::new(&[[3; 32]]).unwrap();
         let client: SocketAddr = "192.0.2.1:1000".parse().unwrap();
@@ -313,6 +320,7 @@ mod tests {
 
     /// Section 8.1.4: nobody can tell from two tokens that they are of one client.
     #[test]
+    // RFC 9000 section 8.1.3#4#5.
     fn tokens_of_one_client_have_nothing_in_common() {
         let key = TokenKeys::new(&[[3; 32]]).unwrap();
         let mut entropy = Entropy::from_seed([0; 32]);

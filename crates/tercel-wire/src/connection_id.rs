@@ -20,6 +20,7 @@ impl ConnectionId {
     ///
     /// # Errors
     /// [`DecodeError::Malformed`] if there are more than 20.
+    // RFC 9000 section 17.2#2#3#5#6.
     pub fn new(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut id = Self::EMPTY;
         id.bytes
@@ -78,6 +79,7 @@ impl ResetToken {
     pub const LEN: usize = 16;
 }
 
+// RFC 9000 section 10.3.1#3.
 impl PartialEq for ResetToken {
     fn eq(&self, other: &Self) -> bool {
         self.0.iter().zip(other.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
@@ -102,6 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
+    // RFC 9000 section 17.2#2#3#5#6.
     fn at_most_twenty_bytes() {
         for len in 0..=40 {
             let bytes = vec![0xa5; len];
@@ -116,6 +119,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 section 10.3.1#3.
     fn tokens_differ_by_any_bit_and_are_not_shown() {
         let token = ResetToken([3; 16]);
         for bit in 0..128 {

@@ -13,6 +13,7 @@ const TYPE: u8 = 4;
 const EARLY_DATA: u16 = 42;
 
 /// The only limit of early data that QUIC knows (RFC 9001 section 4.6.1).
+// RFC 9001 section 4.6.1#1.
 const UNLIMITED: u32 = u32::MAX;
 
 /// A ticket by which a client can resume the session.

@@ -131,6 +131,7 @@ macro_rules! integer_parameters {
                 }
             }
 
+            // RFC 9000 section 7.4#2.
             fn encode_integers(&self, out: &mut Vec<u8>) {
                 $(if self.$name != $default {
                     let mut value = Vec::with_capacity(8);
@@ -144,6 +145,7 @@ macro_rules! integer_parameters {
 
 const MAX: u64 = VarInt::MAX.into_inner();
 /// More streams could not be numbered (RFC 9000 section 4.6).
+// RFC 9000 section 4.6#1.
 const MAX_STREAMS: u64 = 1 << 60;
 
 integer_parameters! {
@@ -168,6 +170,7 @@ integer_parameters! {
     /// The longest that the endpoint holds back acknowledgements, in milliseconds.
     max_ack_delay: 0x0b, default 25, 0 => (1 << 14) - 1;
     /// How many connection IDs the endpoint keeps for its peer.
+    // RFC 9000 section 18.2#7#8.
     active_connection_id_limit: 0x0e, default 2, 2 => MAX;
     /// The largest DATAGRAM frame that the endpoint takes, in bytes; 0 for none (RFC 9221).
     max_datagram_frame_size: 0x20, default 0, 0 => MAX;
@@ -277,6 +280,7 @@ impl TransportParameters {
         let mut reader = Reader::new(bytes);
         while !reader.is_empty() {
             let (id, value) = (reader.varint()?, reader.length_prefixed()?);
+            // RFC 9000 section 7.4#3.
             if !seen.insert(id) {
                 return Err(DecodeError::Malformed("transport parameter sent twice"));
             }
@@ -291,6 +295,7 @@ impl TransportParameters {
         Ok(parameters)
     }
 
+    // RFC 9000 sections 7.4.2#1, 18.2#1#9.
     fn decode_other(&mut self, id: u64, value: &[u8], sender: Role) -> Result<(), DecodeError> {
         let servers_only = matches!(
             id,
@@ -312,6 +317,7 @@ impl TransportParameters {
             }
             PREFERRED_ADDRESS => self.preferred_address = Some(PreferredAddress::decode(value)?),
             DISABLE_ACTIVE_MIGRATION => self.disable_active_migration = empty("disable_active_migration")?,
+            // RFC 9287 section 3#1.
             GREASE_QUIC_BIT => self.grease_quic_bit = empty("grease_quic_bit")?,
             RESET_STREAM_AT | RESET_STREAM_AT_DRAFT_07 => self.reset_stream_at = empty("reset_stream_at")?,
             RELIABLE_RESET => self.reliable_reset = empty("reliable_reset")?,
@@ -347,6 +353,7 @@ impl PreferredAddress {
         let len = usize::from(reader.u8()?);
         let connection_id = ConnectionId::new(reader.bytes(len)?)?;
         let reset_token = ResetToken(reader.array()?);
+        // RFC 9000 section 18.2#5#6.
         if connection_id.is_empty() || !reader.is_empty() {
             return Err(DecodeError::Malformed("preferred_address"));
         }

@@ -182,6 +182,7 @@ impl Configuration {
     /// # Errors
     /// [`Error::InvalidArgument`] for a setting or protocol out of range, [`Error::Tls`] for a
     /// credential that cannot be used.
+    // RFC 9001 section 4.2#1#2: nothing but TLS 1.3.
     pub fn client<P: AsRef<[u8]>>(
         alpn: &[P],
         settings: Settings,
@@ -219,6 +220,7 @@ impl Configuration {
     ///
     /// # Errors
     /// As for [`client`](Self::client).
+    // RFC 9001 section 4.2#2.
     pub fn server<P: AsRef<[u8]>>(
         alpn: &[P],
         settings: Settings,

@@ -186,6 +186,7 @@ impl Connection {
 
     /// Closes the connection; `reason` is for people. The first close wins; a later one does
     /// nothing.
+    // RFC 9000 section 19.19#1.
     pub fn close(&self, code: ApplicationErrorCode, reason: Bytes) {
         // Already over is as closed as can be.
         let _ = self.submit(ConnectionOperation::Close { code, reason });

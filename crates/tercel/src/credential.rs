@@ -257,6 +257,7 @@ impl Trust {
     }
 
     /// The verifier for TLS.
+    // RFC 9001 section 4.4#1.
     pub(crate) fn verifier(self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
         Ok(match self {
             Self::Roots(roots) => WebPkiServerVerifier::builder_with_provider(roots, provider.clone())

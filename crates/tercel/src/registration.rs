@@ -65,6 +65,7 @@ pub struct RegistrationConfig {
     pub retry_memory: usize,
     /// How many unfinished handshakes, failed ones included, a worker holds as a server; clients beyond
     /// are refused. Default 4096.
+    // RFC 9000 section 21.6#1.
     pub max_half_open: usize,
     /// How much memory these may take, about, in bytes; clients beyond are refused. Default 256 MiB.
     pub max_handshake_memory: usize,
@@ -174,6 +175,7 @@ pub struct Connect {
     pub socket: SocketChoice,
     /// A token of an earlier connection to this server, or empty. It is not used if the connection begins
     /// with another version of QUIC than it is for (RFC 9369 section 5).
+    // RFC 9000 section 8.1.3#6.
     pub token: Bytes,
     /// A ticket of an earlier connection to this server, to go on with its session. Without one, a
     /// session that the configuration remembers goes on. A ticket that has expired, or whose server

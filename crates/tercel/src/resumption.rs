@@ -239,6 +239,7 @@ impl Uses {
     }
 
     /// Whether `thing` may be used now, for the first time.
+    // RFC 9001 section 9.2#1.
     pub(crate) fn is_first(&mut self, thing: [u8; 16], now: Time) -> bool {
         let age = now.since(*self.since.get_or_insert(now));
         if age >= self.window {
@@ -261,6 +262,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9001 section 9.2#1.
     fn early_data_is_taken_once_for_each_ticket() {
         let mut replays = Uses::new(REPLAY_WINDOW);
         let at = |seconds| Time::ZERO + Duration::from_secs(seconds);

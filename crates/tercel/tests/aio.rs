@@ -156,6 +156,7 @@ async fn datagrams_cross() {
 }
 
 #[tokio::test]
+// RFC 9000 section 3.5#1#4.
 async fn a_reset_and_a_stop_are_heard() {
     let (server, configuration) = pair();
     let (_endpoint, client, theirs) = connect(&server, &configuration).await;
@@ -365,6 +366,8 @@ async fn a_transfer_survives_a_new_socket() {
 }
 
 #[tokio::test]
+// RFC 9000 section 9#2.
+// RFC 9000 section 18.2#3.
 async fn a_server_that_forbids_migration_is_obeyed() {
     let (server, configuration) = pair_with(Settings { migration: false, ..settings() });
     let (_endpoint, client, _theirs) = connect(&server, &configuration).await;

@@ -113,6 +113,7 @@ fn two_addresses(second: Option<SocketAddr>) -> TwoAddresses {
 }
 
 #[test]
+// RFC 9000 section 9.6.1#1#2.
 fn a_client_goes_to_the_preferred_address() {
     let servers = two_addresses(None);
     let registration = registration(1);
@@ -140,6 +141,7 @@ fn a_client_goes_to_the_preferred_address() {
 }
 
 #[test]
+// RFC 9000 sections 9.6.1#3, 9.6.2#1, 21.5.3#1.
 fn a_preferred_address_where_nobody_answers_disturbs_nobody() {
     let silent = std::net::UdpSocket::bind(loopback()).unwrap();
     let servers = two_addresses(Some(silent.local_addr().unwrap()));

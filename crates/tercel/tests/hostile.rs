@@ -248,6 +248,7 @@ fn watch(servers: &Registration, over: &AtomicBool) -> RegistrationStats {
 }
 
 #[test]
+// RFC 9000 sections 8#1, 14.1#4, 21.6#1.
 fn a_server_under_attack_serves_on_and_keeps_nothing() {
     const ATTACKERS: u8 = 2;
     let scene = Scene::new();
@@ -395,6 +396,7 @@ fn handshakes(scene: &Scene, count: usize, may_fail: bool) -> usize {
 /// Somebody on the path sends the client's packets on from addresses that are not the client's (RFC 9000
 /// section 9.3.2): these addresses hear at most three times as much, and the connection goes on.
 #[test]
+// RFC 9000 sections 9.3#2, 9.3.2#1, 9.3.3#1.
 fn packets_that_are_sent_on_from_elsewhere_bring_little_there() {
     let scene = Scene::new();
     let victims = Arc::new(Mutex::new(Vec::<Address>::new()));

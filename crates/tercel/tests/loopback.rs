@@ -71,6 +71,7 @@ fn many_connections_of_one_socket_to_one_port_of_two_workers() {
 }
 
 #[test]
+// RFC 9000 sections 8.1.2#1, 17.2.5.1#3, 17.2.5.3#1.
 fn retry_is_demanded_and_passed() {
     let configuration = configuration(TransportConfig::default());
     let mut config = RegistrationConfig::default();
@@ -296,6 +297,7 @@ fn a_transfer_survives_a_rebind() {
 }
 
 #[test]
+// RFC 9000 sections 10.3.1#1#4, 11#3.
 fn a_server_that_lost_its_state_resets() {
     let configuration = configuration(TransportConfig::default());
     let server = |address| {

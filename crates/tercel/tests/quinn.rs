@@ -268,6 +268,7 @@ async fn five_hundred_streams_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+// RFC 9000 section 8.1.2#1.
 async fn retry() {
     // quinn asks for a Retry.
     let certificate = Certificate::new("localhost");

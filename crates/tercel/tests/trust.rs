@@ -18,6 +18,7 @@ fn made(common_name: &str, valid: (i32, i32)) -> (Identity, CertificateDer<'stat
 }
 
 #[tokio::test]
+// RFC 9001 sections 4.4#1, 4.8#1.
 async fn both_ends_are_told_what_is_wrong_with_a_certificate() {
     let (good, root) = made("good", (2000, 4000));
     let (_, stranger) = made("stranger", (2000, 4000));

@@ -68,7 +68,9 @@ impl LocalIds {
         self.replenish(issuer, entropy);
     }
 
+    // RFC 9000 sections 5.1.1#1#3#4#7, 9.5#5.
     fn replenish(&mut self, issuer: &mut dyn ConnectionIdIssuer, entropy: &mut Entropy) {
+        // RFC 9000 section 19.15#2.
         while !issuer.is_empty() && (self.active.range(self.retire_prior_to..).count() as u64) < self.limit.min(TARGET)
         {
             let (id, token) = issuer.issue(entropy);
@@ -93,6 +95,7 @@ impl LocalIds {
         entropy: &mut Entropy,
     ) -> Result<(), Violation> {
         let violation = |reason| Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, reason));
+        // RFC 9000 section 19.16#1#3.
         if sequence >= self.next_sequence || issuer.is_empty() {
             return violation("retired a connection ID that was never issued");
         }
@@ -101,6 +104,7 @@ impl LocalIds {
         }
         if let Some((id, _)) = self.active.remove(&sequence) {
             self.routes.push_back(RouteChange::Remove(id));
+            // RFC 9000 section 5.1.1#6.
             self.to_tell.retain(|known| *known != sequence);
             self.replenish(issuer, entropy);
         }
@@ -116,6 +120,7 @@ impl LocalIds {
     pub fn write(&mut self, sink: &mut FrameSink<'_, '_>) {
         while let Some(sequence) = self.to_tell.last().copied() {
             if let Some((id, reset_token)) = self.active.get(&sequence) {
+                // RFC 9000 sections 5.1.2#7, 19.15#5.
                 let frame = NewConnectionId {
                     sequence,
                     retire_prior_to: self.retire_prior_to.min(sequence),
@@ -139,6 +144,7 @@ impl LocalIds {
     }
 
     /// Whether datagrams to `id` are for this connection.
+    // RFC 9000 sections 5.1.1#2, 5.1.2#2.
     pub fn contains(&self, id: &ConnectionId) -> bool {
         self.active.values().any(|(known, _)| known == id)
     }
@@ -231,6 +237,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 sections 5.1.1#1#3#4#7, 9.5#5, 19.15#2.
     fn as_many_are_issued_as_the_peer_keeps() {
         for (limit, issued) in [(2, 1), (3, 2), (4, 3), (8, 3), (1 << 60, 3)] {
             let mut ids = Ids::new(8, limit);
@@ -244,6 +251,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 sections 5.1.1#2#6, 5.1.2#2.
     fn what_is_retired_is_replaced() {
         let mut ids = Ids::new(8, 4);
         ids.tell(1000);
@@ -267,6 +275,7 @@ mod tests {
 
     /// Section 19.16.
     #[test]
+    // RFC 9000 section 19.16#1#3.
     fn what_cannot_be_retired() {
         let violation = Err(TransportErrorCode::PROTOCOL_VIOLATION);
         let mut ids = Ids::new(8, 4);

@@ -16,6 +16,7 @@ use crate::ranges::RangeSet;
 
 /// So many retirements may wait to be told (RFC 9000 section 5.1.2): a peer that makes us retire
 /// more without acknowledging is up to no good.
+// RFC 9000 section 5.1.2#4#5.
 const MAX_RETIRING: usize = 64;
 
 /// The path of the handshake.
@@ -74,6 +75,7 @@ impl PeerIds {
 
     /// During the handshake the peer's choice of its own connection ID replaces the one we began
     /// with (RFC 9000 section 7.2).
+    // RFC 9000 section 7.2#2#4#5.
     pub fn set_initial(&mut self, id: ConnectionId) {
         self.known.insert(0, (id, None));
     }
@@ -100,6 +102,7 @@ impl PeerIds {
     /// PROTOCOL_VIOLATION: the peer uses no connection IDs, or gave another for the same sequence
     /// number; CONNECTION_ID_LIMIT_ERROR: more than we keep (RFC 9000 sections 5.1.1 and 19.15).
     pub fn on_new(&mut self, frame: &NewConnectionId) -> Result<(), Violation> {
+        // RFC 9000 section 19.15#3.
         if self.is_empty() {
             return Err(Violation::new(
                 TransportErrorCode::PROTOCOL_VIOLATION,
@@ -118,14 +121,17 @@ impl PeerIds {
             ));
         }
         if frame.sequence < self.retire_prior_to || self.spent.contains(frame.sequence) {
-            // RFC 9000 section 19.15: retired before it came, or it comes again.
+            // RFC 9000 section 19.15#8: retired before it came, or it comes again.
             self.retire(frame.sequence);
             return self.check_retiring();
         }
+        // RFC 9000 section 19.15#4.
         self.known.entry(frame.sequence).or_insert(new);
+        // RFC 9000 sections 5.1.2#3, 19.15#7.
         if frame.retire_prior_to > self.retire_prior_to {
             self.retire_prior_to(frame.retire_prior_to);
         }
+        // RFC 9000 section 5.1.1#5.
         if self.known.len() as u64 > self.limit {
             return Err(Violation::new(
                 TransportErrorCode::CONNECTION_ID_LIMIT_ERROR,
@@ -152,6 +158,7 @@ impl PeerIds {
         }
     }
 
+    // RFC 9000 section 5.1.2#6.
     fn check_retiring(&self) -> Result<(), Violation> {
         match self.to_retire.len() + self.retiring.len() <= MAX_RETIRING {
             true => Ok(()),
@@ -189,6 +196,7 @@ impl PeerIds {
     }
 
     /// Gives `path` a connection ID that was not used before, unless it has one. False if there is none.
+    // RFC 9000 section 9.5#1#2.
     pub fn assign(&mut self, path: u32) -> bool {
         if self.lent.contains_key(&path) {
             return true;
@@ -222,6 +230,7 @@ impl PeerIds {
     }
 
     /// `path` is given up: its connection ID is retired.
+    // RFC 9000 sections 5.1.2#1, 19.16#2: told in a packet to another.
     pub fn release(&mut self, path: u32) {
         let Some(sequence) = self.lent.remove(&path) else { return };
         if self.is_empty() || self.is_lent(sequence) {
@@ -235,6 +244,7 @@ impl PeerIds {
 
     /// Whether a datagram that ends with `token` is a stateless reset of this connection (RFC 9000 section
     /// 10.3.1: those of the IDs that were used).
+    // RFC 9000 section 10.3.1#2.
     pub fn is_reset_token(&self, token: ResetToken) -> bool {
         self.lent.values().filter_map(|sequence| self.known.get(sequence)).any(|(_, known)| *known == Some(token))
     }
@@ -300,6 +310,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 sections 5.1.2#3, 19.15#7#8.
     fn retire_prior_to_moves_on() {
         let mut ids = PeerIds::new(id(0), 4);
         for sequence in 1..4 {
@@ -316,6 +327,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 sections 5.1.1#5, 19.15#3#4.
     fn rules_are_kept() {
         let mut ids = PeerIds::new(id(0), 2);
         ids.on_new(&frame(1, 0)).unwrap();
@@ -333,6 +345,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 section 5.1.2#4#5#6.
     fn a_peer_cannot_make_us_retire_without_end() {
         let mut ids = PeerIds::new(id(0), 4);
         let refused = (1..200).find(|sequence| ids.on_new(&frame(*sequence, *sequence)).is_err());
@@ -349,6 +362,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 sections 5.1.2#1, 9.5#1#2, 19.16#2.
     fn each_path_gets_its_own() {
         let mut ids = PeerIds::new(id(0), 4);
         assert!(!ids.has_spare() && !ids.assign(1));
@@ -458,6 +472,7 @@ mod tests {
 
     /// Section 10.3.1: a token counts while its connection ID is in use.
     #[test]
+    // RFC 9000 section 10.3.1#2.
     fn reset_tokens_follow_the_connection_id_in_use() {
         let token = |value| ResetToken([value; 16]);
         let mut ids = PeerIds::new(id(0), 4);

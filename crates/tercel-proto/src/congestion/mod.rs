@@ -30,6 +30,7 @@ use crate::trace::CongestionPhase;
 const INITIAL_WINDOW_MTU: u64 = 1472;
 
 /// The smallest window, in datagrams (kMinimumWindow).
+// RFC 9002 section 7.2#4.
 const MIN_WINDOW_PACKETS: u64 = 2;
 
 /// The largest window; beyond what any path carries, and within what the arithmetic can.
@@ -69,6 +70,7 @@ impl From<&TransportConfig> for Settings {
 }
 
 /// Section 7.2: the initial window in bytes.
+// RFC 9002 section 7.2#1.
 fn initial_window(packets: u32, mtu: u64) -> u64 {
     let bytes = u64::from(packets) * mtu.min(INITIAL_WINDOW_MTU);
     bytes.clamp(MIN_WINDOW_PACKETS * mtu, MAX_WINDOW)

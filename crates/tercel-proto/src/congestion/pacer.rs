@@ -14,6 +14,7 @@ use crate::time::Time;
 const BURSTS_HELD: u64 = 2;
 
 /// The bucket holds so many datagrams at least: the burst that section 7.7 permits.
+// RFC 9002 section 7.7#3.
 const MIN_CAPACITY_PACKETS: u64 = 10;
 
 /// The pacer of a path.
@@ -45,6 +46,7 @@ impl Pacer {
     ///
     /// # Errors
     /// The time at which the next burst is due, later than `now`.
+    // RFC 9002 section 7.7#1#2.
     pub(crate) fn release(&mut self, now: Time, rtt: &Rtt, controller: &Controller) -> Result<u64, Time> {
         // Until there is a round-trip time there is no rate; the initial window is a burst that is
         // permitted.

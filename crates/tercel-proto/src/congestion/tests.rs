@@ -57,6 +57,7 @@ fn pace(controller: &Controller, rtt: &Rtt, grain: Duration) -> (u64, u64) {
 }
 
 #[test]
+// RFC 9002 section 7.7#1#2.
 fn the_pacer_keeps_the_rate_whatever_the_timers() {
     let rtt = Duration::from_millis(40);
     // From 240 kbit/s to 24 Gbit/s.
@@ -110,6 +111,7 @@ fn on_a_short_path_only_the_window_counts() {
 }
 
 #[test]
+// RFC 9002 section 7.7#2#3.
 fn silence_earns_no_more_than_a_burst() {
     let (controller, rtt) = (avoiding(1000 * MTU), sampled(RTT));
     let mut pacer = Pacer::new(true);

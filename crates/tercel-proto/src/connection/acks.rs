@@ -76,6 +76,7 @@ impl Connection {
 
     /// RFC 9000 section 13.4.2: only frames that raise the largest acknowledged number count. We
     /// mark 1-RTT packets only, so that one set of counts tells all.
+    // RFC 9000 sections 13.4.2.1#1, 19.3#1.
     fn check_ecn(&mut self, now: Time, space: SpaceId, ack: &AckFrame<'_>, outcome: &AckOutcome) {
         let (SpaceId::Data, Some(sent)) = (space, outcome.largest_acked_sent) else { return };
         let marked = outcome.acked.iter().filter(|packet| packet.ecn_marked).count() as u64;
@@ -188,6 +189,7 @@ impl Connection {
             SentFrame::NewConnectionId { sequence } => self.local_ids.lost(sequence),
             SentFrame::RetireConnectionId { sequence } => self.peer_ids.lost(sequence),
             SentFrame::NewToken => self.handshake.new_token_due = true,
+            // RFC 9000 section 13.3#3.
             SentFrame::HandshakeDone => self.handshake.done_due = true,
             SentFrame::Datagram { number } => self.datagrams.lost(number),
             SentFrame::AckFrequency { sequence } => self.spaces.data.ask.lost(sequence),

@@ -43,6 +43,7 @@ impl Farewell {
                 ConnectionClose::Transport { error: *code, frame_type: *frame, reason: &reason[..fit(reason)] }
             }
             _ => {
+                // RFC 9000 section 10.2.3#6.
                 ConnectionClose::Transport { error: TransportErrorCode::APPLICATION_ERROR, frame_type: 0, reason: &[] }
             }
         })
@@ -66,6 +67,7 @@ impl PendingEnd {
 
 impl Connection {
     /// The peer broke a rule.
+    // RFC 9000 sections 10.3#1, 11#1#2, 11.1#1.
     pub(super) fn close_for(&mut self, now: Time, violation: Violation) {
         tracing::debug!(%violation, "closing");
         let Violation { code, frame, reason } = violation;
@@ -187,6 +189,7 @@ impl Connection {
         self.events.push_back(Event::Closing(reason));
     }
 
+    // RFC 9000 section 10.2#3.
     pub(super) fn on_closed(&mut self) {
         if let Some(end) = self.pending_end.take() {
             self.on_ending(end.reason);
@@ -200,6 +203,7 @@ impl Connection {
     }
 
     /// The next datagram of the close.
+    // RFC 9000 section 10.2.1#3.
     pub(super) fn transmit_close(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
         let path = &self.paths.active;
         let allowed = usize::try_from(path.amplification.allowance()).unwrap_or(usize::MAX);
@@ -283,6 +287,7 @@ impl Connection {
     }
 
     /// The state of the handshake is of no use to who closes before it began.
+    // RFC 9000 section 5.2.2#4.
     pub(super) fn refuse_hello(&mut self, now: Time, code: TransportErrorCode) {
         debug_assert!(self.handshake.state == HandshakeState::Incomplete);
         let farewell = Farewell::Transport { code, frame: 0, reason: Bytes::new() };

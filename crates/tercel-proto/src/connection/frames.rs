@@ -32,7 +32,7 @@ impl Connection {
         payload: &Bytes,
     ) -> Result<Digest, Violation> {
         if payload.is_empty() {
-            // RFC 9000 section 12.4.
+            // RFC 9000 section 12.4#2.
             return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "packet without frames"));
         }
         let mut digest = Digest::default();
@@ -42,6 +42,7 @@ impl Connection {
             let at = reader.clone();
             let ty = || at.clone().varint().unwrap_or_default();
             let frame = Frame::decode(&mut reader).map_err(|error| Violation::from(error).in_frame(ty()))?;
+            // RFC 9000 sections 12.4#3, 12.5#2, 17.2.4#1.
             if !frame.is_allowed_in(level) {
                 return Err(Violation::new(
                     TransportErrorCode::PROTOCOL_VIOLATION,
@@ -144,6 +145,7 @@ impl Connection {
     }
 
     /// RFC 9000 section 19.7: only a server sends it.
+    // RFC 9000 section 19.7#3#4.
     fn on_new_token(&mut self, now: Time, token: &[u8]) -> Result<(), Violation> {
         if self.role == Role::Server {
             return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "NEW_TOKEN from a client"));

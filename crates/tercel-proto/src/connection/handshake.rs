@@ -134,6 +134,7 @@ pub(super) fn parameters(config: &TransportConfig, scid: ConnectionId) -> Transp
         max_ack_delay: (config.max_ack_delay.as_millis() as u64).min((1 << 14) - 1),
         active_connection_id_limit: config.active_connection_id_limit.max(2),
         max_datagram_frame_size: config.max_datagram_frame_size.into(),
+        // RFC 9000 section 5.2.3#1.
         disable_active_migration: !config.migration,
         address_discovery: AddressDiscovery::of(config.report_addresses, config.learn_address),
         enable_timestamp: if config.one_way_delay { one_way::BOTH } else { 0 },
@@ -163,6 +164,7 @@ pub(super) fn encode(
 
 /// A connection ID for a server that has not told its own. RFC 9000 section 7.2: at least 8 unpredictable
 /// bytes.
+// RFC 9000 section 7.2#1.
 pub(super) fn made_up_id(entropy: &mut Entropy) -> ConnectionId {
     let made_up: [u8; 8] = entropy.array();
     ConnectionId::new(&made_up).unwrap_or(ConnectionId::EMPTY)
@@ -256,6 +258,7 @@ impl Connection {
             .map_err(|_| tls::tls_error(alert::INTERNAL_ERROR, "the TLS configuration does not suit QUIC"))
             .and_then(|mut tls| {
                 if !early_data {
+                    // RFC 9001 section 4.6.2#1: there are no keys then.
                     tls.refuse_early_data();
                 }
                 tls.begun_in(original);
@@ -324,6 +327,7 @@ impl Connection {
             ..parameters(&self.config, handshake.local_scid)
         };
         if let Some(preferred) = self.config.preferred_address
+            // RFC 9000 section 18.2#4#5.
             && !self.issuer.is_empty()
         {
             let (connection_id, reset_token) =
@@ -359,7 +363,7 @@ impl Connection {
                 Output::OneRttKeys(keys, secrets) => {
                     self.spaces.data.one_rtt = Some(OneRttKeys::new(keys, *secrets));
                     if self.role == Role::Client {
-                        // RFC 9001 section 4.9.3.
+                        // RFC 9001 section 4.9.3#1.
                         self.spaces.data.early = None;
                     }
                 }
@@ -373,6 +377,7 @@ impl Connection {
 
     /// RFC 9000 section 7.3 and 7.4: the peer must repeat the connection IDs that were used, so that
     /// nobody can have changed them.
+    // RFC 9000 section 7.3#1#2#3#4.
     fn on_peer_parameters(&mut self, parameters: &TransportParameters) -> Result<(), Violation> {
         let handshake = &self.handshake;
         let source = parameters.initial_source_connection_id == handshake.peer_scid;
@@ -399,6 +404,7 @@ impl Connection {
             self.peer_ids.set_initial_token(token);
         }
         if let Some(preferred) = &parameters.preferred_address {
+            // RFC 9000 section 18.2#6.
             if self.handshake.peer_scid.is_some_and(|id| id.is_empty()) {
                 return Err(Violation::new(
                     TransportErrorCode::TRANSPORT_PARAMETER_ERROR,
@@ -442,6 +448,7 @@ impl Connection {
     }
 
     /// Client: EncryptedExtensions say whether the server took our early data.
+    // RFC 9001 section 5.6#3.
     fn settle_early_data(&mut self) {
         let Tls::Running(tls) = &self.handshake.tls else { return };
         if self.spaces.handshake.is_some() && !tls.session().early_data_accepted() {
@@ -482,7 +489,9 @@ impl Connection {
         self.idle.on_handshake_complete(now, self.recovery.pto(SpaceId::Data));
         self.events.push_back(Event::Connected(connected));
         if self.role == Role::Server {
+            // RFC 9001 section 4.1.2#1.
             self.handshake.done_due = true;
+            // RFC 9000 sections 19.7#1#3, 19.20#1.
             self.handshake.new_token_due = !self.handshake.new_token.is_empty();
             self.confirm(now);
         }
@@ -491,6 +500,7 @@ impl Connection {
     /// # Errors
     /// PROTOCOL_VIOLATION: only servers send HANDSHAKE_DONE (RFC 9000 section 19.20).
     pub(super) fn on_handshake_done(&mut self, now: Time) -> Result<(), Violation> {
+        // RFC 9000 section 19.20#2.
         if self.role == Role::Server {
             return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "HANDSHAKE_DONE from a client"));
         }
@@ -501,6 +511,7 @@ impl Connection {
         Ok(())
     }
 
+    // RFC 9001 section 4.9.2#1.
     fn confirm(&mut self, now: Time) {
         self.handshake.state = HandshakeState::Confirmed;
         self.stats.phases.confirmed = Some(now.since(self.handshake.started));
@@ -513,6 +524,7 @@ impl Connection {
 
     /// Server: a Handshake packet proves the client's address (RFC 9000 section 8.1), and that it
     /// needs no Initial packets any more (RFC 9001 section 4.9.1).
+    // RFC 9001 section 4.9.1#1#2.
     pub(super) fn on_client_validated(&mut self, now: Time) {
         self.paths.active.amplification = crate::path::AntiAmplification::Validated;
         self.discard(SpaceId::Initial);
@@ -557,6 +569,7 @@ impl Connection {
     }
 
     /// Client: a Retry asks to begin again with a token (RFC 9000 section 17.2.5).
+    // RFC 9000 sections 8.1.3#2#8, 17.2.5.1#2, 17.2.5.2#1#2#3#4.
     pub(super) fn on_retry(&mut self, now: Time, packet: &RetryPacket) -> Outcome {
         let handshake = &mut self.handshake;
         let unexpected = self.role == Role::Server
@@ -581,6 +594,7 @@ impl Connection {
         // RFC 9287 section 3.1: without the token of an earlier connection nothing is known of the server.
         self.fixed_bit.set_peer(false);
         handshake.retry_scid = Some(packet.scid);
+        // RFC 9000 sections 17.2.5.1#3, 17.2.5.2#5.
         handshake.initial_dcid = packet.scid;
         handshake.token = packet.token.clone();
         self.peer_ids.set_initial(packet.scid);
@@ -597,6 +611,7 @@ impl Connection {
 
     /// Client: the server does not take our version (RFC 9000 section 6.2); perhaps it takes another one
     /// (RFC 9368 section 2.1).
+    // RFC 9000 section 6.2#1#2#3.
     pub(super) fn on_version_negotiation(&mut self, now: Time, packet: &VersionNegotiationPacket) -> Outcome {
         let handshake = &self.handshake;
         let unexpected = !self.phase.is_alive()

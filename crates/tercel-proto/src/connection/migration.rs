@@ -15,11 +15,13 @@ use crate::time::Time;
 impl Connection {
     /// The newest packet of the peer came with more than probes, to `dcid`: if it came from elsewhere, the
     /// peer is there now (section 9.3).
+    // RFC 9000 sections 9#3, 9.3#1.
     pub(super) fn follow_peer(&mut self, arrival: Arrival, dcid: ConnectionId) {
         self.paths.heard_at = Some(dcid);
         if self.role == Role::Client || self.paths.active.address.is_same(&arrival.path) {
             return;
         }
+        // RFC 9000 sections 9.3#2, 9.6.3#3.
         let path = self.take_path(arrival.path, AntiAmplification::limited(), arrival.datagram_len);
         self.switch(arrival.now, path);
     }
@@ -76,6 +78,7 @@ impl Connection {
         }
         path.ecn = self.paths.active.ecn.clone();
         path.ecn.restart();
+        // RFC 9000 section 9#4.
         if path.validation != Validation::Done {
             path.validation = self.begin_validation(now);
         }
@@ -98,6 +101,7 @@ impl Connection {
             self.peer_ids.release(old.id);
         } else {
             // Section 9.3.3: the old path is asked too, in case an attacker copied the packet.
+            // RFC 9000 section 9.3.3#1.
             old.validation = self.begin_validation(now);
             self.give_up_previous();
             self.paths.previous = Some(old);
@@ -112,7 +116,9 @@ impl Connection {
         Validation::begin(now, self.recovery.pto(SpaceId::Data), initial)
     }
 
+    // RFC 9000 section 8.2.2#4.
     /// A PATH_RESPONSE came in; from wherever (section 8.2.3).
+    // RFC 9002 section 6.2.2#2: its time is no sample.
     pub(super) fn on_path_response(&mut self, now: Time, data: [u8; 8]) {
         if self.paths.active.validation.on_response(data) {
             self.paths.active.amplification = AntiAmplification::Validated;
@@ -125,6 +131,7 @@ impl Connection {
             // Both answer for now; the active one decides.
         } else if let Some(candidate) = self.paths.candidate.take_if(|path| path.validation.on_response(data)) {
             // A path that we probed works: it becomes the active one.
+            // RFC 9000 section 9.6.1#2.
             self.events.push_back(Event::PathValidated(candidate.address));
             self.switch(now, candidate);
             self.give_up_previous();
@@ -132,6 +139,7 @@ impl Connection {
     }
 
     pub(super) fn on_path_timeout(&mut self, now: Time) {
+        // RFC 9000 section 9.6.1#3.
         if let Some(candidate) = self.paths.candidate.take_if(|path| path.validation.timeout(now)) {
             self.peer_ids.release(candidate.id);
             self.events.push_back(Event::PathFailed(candidate.address));
@@ -145,6 +153,7 @@ impl Connection {
     }
 
     /// Section 9.3.2: back to the path that worked, or, if there is none, the end.
+    // RFC 9000 section 9.3.2#1.
     fn on_active_path_failed(&mut self, now: Time) {
         let failed = self.paths.active.address;
         match self.paths.previous.take() {
@@ -174,6 +183,7 @@ impl Connection {
     }
 
     /// Whether this end may move to another path now (section 9.2).
+    // RFC 9000 section 9#1#2.
     pub(super) fn check_migration(&self) -> Result<(), ApiMisuse> {
         if self.role == Role::Server {
             return Err(ApiMisuse::WrongRole);
@@ -184,6 +194,7 @@ impl Connection {
         if self.handshake.state != HandshakeState::Confirmed {
             return Err(ApiMisuse::TooEarly);
         }
+        // RFC 9000 section 18.2#3.
         match self.settled() {
             true => Err(ApiMisuse::InvalidArgument("the server does not permit migration")),
             false => Ok(()),
@@ -249,6 +260,7 @@ impl Connection {
 
     /// Client: the server would rather be reached elsewhere (section 9.6): tries that path, and
     /// moves if it works.
+    // RFC 9000 sections 9.6.1#1, 9.6.2#1, 9.6.3#5, 21.5.3#1.
     pub(super) fn probe_preferred_address(&mut self, now: Time) {
         let Some(preferred) = &self.peer_parameters.preferred_address else { return };
         let PathAddress { remote, local } = self.paths.active.address;

@@ -312,7 +312,7 @@ impl Connection {
         let remembered = tls.session().peer_parameters().map(|bytes| TransportParameters::decode(bytes, Role::Server));
         if let Some(Ok(parameters)) = remembered {
             self.spaces.data.early = Some(keys);
-            // RFC 9000 section 7.4.1: what is remembered must not include these.
+            // RFC 9000 section 7.4.1#2#3#4.
             let parameters = TransportParameters {
                 preferred_address: None,
                 stateless_reset_token: None,
@@ -690,6 +690,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`ApiMisuse::TooEarly`]: the handshake is not confirmed, or the last update is not over.
+    // RFC 9001 section 6.1#1.
     pub fn update_keys(&mut self) -> Result<(), ApiMisuse> {
         self.require_alive()?;
         match &mut self.spaces.data.one_rtt {

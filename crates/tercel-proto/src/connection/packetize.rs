@@ -8,7 +8,7 @@
 
 use tercel_wire::packet::protection::PacketKey as _;
 use tercel_wire::packet::{Header, PacketStart};
-use tercel_wire::{EncryptionLevel, Frame, Role, SpaceId, Writer};
+use tercel_wire::{ConnectionId, EncryptionLevel, Frame, Role, SpaceId, Writer};
 
 use super::Connection;
 use super::transmit::MIN_INITIAL_DATAGRAM;
@@ -22,7 +22,14 @@ use crate::space::{PacketNumberSpace, Urgency};
 use crate::time::Time;
 use crate::trace::Packet;
 
+/// The spin bit of packets to a connection ID.
+// RFC 9000 section 17.4#1#5: it is not used, and has a value that the connection ID gives by chance.
+pub(super) fn spin(dcid: &ConnectionId) -> bool {
+    dcid.last().is_some_and(|byte| byte & 1 == 1)
+}
+
 /// The order of packets in a datagram (RFC 9000 section 12.2).
+// RFC 9000 section 12.2#2.
 const LEVELS: [EncryptionLevel; 4] =
     [EncryptionLevel::Initial, EncryptionLevel::Handshake, EncryptionLevel::ZeroRtt, EncryptionLevel::OneRtt];
 
@@ -66,6 +73,7 @@ pub(super) struct Sending {
 impl Connection {
     /// Writes one datagram for the active path to `datagram` and returns its length: 0 if nothing
     /// is to be said, or nothing may be.
+    // RFC 9001 section 4#2.
     pub(super) fn write_datagram(&mut self, now: Time, ecn: Ecn, datagram: &mut [u8]) -> usize {
         let allowance = self.recovery.allowance(now);
         if let Allowance::Probe { space } = allowance {
@@ -86,17 +94,19 @@ impl Connection {
             if let Some(previous) = open.replace(draft) {
                 self.finish(now, previous, datagram, sending);
             }
-            // RFC 9000 section 14.1: a server pads only what is to be acknowledged.
+            // RFC 9000 sections 8.1#3, 14.1#1#2: a server pads only what is to be acknowledged.
             has_initial |= level == EncryptionLevel::Initial
                 && (self.role == Role::Client || open.as_ref().is_some_and(|draft| draft.ack_eliciting));
         }
         if let Some(last) = open {
+            // RFC 9001 section 9.3#1.
             let pad = has_initial || self.pad_datagram;
             let pad_to = if pad { MIN_INITIAL_DATAGRAM.min(datagram.len()) } else { 0 };
             written = self.finish(now, last, datagram, Sending { pad_to, ..sending });
         }
         if written > 0 && self.role == Role::Client && self.handshake.handshake_sent {
             // RFC 9001 section 4.9.1.
+            // RFC 9001 section 4.9.1#1#2.
             self.discard(SpaceId::Initial);
         }
         written
@@ -114,16 +124,18 @@ impl Connection {
         }
     }
 
+    // RFC 9000 section 12.2#3.
     pub(super) fn header(&self, level: EncryptionLevel) -> Header {
         let (version, dcid, scid) = (self.versions.current(), self.peer_ids.current(), self.handshake.local_scid);
         match level {
+            // RFC 9000 sections 8.1.2#1, 8.1.3#1.
             EncryptionLevel::Initial => Header::Initial { version, dcid, scid, token: self.handshake.token.clone() },
             // RFC 9369 section 4.1: whatever the server goes on with.
             EncryptionLevel::ZeroRtt => Header::ZeroRtt { version: self.versions.original(), dcid, scid },
             EncryptionLevel::Handshake => Header::Handshake { version, dcid, scid },
             EncryptionLevel::OneRtt => {
                 let key_phase = self.spaces.data.one_rtt.as_ref().is_some_and(|keys| keys.phase());
-                Header::OneRtt { dcid, spin: false, key_phase }
+                Header::OneRtt { dcid, spin: spin(&dcid), key_phase }
             }
         }
     }
@@ -159,6 +171,7 @@ impl Connection {
         room: &mut [u8],
     ) -> Option<Draft> {
         let tag_len = self.sending_keys(level)?.1.tag_len();
+        // RFC 9002 section 6.2.4#4: a probe takes new data along.
         if permit != Permit::Probe && !self.has_something_for(now, level, permit) {
             return None;
         }
@@ -186,6 +199,7 @@ impl Connection {
         let numbers = self.spaces.get(level.space())?;
         let mut writer = Writer::new(room);
         writer.limit(header.max_len() + frames_room);
+        let shortest = header.dcid().len() + 22;
         let start = header.begin(&mut writer, numbers.next_number, numbers.largest_acked);
         if self.fixed_bit.clears(&mut self.entropy) {
             start.clear_fixed_bit(&mut writer);
@@ -195,10 +209,12 @@ impl Connection {
         let mut sink = FrameSink::new(&mut writer, &mut frames);
         write(self, &mut sink);
         let ack_eliciting = sink.ack_eliciting();
+        // RFC 9000 section 12.4#1.
         if writer.position() == before {
             return None;
         }
-        start.pad(&mut writer, 0, 0);
+        // RFC 9000 section 10.3#3: no shorter than a stateless reset that the peer may have to send.
+        start.pad(&mut writer, shortest, tag_len);
         let len = writer.position();
         Some(Draft { level, start, begin, len, payload: before, tag_len, frames, ack_eliciting })
     }
@@ -314,19 +330,23 @@ impl Connection {
         }
         if matches!(level, EncryptionLevel::OneRtt | EncryptionLevel::ZeroRtt) {
             self.streams.write_control(sink);
+            // RFC 9221 sections 5#1, 5.4#1.
             self.datagrams.write(sink);
             self.streams.write_data(sink);
             if self.ping_due {
                 self.ping_due = !sink.ack_eliciting() && !sink.push(&Frame::Ping, None);
             }
         }
+        // RFC 9002 section 6.2.4#1#2#5.
         if permit == Permit::Probe && !sink.ack_eliciting() {
             sink.push(&Frame::Ping, None);
         }
     }
 
+    // RFC 9000 sections 13.2#1, 13.2.1#5, 13.2.6#1#2#3.
     fn write_ack(&mut self, now: Time, level: EncryptionLevel, sink: &mut FrameSink<'_, '_>) {
         // Our ack_delay_exponent is the default of 3.
+        // RFC 9000 section 17.2.3#4.
         const EXPONENT: u32 = 3;
         // A timestamp must not take an acknowledgement's place.
         const WITH_TIMESTAMP: usize = 100;
@@ -355,6 +375,7 @@ impl Connection {
         }
     }
 
+    // RFC 9000 sections 8.2.2#2, 9.3.3#2.
     fn write_path_frames(&mut self, now: Time, sink: &mut FrameSink<'_, '_>) {
         const LEN: usize = 9;
         while sink.remaining() >= LEN
@@ -366,6 +387,7 @@ impl Connection {
         }
         let pto = self.recovery.pto(SpaceId::Data);
         if sink.remaining() >= LEN
+            // RFC 9000 section 8.2.1#1.
             && let Some(data) = self.paths.active.validation.take_challenge(now, pto, &mut self.entropy)
         {
             sink.push(&Frame::PathChallenge(data), SentFrame::PathChallenge(data));
@@ -389,9 +411,11 @@ impl Connection {
 const fn permit(allowance: Allowance, level: EncryptionLevel) -> Permit {
     match allowance {
         Allowance::Probe { space } if space as u8 == level.space() as u8 => Permit::Probe,
+        // RFC 9002 section 7.7#4.
         Allowance::Blocked { .. } => Permit::Exempt,
         // RFC 9002 section 6.2.4: a probe takes what other spaces have to say along, for the peer may
         // be able to read only that.
+        // RFC 9002 section 6.2.4#3.
         Allowance::Probe { .. } | Allowance::Send { .. } => Permit::All,
     }
 }

@@ -85,6 +85,7 @@ impl Connection {
 
     /// A client talks only to addresses that it chose; a server lets its client move only once the
     /// handshake is confirmed (RFC 9000 section 9).
+    // RFC 9000 sections 9#5, 9.6#1.
     fn may_come_from(&mut self, path: &PathAddress) -> bool {
         match self.role {
             Role::Client => self.paths.is_known_remote(path.remote),
@@ -96,6 +97,7 @@ impl Connection {
 
     /// Every packet of a datagram in turn; true if any was opened or parked. All must carry the
     /// destination connection ID of the first (RFC 9000 section 12.2).
+    // RFC 9000 section 12.2#4#5#6.
     fn receive_packets(&mut self, arrival: Arrival, mut rest: BytesMut) -> bool {
         let mut first_dcid = None;
         let mut useful = false;
@@ -116,6 +118,7 @@ impl Connection {
                     rest.clear();
                     self.on_version_negotiation(arrival.now, &packet)
                 }
+                // RFC 9000 section 5.2.1#1.
                 Ok(FirstPacket::Unsupported(_)) | Err(_) => {
                     rest.clear();
                     Outcome::Dropped(Dropped::Unreadable)
@@ -133,13 +136,14 @@ impl Connection {
         useful
     }
 
-    /// RFC 9000 section 10.3.1.
+    // RFC 9000 section 10.3.1#1.
     fn check_stateless_reset(&mut self, now: Time, token: Option<ResetToken>) {
         if token.is_some_and(|token| self.peer_ids.is_reset_token(token)) {
             self.on_stateless_reset(now);
         }
     }
 
+    // RFC 9000 section 10.3.1#4.
     pub(super) fn on_stateless_reset(&mut self, now: Time) {
         if matches!(self.phase, Phase::Alive | Phase::Closing(_)) {
             self.enter_draining(now, CloseReason::StatelessReset);
@@ -157,6 +161,7 @@ impl Connection {
     pub(super) fn receive_packet(&mut self, arrival: Arrival, packet: Protected) -> Outcome {
         let level = packet.level();
         // RFC 9287 section 3: only who says so does not look at the fixed bit.
+        // RFC 9000 section 17.2#1.
         if !(packet.has_fixed_bit() || self.config.grease) {
             return Outcome::Dropped(Dropped::Unreadable);
         }
@@ -166,12 +171,14 @@ impl Connection {
         if !self.is_ours(packet.header().dcid(), level) {
             return Outcome::Dropped(Dropped::Misaddressed);
         }
+        // RFC 9000 sections 8.2.1#6, 14#4.
         let too_small = arrival.datagram_len < MIN_INITIAL_DATAGRAM;
         match level {
             // RFC 9000 section 14.1.
             EncryptionLevel::Initial if self.role == Role::Server && too_small => {
                 return Outcome::Dropped(Dropped::Unexpected);
             }
+            // RFC 9001 section 5.6#5.
             EncryptionLevel::ZeroRtt if self.role == Role::Client => return Outcome::Dropped(Dropped::Unexpected),
             // RFC 9000 section 17.2.2#1: only clients have tokens.
             EncryptionLevel::Initial if self.role == Role::Client && packet.has_token() => {
@@ -194,6 +201,7 @@ impl Connection {
 
     /// Whether there are keys with which packets of a level may be opened now. 1-RTT packets may be
     /// opened only once the handshake is complete (RFC 9001 section 5.7).
+    // RFC 9001 section 5.7#1#2#3.
     fn can_open(&self, level: EncryptionLevel) -> bool {
         match level {
             EncryptionLevel::Initial => self.spaces.initial.is_some(),
@@ -206,6 +214,7 @@ impl Connection {
     }
 
     /// Keeps a packet whose keys may still come.
+    // RFC 9001 section 4.1.4#1#2.
     fn park(&mut self, arrival: Arrival, packet: Protected) -> Outcome {
         let may_come = self.phase.is_alive()
             && self.handshake.state == HandshakeState::Incomplete
@@ -272,7 +281,7 @@ impl Connection {
         };
         match opened {
             Some(_) if duplicate => Ok(Err(Dropped::Duplicate)),
-            // RFC 9000 section 17.2: checked only once the packet is authentic.
+            // RFC 9000 sections 17.2#9, 17.3.1#3: checked only once the packet is authentic.
             Some(opened) if opened.reserved_bits => {
                 Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "reserved bits are set"))
             }
@@ -281,6 +290,7 @@ impl Connection {
         }
     }
 
+    // RFC 9000 section 5.2#1.
     fn on_opened(&mut self, arrival: Arrival, level: EncryptionLevel, opened: Opened) -> Outcome {
         if !self.check_source(&opened.header) {
             return Outcome::Dropped(Dropped::Misaddressed);
@@ -314,6 +324,7 @@ impl Connection {
         };
         let Some(numbers) = self.spaces.get_mut(level.space()) else { return Outcome::Opened };
         let largest_before = numbers.received.largest();
+        // RFC 9000 section 13.1#1.
         numbers.received.insert(opened.number);
         let packet = AckedPacket {
             number: opened.number,
@@ -332,6 +343,7 @@ impl Connection {
 
     /// The peer's connection ID is fixed by its first packet; packets with another are not its (RFC
     /// 9000 section 7.2).
+    // RFC 9000 section 7.2#3#6.
     fn check_source(&mut self, header: &Header) -> bool {
         let (Header::Initial { scid, .. } | Header::Handshake { scid, .. } | Header::ZeroRtt { scid, .. }) = header
         else {

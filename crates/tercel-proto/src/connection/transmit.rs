@@ -8,7 +8,7 @@ use tercel_wire::packet::Header;
 use tercel_wire::packet::protection::PacketKey as _;
 use tercel_wire::{ConnectionId, EncryptionLevel, Frame, Role, SpaceId};
 
-use super::packetize::Sending;
+use super::packetize::{Sending, spin};
 use super::phase::Phase;
 use super::{Connection, Event, Transmit};
 use crate::close::HandshakeState;
@@ -35,6 +35,7 @@ impl Connection {
     pub(super) fn transmit(&mut self, now: Time, max_datagrams: usize, buf: &mut Vec<u8>) -> Option<Transmit> {
         self.streams.at(now);
         let transmit = match self.phase {
+            // RFC 9000 section 10.2.2#1#2.
             Phase::Closed | Phase::Draining { .. } => None,
             Phase::Closing(_) => self.transmit_close(now, buf),
             Phase::Alive => self
@@ -65,6 +66,7 @@ impl Connection {
         let ecn = self.ecn_mark();
         let (mut len, mut segment) = (0, None);
         for _ in 0..max_datagrams {
+            // RFC 9000 sections 8#1, 14.1#4.
             let allowed = usize::try_from(self.paths.active.amplification.allowance()).unwrap_or(usize::MAX);
             let end = len + size.min(segment.unwrap_or(size)).min(allowed);
             let Some(datagram) = buf.get_mut(len..end) else { break };
@@ -88,6 +90,7 @@ impl Connection {
     fn note_end_of_batch(&mut self, now: Time, len: usize) {
         if len == 0 {
             let blocked = matches!(self.recovery.allowance(now), Allowance::Blocked { .. });
+            // RFC 9002 section 7.8#2: whom the pacer held back had data.
             let idle = !blocked || !self.has_data();
             self.recovery.set_app_limited(idle);
             if idle {
@@ -170,7 +173,7 @@ impl Connection {
         }
         while let Some(response) = self.paths.take_response_elsewhere() {
             let Some(header) = self.response_header(&response) else { continue };
-            // RFC 9000 section 8.2.2: padded, unless that would amplify.
+            // RFC 9000 section 8.2.2#5#6: padded, unless that would amplify.
             let size = MIN_INITIAL_DATAGRAM.min(response.budget);
             let mut reports = std::mem::take(&mut self.paths.reports);
             let len = self.transmit_alone(now, header, size, NO_PATH, false, buf, |sink| {
@@ -189,6 +192,7 @@ impl Connection {
         let mut challenge = |path: &mut Option<Path>| -> Option<(u32, PathAddress, usize, [u8; 8])> {
             let path = path.as_mut()?;
             let room = usize::try_from(path.amplification.allowance()).unwrap_or(usize::MAX);
+            // RFC 9000 section 8.2.1#4.
             if room < MIN_INITIAL_DATAGRAM {
                 return None;
             }
@@ -212,6 +216,7 @@ impl Connection {
 
     /// RFC 9000 section 9.5: another path is spoken to by another connection ID, unless the peer has kept
     /// its own, as it does if it knows of no change. `None` if there is none.
+    // RFC 9000 section 9.5#1#2.
     fn response_header(&mut self, response: &Response) -> Option<Header> {
         let path = self.paths.find_mut(&response.address).map(|path| path.id);
         let own = path.and_then(|path| self.peer_ids.of(path));
@@ -223,7 +228,7 @@ impl Connection {
     /// The header of a 1-RTT packet to a connection ID.
     fn header_to(&self, to: ConnectionId) -> Header {
         match self.header(EncryptionLevel::OneRtt) {
-            Header::OneRtt { spin, key_phase, .. } => Header::OneRtt { dcid: to, spin, key_phase },
+            Header::OneRtt { key_phase, .. } => Header::OneRtt { dcid: to, spin: spin(&to), key_phase },
             header => header,
         }
     }

@@ -98,6 +98,7 @@ impl From<rustls::quic::Keys> for LevelKeys {
 ///
 /// # Errors
 /// The crypto provider lacks AES-128-GCM, which every provider has.
+// RFC 9001 section 5.2#2.
 pub fn initial(version: Version, dcid: &ConnectionId, role: Role) -> Result<LevelKeys, rustls::Error> {
     let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256
         .tls13()

@@ -78,6 +78,7 @@ const A2: [(Version, &str, &str, &str, &str, &str); 2] = [
 ];
 
 #[test]
+// RFC 9001 section 5.2#2.
 fn a2_the_clients_initial_packet() {
     for (version, plain, protected, sample, rest, tag) in A2 {
         let client = initial(version, &id(DCID), Role::Client).unwrap();
@@ -274,6 +275,7 @@ fn round(from: &mut OneRttKeys, to: &mut OneRttKeys, number: u64) {
 }
 
 #[test]
+// RFC 9001 sections 6.1#3#4, 6.2#1#2, 6.5#1#2#3.
 fn an_update_is_followed_and_old_packets_are_read_for_three_ptos() {
     let (mut client, mut server) = pair();
     assert!(!client.may_update(), "nothing was acknowledged yet (section 6.1)");
@@ -329,6 +331,7 @@ fn many_updates_by_both_ends() {
 
 /// Section 6.2: a peer that updates again before it can know that we have followed.
 #[test]
+// RFC 9001 section 6.1#2.
 fn an_update_upon_an_update_is_a_fault() {
     let (mut client, mut server) = pair();
     round(&mut client, &mut server, 0);
@@ -343,6 +346,7 @@ fn an_update_upon_an_update_is_a_fault() {
 }
 
 #[test]
+// RFC 9001 sections 5.5#1#2, 6.6#6.
 fn forged_packets_change_nothing_and_are_counted() {
     let (mut client, mut server) = pair();
     round(&mut client, &mut server, 0);
@@ -363,6 +367,7 @@ fn forged_packets_change_nothing_and_are_counted() {
 
 /// Section 6.6: what the keys may protect, and how many forgeries they may meet.
 #[test]
+// RFC 9001 sections 5.3#3, 6.6#1#2#3#5#7.
 fn keys_are_used_up() {
     let (mut client, mut server) = pair();
     round(&mut client, &mut server, 0);
@@ -382,6 +387,7 @@ fn keys_are_used_up() {
 
 /// Section 6.4: what was sent before an update may arrive after it, and even first.
 #[test]
+// RFC 9001 sections 6.3#2#3, 6.4#1.
 fn packets_may_overtake_an_update_at_both_ends() {
     let (mut client, mut server) = pair();
     round(&mut client, &mut server, 0);
@@ -407,6 +413,7 @@ fn packets_may_overtake_an_update_at_both_ends() {
 
 /// Section 6.4: a packet of old keys behind one of new keys is never read.
 #[test]
+// RFC 9001 sections 5.5#1, 6.4#2.
 fn old_keys_are_not_for_new_packets() {
     let (mut client, mut server) = pair();
     round(&mut client, &mut server, 0);

@@ -28,6 +28,7 @@ pub struct OneRttKeys {
     remote_header: HeaderKey,
     pub(super) local: PacketKey,
     pub(super) remote: PacketKey,
+    // RFC 9001 sections 6.3#1#2#3, 9.5#3: at hand before a packet asks for them.
     next: PacketKeySet,
     secrets: Secrets,
     previous: Option<Previous>,
@@ -87,6 +88,7 @@ impl OneRttKeys {
     }
 
     /// Packet `number` of `len` bytes was sealed.
+    // RFC 9001 section 6.6#1.
     pub fn on_sealed(&mut self, number: u64, len: usize) {
         self.first_sent.get_or_insert(number);
         self.sealed += 1;
@@ -99,12 +101,14 @@ impl OneRttKeys {
     }
 
     /// Whether an update may begin: the last one was answered and is over (sections 6.1 and 6.5).
+    // RFC 9001 sections 6.1#2, 6.5#1.
     pub const fn may_update(&self) -> bool {
         self.acknowledged && self.previous.is_none()
     }
 
     /// Whether the keys have protected so much that they should be updated: `bytes`, or half of
     /// what the AEAD permits.
+    // RFC 9001 sections 5.3#3, 6.6#3.
     pub fn should_update(&self, bytes: u64) -> bool {
         self.sealed_bytes >= bytes || self.sealed >= self.local.confidentiality_limit() / 2
     }
@@ -113,6 +117,7 @@ impl OneRttKeys {
     ///
     /// # Errors
     /// AEAD_LIMIT_REACHED: nothing more may be sealed, or too many packets were forged.
+    // RFC 9001 section 6.6#2#4#5#7.
     pub fn check_limits(&self) -> Result<(), Violation> {
         if self.sealed >= self.local.confidentiality_limit() || self.forged > self.remote.integrity_limit() {
             return Err(Violation::new(TransportErrorCode::AEAD_LIMIT_REACHED, "the keys are used up"));
@@ -121,10 +126,12 @@ impl OneRttKeys {
     }
 
     /// Goes on to the next keys.
+    // RFC 9001 section 6.4#1.
     pub fn update(&mut self) {
         let next = std::mem::replace(&mut self.next, self.secrets.next_packet_keys());
         let remote = std::mem::replace(&mut self.remote, PacketKey(next.remote));
         self.local = PacketKey(next.local);
+        // RFC 9001 section 6.1#3#4.
         self.previous = Some(Previous { remote, discard_at: None });
         self.phase = !self.phase;
         (self.first_received, self.first_sent, self.acknowledged) = (None, None, false);
@@ -148,12 +155,14 @@ impl OneRttKeys {
             return Ok(opened);
         }
         if let Some(previous) = &self.previous
+            // RFC 9001 section 6.4#2: old keys are not tried on newer packets.
             && self.first_received.is_none_or(|first| number < first)
         {
             let opened = sealed.open(&previous.remote);
             self.note(opened.is_some());
             return Ok(opened);
         }
+        // RFC 9001 section 5.5#1#2.
         let opened = sealed.open(&PacketKeyRef(self.next.remote.as_ref()));
         self.note(opened.is_some());
         if opened.is_some() {
@@ -163,16 +172,19 @@ impl OneRttKeys {
                     "key update before the last was over",
                 ));
             }
+            // RFC 9001 section 6.2#1#2.
             self.update();
             self.on_current(now, pto, number);
         }
         Ok(opened)
     }
 
+    // RFC 9001 section 6.6#6.
     fn note(&mut self, authentic: bool) {
         self.forged += u64::from(!authentic);
     }
 
+    // RFC 9001 section 6.5#2.
     fn on_current(&mut self, now: Time, pto: Duration, number: u64) {
         if self.first_received.is_none_or(|first| number < first) {
             self.first_received = Some(number);
@@ -188,6 +200,7 @@ impl OneRttKeys {
     }
 
     /// Drops the old keys once their time has come (section 6.5).
+    // RFC 9001 section 6.5#2#3.
     pub fn timeout(&mut self, now: Time) {
         self.previous.take_if(|previous| previous.discard_at.is_some_and(|at| at <= now));
     }

@@ -22,6 +22,7 @@ impl AntiAmplification {
     }
 
     /// A datagram came from the address.
+    // RFC 9000 section 8.1#2.
     pub const fn on_received(&mut self, len: usize) {
         if let Self::Limited { received, .. } = self {
             *received += len as u64;
@@ -36,6 +37,7 @@ impl AntiAmplification {
     }
 
     /// How many bytes may be sent now.
+    // RFC 9000 sections 8#1, 8.1#1.
     pub const fn allowance(&self) -> u64 {
         match self {
             Self::Validated => u64::MAX,

@@ -109,6 +109,7 @@ impl EcnValidation {
         // sent, and we never send the other one.
         let plausible = ect + ce >= marked && ours + counts.ce <= self.sent && other == 0;
         self.counts = counts;
+        // RFC 9000 section 13.4.2.2#1#2.
         if !plausible {
             self.state = State::Failed;
             return 0;
@@ -151,6 +152,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 section 13.4.2.2#1#2.
     fn impossible_counts_end_it() {
         for (counts, marked, why) in [
             (None, 1, "no counts: bleached, or not counted"),

@@ -221,6 +221,7 @@ impl Paths {
     }
 
     /// A PATH_CHALLENGE came in a datagram of `len` bytes from `address`: a response is owed there.
+    // RFC 9000 sections 8.2.2#1, 19.17#1.
     pub fn on_challenge(&mut self, address: PathAddress, len: usize, data: [u8; 8], asked_at: ConnectionId) {
         if self.responses.len() == MAX_RESPONSES {
             self.responses.pop_front();
@@ -229,6 +230,7 @@ impl Paths {
     }
 
     /// The next response that goes somewhere else than the active path.
+    // RFC 9000 section 8.2.2#3#7.
     pub fn take_response_elsewhere(&mut self) -> Option<Response> {
         let active = self.active.address;
         let at = self.responses.iter().position(|response| !response.address.is_same(&active))?;
@@ -272,6 +274,7 @@ mod tests {
     proptest! {
         /// Whoever sends as much as is allowed never sends more than three times what came.
         #[test]
+        // RFC 9000 sections 8#1, 8.1#1.
         fn amplification_is_bounded(steps in proptest::collection::vec((any::<bool>(), 1usize..3000), 0..200)) {
             let mut account = AntiAmplification::limited();
             let (mut received, mut sent) = (0u64, 0u64);
@@ -299,7 +302,7 @@ mod tests {
         Paths::new(Path::new(0, address(1), &config, AntiAmplification::Validated))
     }
 
-    /// RFC 9000 section 8.2.2: a response goes where the challenge came from, once; and a peer cannot
+    // RFC 9000 sections 8.2.2#1#3#7, 19.17#1: a response goes where the challenge came from, once; and a peer cannot.
     /// make us owe ever more.
     #[test]
     fn responses_go_back_to_where_the_challenge_came_from() {
@@ -322,6 +325,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 section 8.1#2.
     fn bytes_count_for_the_path_they_came_by() {
         let (mut paths, config) = (paths(), TransportConfig::default());
         let id = paths.take_id();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::time::Time;
 
 /// Every path of QUIC carries this (RFC 9000 section 14).
+// RFC 9000 sections 14#1, 14.3#1.
 pub const BASE: u16 = 1200;
 
 /// So many lost probes prove a size too large (MAX_PROBES).
@@ -36,6 +37,7 @@ enum Search {
 
 /// The datagram size of a path.
 #[derive(Debug, Clone)]
+// RFC 9000 section 14.2#1#2#3#5.
 pub struct Mtu {
     current: u16,
     max: u16,
@@ -192,6 +194,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 sections 14.2#1, 14.3#1.
     fn every_size_is_found() {
         for true_mtu in (1200..9100).step_by(7) {
             let found = search(&mut Mtu::new(1200, 9000), true_mtu, Time::ZERO);
@@ -214,6 +217,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 section 14#1.
     fn a_black_hole_falls_back_and_is_tried_again_later() {
         let mut mtu = Mtu::new(1200, 1472);
         search(&mut mtu, 1472, Time::ZERO);

@@ -31,6 +31,7 @@ const MAX_CHALLENGES: usize = 8;
 impl Validation {
     /// Begins: a challenge is due now. It fails after three times the larger of the probe timeout
     /// now and that of a path never seen (section 8.2.4).
+    // RFC 9000 section 8.2.4#1#2.
     pub const fn begin(now: Time, pto: Duration, initial_pto: Duration) -> Self {
         let longest = if pto.as_nanos() > initial_pto.as_nanos() { pto } else { initial_pto };
         let deadline = Time::from_nanos(now.as_nanos() + 3 * longest.as_nanos() as u64);
@@ -43,8 +44,10 @@ impl Validation {
         if *next_challenge > now || challenges.len() >= MAX_CHALLENGES {
             return None;
         }
+        // RFC 9000 section 8.2.1#3.
         let data = entropy.array();
         challenges.push(data);
+        // RFC 9000 sections 8.2.1#2, 9.4#3.
         *next_challenge = now + pto;
         Some(data)
     }
@@ -105,6 +108,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 section 8.2.1#2#3.
     fn an_answer_to_any_challenge_will_do() {
         let (mut validation, mut entropy) = (Validation::begin(NOW, PTO, INITIAL_PTO), entropy());
         let challenges = [0, 1, 2].map(|turn| {
@@ -139,6 +143,7 @@ mod tests {
 
     /// Section 8.2.4: three times the larger of the probe timeout and that of a new path.
     #[test]
+    // RFC 9000 section 8.2.4#1#2.
     fn it_fails_in_time() {
         for (pto, initial, longest) in
             [(PTO, INITIAL_PTO, INITIAL_PTO), (5 * INITIAL_PTO, INITIAL_PTO, 5 * INITIAL_PTO)]

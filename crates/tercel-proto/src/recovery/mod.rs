@@ -33,14 +33,17 @@ use crate::config::TransportConfig;
 use crate::congestion::{Ack, Controller, Marks, Pacer, SavedPath, Settings};
 use crate::error::Violation;
 use crate::frames::SentFrame;
+use crate::ranges::RangeSet;
 use crate::time::Time;
 use crate::trace::CongestionPhase;
 
 /// No timer is finer than this (kGranularity, RFC 9002 section 6.1.2).
+// RFC 9002 section 6.1.2#5.
 pub const GRANULARITY: Duration = Duration::from_millis(1);
 
 /// How many probe timeouts in a row make persistent congestion (kPersistentCongestionThreshold, RFC
 /// 9002 section 7.6.1).
+// RFC 9002 section 7.6.1#1.
 const PERSISTENT_CONGESTION_THRESHOLD: u32 = 3;
 
 /// For how many probe timeouts a lost packet may still turn out to be merely late.
@@ -126,6 +129,8 @@ pub struct Recovery {
     /// What is assumed of the active path: the setting, or what a Retry showed.
     initial_rtt: Duration,
     rtt: Rtt,
+    /// Client: the packets of the data space with early data that the server refused.
+    refused: RangeSet,
     /// When the first round-trip time sample of the active path was taken.
     first_sample: Option<Time>,
     controller: Controller,
@@ -148,6 +153,7 @@ impl Recovery {
             pto: Pto::new(role),
             initial_rtt: config.initial_rtt,
             rtt: Rtt::new(config.initial_rtt),
+            refused: RangeSet::new(),
             first_sample: None,
             controller: Controller::new(settings, config.initial_mtu),
             saved: None,
@@ -206,6 +212,7 @@ impl Recovery {
             self.pto.on_ack_eliciting_sent(id, packet.time);
         }
         if packet.in_flight && packet.path == self.path {
+            // RFC 9002 section 7.5#2.
             self.bytes_in_flight += u64::from(packet.size);
             packet.delivery = self.controller.on_sent(packet.time, packet.size, self.bytes_in_flight);
             self.pacer.on_sent(packet.size);
@@ -230,9 +237,11 @@ impl Recovery {
         let Some(raised) = self.take_acked(space, ack, outcome)? else { return Ok(()) };
         let Some(newest) = outcome.acked.iter().max_by_key(|packet| packet.number) else { return Ok(()) };
         let (newest_time, on_path) = (newest.time, newest.path == self.path);
+        // RFC 9002 section 5.1#1.
         if newest.number == ack.largest {
             outcome.largest_acked_sent = Some(newest_time).filter(|_| raised);
             // Section 5.1: the newest packet gives the sample, if something made the peer answer.
+            // RFC 9002 section 5.1#2.
             if on_path && outcome.acked.iter().any(|packet| packet.ack_eliciting) {
                 // RFC 9002 section 5.3#5: without the time that it waited here.
                 self.sample_rtt(now, space, came.since(newest_time), delay);
@@ -243,6 +252,7 @@ impl Recovery {
             if let Some(state) = state
                 && other != space
             {
+                // RFC 9002 section 7.6.2#3.
                 state.sent.break_run(newest_time);
             }
         }
@@ -263,8 +273,16 @@ impl Recovery {
         let never_sent =
             Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "acknowledgement of a packet that was never sent");
         let Some(Space { sent, notes }) = &mut self.spaces[space as usize] else { return Ok(None) };
+        // RFC 9000 section 13.1#2.
         if ack.largest >= sent.next_number() {
             return Err(never_sent);
+        }
+        // RFC 9001 section 4.6.2#2.
+        let mut refused = self.refused.iter().filter(|_| space == SpaceId::Data);
+        if refused.any(|refused| ack.iter().any(|acked| *acked.start() < refused.end && refused.start <= *acked.end()))
+        {
+            let what = "acknowledgement of early data that was refused";
+            return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, what));
         }
         let oldest = notes.lowest().unwrap_or(u64::MAX).min(sent.base());
         for range in ack.iter().take_while(|range| *range.end() >= oldest) {
@@ -286,6 +304,7 @@ impl Recovery {
         // max_ack_delay from when the handshake is confirmed.
         let delay = match space {
             SpaceId::Initial => Duration::ZERO,
+            // RFC 9002 section 5.3#1#2#3.
             _ if self.pto.is_confirmed() => delay.min(self.pto.max_ack_delay()),
             _ => delay,
         };
@@ -300,18 +319,23 @@ impl Recovery {
         let (path, first_sample) = (self.path, self.first_sample);
         let counts = |packet: &SentPacket| {
             // Section 7.6.2: only what was sent with a round-trip time known.
+            // RFC 9002 section 7.6.2#2.
             let timed = first_sample.is_some_and(|first| packet.time > first);
+            // RFC 9002 section 7.6.2#1.
             packet.ack_eliciting && !packet.mtu_probe && packet.path == path && timed
         };
         sent.detect_losses(now, self.rtt.loss_delay(), counts, &mut outcome.lost);
         let longest_run = sent.take_longest_run();
 
         let on_path = |packet: &&SentPacket| packet.in_flight && packet.path == path;
+        // RFC 9002 section 7.4#1.
         for packet in outcome.lost.iter().filter(on_path) {
             self.bytes_in_flight = self.bytes_in_flight.saturating_sub(u64::from(packet.size));
         }
+        // RFC 9000 section 14.4#1.
         let blamed = |packet: &&SentPacket| on_path(packet) && !packet.mtu_probe;
         if !outcome.lost.is_empty() {
+            // RFC 9000 section 13.3#7.
             let news = self.controller.on_lost(now, outcome.lost.iter().filter(blamed));
             self.stats.congestion_events += u64::from(news);
         }
@@ -381,6 +405,7 @@ impl Recovery {
     fn next_deadline(&self) -> Option<(Time, Deadline)> {
         let spaces = SpaceId::ALL.into_iter().zip(&self.spaces);
         let loss = spaces.filter_map(|(id, space)| Some((space.as_ref()?.sent.loss_time()?, Deadline::Loss(id)))).min();
+        // RFC 9002 section 6.2.1#6.
         loss.or_else(|| {
             let (at, space) = self.pto.next(&self.rtt, self.under_way())?;
             Some((at, Deadline::Probe(space)))
@@ -422,10 +447,12 @@ impl Recovery {
 
     /// What may be sent now on the active path.
     pub fn allowance(&mut self, now: Time) -> Allowance {
+        // RFC 9002 section 7.5#1.
         if let Some(space) = self.pto.owed() {
             return Allowance::Probe { space };
         }
         let (window, mtu) = (self.controller.window(), u64::from(self.controller.mtu()));
+        // RFC 9002 section 7#2.
         let room = window.saturating_sub(self.bytes_in_flight);
         if room < mtu {
             return Allowance::Blocked { until: None };
@@ -459,6 +486,7 @@ impl Recovery {
     }
 
     /// The keys of a space are discarded: its packets are forgotten (section 6.4).
+    // RFC 9002 section 6.4#1.
     pub fn discard_space(&mut self, space: SpaceId) {
         if let Some(gone) = self.spaces[space as usize].take() {
             self.bytes_in_flight = self.bytes_in_flight.saturating_sub(in_flight_on(&gone.sent, self.path));
@@ -468,6 +496,7 @@ impl Recovery {
 
     /// Client: a Retry came. Recovery begins anew (section 6.3); the packets under way, early data
     /// too, are taken back as lost.
+    // RFC 9000 sections 17.2.3#1, 17.2.5.3#1#2.
     pub fn retry_received(&mut self, now: Time, outcome: &mut AckOutcome) {
         outcome.clear();
         for space in self.spaces.iter_mut().flatten() {
@@ -495,6 +524,9 @@ impl Recovery {
         outcome.clear();
         let Some(space) = &mut self.spaces[SpaceId::Data as usize] else { return };
         space.sent.withdraw(|packet| packet.level == EncryptionLevel::ZeroRtt, &mut outcome.lost);
+        for packet in &outcome.lost {
+            self.refused.insert_one(packet.number);
+        }
         for packet in outcome.lost.iter().filter(|packet| packet.in_flight && packet.path == self.path) {
             self.bytes_in_flight = self.bytes_in_flight.saturating_sub(u64::from(packet.size));
         }
@@ -503,6 +535,7 @@ impl Recovery {
     /// Another path is the active one now (RFC 9000 section 9.4); its datagrams have `mtu` bytes.
     /// What was measured is forgotten, unless `keep` says that only the peer's port changed: then
     /// the packets under way count as sent on the new path.
+    // RFC 9000 section 9.4#1#2.
     pub fn path_changed(&mut self, path: u32, mtu: u16, keep: bool) {
         let old = std::mem::replace(&mut self.path, path);
         if keep {

@@ -95,6 +95,7 @@ impl Pto {
         self.progress = Progress { peer_validated, ..progress };
     }
 
+    // RFC 9002 section 6.2.1#4.
     pub(super) fn on_ack_eliciting_sent(&mut self, space: SpaceId, now: Time) {
         let space = space as usize;
         self.since[space] = now;
@@ -103,6 +104,7 @@ impl Pto {
     }
 
     /// Something was acknowledged.
+    // RFC 9002 section 6.2.1#4.
     pub(super) fn on_ack(&mut self, now: Time, space: SpaceId) {
         self.progress.peer_validated |= space == SpaceId::Handshake;
         self.idle_since = Some(now);
@@ -121,6 +123,7 @@ impl Pto {
     }
 
     /// A space is gone (section 6.4).
+    // RFC 9002 section 6.2.2#3.
     pub(super) const fn discard_space(&mut self, space: SpaceId) {
         self.count = 0;
         self.owed[space as usize] = 0;
@@ -135,6 +138,7 @@ impl Pto {
         }
     }
 
+    // RFC 9002 section 6.2.1#5.
     fn backed_off(&self, rtt: &Rtt, space: SpaceId) -> Duration {
         let duration = self.duration(rtt, space);
         duration.saturating_mul(1 << self.count.min(20)).min(MAX_PTO.max(duration))
@@ -143,6 +147,7 @@ impl Pto {
     /// When the timer fires, and for which space (section A.8). `under_way` tells whether a space
     /// has ack-eliciting packets in flight.
     pub(super) fn next(&self, rtt: &Rtt, under_way: [bool; 3]) -> Option<(Time, SpaceId)> {
+        // RFC 9002 section 6.2.2.1#1.
         if self.progress.blocked {
             return None;
         }
@@ -150,9 +155,12 @@ impl Pto {
         // answer: application data is not probed for (section 6.2.1).
         let armed = SpaceId::ALL
             .into_iter()
+            // RFC 9002 section 6.2.1#3.
             .filter(|space| under_way[*space as usize] && (*space != SpaceId::Data || self.progress.confirmed))
             .map(|space| (self.since[space as usize] + self.backed_off(rtt, space), space));
+        // RFC 9002 section 6.2.1#2.
         armed.min().or_else(|| {
+            // RFC 9002 section 6.2.2.1#3.
             let space = if self.progress.has_handshake_keys { SpaceId::Handshake } else { SpaceId::Initial };
             let stuck = self.may_be_deadlocked() || self.may_be_choked(under_way);
             let since = self.idle_since.filter(|_| stuck)?;
@@ -162,16 +170,20 @@ impl Pto {
 
     /// Whether application data may fill the window that lost handshake data waits for: the peer
     /// acknowledges none of it before it has that.
+    // RFC 9000 section 13.2.7#1.
     const fn may_be_choked(&self, under_way: [bool; 3]) -> bool {
         self.progress.crypto_waits && under_way[SpaceId::Data as usize]
     }
 
     /// Whether only a client's next datagram may allow the server to go on.
+    // RFC 9000 section 8.1#4#5.
+    // RFC 9002 section 6.2.2.1#2.
     fn may_be_deadlocked(&self) -> bool {
         self.role == Role::Client && !self.progress.peer_validated && !self.progress.confirmed
     }
 
     /// The timer fired.
+    // RFC 9002 section 6.2#1: nothing is declared lost.
     pub(super) const fn fire(&mut self, now: Time, space: SpaceId) {
         self.count = self.count.saturating_add(1);
         self.owed[space as usize] = PROBES;

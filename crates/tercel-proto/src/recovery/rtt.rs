@@ -47,6 +47,7 @@ impl Rtt {
     /// back, already limited to what it may.
     pub(crate) fn update(&mut self, latest: Duration, ack_delay: Duration) {
         self.samples += 1;
+        // RFC 9002 section 5.2#1: and the lesser below.
         if self.samples == 1 {
             *self = Self { latest, adjusted: latest, smoothed: latest, var: latest / 2, min: latest, samples: 1 };
             return;
@@ -54,6 +55,7 @@ impl Rtt {
         self.latest = latest;
         // The smallest time is that of the path itself, so the peer's word is not subtracted.
         self.min = self.min.min(latest);
+        // RFC 9002 section 5.3#4.
         let adjusted = latest.checked_sub(ack_delay).filter(|adjusted| *adjusted >= self.min).unwrap_or(latest);
         self.adjusted = adjusted;
         self.var = (3 * self.var + self.smoothed.abs_diff(adjusted)) / 4;
@@ -62,17 +64,20 @@ impl Rtt {
 
     /// Persistent congestion may mean that the route changed: the newest sample becomes the
     /// smallest (section 5.2).
+    // RFC 9002 section 5.2#2#3.
     pub(super) const fn forget_min(&mut self) {
         self.min = self.latest;
     }
 
     /// The probe timeout without backoff and without the peer's delay (section 6.2.1).
+    // RFC 9002 section 6.2.1#1.
     pub(super) fn pto_base(&self) -> Duration {
         self.smoothed + (4 * self.var).max(GRANULARITY)
     }
 
     /// How much later than its successors a packet may arrive before it counts as lost (section
     /// 6.1.2).
+    // RFC 9002 section 6.1.2#2#4.
     pub(super) fn loss_delay(&self) -> Duration {
         (self.smoothed.max(self.latest) * 9 / 8).max(GRANULARITY)
     }

@@ -20,6 +20,7 @@ use crate::time::Time;
 
 /// A packet this far below the largest acknowledged number is lost (kPacketThreshold, RFC 9002
 /// section 6.1.1).
+// RFC 9002 section 6.1.1#1#2.
 pub const PACKET_THRESHOLD: u64 = 3;
 
 /// How many skipped packet numbers are remembered.
@@ -117,6 +118,7 @@ impl SentWindow {
     }
 
     /// Adds a packet. Its number must be above all before it; numbers in between count as skipped.
+    // RFC 9000 section 17.2.3#2.
     pub(super) fn push(&mut self, packet: SentPacket) {
         if packet.number < self.next_number() {
             debug_assert!(false, "packet numbers go up");
@@ -135,6 +137,7 @@ impl SentWindow {
 
     /// Whether the range holds a number that was skipped: proof that the peer acknowledges what it
     /// never received (RFC 9000 section 21.4).
+    // RFC 9000 section 13.1#2.
     pub(super) fn was_skipped(&self, range: &RangeInclusive<u64>) -> bool {
         self.skipped.iter().any(|number| range.contains(number))
     }
@@ -181,9 +184,11 @@ impl SentWindow {
             let lost_at = packet.time + delay;
             if packet.number + PACKET_THRESHOLD > largest && lost_at > now {
                 // Packets are sent in order of number, so none behind this one can be lost.
+                // RFC 9002 section 6.1.2#3.
                 self.loss_time = Some(lost_at);
                 break;
             }
+            // RFC 9002 section 6.1.2#1.
             let record = Slot::Lost(counts(packet).then_some(packet.time));
             if let Slot::Sent(packet) = std::mem::replace(slot, record) {
                 self.ack_eliciting -= usize::from(packet.ack_eliciting);

@@ -96,6 +96,7 @@ fn numbers(packets: &[SentPacket]) -> Vec<u64> {
 // --- loss detection, section 6.1
 
 #[test]
+// RFC 9002 sections 6.1.1#1#2, 6.1.2#1#3#4.
 fn three_packets_behind_is_lost_and_the_rest_when_it_is_late() {
     let (mut recovery, mut outcome) = confirmed();
     send(&mut recovery, 0..5, START);
@@ -115,6 +116,7 @@ fn three_packets_behind_is_lost_and_the_rest_when_it_is_late() {
 }
 
 #[test]
+// RFC 9000 section 13.1#2.
 fn acknowledgements_of_packets_that_were_never_sent_are_violations() {
     let (mut recovery, mut outcome) = confirmed();
     send(&mut recovery, 0..1, START);
@@ -129,6 +131,8 @@ fn acknowledgements_of_packets_that_were_never_sent_are_violations() {
 }
 
 #[test]
+// RFC 9000 section 13.4.2.1#1.
+// RFC 9002 section 5.1#1.
 fn an_acknowledgement_counts_once() {
     let (mut recovery, mut outcome, now) = measured();
     send(&mut recovery, 1..3, now);
@@ -147,6 +151,7 @@ fn an_acknowledgement_counts_once() {
 }
 
 #[test]
+// RFC 9002 section 5.1#2.
 fn packets_with_acknowledgements_only_are_neither_timed_nor_in_flight() {
     let (mut recovery, mut outcome, now) = measured();
     let (rtt, window) = (*recovery.rtt(), recovery.window());
@@ -160,6 +165,7 @@ fn packets_with_acknowledgements_only_are_neither_timed_nor_in_flight() {
 }
 
 #[test]
+// RFC 9000 section 14.4#1.
 fn a_lost_size_probe_cuts_nothing() {
     let (mut recovery, mut outcome) = confirmed();
     recovery.on_packet_sent(SentPacket { mtu_probe: true, ..packet(0, START) });
@@ -172,6 +178,7 @@ fn a_lost_size_probe_cuts_nothing() {
 // --- round-trip time, section 5
 
 #[test]
+// RFC 9002 sections 5.2#1, 5.3#3#4.
 fn round_trip_times_follow_section_5_3() {
     let (mut recovery, mut outcome) = confirmed();
     let mut now = START;
@@ -200,6 +207,7 @@ fn round_trip_times_follow_section_5_3() {
 }
 
 #[test]
+// RFC 9002 section 5.3#1#2.
 fn the_delay_is_believed_in_full_before_confirmation_and_never_for_initial_packets() {
     for (space, adjusted) in [(SpaceId::Initial, 200), (SpaceId::Handshake, 120)] {
         let mut recovery = Recovery::new(Role::Server, &TransportConfig::default());
@@ -216,6 +224,7 @@ fn the_delay_is_believed_in_full_before_confirmation_and_never_for_initial_packe
 // --- probe timeout, section 6.2
 
 #[test]
+// RFC 9002 sections 6.2#1, 6.2.1#5, 6.2.2#1, 7.5#1.
 fn probes_back_off_and_an_answer_ends_it() {
     let (mut recovery, mut outcome) = confirmed();
     let mut now = START;
@@ -251,6 +260,7 @@ fn a_timer_that_fires_late_fires_once() {
 }
 
 #[test]
+// RFC 9002 sections 6.2.1#2#3, 6.2.2#3, 6.2.2.1#1, 6.4#1.
 fn the_earliest_space_probes_and_data_only_when_confirmed() {
     let mut recovery = Recovery::new(Role::Server, &TransportConfig::default());
     let mut outcome = AckOutcome::default();
@@ -295,6 +305,7 @@ fn handshake_data_is_probed_for_while_application_data_fills_the_window() {
 }
 
 #[test]
+// RFC 9002 sections 6.2.1#4, 6.2.2.1#2#3.
 fn a_client_probes_with_nothing_in_flight_until_the_server_has_validated_it() {
     let mut recovery = Recovery::new(Role::Client, &TransportConfig::default());
     let mut outcome = AckOutcome::default();
@@ -322,6 +333,7 @@ fn a_client_probes_with_nothing_in_flight_until_the_server_has_validated_it() {
 }
 
 #[test]
+// RFC 9002 section 6.2.4#3.
 fn a_probe_carries_the_oldest_data_of_every_space_once() {
     let mut recovery = Recovery::new(Role::Server, &TransportConfig::default());
     let mut outcome = AckOutcome::default();
@@ -362,6 +374,7 @@ fn outage(change: impl Fn(u64, SentPacket) -> SentPacket, arrived: &[u64]) -> (R
 }
 
 #[test]
+// RFC 9002 sections 5.2#2, 7.6.1#1, 7.6.2#4.
 fn losses_over_a_long_time_are_persistent_congestion() {
     // It takes 11 s by then. 1 to 8 lie 14 s apart, 5 to 8 only 6 s, 1 to 7 again 12 s.
     for (arrived, persistent) in [(vec![], true), (vec![4], false), (vec![8], true), (vec![3, 6], false)] {
@@ -375,6 +388,7 @@ fn losses_over_a_long_time_are_persistent_congestion() {
 }
 
 #[test]
+// RFC 9002 section 7.6.2#1.
 fn only_what_must_be_answered_on_the_path_makes_persistent_congestion() {
     let at_the_ends = |number: u64| !(3..=6).contains(&number);
     let silent =
@@ -388,6 +402,7 @@ fn only_what_must_be_answered_on_the_path_makes_persistent_congestion() {
 }
 
 #[test]
+// RFC 9002 section 7.6.2#3.
 fn a_run_of_losses_may_be_found_piece_by_piece_and_another_space_breaks_it() {
     for break_it in [false, true] {
         let (mut recovery, mut outcome) = confirmed();
@@ -415,6 +430,7 @@ fn a_run_of_losses_may_be_found_piece_by_piece_and_another_space_breaks_it() {
 }
 
 #[test]
+// RFC 9002 section 7.6.2#2.
 fn without_a_round_trip_time_nothing_is_persistent() {
     let (mut recovery, mut outcome) = confirmed();
     for number in 0..10 {
@@ -495,6 +511,7 @@ fn what_was_sent_before_a_cut_earns_nothing() {
 }
 
 #[test]
+// RFC 9002 section 7.3.1#1.
 fn a_mark_cuts_once_a_round_trip() {
     let (mut recovery, _, now) = measured();
     send(&mut recovery, 1..9, now);
@@ -575,6 +592,7 @@ fn lost_datagrams_are_discarded_whatever_becomes_of_their_path() {
 // --- paths, Retry and early data
 
 #[test]
+// RFC 9000 section 9.4#1#2.
 fn packets_of_an_older_path_do_not_count() {
     let (mut recovery, mut outcome) = confirmed();
     send(&mut recovery, 0..4, START);
@@ -593,6 +611,7 @@ fn packets_of_an_older_path_do_not_count() {
 }
 
 #[test]
+// RFC 9000 section 9.4#2.
 fn a_change_of_port_keeps_everything() {
     let (mut recovery, mut outcome, now) = measured();
     let before = (*recovery.rtt(), recovery.window());
@@ -605,6 +624,7 @@ fn a_change_of_port_keeps_everything() {
 }
 
 #[test]
+// RFC 9000 sections 17.2.3#1#2, 17.2.5.3#2.
 fn a_retry_takes_everything_back_and_hints_at_the_round_trip() {
     let mut recovery = Recovery::new(Role::Client, &TransportConfig::default());
     let mut outcome = AckOutcome::default();
@@ -631,11 +651,16 @@ fn rejected_early_data_is_taken_back_without_blame() {
     recovery.lose_early_data(&mut outcome);
     assert_eq!(numbers(&outcome.lost), [0, 1, 2]);
     assert_eq!((recovery.bytes_in_flight(), recovery.window()), (SIZE, window));
+    // RFC 9001 section 4.6.2#2.
+    let violation = ack(&mut recovery, START + MS, DATA, &[2, 3], &mut outcome).unwrap_err();
+    assert_eq!(violation.code, TransportErrorCode::PROTOCOL_VIOLATION);
+    assert!(ack(&mut recovery, START + MS, DATA, &[3], &mut outcome).is_ok());
 }
 
 // --- allowance
 
 #[test]
+// RFC 9002 section 7#2.
 fn the_window_bounds_what_is_in_flight_to_the_byte() {
     let (mut recovery, mut outcome) = confirmed();
     assert_eq!(recovery.allowance(START), Allowance::Send { bytes: 10 * SIZE });
@@ -751,7 +776,11 @@ impl Model {
                 recovery.path_changed(path, 1200, keep);
             }
             Step::Mtu(mtu) => recovery.mtu_changed(mtu),
-            Step::EarlyRejected => recovery.lose_early_data(outcome),
+            Step::EarlyRejected => {
+                recovery.lose_early_data(outcome);
+                let refused = numbers(&outcome.lost);
+                self.sent[DATA as usize].retain(|number| !refused.contains(number));
+            }
             Step::Retry => recovery.retry_received(now, outcome),
             Step::Discard(space) => {
                 self.flight.retain(|(of, _), _| *of as usize != space);
@@ -770,6 +799,7 @@ proptest! {
     /// packets under way, every packet is settled at most once, the window stays in its bounds, and
     /// timers end.
     #[test]
+    // RFC 9002 sections 7.4#1, 7.5#2.
     fn whatever_happens_the_books_balance(
         steps in proptest::collection::vec((step(), -20i64..120), 1..120),
         client: bool, which in 0..3usize, pacing: bool,

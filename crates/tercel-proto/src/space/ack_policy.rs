@@ -90,6 +90,7 @@ impl AckPolicy {
     }
 
     /// Acknowledges at once, as Initial and Handshake packets must be (section 13.2.1).
+    // RFC 9000 section 13.2.1#2.
     pub const fn immediate() -> Self {
         Self::new(1, Duration::ZERO)
     }
@@ -131,6 +132,7 @@ impl AckPolicy {
     /// A packet was received, and is in `received` already.
     pub fn on_packet(&mut self, now: Time, packet: AckedPacket, received: &Received) {
         let AckedPacket { number, ack_eliciting, ecn, largest_before } = packet;
+        // RFC 9000 sections 13.4.1#1, 19.3#1.
         match ecn {
             Ecn::NotEct => {}
             Ecn::Ect0 => self.ecn.ect0 += 1,
@@ -143,19 +145,23 @@ impl AckPolicy {
         if largest_before.is_none_or(|largest| number > largest) {
             self.largest_at = now;
         }
+        // RFC 9000 section 13.2.1#4.
         if !ack_eliciting {
             return;
         }
         self.unacknowledged += 1;
         self.largest_eliciting = self.largest_eliciting.max(Some(number));
         let immediate = std::mem::take(&mut self.immediate);
+        // RFC 9000 sections 13.2.1#7#8, 13.2.2#1.
         let due = self.unacknowledged >= self.threshold
             || immediate
             || congestion
             || self.is_out_of_order(number, largest_before, received);
         self.urgency = match (due, self.urgency) {
             (true, _) | (_, Urgency::Now) => Urgency::Now,
+            // RFC 9221 section 5.2#1.
             (false, Urgency::By(at)) => Urgency::By(at),
+            // RFC 9000 section 13.2.1#1#2.
             (false, Urgency::None) => Urgency::By(now + self.max_delay),
         };
     }
@@ -196,11 +202,13 @@ impl AckPolicy {
 
     /// Writes an ACK frame if it fits; returns the largest number acknowledged.
     pub fn write(&mut self, now: Time, received: &Received, exponent: u32, writer: &mut Writer<'_>) -> Option<u64> {
+        // RFC 9000 section 13.2.5#1#3.
         let delay = (now.since(self.largest_at).as_micros() as u64).min(1 << 30) >> exponent;
         let ecn = (self.ecn != EcnCounts::default()).then_some(self.ecn);
         if !encode_ack(writer, received.ranges(), delay, ecn) {
             return None;
         }
+        // RFC 9000 section 13.2.1#3.
         self.urgency = Urgency::None;
         self.unacknowledged = 0;
         self.largest_told = received.largest();

@@ -13,6 +13,7 @@ use crate::reassembly::Reassembly;
 
 /// TLS messages of one level, both ways.
 #[derive(Debug)]
+// RFC 9001 sections 4#1, 4.9#1: what is lost is said again in its own space.
 pub struct CryptoStream {
     send: Send,
     receive: Receive,
@@ -107,6 +108,7 @@ impl CryptoStream {
     ///
     /// # Errors
     /// CRYPTO_BUFFER_EXCEEDED: it lies too far ahead.
+    // RFC 9000 sections 4#1, 7.5#2, 19.6#1.
     pub fn receive(&mut self, offset: u64, data: Bytes) -> Result<(), Violation> {
         let receive = &mut self.receive;
         let exceeded = |reason| Violation::new(TransportErrorCode::CRYPTO_BUFFER_EXCEEDED, reason);
@@ -172,6 +174,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9001 section 4#1.
     fn bytes_arrive_in_order_over_losses_and_reordering() {
         let message: Vec<u8> = (0..5000u32).map(|value| value as u8).collect();
         let (mut sender, mut receiver) = (CryptoStream::new(65536), CryptoStream::new(65536));
@@ -203,6 +206,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 sections 4#1, 7.5#2.
     fn what_lies_too_far_ahead_is_refused() {
         let mut stream = CryptoStream::new(100);
         assert!(stream.receive(50, Bytes::from_static(&[0; 50])).is_ok());
@@ -213,7 +217,7 @@ mod tests {
         assert!(stream.receive(101, Bytes::from_static(&[0; 99])).is_ok());
     }
 
-    /// RFC 9000 section 7.5: at least 4096 bytes must be taken, in whatever pieces they come.
+    // RFC 9000 section 7.5#1.
     #[test]
     fn overlaps_and_tiny_pieces_are_taken() {
         let message: Vec<u8> = (0..4096u32).map(|value| (value / 3) as u8).collect();

@@ -53,6 +53,7 @@ impl PacketNumberSpace {
     }
 
     /// Takes the next packet number.
+    // RFC 9000 section 12.3#1#2.
     pub const fn take_number(&mut self) -> u64 {
         let number = self.next_number;
         self.next_number += 1;

@@ -24,6 +24,7 @@ impl Received {
     }
 
     /// Whether `number` was received before, or is so old that it can't be told.
+    // RFC 9000 sections 12.3#4, 13.2.3#3.
     pub fn is_duplicate(&self, number: u64) -> bool {
         number < self.floor || self.numbers.contains(number)
     }
@@ -50,12 +51,14 @@ impl Received {
     }
 
     /// The ranges to acknowledge, descending.
+    // RFC 9000 section 13.2.3#1#5.
     pub fn ranges(&self) -> impl Iterator<Item = RangeInclusive<u64>> + Clone + '_ {
         self.numbers.iter().rev().map(|range| range.start..=range.end - 1)
     }
 
     /// The peer has seen an ACK frame up to `largest`: what lies below need not be told again
     /// (section 13.2.4). The largest number itself is kept.
+    // RFC 9000 section 13.2.3#2#4.
     pub fn forget_up_to(&mut self, largest: u64) {
         let keep = self.numbers.max().map_or(largest, |max| max.min(largest));
         if keep > self.floor {
@@ -102,6 +105,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 section 12.3#4.
     fn duplicates_are_known() {
         let mut received = Received::default();
         for number in [0, 1, 5] {
@@ -115,6 +119,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 section 13.2.3#2#3#4.
     fn what_was_told_is_forgotten_but_stays_a_duplicate() {
         let mut received = Received::default();
         (0..10).for_each(|number| received.insert(number));
@@ -126,6 +131,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 section 13.2.3#3#4.
     fn the_ranges_are_bounded() {
         let mut received = Received::default();
         (0..1000).for_each(|number| received.insert(2 * number));

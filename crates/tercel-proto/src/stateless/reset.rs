@@ -18,6 +18,7 @@ impl ResetKey {
     }
 
     /// The token of a connection ID.
+    // RFC 9000 section 10.3.2#1#5.
     pub fn token(&self, id: &ConnectionId) -> ResetToken {
         let tag = hmac::sign(&self.0, id);
         let mut token = [0; ResetToken::LEN];
@@ -32,10 +33,12 @@ impl ResetKey {
 pub fn respond(token: ResetToken, datagram_len: usize, entropy: &mut Entropy) -> Option<Vec<u8>> {
     // As long as a packet with a longest connection ID would be, so that it looks like any other.
     const TYPICAL: usize = 43;
+    // RFC 9000 sections 10.3#4#5, 10.3.3#1.
     let len = TYPICAL.min(datagram_len.checked_sub(1)?);
     if len < stateless_reset::MIN_LEN {
         return None;
     }
+    // RFC 9000 section 10.3#2.
     let mut unpredictable = vec![0; len - ResetToken::LEN];
     entropy.fill(&mut unpredictable);
     Some(stateless_reset::encode(unpredictable, token))
@@ -46,6 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
+    // RFC 9000 sections 10.3#4#5, 10.3.3#1.
     fn a_reset_is_smaller_than_its_cause_and_carries_the_token() {
         let key = ResetKey::new(&[7; 32]);
         let token = key.token(&ConnectionId::new(&[1; 8]).unwrap());

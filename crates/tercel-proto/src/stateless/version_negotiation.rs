@@ -16,6 +16,7 @@ pub fn respond(
     versions: &[Version],
     entropy: &mut Entropy,
 ) -> Option<Vec<u8>> {
+    // RFC 9000 sections 5.2.2#2, 6.1#1.
     if datagram_len < 1200 || header.version == Version::NEGOTIATION || versions.contains(&header.version) {
         return None;
     }
@@ -23,6 +24,7 @@ pub fn respond(
     let at = entropy.below(versions.len() as u64 + 1) as usize;
     let (before, behind) = versions.split_at_checked(at)?;
     let [unused] = entropy.array();
+    // RFC 9000 section 17.2.1#4#5.
     Some(encode(header.scid, header.dcid, &[before, &[reserved], behind].concat(), unused))
 }
 
@@ -34,6 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
+    // RFC 9000 sections 5.2.2#1#3, 6.1#1, 17.2.1#2#3#4#5#6.
     fn a_client_of_another_version_is_told_ours() {
         let mut entropy = Entropy::from_seed([1; 32]);
         let header = LongHeader { first: 0xc0, version: Version(0xbaba_baba), dcid: &[1; 30], scid: &[2; 8] };

@@ -44,6 +44,7 @@ pub(super) struct SendLimit {
 
 impl SendLimit {
     pub(super) fn raise(&mut self, limit: u64) {
+        // RFC 9000 sections 4.1#3, 13.3#5.
         self.limit = self.limit.max(limit);
     }
 
@@ -55,6 +56,7 @@ impl SendLimit {
         self.used += bytes;
     }
 
+    // RFC 9000 sections 4.1#4, 19.12#1.
     pub(super) fn note_blocked(&mut self) {
         if self.blocked_said != Some(self.limit) {
             self.blocked = Some(self.limit);
@@ -121,6 +123,7 @@ impl ReceiveWindow {
     }
 
     /// The application consumed bytes. True if the peer is to be told of a higher limit.
+    // RFC 9000 section 4.2#1: nobody has to ask.
     pub(super) fn consume(&mut self, now: Time, rtt: Duration, bytes: u64) -> bool {
         self.consumed += bytes;
         if self.provided.is_some() || !self.is_half_used() {

@@ -32,6 +32,7 @@ impl LocalIds {
         self.limit.saturating_sub(self.opened)
     }
 
+    // RFC 9000 sections 2.1#1, 4.6#2, 19.11#3.
     pub(super) fn open(&mut self) -> Option<u64> {
         (self.opened < self.limit).then(|| {
             self.opened += 1;
@@ -50,6 +51,7 @@ impl LocalIds {
     }
 
     /// The peer permits so many; true if that is more than before.
+    // RFC 9000 sections 4.6#4, 19.11#2, 13.3#5.
     pub(super) const fn raise(&mut self, limit: u64) -> bool {
         let more = limit > self.limit;
         if more {
@@ -87,6 +89,7 @@ impl RemoteIds {
 
     /// The peer uses stream `index`: opens it and all below (section 3.2), and gives those that are
     /// new.
+    // RFC 9000 sections 3.2#1, 4.6#3, 19.11#4.
     pub(super) fn open_up_to(&mut self, index: u64) -> Result<Range<u64>, Violation> {
         if index >= self.limit {
             return Err(Violation::new(TransportErrorCode::STREAM_LIMIT_ERROR, "more streams than allowed"));
@@ -102,6 +105,7 @@ impl RemoteIds {
 
     /// A stream is over: the peer may open another. It is told when an eighth of the streams have
     /// ended, so that a frame pays.
+    // RFC 9000 section 4.6#6.
     pub(super) fn close(&mut self, index: u64) {
         if self.closed.insert_one(index) {
             self.closed_count += 1;

@@ -210,6 +210,7 @@ impl Streams {
 
     /// The server rejected early data (RFC 9001 section 4.6.2): nothing was received, the remembered
     /// limits never held, and everything is sent again.
+    // RFC 9001 section 4.6.2#3.
     pub fn early_data_rejected(&mut self) {
         self.send_limit = SendLimit::default();
         self.local.iter_mut().for_each(LocalIds::forget_limit);
@@ -420,6 +421,7 @@ impl Streams {
     ///
     /// # Errors
     /// There is no such stream, or its receiving part does not exist or has ended.
+    // RFC 9000 section 3.5#1.
     pub fn stop_sending(&mut self, id: StreamId, code: ApplicationErrorCode) -> Result<(), ApiMisuse> {
         if self.is_local_uni(id) {
             return Err(ApiMisuse::NotReceivable);
@@ -437,6 +439,7 @@ impl Streams {
     ///
     /// # Errors
     /// There is no such stream, or its sending part does not exist.
+    // RFC 9000 section 2.3#1.
     pub fn set_priority(&mut self, id: StreamId, priority: i32) -> Result<(), ApiMisuse> {
         self.sending_part(id)?.priority = priority;
         self.repeats.remove(id);
@@ -489,6 +492,7 @@ impl Streams {
 
     fn after_receipt(&mut self, id: StreamId, receipt: recv::Receipt) -> Result<(), Violation> {
         self.received += receipt.new_bytes;
+        // RFC 9000 sections 4.1#2, 19.9#2.
         if self.received > self.receive_window.limit() {
             return Err(Violation::new(
                 TransportErrorCode::FLOW_CONTROL_ERROR,
@@ -610,6 +614,7 @@ impl Streams {
     }
 
     /// Writes STREAM frames while there are data, credit and room.
+    // RFC 9000 sections 2.2#3, 4.1#1, 13.3#4, 19.10#3.
     pub fn write_data(&mut self, sink: &mut FrameSink<'_, '_>) {
         // There is a packet: this is what lingering data has waited for.
         self.lingering = 0;
@@ -861,6 +866,7 @@ impl Streams {
                 true => Ok(false),
                 false => Err(Violation::new(
                     TransportErrorCode::STREAM_STATE_ERROR,
+                    // RFC 9000 sections 19.5#1, 19.8#1, 19.10#1.
                     "frame for a stream that was not opened",
                 )),
             };
@@ -872,6 +878,7 @@ impl Streams {
         Ok(self.streams.contains(id))
     }
 
+    // RFC 9000 sections 19.4#1, 19.8#1, 19.13#2.
     fn recv_of_peer(&mut self, id: StreamId) -> Result<Option<&mut Recv>, Violation> {
         if self.is_local_uni(id) {
             return Err(Violation::new(
@@ -883,6 +890,7 @@ impl Streams {
         Ok(self.recv_mut(id))
     }
 
+    // RFC 9000 sections 19.5#1#2, 19.10#1#2.
     fn send_of_peer(&mut self, id: StreamId) -> Result<Option<&mut Send>, Violation> {
         if self.is_remote_uni(id) {
             return Err(Violation::new(

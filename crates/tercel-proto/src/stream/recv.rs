@@ -101,6 +101,7 @@ impl Recv {
 
     /// Checks and notes that the peer has sent up to `end`, which is the final size if `last`
     /// (section 4.5). Gives how many bytes that are new.
+    // RFC 9000 section 4.5#3#4.
     fn extend(&mut self, end: u64, last: bool) -> Result<u64, Violation> {
         let error = |reason| Err(Violation::new(TransportErrorCode::FINAL_SIZE_ERROR, reason));
         match self.final_size() {
@@ -109,6 +110,7 @@ impl Recv {
             None if last && end < self.highest => return error("the final size is below what was received"),
             _ => {}
         }
+        // RFC 9000 sections 4.1#2, 19.8#2, 19.10#4.
         if end > self.window.limit() {
             return Err(Violation::new(TransportErrorCode::FLOW_CONTROL_ERROR, "more data than the stream's limit"));
         }
@@ -156,6 +158,7 @@ impl Recv {
     }
 
     /// A RESET_STREAM frame came in (with a `reliable` size of 0), or RESET_STREAM_AT.
+    // RFC 9000 sections 4.5#1, 19.9#1.
     pub(super) fn on_reset(
         &mut self,
         code: ApplicationErrorCode,
@@ -246,6 +249,7 @@ impl Recv {
     pub(super) fn consumed(&mut self, now: Time, rtt: Duration, len: u64) -> bool {
         let raised = self.window.consume(now, rtt, len);
         // Once the end is known the peer needs no more credit.
+        // RFC 9000 section 13.3#2.
         raised && self.state == State::Recv && !self.is_stopped()
     }
 
@@ -261,6 +265,7 @@ impl Recv {
         };
         self.data.clear();
         // Section 3.5: only while the peer may still send.
+        // RFC 9000 section 3.5#5.
         let say = if self.state == State::Recv { Say::Due } else { Say::Said };
         self.stop = Stop::Asked { code, say };
         match self.state {

@@ -117,6 +117,7 @@ impl Send {
         matches!(self.state, State::DataRecvd | State::ResetRecvd)
     }
 
+    // RFC 9000 sections 4.1#3, 13.3#5.
     pub(super) fn raise_limit(&mut self, limit: u64) {
         self.limit = self.limit.max(limit);
     }
@@ -135,6 +136,7 @@ impl Send {
         Ok(())
     }
 
+    // RFC 9000 section 3.5#3: nothing of it is repeated.
     pub(super) fn reset(&mut self, code: ApplicationErrorCode) -> Result<(), ApiMisuse> {
         match self.state {
             State::Send | State::DataSent { .. } => {
@@ -190,6 +192,7 @@ impl Send {
     }
 
     /// The peer wants no more. False if that changes nothing.
+    // RFC 9000 section 3.5#2#4.
     pub(super) fn on_stop(&mut self, code: ApplicationErrorCode) -> bool {
         self.reset(code).is_ok()
     }
@@ -223,6 +226,7 @@ impl Send {
     }
 
     /// Whether there is anything that is to arrive.
+    // RFC 9000 sections 3.3#1#2, 4.5#2.
     const fn delivers(&self) -> bool {
         matches!(self.state, State::Send | State::DataSent { .. } | State::ResetAtSent(_))
     }
@@ -293,6 +297,7 @@ impl Send {
     /// Writes RESET_STREAM, RESET_STREAM_AT or STREAM_DATA_BLOCKED if due; false if it does not fit.
     pub(super) fn write_control(&mut self, id: StreamId, sink: &mut FrameSink<'_, '_>) -> bool {
         if let State::ResetSent { code, say } = &mut self.state {
+            // RFC 9000 section 13.3#1.
             let frame = Frame::ResetStream { id, error: *code, final_size: self.buffer.next() };
             return say.write(sink, &frame, SentFrame::ResetStream { id });
         }
@@ -311,6 +316,7 @@ impl Send {
             }
         }
         let blocked = self.buffer.next() >= self.limit && self.buffer.next() < self.buffer.end();
+        // RFC 9000 sections 4.1#4, 19.13#1.
         if blocked && self.blocked_said != Some(self.limit) {
             if !sink.push(&Frame::StreamDataBlocked { id, limit: self.limit }, None) {
                 return false;

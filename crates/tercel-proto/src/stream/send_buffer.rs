@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::ranges::RangeSet;
 
 #[derive(Debug, Default)]
+// RFC 9000 section 2.2#2.
 pub(super) struct SendBuffer {
     /// Each with its offset; those acknowledged whole are gone.
     chunks: VecDeque<(u64, Bytes)>,
@@ -71,6 +72,7 @@ impl SendBuffer {
         })
     }
 
+    // RFC 9000 section 13.3#6.
     pub(super) fn acked(&mut self, range: Range<u64>) {
         self.lost.remove(range.clone());
         if range.start <= self.acked_to && self.acked.is_empty() {
@@ -136,6 +138,7 @@ mod tests {
     proptest! {
         /// However sending, loss and acknowledgement follow each other, a range has its bytes.
         #[test]
+        // RFC 9000 section 2.2#2.
         fn a_range_has_its_bytes(steps in prop::collection::vec((0u8..6, 1u64..700), 1..200)) {
             let mut buffer = SendBuffer::default();
             let mut under_way = VecDeque::new();

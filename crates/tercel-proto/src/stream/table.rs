@@ -9,6 +9,7 @@ use super::send::Send;
 
 /// One stream: the parts that it has at this end.
 #[derive(Debug)]
+// RFC 9000 section 4.4#1: its parts end each by itself.
 pub(super) struct Stream {
     pub(super) send: Option<Send>,
     pub(super) recv: Option<Recv>,

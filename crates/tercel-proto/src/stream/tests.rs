@@ -91,6 +91,7 @@ fn id(role: Role, direction: Direction, index: u64) -> StreamId {
 }
 
 #[test]
+// RFC 9000 sections 2.1#1, 4.6#6.
 fn a_hundred_thousand_streams_come_and_go() {
     let config = TransportConfig::default();
     let (mut client, mut server) = (streams(Role::Client, &config), streams(Role::Server, &config));

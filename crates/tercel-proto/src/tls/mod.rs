@@ -71,6 +71,7 @@ const MAX_MESSAGE: usize = 0xffff;
 
 /// What TLS can do. One implementation stands on rustls; the trait keeps the rest of this crate
 /// from knowing that.
+// RFC 9000 section 7#1: those of TLS 1.3.
 pub trait Session: Send {
     /// Reads one whole handshake message.
     ///
@@ -326,6 +327,7 @@ impl Handshake {
     /// CRYPTO_ERROR with the alert that TLS raises, or PROTOCOL_VIOLATION for bytes at a level that
     /// is over (RFC 9001 section 4.1.3).
     pub fn feed(&mut self, level: EncryptionLevel, bytes: &[u8]) -> Result<(), Violation> {
+        // RFC 9001 section 4.1.3#1#2.
         if level != self.reading {
             return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "CRYPTO data at the wrong level"));
         }
@@ -347,6 +349,7 @@ impl Handshake {
             read += message.len();
             let level = self.reading;
             self.read(message)?;
+            // RFC 9001 section 4.1.3#3.
             if self.reading != level && read < data.len() {
                 // A message must not straddle a change of keys (RFC 8446 section 5.1).
                 return Err(tls_error(alert::UNEXPECTED_MESSAGE, "handshake data behind a change of keys"));
@@ -468,6 +471,7 @@ impl Handshake {
             self.complete = true;
             self.ticket = None;
             self.reading = EncryptionLevel::OneRtt;
+            // RFC 9001 section 8.2#1.
             if !self.parameters_told {
                 return Err(tls_error(alert::MISSING_EXTENSION, "no transport parameters"));
             }
@@ -483,11 +487,13 @@ impl Handshake {
             return Ok(());
         };
         let parameters = TransportParameters::decode(bytes, self.role.peer()).map_err(|error| Violation {
+            // RFC 9000 sections 7.4#1, 18.2#6#8#10.
             code: TransportErrorCode::TRANSPORT_PARAMETER_ERROR,
             ..Violation::from(error)
         })?;
+        // RFC 9000 section 7#2.
         if self.session.alpn().is_none() {
-            // RFC 9001 section 8.1.
+            // RFC 9001 section 8.1#1#2#3#5#6.
             return Err(tls_error(alert::NO_APPLICATION_PROTOCOL, "no application protocol in common"));
         }
         self.parameters_told = true;
@@ -501,6 +507,7 @@ impl Handshake {
     }
 
     /// Takes everything that TLS has to say.
+    // RFC 9001 section 4.9#2.
     fn pump(&mut self) {
         loop {
             let mut bytes = Vec::new();

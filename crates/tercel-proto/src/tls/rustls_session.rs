@@ -62,6 +62,7 @@ const fn fallback_alert(error: &Error) -> u8 {
 }
 
 impl Session for RustlsSession {
+    // RFC 9001 section 4.8#1: whatever TLS finds ends the connection.
     fn read(&mut self, message: &[u8]) -> Result<(), Violation> {
         self.0.read_hs(message).map_err(|error| {
             tracing::debug!(%error, "TLS failed");

@@ -169,6 +169,7 @@ fn reordering(random: &mut Random) -> Setup {
 }
 
 /// Up to all datagrams come twice, the second time up to a second later.
+// RFC 9000 section 12.3#4.
 fn duplication(random: &mut Random) -> Setup {
     let mut setup = usual(random);
     for way in [&mut setup.up, &mut setup.down] {
@@ -181,6 +182,7 @@ fn duplication(random: &mut Random) -> Setup {
 }
 
 /// Up to a fifth of the datagrams are damaged, or joined by damaged copies.
+// RFC 9000 section 12.2#6.
 fn corruption(random: &mut Random) -> Setup {
     let mut setup = usual(random);
     let and_good = random.chance(0.5);
@@ -194,6 +196,7 @@ fn corruption(random: &mut Random) -> Setup {
 }
 
 /// The path carries less than was found, from the start or from some time on.
+// RFC 9000 section 14.2#1#3.
 fn mtu_black_hole(random: &mut Random) -> Setup {
     let mut setup = usual(random);
     setup.client.bidi += 1;
@@ -211,6 +214,7 @@ fn mtu_black_hole(random: &mut Random) -> Setup {
 }
 
 /// The client's address changes during the transfer, once or more often: the port, or all of it.
+// RFC 9000 sections 9#4, 9.3#1.
 fn nat_rebinding(random: &mut Random) -> Setup {
     let mut setup = usual(random);
     setup.client.bidi += 1;
@@ -355,6 +359,7 @@ fn thousand_streams(random: &mut Random) -> Setup {
 }
 
 /// Between 30 and 60 % of everything is lost until the handshake has had its time.
+// RFC 9000 sections 8.1#4, 13.3#3.
 fn handshake_loss(random: &mut Random) -> Setup {
     let mut setup = usual(random);
     for way in [&mut setup.up, &mut setup.down] {

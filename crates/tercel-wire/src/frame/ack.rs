@@ -12,6 +12,7 @@ impl<'a> AckFrame<'a> {
     pub(super) fn decode(reader: &mut Reader<'a>, with_ecn: bool) -> Result<Self, DecodeError> {
         let (largest, delay) = (reader.varint()?, reader.varint()?);
         let (range_count, first_range) = (reader.varint()?, reader.varint()?);
+        // RFC 9000 section 19.3.1#1.
         let mut smallest = largest.checked_sub(first_range).ok_or(MALFORMED)?;
         let encoded = reader.peek();
         for _ in 0..range_count {

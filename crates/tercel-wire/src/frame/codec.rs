@@ -37,6 +37,7 @@ fn error_code(reader: &mut Reader<'_>) -> Result<VarInt, DecodeError> {
     reader.varint().map(VarInt::saturating)
 }
 
+// RFC 9000 sections 4.6#1, 19.11#1, 19.14#2.
 fn stream_count(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
     match reader.varint()? {
         count @ ..=MAX_STREAMS => Ok(count),
@@ -50,6 +51,7 @@ const fn direction(ty: u64) -> Direction {
 }
 
 /// Data at an offset must end at or below 2^62 - 1 (RFC 9000 sections 19.6 and 19.8).
+// RFC 9000 sections 19.6#1, 19.8#2.
 fn check_end(offset: u64, data: &[u8]) -> Result<(), DecodeError> {
     match offset + data.len() as u64 <= VarInt::MAX.into_inner() {
         true => Ok(()),
@@ -66,6 +68,7 @@ impl<'a> Frame<'a> {
         let before = reader.remaining();
         let ty = reader.varint()?;
         if before - reader.remaining() != VarInt::encoded_len(ty) {
+            // RFC 9000 section 12.4#5.
             // RFC 9000 section 12.4: the shortest encoding must be used.
             return Err(DecodeError::Malformed("frame type not in its shortest encoding"));
         }
@@ -87,6 +90,7 @@ impl<'a> Frame<'a> {
                 Self::Crypto { offset, data }
             }
             0x07 => match reader.length_prefixed()? {
+                // RFC 9000 section 19.7#2.
                 [] => return Err(DecodeError::Malformed("empty token")),
                 token => Self::NewToken { token },
             },
@@ -327,10 +331,12 @@ impl<'a> StreamFrame<'a> {
 impl NewConnectionId {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let (sequence, retire_prior_to) = (reader.varint()?, reader.varint()?);
+        // RFC 9000 section 19.15#5#6.
         if retire_prior_to > sequence {
             return Err(DecodeError::Malformed("retire_prior_to above the sequence number"));
         }
         let len = usize::from(reader.u8()?);
+        // RFC 9000 section 19.15#1.
         if !(1..=ConnectionId::MAX_LEN).contains(&len) {
             return Err(DecodeError::Malformed("connection ID not of 1 to 20 bytes"));
         }

@@ -9,9 +9,11 @@ impl Frame<'_> {
     ///
     /// ACK, CRYPTO, HANDSHAKE_DONE, NEW_TOKEN, PATH_RESPONSE and RETIRE_CONNECTION_ID cannot be in
     /// 0-RTT packets (RFC 9000 section 12.5).
+    // RFC 9000 section 12.5#1#2.
     pub const fn is_allowed_in(&self, level: EncryptionLevel) -> bool {
         match self {
             Self::Padding(_) | Self::Ping => true,
+            // RFC 9001 section 8.3#2.
             Self::Ack(_) | Self::Crypto { .. } => matches!(level, Initial | Handshake | OneRtt),
             Self::ConnectionClose(ConnectionClose::Transport { .. }) => true,
             Self::NewToken { .. } | Self::PathResponse(_) | Self::RetireConnectionId { .. } | Self::HandshakeDone => {
@@ -35,6 +37,7 @@ impl Frame<'_> {
             | Self::NewConnectionId(_)
             | Self::PathChallenge(_)
             | Self::ConnectionClose(ConnectionClose::Application { .. })
+            // RFC 9221 sections 5#3, 6#1.
             | Self::Datagram { .. } => matches!(level, ZeroRtt | OneRtt),
         }
     }

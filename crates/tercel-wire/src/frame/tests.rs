@@ -70,6 +70,9 @@ fn encode(frame: &Frame<'_>) -> Vec<u8> {
 }
 
 #[test]
+// RFC 9000 sections 12.4#3, 12.5#1#2, 17.2.4#1.
+// RFC 9221 sections 5#3, 6#1.
+// RFC 9001 section 8.3#2.
 fn every_type_is_where_table_3_allows_it_and_means_what_it_says() {
     for (bytes, packets, spec) in TABLE {
         let frame = decode(bytes).unwrap_or_else(|error| panic!("{bytes:x?}: {error}"));
@@ -84,6 +87,7 @@ fn every_type_is_where_table_3_allows_it_and_means_what_it_says() {
 }
 
 #[test]
+// RFC 9000 section 12.4#4.
 fn all_other_types_are_unknown() {
     let known: Vec<u64> = TABLE.iter().map(|(bytes, ..)| Reader::new(bytes).varint().unwrap()).collect();
     for ty in (0..0x4000).chain([0x2ab2, 1 << 30, VarInt::MAX.into_inner()]).filter(|ty| !known.contains(ty)) {
@@ -94,6 +98,7 @@ fn all_other_types_are_unknown() {
 }
 
 #[test]
+// RFC 9000 section 12.4#5.
 fn a_type_must_have_its_shortest_encoding() {
     // RFC 9000 section 12.4.
     for (bytes, ..) in TABLE {
@@ -166,6 +171,7 @@ fn an_observed_address_is_of_either_family() {
 }
 
 #[test]
+// RFC 9000 sections 4.6#1, 19.6#1, 19.7#2, 19.8#2, 19.11#1, 19.14#2, 19.15#1#6.
 fn bounds_of_fields() {
     let max = VarInt::MAX.into_inner();
     let frame = |ty: u8, values: &[u64]| {
@@ -205,6 +211,7 @@ fn bounds_of_fields() {
 }
 
 #[test]
+// RFC 9000 section 19.3.1#1.
 fn ranges_of_an_acknowledgement() {
     // RFC 9000 section 19.3.1: largest = previous_smallest - gap - 2.
     let Ok(Frame::Ack(ack)) = decode(&[0x02, 20, 7, 2, 3, 0, 1, 4, 0]) else { panic!() };

@@ -123,6 +123,7 @@ impl Header {
             Self::OneRtt { dcid, spin, key_phase } => {
                 let spin = if *spin { SPIN } else { 0 };
                 let key_phase = if *key_phase { KEY_PHASE } else { 0 };
+                // RFC 9000 section 17.3.1#2.
                 writer.u8(FIXED | spin | key_phase | low_bits);
                 writer.bytes(dcid);
                 None
@@ -136,6 +137,7 @@ impl Header {
         PacketStart { begin, length, number_at, number_len, number }
     }
 
+    // RFC 9000 section 17.2#8.
     fn begin_long(
         writer: &mut Writer<'_>,
         ty: LongPacketType,

@@ -17,6 +17,7 @@ pub enum Invariant<'a> {
 
 /// A long header of any version; its connection IDs have 0 to 255 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+// RFC 9000 section 17.2#4#7.
 pub struct LongHeader<'a> {
     /// The first byte. In versions that we speak bits 4 and 5 give the type; see
     /// [`packet_type`](Self::packet_type).

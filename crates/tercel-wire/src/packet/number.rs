@@ -2,6 +2,7 @@
 
 /// How many bytes (1 to 4) carry `number` so that a peer that has acknowledged `largest_acked` can
 /// recover it: enough for more than twice the packets in between.
+// RFC 9000 section 17.1#1#2#3.
 pub(crate) fn encoded_len(number: u64, largest_acked: Option<u64>) -> usize {
     let unacked = match largest_acked {
         Some(largest) => number.saturating_sub(largest),

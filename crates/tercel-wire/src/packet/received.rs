@@ -61,9 +61,11 @@ impl Protected {
     ///
     /// # Errors
     /// The packet cannot be read, and neither can what follows it.
+    // RFC 9000 sections 10.3#6, 12.2#1, 14#4.
     pub fn split_first(datagram: &mut BytesMut, local_cid_len: usize) -> Result<FirstPacket, DecodeError> {
         let mut reader = Reader::new(datagram);
         let first = reader.u8()?;
+        // RFC 9000 section 17.3.1#1.
         if first & LONG == 0 {
             let dcid = ConnectionId::new(reader.bytes(local_cid_len)?)?;
             let header = Header::OneRtt { dcid, spin: false, key_phase: false };
@@ -139,6 +141,7 @@ impl Protected {
     /// The packet is too short to have been protected.
     pub fn unprotect(mut self, key: &dyn HeaderKey, largest_received: Option<u64>) -> Result<Sealed, DecodeError> {
         let sample_at = self.number_at + SAMPLE_OFFSET;
+        // RFC 9001 section 5.4.2#1.
         if self.packet.len() < sample_at + key.sample_len() {
             return Err(DecodeError::UnexpectedEnd);
         }

@@ -35,6 +35,7 @@ impl RetryPacket {
         datagram: &[u8],
         mut reader: Reader<'_>,
     ) -> Result<Self, DecodeError> {
+        // RFC 9000 section 17.2.5#1: the unused bits are not looked at.
         let rest = reader.rest();
         let (token, tag) = rest.split_last_chunk().ok_or(DecodeError::UnexpectedEnd)?;
         let packet = Bytes::copy_from_slice(&datagram[..datagram.len() - TAG_LEN]);

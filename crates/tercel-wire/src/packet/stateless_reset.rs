@@ -7,6 +7,7 @@ pub const MIN_LEN: usize = 21;
 
 /// A stateless reset of as many bytes as `unpredictable` and the token have: at least
 /// [`MIN_LEN`] in all. Looks like a packet with a short header.
+// RFC 9000 section 10.3#7.
 pub fn encode(mut unpredictable: Vec<u8>, token: ResetToken) -> Vec<u8> {
     if let Some(first) = unpredictable.first_mut() {
         *first = *first & 0x3f | 0x40;

@@ -126,6 +126,7 @@ fn every_number_near_another_is_recovered() {
 }
 
 #[test]
+// RFC 9000 sections 17.2#8, 17.3.1#2.
 fn packets_survive_the_wire() {
     for header in Version::SUPPORTED.into_iter().flat_map(headers_of) {
         for (number, acked) in [(0, None), (5, Some(4)), (70_000, Some(69_000)), (1 << 30, Some(1)), (9, Some(0))] {
@@ -141,6 +142,7 @@ fn packets_survive_the_wire() {
 }
 
 #[test]
+// RFC 9000 section 12.2#1.
 fn coalesced_packets_are_cut_apart() {
     // While the version changes, packets of both may share a datagram.
     let (mut all, last) = (headers_of(Version::V2), headers());
@@ -171,6 +173,7 @@ fn padding_fills_to_the_size_asked_for_and_no_further() {
 }
 
 #[test]
+// RFC 9001 section 5.4.2#1.
 fn what_is_changed_or_cut_does_not_open() {
     for header in headers() {
         let mut datagram = Vec::new();
@@ -196,6 +199,7 @@ fn what_is_changed_or_cut_does_not_open() {
 }
 
 #[test]
+// RFC 9000 sections 17.2#9, 17.3.1#3.
 fn reserved_bits_are_told_of_authentic_packets() {
     for (header, bit) in [(headers()[0].clone(), 0x04), (headers()[3].clone(), 0x08), (headers()[4].clone(), 0x10)] {
         let mut buf = vec![0; 200];
@@ -236,6 +240,7 @@ fn packets_without_the_fixed_bit() {
 }
 
 #[test]
+// RFC 9000 sections 10.3#6, 17.2#1, 17.3.1#1.
 fn what_is_no_packet_of_ours() {
     let first = |bytes: &[u8]| Protected::split_first(&mut BytesMut::from(bytes), 8);
     // Connection IDs of more than 20 bytes, in version 1.
@@ -248,6 +253,7 @@ fn what_is_no_packet_of_ours() {
 }
 
 #[test]
+// RFC 9000 section 17.2#4#7.
 fn version_negotiation_and_invariants_know_long_connection_ids() {
     let (long, short) = ([7; 255], [8; 3]);
     let versions = [Version::V1, Version(0x0a0a_0a0a)];
@@ -266,6 +272,7 @@ fn version_negotiation_and_invariants_know_long_connection_ids() {
 }
 
 #[test]
+// RFC 9000 section 10.3#7.
 fn stateless_resets_look_like_short_packets() {
     let token = ResetToken([5; 16]);
     for first in 0..=255 {

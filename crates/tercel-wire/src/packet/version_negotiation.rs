@@ -15,6 +15,7 @@ pub struct VersionNegotiationPacket {
 }
 
 impl VersionNegotiationPacket {
+    // RFC 9000 section 17.2.1#1.
     pub(super) fn decode(datagram: &[u8]) -> Result<Self, DecodeError> {
         let (header, mut reader) = LongHeader::decode(datagram)?;
         if reader.is_empty() || reader.remaining() % 4 != 0 {
@@ -32,6 +33,7 @@ impl VersionNegotiationPacket {
 /// arbitrary bits of the first byte.
 pub fn encode(dcid: &[u8], scid: &[u8], versions: &[Version], unused: u8) -> Vec<u8> {
     let id = |id: &[u8]| [&[id.len() as u8], id].concat();
+    // RFC 9000 section 17.2.1#2#3.
     let mut packet = vec![0x80 | 0x40 | unused];
     packet.extend_from_slice(&Version::NEGOTIATION.0.to_be_bytes());
     packet.extend(id(dcid));

@@ -62,6 +62,7 @@ fn absent_parameters_have_their_defaults() {
 }
 
 #[test]
+// RFC 9000 sections 4.6#1, 18.2#7#8.
 fn integers_keep_their_bounds_for_both_roles() {
     for (id, min, max) in TABLE {
         let (min, max) = (*min, (*max).min(VarInt::MAX.into_inner()));
@@ -82,6 +83,8 @@ fn integers_keep_their_bounds_for_both_roles() {
 }
 
 #[test]
+// RFC 9000 section 18.2#1#9#10.
+// RFC 9287 section 3#1.
 fn other_parameters_keep_their_form_and_their_sender() {
     for (id, good, wrong, clients) in OTHERS {
         let bytes = parameter(*id, good);
@@ -97,6 +100,7 @@ fn other_parameters_keep_their_form_and_their_sender() {
 }
 
 #[test]
+// RFC 9000 section 18.2#5#6.
 fn the_preferred_address_in_parts() {
     let [v4, v6] = [[192, 0, 2, 1, 1, 187].to_vec(), [[0x20; 16].as_slice(), &[1, 187]].concat()];
     let make = |v4: &[u8], v6: &[u8], id: &[u8]| [v4, v6, &[id.len() as u8], id, &[7; 16]].concat();
@@ -159,6 +163,7 @@ fn the_least_delay_is_no_more_than_the_greatest() {
 }
 
 #[test]
+// RFC 9000 sections 7.4#3, 7.4.2#1.
 fn unknown_parameters_are_ignored_unless_they_come_twice() {
     for id in [0x12, 0x1f, 27, 27 + 31 * 999, 0x7157, VarInt::MAX.into_inner()] {
         let bytes = parameter(id, b"whatever");
@@ -206,6 +211,7 @@ fn the_client_of_rfc_9001_appendix_a2() {
 
 proptest! {
     #[test]
+    // RFC 9000 section 7.4#2.
     fn what_is_written_is_read_again(
         values in prop::collection::vec(0u64..1 << 60, 8),
         exponent in 0u64..=20, delay in 0u64..1 << 14, payload in 1200u64..1 << 40, ids in 2u64..1 << 40,

@@ -113,6 +113,7 @@ impl Connecting {
 
     /// The connection before its handshake is complete: a client that resumes can send early data on
     /// it. Early data can be replayed by an attacker; send only what may be done twice.
+    // RFC 9001 section 5.6#1: early data is what the application sends then.
     pub fn early(&self) -> Connection {
         self.connection.clone()
     }

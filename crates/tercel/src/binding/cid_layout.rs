@@ -21,6 +21,7 @@ use super::routable::RoutableIssuer;
 const RANDOM_LEN: usize = 8;
 
 /// The length of connection IDs that are not made for load balancers, in bytes.
+// RFC 9000 sections 5.1#3, 10.3.2#2.
 const PLAIN_LEN: usize = RANDOM_LEN + 1;
 
 /// The keys behind connection IDs and reset tokens of a registration. Values that never change:
@@ -93,6 +94,7 @@ impl CidKeys {
     }
 
     /// A new connection ID that names `worker`.
+    // RFC 9000 section 5.1#1#2.
     pub(crate) fn issue(&self, worker: u8, entropy: &mut Entropy) -> ConnectionId {
         let routable = self.routable.iter().find_map(|issuer| issuer.issue(worker, entropy));
         routable.unwrap_or_else(|| self.issue_unroutable(worker, entropy))
@@ -157,6 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
+    // RFC 9000 section 5.1#1#2.
     fn names_its_worker_and_hides_it() {
         let keys = CidKeys::new(&[7; 32]);
         let mut entropy = Entropy::from_seed([1; 32]);
@@ -227,6 +230,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 section 10.3.2#1#5.
     fn tokens_depend_on_secret_and_id_alone() {
         let mut entropy = Entropy::from_seed([1; 32]);
         let cid = CidKeys::new(&[7; 32]).issue(0, &mut entropy);

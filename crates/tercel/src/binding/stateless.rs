@@ -18,6 +18,7 @@ use crate::worker::Demand;
 const MIN_FIRST_DATAGRAM: usize = 1200;
 
 /// The least that a client's first destination connection ID must have (section 7.2), in bytes.
+// RFC 9000 section 7.2#1.
 const MIN_FIRST_DCID: usize = 8;
 
 /// What to do about a datagram with a long header and no connection.
@@ -65,6 +66,7 @@ pub(crate) struct Situation<'a> {
 
 /// What to do about `datagram`, which begins with `header`. `own_scid` makes a connection ID that is used
 /// once.
+// RFC 9001 section 4.7#1: by Retry.
 pub(crate) fn first_datagram(
     datagram: &[u8],
     header: &LongHeader<'_>,
@@ -74,6 +76,7 @@ pub(crate) fn first_datagram(
 ) -> Answer {
     let (now, rations) = (situation.now, &mut *situation.rations);
     let version = header.version;
+    // RFC 9000 sections 5.2.2#1#3, 17.2.1#6.
     if !situation.versions.contains(&version) {
         return match version_negotiation::respond(header, datagram.len(), situation.versions, entropy) {
             None => Answer::Drop,
@@ -81,6 +84,7 @@ pub(crate) fn first_datagram(
             Some(_) => Answer::Withhold,
         };
     }
+    // RFC 9000 sections 5.2.2#5#6, 14.1#3.
     if !header.is_initial() || datagram.len() < MIN_FIRST_DATAGRAM {
         return Answer::Drop;
     }
@@ -103,6 +107,7 @@ pub(crate) fn first_datagram(
         // RFC 9000 section 5.2.2.
         return refuse(TransportErrorCode::CONNECTION_REFUSED, entropy);
     }
+    // RFC 9000 section 8.1.3#10.
     let known = match token {
         [] => Err(TokenError::Unknown),
         token => situation.tokens.open(token, version, situation.remote, unix_time(now)),
@@ -113,15 +118,18 @@ pub(crate) fn first_datagram(
             first.original_dcid = Some(original_dcid);
             return Answer::Begin(first);
         }
+        // RFC 9000 section 8.1.3#12.
         Ok(Token::New { path }) if dcid.len() >= MIN_FIRST_DCID => {
             first.path = path.zip(token.first_chunk().copied());
             return Answer::Begin(first);
         }
         // RFC 9000 section 8.1.2: a client accepts one Retry only, so another would not help it.
         Ok(Token::Retry { .. }) | Err(TokenError::InvalidRetry) => {
+            // RFC 9000 section 8.1.2#2.
             return refuse(TransportErrorCode::INVALID_TOKEN, entropy);
         }
         _ if dcid.len() < MIN_FIRST_DCID => return Answer::Drop,
+        // RFC 9000 sections 8.1.3#11, 8.1.4#5.
         _ => first.validated = false,
     }
     if situation.demand == Demand::Nothing {
@@ -130,6 +138,7 @@ pub(crate) fn first_datagram(
     if !rations.retries.take(now) {
         return Answer::Withhold;
     }
+    // RFC 9000 section 17.2.5.1#1.
     let retry_scid = own_scid(entropy);
     let token = Token::Retry { original_dcid: dcid, retry_scid };
     let token = situation.tokens.seal(&token, version, situation.remote, unix_time(now), entropy);
@@ -210,6 +219,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 sections 5.2.2#2#6, 7.2#1, 14.1#3.
     fn nothing_is_sent_for_what_is_too_small() {
         let mut fixture = Fixture::new(Demand::Proof);
         for version in [Version::V1, Version(0x1a2a_3a4a), Version::NEGOTIATION] {
@@ -239,6 +249,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 sections 8.1.2#2, 8.1.3#10, 8.1.4#3#7, 17.2.5.1#1. RFC 9001 section 4.7#1.
     fn a_retry_is_accepted_from_where_it_was_sent_to() {
         Version::SUPPORTED.into_iter().for_each(a_retry_of);
     }
@@ -280,6 +291,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9000 sections 8.1.3#11#12, 8.1.4#4.
     fn a_token_of_an_earlier_connection_saves_the_retry() {
         let mut fixture = Fixture::new(Demand::Proof);
         let seal = |fixture: &mut Fixture, remote: &str| {

@@ -18,6 +18,7 @@ use crate::status::Error;
 /// A cipher suite of TLS 1.3 (RFC 8446 appendix B.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+// RFC 9001 section 5.3#1.
 pub enum CipherSuite {
     /// TLS_AES_128_GCM_SHA256, the fastest where the processor has instructions for AES.
     Aes128GcmSha256,

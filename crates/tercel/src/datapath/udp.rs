@@ -54,6 +54,7 @@ impl Datapath for UdpDatapath {
 }
 
 /// A socket bound as wanted, that does not block.
+// RFC 9000 sections 14#2#3, 9.7#1#2: the system marks so, and labels flows.
 pub(super) fn bound(bind: Bind) -> io::Result<UdpSocket> {
     let domain = socket2::Domain::for_address(bind.address);
     let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;

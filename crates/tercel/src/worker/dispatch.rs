@@ -95,6 +95,7 @@ impl Worker {
         }
     }
 
+    // RFC 9000 sections 17.2.1#7, 17.2.5.1#4: an answer for each datagram at most.
     fn unknown_long(&mut self, socket: SocketId, datagram: Datagram) {
         let Ok((header, _)) = LongHeader::decode(&datagram.data) else { return };
         if self.is_reset(&datagram) || self.shut_down || self.floor.sockets.listeners(socket).is_empty() {
@@ -137,6 +138,7 @@ impl Worker {
 
     /// A short header without a connection: a stateless reset for us, or something of another
     /// worker, or of a connection that is no more.
+    // RFC 9000 section 11#3.
     fn unknown_short(&mut self, socket: Option<SocketId>, dcid: ConnectionId, datagram: Datagram) {
         if self.is_reset(&datagram) {
             return;

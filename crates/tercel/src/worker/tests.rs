@@ -373,6 +373,7 @@ fn a_stream_that_never_starts_is_told_so_before_it_ends() {
 }
 
 #[test]
+// RFC 9000 section 9#1.
 fn a_move_before_the_handshake_is_confirmed_waits_for_it() {
     let mut world = World::new(TransportConfig::default());
     world.serve(|_, _| {});

@@ -171,6 +171,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9002 section 7#1.
     fn the_curve_is_that_of_the_rfc() {
         // K = cbrt(300 / 0.4) = 9.086 s for a window of 1000 datagrams cut to 700.
         let epoch = Epoch::new(Time::ZERO, 700 * MTU, 1000 * MTU, MTU);

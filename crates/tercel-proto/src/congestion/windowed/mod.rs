@@ -43,6 +43,7 @@ pub(super) struct AckedBytes {
 
 /// What tells one controller from another: congestion avoidance.
 #[derive(Debug, Clone)]
+// RFC 9002 section 7#1: CUBIC is that of RFC 9438.
 enum Avoidance {
     NewReno(NewReno),
     Cubic(Cubic),
@@ -183,6 +184,7 @@ impl Windowed {
     }
 
     /// The datagram size changed (section 7.2).
+    // RFC 9002 section 7.2#2#3.
     pub(super) fn set_mtu(&mut self, mtu: u16) {
         let untouched = self.is_untouched();
         self.mtu = u64::from(mtu).max(1);
@@ -276,6 +278,7 @@ impl Windowed {
 
     /// Section 7.8: a window that is not used gives no reason to enlarge it. Half of it is use
     /// enough in slow start, where it doubles before a sender can fill it.
+    // RFC 9002 section 7.8#1.
     fn uses_window(&self) -> bool {
         let peak = self.usage.peak.max(self.usage.last_peak);
         let wanted = if self.in_slow_start() { self.window / 2 } else { self.window.saturating_sub(3 * self.mtu) };
@@ -284,6 +287,7 @@ impl Windowed {
 
     /// `count` packets were lost, the newest of them sent at `newest`. Returns whether the window
     /// was cut: at most once a round trip (section 7.3.2).
+    // RFC 9002 section 7.3.1#1.
     pub(super) fn on_loss(&mut self, now: Time, newest: Time, count: u32) -> bool {
         let cut = !self.in_recovery(newest);
         if cut {
@@ -301,6 +305,7 @@ impl Windowed {
 
     /// Marked packets were acknowledged. Returns whether the window was cut. Other than a loss, a mark
     /// cannot prove to be an error.
+    // RFC 9002 section 7.3.1#1.
     pub(super) fn on_marks(&mut self, marks: Marks) -> bool {
         let recovers = self.in_recovery(marks.sent);
         if let (Avoidance::Prague(prague), None) = (&mut self.avoidance, &self.resume) {
@@ -322,6 +327,7 @@ impl Windowed {
         !recovers
     }
 
+    // RFC 9002 section 7.3.2#1#2: half for NewReno, and seven tenths for CUBIC (RFC 9438 section 4.6).
     fn cut(&mut self, now: Time, before: Option<Before>) {
         self.recovery_start = Some(now);
         if let Some(window) = self.resume.as_mut().and_then(|resume| resume.on_congestion(now)) {
@@ -360,6 +366,7 @@ impl Windowed {
 
     /// Section 7.6.2: the window falls to its minimum and slow start begins again, up to the
     /// threshold that the losses have set.
+    // RFC 9002 section 7.6.2#4.
     pub(super) fn on_persistent_congestion(&mut self) {
         self.window = self.min_window();
         self.resume = None;

@@ -8,6 +8,7 @@ pub(super) struct NewReno {
 
 impl NewReno {
     /// The window after `bytes` were acknowledged in congestion avoidance.
+    // RFC 9002 section 7.3.3#1.
     pub(super) const fn grow(&mut self, bytes: u64, window: u64, mtu: u64) -> u64 {
         self.acked = self.acked.saturating_add(bytes);
         if self.acked < window {

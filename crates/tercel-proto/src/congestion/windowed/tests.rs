@@ -23,6 +23,7 @@ fn round(controller: &mut Windowed, sent: Time) {
 }
 
 #[test]
+// RFC 9002 section 7.2#1#2#3#4.
 fn the_initial_window_follows_section_7_2() {
     for (mtu, window) in [(1200, 12_000), (1472, 14_720), (1500, 14_720), (9000, 18_000)] {
         let mut controller = Windowed::new(settings(CongestionAlgorithm::NewReno), mtu);
@@ -53,6 +54,7 @@ fn slow_start_doubles_the_window_and_ends_at_the_threshold() {
 }
 
 #[test]
+// RFC 9002 section 7.3.3#1.
 fn newreno_grows_by_a_datagram_each_round_trip() {
     let [mut newreno, _] = controllers();
     newreno.on_loss(START, START, 1);
@@ -64,6 +66,7 @@ fn newreno_grows_by_a_datagram_each_round_trip() {
 }
 
 #[test]
+// RFC 9002 section 7.8#1.
 fn a_window_that_is_not_used_does_not_grow() {
     for mut controller in controllers() {
         for (slow_start, start) in [(true, START), (false, START + 100 * RTT)] {
@@ -89,6 +92,7 @@ fn a_window_that_is_not_used_does_not_grow() {
 }
 
 #[test]
+// RFC 9002 section 7.8#2.
 fn a_sender_with_data_left_uses_its_window_by_definition() {
     for mut controller in controllers() {
         controller.set_app_limited(false);
@@ -99,6 +103,7 @@ fn a_sender_with_data_left_uses_its_window_by_definition() {
 }
 
 #[test]
+// RFC 9002 sections 7.3.1#1, 7.3.2#1#2.
 fn one_round_trip_of_losses_is_one_cut() {
     for (mut controller, tenths) in controllers().into_iter().zip([5, 7]) {
         let (window, avoidance) = (controller.window(), format!("{:?}", controller.avoidance));
@@ -135,6 +140,7 @@ fn only_the_last_cut_can_be_taken_back() {
 }
 
 #[test]
+// RFC 9002 section 7.6.2#4.
 fn persistent_congestion_leaves_two_datagrams_and_slow_start() {
     for mut controller in controllers() {
         (0..6).for_each(|round_trips| round(&mut controller, START + round_trips * RTT));

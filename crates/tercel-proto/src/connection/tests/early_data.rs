@@ -24,6 +24,7 @@ fn was_rejected(pair: &Pair) -> bool {
 }
 
 #[test]
+// RFC 9001 sections 4.6.2#1, 5.6#3.
 fn what_was_sent_early_is_sent_again() {
     let mut pair = refused(TransportConfig::default(), TransportConfig::default());
     pair.upload(5000);
@@ -63,6 +64,7 @@ fn datagrams_sent_early_are_lost() {
 
 /// Streams beyond the limit that holds now wait until the server permits them.
 #[test]
+// RFC 9000 section 7.4.1#3#4.
 fn limits_may_be_lower_than_those_remembered() {
     let few = TransportConfig { max_uni_streams: 2, receive_window: 2000, ..TransportConfig::default() };
     let mut pair = refused(TransportConfig::default(), few);

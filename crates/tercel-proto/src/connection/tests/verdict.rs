@@ -148,6 +148,7 @@ fn both_ends_may_judge() {
 
 /// A client that is done, while its server still judges it, may send: the data waits at the server.
 #[test]
+// RFC 9001 sections 4.1.4#1#2, 5.7#1#2#3.
 fn data_that_comes_before_the_verdict_is_parked_and_not_lost() {
     let mut pair = pair(Judge::Server, true, TransportConfig::default());
     pair.run("the client's end of the handshake", |pair| connected(&pair.client_events));

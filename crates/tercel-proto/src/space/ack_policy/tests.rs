@@ -36,6 +36,8 @@ fn told(acks: &mut AckPolicy, received: &Received) -> bool {
 }
 
 #[test]
+// RFC 9000 sections 13.2.1#1, 13.2.2#1.
+// RFC 9221 section 5.2#1.
 fn the_first_packet_waits_and_the_second_is_due() {
     let (mut acks, mut received) = (policy(), Received::default());
     receive(&mut acks, &mut received, Time::ZERO, 0, true);
@@ -46,6 +48,7 @@ fn the_first_packet_waits_and_the_second_is_due() {
 }
 
 #[test]
+// RFC 9000 section 13.2.1#4.
 fn nothing_is_due_for_packets_that_elicit_nothing() {
     let (mut acks, mut received) = (policy(), Received::default());
     for number in 0..10 {
@@ -55,6 +58,7 @@ fn nothing_is_due_for_packets_that_elicit_nothing() {
 }
 
 #[test]
+// RFC 9000 section 13.2.1#7#8.
 fn disorder_and_congestion_are_told_at_once() {
     for (number, ecn) in [(3, Ecn::NotEct), (7, Ecn::NotEct), (6, Ecn::Ce), (4, Ecn::NotEct)] {
         let (mut acks, mut received) = (policy(), Received::default());
@@ -65,6 +69,7 @@ fn disorder_and_congestion_are_told_at_once() {
 }
 
 #[test]
+// RFC 9000 sections 13.2.3#1#5, 13.2.5#1, 13.4.1#1, 19.3#1.
 fn the_frame_says_what_was_received_and_how_long_ago() {
     let (mut acks, mut received) = (policy(), Received::default());
     receive_marked(&mut acks, &mut received, Time::ZERO, 4, true, Ecn::Ect0);
@@ -81,6 +86,7 @@ fn the_frame_says_what_was_received_and_how_long_ago() {
 /// Section 13.2.1: within max_ack_delay of the first that waits, however many come that elicit
 /// nothing, and however late the next.
 #[test]
+// RFC 9000 section 13.2.1#1#2.
 fn an_acknowledgement_is_never_put_off() {
     let (mut acks, mut received) = (AckPolicy::new(10, DELAY), Received::default());
     let at = |ms| Time::ZERO + Duration::from_millis(ms);
@@ -99,6 +105,7 @@ fn an_acknowledgement_is_never_put_off() {
 }
 
 #[test]
+// RFC 9000 section 13.2.1#3.
 fn the_threshold_counts_since_the_last_frame() {
     for threshold in 1..5u32 {
         let (mut acks, mut received) = (AckPolicy::new(threshold, DELAY), Received::default());
@@ -119,6 +126,7 @@ fn the_threshold_counts_since_the_last_frame() {
 
 /// Section 13.2.1: packets of the handshake are acknowledged at once.
 #[test]
+// RFC 9000 section 13.2.1#2.
 fn handshakes_do_not_wait() {
     let (mut acks, mut received) = (AckPolicy::immediate(), Received::default());
     receive(&mut acks, &mut received, Time::ZERO, 0, true);
@@ -127,6 +135,7 @@ fn handshakes_do_not_wait() {
 
 /// The delay is that of the largest number, not of what came later.
 #[test]
+// RFC 9000 section 13.2.5#1#3.
 fn the_delay_is_that_of_the_largest() {
     let (mut acks, mut received) = (policy(), Received::default());
     let at = |micros| Time::ZERO + Duration::from_micros(micros);

@@ -34,6 +34,7 @@ fn read_all(server: &mut Streams, id: StreamId) -> Vec<u8> {
 }
 
 #[test]
+// RFC 9001 section 4.6.2#3.
 fn everything_is_sent_again_within_the_limits_that_hold() {
     let config = TransportConfig { receive_window: 120, ..small() };
     let mut client = streams(Role::Client, &small());

@@ -5,6 +5,7 @@ use super::*;
 // Which streams there may be (sections 2.1, 3 and 4.6).
 
 #[test]
+// RFC 9000 sections 4.6#3, 19.4#1, 19.5#1#2, 19.8#1, 19.10#1#2, 19.11#4, 19.13#2.
 fn frames_for_streams_that_cannot_be() {
     use Direction::{Bidirectional, Unidirectional};
     let config = small();
@@ -46,6 +47,7 @@ fn frames_for_streams_that_cannot_be() {
 }
 
 #[test]
+// RFC 9000 section 3.2#1.
 fn a_stream_opens_all_below_it() {
     let mut server = streams(Role::Server, &small());
     let third = id(Role::Client, Direction::Bidirectional, 2);
@@ -61,6 +63,7 @@ fn a_stream_opens_all_below_it() {
 }
 
 #[test]
+// RFC 9000 sections 4.6#2, 19.11#3.
 fn misuse_is_told_and_changes_nothing() {
     let mut client = streams(Role::Client, &small());
     let (uni, theirs) =
@@ -85,6 +88,7 @@ fn misuse_is_told_and_changes_nothing() {
 // How much may be sent (sections 4.1 and 4.2).
 
 #[test]
+// RFC 9000 sections 4.1#2, 19.8#2, 19.9#1#2, 19.10#4.
 fn a_peer_that_sends_more_than_it_may() {
     let too_much = TransportErrorCode::FLOW_CONTROL_ERROR;
     let mut server = streams(Role::Server, &small());
@@ -106,6 +110,7 @@ fn a_peer_that_sends_more_than_it_may() {
 }
 
 #[test]
+// RFC 9000 sections 2.2#3, 4.1#1#4, 19.10#3, 19.12#1, 19.13#1.
 fn what_is_sent_keeps_to_both_limits_and_says_when_it_is_blocked() {
     let mut client = streams(Role::Client, &small());
     let ids: Vec<_> = (0..3).map(|_| client.open(Direction::Bidirectional).unwrap()).collect();
@@ -147,6 +152,7 @@ fn what_is_sent_keeps_to_both_limits_and_says_when_it_is_blocked() {
 }
 
 #[test]
+// RFC 9000 sections 4.2#1, 4.5#1.
 fn credit_comes_back_for_what_is_read_and_for_what_never_will_be() {
     let mut server = streams(Role::Server, &small());
     let stream = |index| id(Role::Client, Direction::Bidirectional, index);

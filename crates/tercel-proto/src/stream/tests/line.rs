@@ -244,6 +244,7 @@ impl Line {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
     #[test]
+    // RFC 9000 section 2.2#1#2.
     fn two_ends_agree_whatever_the_line_does(
         steps in prop::collection::vec(step(), 0..300),
         window in prop::sample::select(vec![50u64, 400, 100_000]),

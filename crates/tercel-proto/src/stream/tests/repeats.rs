@@ -16,6 +16,7 @@ fn lose(streams: &mut Streams, sent: SentFrames) {
 }
 
 #[test]
+// RFC 9000 section 13.3#4#6.
 fn lost_data_is_repeated_without_credit_and_acknowledged_data_never() {
     let mut client = streams(Role::Client, &small());
     let id = client.open(Direction::Bidirectional).unwrap();
@@ -75,6 +76,7 @@ fn a_lost_end_is_repeated_alone() {
 }
 
 #[test]
+// RFC 9000 sections 3.3#2, 3.5#3, 13.3#1.
 fn nothing_is_repeated_of_a_stream_that_was_reset() {
     let mut client = streams(Role::Client, &small());
     let id = client.open(Direction::Unidirectional).unwrap();
@@ -100,6 +102,7 @@ fn nothing_is_repeated_of_a_stream_that_was_reset() {
 
 /// Of limits only the newest is repeated, and of requests only what still counts.
 #[test]
+// RFC 9000 section 13.3#2.
 fn limits_and_requests_are_repeated_while_they_count() {
     let mut server = streams(Role::Server, &small());
     let stream = id(Role::Client, Direction::Bidirectional, 0);

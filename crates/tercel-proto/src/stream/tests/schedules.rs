@@ -33,6 +33,7 @@ fn changes(order: &[u64]) -> usize {
 }
 
 #[test]
+// RFC 9000 section 2.3#1.
 fn higher_priority_goes_first_and_equals_take_turns() {
     let (mut client, ids) = three(StreamScheduling::RoundRobin);
     client.set_priority(ids[2], 5).unwrap();

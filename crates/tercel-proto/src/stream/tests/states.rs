@@ -88,6 +88,7 @@ fn apply_to_send(send: &mut Send, input: SendInput) -> bool {
 }
 
 #[test]
+// RFC 9000 sections 3.3#1#2, 3.5#2, 4.5#2.
 fn the_sending_part_is_that_of_figure_2() {
     use SendInput::*;
     use SendState::*;
@@ -197,6 +198,7 @@ fn recv_in(state: RecvState) -> Recv {
 }
 
 #[test]
+// RFC 9000 section 3.5#1#5.
 fn the_receiving_part_is_that_of_figure_3() {
     use RecvInput::*;
     use RecvState::*;
@@ -242,6 +244,7 @@ fn a_stopped_part_ends_with_what_the_peer_says() {
 }
 
 #[test]
+// RFC 9000 section 4.5#3#4.
 fn the_final_size_is_final() {
     // Section 4.5, in every state in which it is known.
     for state in

@@ -37,6 +37,8 @@ fn clients_that_do_not_show_what_is_asked_for() {
 }
 
 #[test]
+// RFC 9000 section 7#2.
+// RFC 9001 section 8.1#1#2#5.
 fn ends_without_a_protocol_in_common() {
     let identity = Identity::new();
     // RFC 9001 section 8.1: also if a client names none.
@@ -53,6 +55,7 @@ fn ends_without_a_protocol_in_common() {
 }
 
 #[test]
+// RFC 9000 sections 7.4#1, 18.2#10.
 fn transport_parameters_that_cannot_be() {
     let identity = Identity::new();
     let config = Arc::new(client_config(&identity, None));
@@ -78,6 +81,7 @@ fn messages_that_are_too_long_are_refused_by_their_header() {
 }
 
 #[test]
+// RFC 9001 section 4.1.3#1#2.
 fn crypto_data_at_levels_that_are_not_read() {
     use EncryptionLevel::{Handshake, Initial, OneRtt, ZeroRtt};
     let identity = Identity::new();
@@ -101,6 +105,7 @@ fn crypto_data_at_levels_that_are_not_read() {
 
 /// RFC 8446 section 5.1: a message that changes the keys is the last under the old ones.
 #[test]
+// RFC 9001 section 4.1.3#3.
 fn data_behind_a_change_of_keys() {
     let identity = Identity::new();
     let (mut client, mut server) = (End::client(client_config(&identity, None)), End::server(server_config(&identity)));
@@ -128,11 +133,13 @@ fn messages_out_of_turn() {
     let (mut client, mut server) = pair();
     assert_eq!(code(&mut server, EncryptionLevel::Initial, &finished), unexpected);
     assert_eq!(code(&mut client, EncryptionLevel::Initial, &finished), unexpected);
+    // RFC 9001 section 8.3#1.
     // RFC 9001 section 8.3: it is not used.
     let (mut client, mut server) = pair();
     let hello = client.take();
     server.feed(&hello, ALL).unwrap();
     assert_eq!(code(&mut server, EncryptionLevel::Handshake, &END_OF_EARLY_DATA), unexpected);
+    // RFC 9001 section 6#2.
     // RFC 9001 section 6: keys are updated otherwise.
     let (mut client, mut server) = pair();
     complete(&mut client, &mut server);
@@ -253,6 +260,7 @@ impl Session for Careless {
 
 /// RFC 9001 section 8.2.
 #[test]
+// RFC 9001 section 8.2#1.
 fn a_handshake_without_transport_parameters() {
     for role in [Role::Client, Role::Server] {
         let mut end = End::new(Handshake::new(role, Version::V1, Box::new(Careless(false, None))));

@@ -24,6 +24,7 @@ fn configs() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
 }
 
 #[test]
+// RFC 9001 section 4.6.1#1.
 fn early_data_is_accepted() {
     for piece in [1, ALL] {
         let (trust, config) = configs();
@@ -92,6 +93,7 @@ fn early_data_is_refused_when_the_protocol_changes() {
 }
 
 #[test]
+// RFC 9001 section 4.5#1.
 fn a_ticket_is_good_for_one_offer_of_early_data() {
     let (trust, config) = configs();
     remember(&trust, &config);

@@ -305,6 +305,8 @@ fn the_server_decides_on_a_ticket() {
 
 /// RFC 9000 section 7.4.1: who takes early data must hold what the client remembers.
 #[test]
+// RFC 9000 section 7.4.1#5#6#8.
+// RFC 9221 section 3#6.
 fn smaller_limits_permit_no_early_data() {
     let (_, _, client, mut server) = world();
     let kept = tickets(&client, &mut server, &[terms(b"")]);

@@ -73,6 +73,7 @@ impl Issuer {
 
     /// A NewSessionTicket. `age` is that of the session, and `parameters` are those that the client has
     /// of us.
+    // RFC 9001 section 9.2#2: sealed, so that only servers can read what a server put in.
     pub(crate) fn issue(
         &mut self,
         age: Duration,

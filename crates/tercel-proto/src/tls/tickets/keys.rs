@@ -93,6 +93,8 @@ impl OpenedTicket {
 
     /// Whether early data may be taken under these parameters: the client goes by those that it
     /// remembers, so none of these may be smaller now (RFC 9000 section 7.4.1, RFC 9221 section 3).
+    // RFC 9000 section 7.4.1#5#6#8.
+    // RFC 9221 section 3#6.
     pub(crate) fn limits_hold(&self, now: &TransportParameters) -> bool {
         let limits = |parameters: &TransportParameters| {
             [

@@ -125,6 +125,7 @@ impl ClientSessionStore for ClientSessions {
         }
     }
 
+    // RFC 9001 section 4.5#1: each once.
     fn take_tls13_ticket(&self, server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         let (handed, version) = aside::with(|aside| (aside.session.take(), aside.version)).unwrap_or_default();
         handed.or_else(|| self.cache(version)?.take_tls13_ticket(server))

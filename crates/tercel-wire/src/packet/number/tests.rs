@@ -59,6 +59,7 @@ fn no_number_beyond_the_last() {
 }
 
 #[test]
+// RFC 9000 section 17.1#1#2#3.
 fn every_length_covers_twice_what_is_unacknowledged() {
     // RFC 9000 section 17.1: more than twice as large a range as the difference.
     for largest in [None, Some(0), Some(1 << 40)] {

@@ -101,6 +101,7 @@ fn connection_ids_of_every_length() {
 }
 
 #[test]
+// RFC 9000 section 17.2.1#1.
 fn a_version_negotiation_packet_needs_no_fixed_bit() {
     // RFC 8999 section 6: all bits but the first are unused.
     for bits in 0x80..=0xff {
