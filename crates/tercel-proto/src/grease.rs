@@ -7,6 +7,7 @@ use crate::entropy::Entropy;
 #[derive(Debug, Default)]
 pub(crate) struct FixedBit {
     /// Whether they may.
+    // RFC 9287 section 3.1#5.
     may_clear: bool,
     /// Random bits for the packets to come, and how many.
     bits: u64,
@@ -22,6 +23,7 @@ impl FixedBit {
     /// Whether the next packet goes without the bit: if it may, that is left to chance (RFC 9287 section
     /// 3.1).
     #[inline]
+    // RFC 9287 section 3.1#1.
     pub(crate) fn clears(&mut self, entropy: &mut Entropy) -> bool {
         self.may_clear && self.toss(entropy)
     }
@@ -40,6 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
+    // RFC 9287 section 3.1#1#5.
     fn it_is_left_to_chance_where_it_may_be() {
         let mut entropy = Entropy::from_seed([5; 32]);
         let mut bit = FixedBit::default();

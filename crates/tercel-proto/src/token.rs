@@ -197,7 +197,7 @@ fn decode(plain: &[u8], version: Version, client: SocketAddr, unix_time: Duratio
     let mut reader = Reader::new(plain);
     let made = Duration::from_secs(u64::from_be_bytes(reader.array().map_err(unknown)?));
     let age = unix_time.saturating_sub(made);
-    // RFC 9369 sections 4.1 and 5: neither kind is good for another version.
+    // RFC 9369 sections 4.1#2, 5#2: neither kind is good for another version.
     let fits = Version(reader.u32().map_err(unknown)?) == version;
     match reader.u8().map_err(unknown)? {
         0 => {
@@ -270,7 +270,7 @@ mod tests {
                 let sealed = key.seal(&token, version, client, NOW, &mut entropy);
                 let shown = |version| key.open(&sealed, version, shown_by, NOW + Duration::from_secs(age));
                 assert_eq!(shown(version), result, "{token:?} {shown_by} {age}");
-                // RFC 9369 sections 4.1 and 5.
+                // RFC 9369 sections 4.1#2, 5#2.
                 let refused = match token {
                     _ if shown_by.ip() == other.ip() => TokenError::Unknown,
                     Token::Retry { .. } => TokenError::InvalidRetry,

@@ -77,6 +77,7 @@ fn violation(world: &World<Endpoint<Peer>>, host: usize) -> TransportErrorCode {
 
 /// Whichever datagram of the handshake is lost, in either direction, with and without a Retry, for every
 /// client and every server: they come to the version that they should, and understand each other.
+// RFC 9368 section 2.1#2#3#4. RFC 9369 section 4.1#3#7.
 fn all_come_to_their_version(shares: KeyShares, losses: u64) {
     for (client, server) in CLIENTS.into_iter().flat_map(|client| SERVERS.map(|server| (client, server))) {
         for retries in [false, true] {
@@ -126,6 +127,7 @@ fn all_come_to_their_version_hello_retry() {
 
 /// RFC 9368 section 2.5: a client begins with what most servers know, and wants something else more.
 #[test]
+// RFC 9368 section 2.5#1#2.
 fn a_client_may_begin_with_less_than_it_wants() {
     for (wanted, begun) in [(V1, V2), (V2, V1)] {
         let cases: [(&[Version], Version, u32); 5] = [
@@ -150,6 +152,7 @@ fn a_client_may_begin_with_less_than_it_wants() {
 /// How many round trips it takes: none more where versions are compatible, one more where the server must
 /// tell its versions first.
 #[test]
+// RFC 9369 section 4#3.
 fn what_a_change_of_version_costs() {
     for (client, server) in CLIENTS.into_iter().flat_map(|client| SERVERS.map(|server| (client, server))) {
         if expected(client, server).is_none() {
@@ -200,6 +203,7 @@ fn forged(client: &[Version], server: &[Version], named: &[Version], after: Dura
 }
 
 #[test]
+// RFC 9368 section 4#14#15. RFC 9369 section 4#2.
 fn a_downgrade_by_a_forged_packet_is_seen() {
     for (wanted, other) in [(V1, V2), (V2, V1)] {
         for server in [&[][..], &[V1, V2], &[V2, V1]] {
@@ -220,6 +224,7 @@ fn a_downgrade_by_a_forged_packet_is_seen() {
 }
 
 #[test]
+// RFC 9368 section 4#1.
 fn forged_packets_that_mean_nothing_are_ignored() {
     const RESERVED: Version = Version(0x1a2a_3a4a);
     for (client, server) in CLIENTS.into_iter().flat_map(|client| [(client, [].as_slice()), (client, client)]) {
@@ -245,6 +250,7 @@ fn forged_packets_that_mean_nothing_are_ignored() {
 
 /// A second Version Negotiation packet never counts, whatever it names.
 #[test]
+// RFC 9368 section 4#2.
 fn one_refusal_is_enough() {
     let tap = Tap::default();
     let mut setup = setup(&[V1, V2], &[V2], KeyShares::Small);
@@ -328,6 +334,7 @@ fn said(chosen: Version, available: &[Version]) -> Vec<u8> {
 }
 
 #[test]
+// RFC 9368 section 4#3#4#5#6#8#9#10.
 fn who_strips_versions_of_a_client_hello_ends_the_handshake() {
     let cases = [
         // The server would have gone on in another version, and now cannot know of it: the keys of the
@@ -389,6 +396,7 @@ fn fixed_bits(client: bool, server: bool) -> [[usize; 2]; 2] {
 }
 
 #[test]
+// RFC 9287 section 3.1#1#5.
 fn the_fixed_bit_is_left_to_chance_where_both_agree() {
     for (set, clear) in fixed_bits(true, true).map(|[set, clear]| (set, clear)) {
         assert!(set > 20 && clear > 20, "{set} with it, {clear} without");
@@ -401,6 +409,7 @@ fn the_fixed_bit_is_left_to_chance_where_both_agree() {
 /// Who has not said that he does not look drops what goes without it, though it is authentic; who has said
 /// so takes it.
 #[test]
+// RFC 9000 section 17.2#1. RFC 9287 section 3#2.
 fn who_looks_at_the_fixed_bit_drops_what_lacks_it() {
     for grease in [false, true] {
         let mut setup = setup(&[], &[], KeyShares::Small);
@@ -417,6 +426,7 @@ fn who_looks_at_the_fixed_bit_drops_what_lacks_it() {
 }
 
 #[test]
+// RFC 9368 section 2.1#1.
 fn a_first_packet_of_nobodys_version_is_answered_with_ours() {
     let id = ConnectionId::new(&[9; 8]).unwrap();
     let header = Header::Initial { version: V1, dcid: id, scid: id, token: bytes::Bytes::new() };

@@ -31,6 +31,7 @@ const V1: Specifics = {
     }
 };
 
+// RFC 9369 section 3#1.
 const V2: Specifics = {
     use LongPacketType::{Handshake, Initial, Retry, ZeroRtt};
     Specifics {
@@ -50,6 +51,8 @@ impl Version {
     /// The value that marks a Version Negotiation packet (RFC 8999 section 6).
     pub const NEGOTIATION: Self = Self(0);
     /// All versions that this endpoint can speak, the one that is understood most widely first.
+    // RFC 9368 section 2.5#1#2: clients begin with the first unless settings say otherwise.
+    // RFC 9368 section 2.2#1: all of these are compatible with each other, by RFC 9369 section 4.
     pub const SUPPORTED: [Self; 2] = [Self::V1, Self::V2];
 
     /// What is special to the version; `None` if this endpoint cannot speak it.

@@ -25,6 +25,7 @@ impl VersionInformation {
     /// # Errors
     /// RFC 9368 section 4: it has no whole number of versions or none at all, one of them is 0, or a client
     /// has chosen what it does not name.
+    // RFC 9368 section 4#4#5#6.
     pub fn decode(value: &[u8], sender: Role) -> Result<Self, DecodeError> {
         let malformed = DecodeError::Malformed("version_information");
         let mut reader = Reader::new(value);
@@ -54,6 +55,7 @@ mod tests {
     }
 
     #[test]
+    // RFC 9368 section 4#5#6.
     fn the_rules_of_section_4() {
         const V1: [u8; 4] = [0, 0, 0, 1];
         const V2: [u8; 4] = [0x6b, 0x33, 0x43, 0xcf];

@@ -171,6 +171,7 @@ impl Tickets {
 
     /// Whether this is the first time that early data comes with `ticket`.
     pub(crate) fn is_first_use(&self, ticket: &OpenedTicket, now: Time) -> bool {
+        // RFC 9001 section 9.2#1.
         self.replays.lock().unwrap_or_else(PoisonError::into_inner).is_first(ticket.seal(), now)
     }
 
@@ -239,7 +240,6 @@ impl Uses {
     }
 
     /// Whether `thing` may be used now, for the first time.
-    // RFC 9001 section 9.2#1.
     pub(crate) fn is_first(&mut self, thing: [u8; 16], now: Time) -> bool {
         let age = now.since(*self.since.get_or_insert(now));
         if age >= self.window {

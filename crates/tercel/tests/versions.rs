@@ -181,6 +181,7 @@ async fn settings_choose_the_version() {
 /// RFC 9369 section 5: who was moved to another version comes back in that, with its session and early data,
 /// by what the configuration remembers as well as by a ticket as bytes; and is moved no more.
 #[tokio::test]
+// RFC 9369 section 5#1.
 async fn a_client_comes_back_in_the_version_that_it_left_with() {
     let from = Endpoint::client().unwrap();
     for (original, other) in [(V1, V2), (V2, V1)] {
@@ -230,6 +231,7 @@ type Case = (&'static [Version], &'static [Version], &'static [Version], Option<
 
 /// RFC 9369 section 5, for tokens: they save the Retry in their version only, and bring a client back in it.
 #[tokio::test]
+// RFC 9369 section 5#1#2.
 async fn a_token_is_for_its_version() {
     let from = Endpoint::client().unwrap();
     for (original, other) in [(V1, V2), (V2, V1)] {

@@ -248,7 +248,7 @@ impl Connection {
         self.handshake.new_token = accept.new_token;
         let (original, version) = (self.versions.original(), self.versions.current());
         let parameters = self.server_parameters();
-        // RFC 9369 section 5: a ticket is for connections that begin with its version.
+        // RFC 9369 section 5#2: a ticket is for connections that begin with its version.
         let ticket = accept.ticket.filter(|ticket| ticket.is_for(original));
         let early_data = accept.early_data
             && ticket.as_ref().is_none_or(|ticket| ticket.limits_hold(&parameters))
@@ -279,6 +279,7 @@ impl Connection {
 
     /// Server: goes on in the version that is wanted most of those that the client's first flight can be
     /// read as (RFC 9368 section 2.3).
+    // RFC 9368 section 2.3#2.
     fn choose_version(&mut self) -> Result<(), Violation> {
         let code = TransportErrorCode::VERSION_NEGOTIATION_ERROR;
         let version = self.versions.choose(&self.config.versions);
@@ -288,6 +289,7 @@ impl Connection {
         {
             let keys = keys::initial(version, &self.handshake.initial_dcid, self.role);
             let keys = keys.map_err(|_| tls::tls_error(alert::INTERNAL_ERROR, "no keys for Initial packets"))?;
+            // RFC 9369 section 4.1#4.
             self.versions.switch(version, std::mem::replace(&mut space.keys, keys));
         }
         Ok(())
@@ -322,6 +324,7 @@ impl Connection {
         let handshake = &self.handshake;
         let mut parameters = TransportParameters {
             original_destination_connection_id: Some(handshake.original_dcid),
+            // RFC 9369 section 4.1#3.
             retry_source_connection_id: handshake.retry_scid,
             stateless_reset_token: Some(self.local_reset_token),
             ..parameters(&self.config, handshake.local_scid)
@@ -390,7 +393,9 @@ impl Connection {
                 "the connection IDs are not those that were used",
             ));
         }
+        // RFC 9368 section 4#3. RFC 9369 section 4#2.
         self.versions.check(parameters.version_information.as_ref())?;
+        // RFC 9287 section 3.1#3.
         self.fixed_bit.set_peer(self.config.grease && parameters.grease_quic_bit);
         if self.remembers_more(parameters) {
             return Err(Violation::new(
@@ -575,7 +580,7 @@ impl Connection {
         let unexpected = self.role == Role::Server
             || handshake.peer_scid.is_some()
             || handshake.retry_scid.is_some()
-            // RFC 9369 section 4.1: a Retry is of the original version.
+            // RFC 9369 section 4.1#1#2: a Retry is of the original version.
             || packet.version != self.versions.original()
             // RFC 9287 section 3: only who says so does not look at the fixed bit.
             || !(packet.has_fixed_bit() || self.config.grease)
@@ -591,7 +596,7 @@ impl Connection {
         let Ok(keys) = keys::initial(packet.version, &packet.scid, self.role) else {
             return Outcome::Dropped(Dropped::Unexpected);
         };
-        // RFC 9287 section 3.1: without the token of an earlier connection nothing is known of the server.
+        // RFC 9287 section 3.1#2: without the token of an earlier connection nothing is known of the server.
         self.fixed_bit.set_peer(false);
         handshake.retry_scid = Some(packet.scid);
         // RFC 9000 sections 17.2.5.1#3, 17.2.5.2#5.
@@ -623,6 +628,7 @@ impl Connection {
         if unexpected {
             return Outcome::Dropped(Dropped::Unexpected);
         }
+        // RFC 9368 section 2.1#2#3#4.
         let version = self.versions.select(&packet.versions);
         if version.is_none_or(|version| self.begin_anew(now, version).is_none()) {
             self.end(CloseReason::VersionMismatch);
@@ -644,8 +650,9 @@ impl Connection {
         let parameters = parameters(&self.config, local_scid);
         let bytes = encode(parameters, &self.versions, &self.config, &mut self.entropy);
         let keys = keys::initial(version, &initial_dcid, self.role).ok()?;
+        // RFC 9368 section 6#2.
         let tls = tls::Handshake::client(tls, version, server_name, bytes, None).ok()?;
-        // RFC 9369 section 5: the token was for the version that the server does not take.
+        // RFC 9369 section 5#1: the token was for the version that the server does not take.
         self.handshake = Handshake {
             server_name: self.handshake.server_name.take(),
             ..Handshake::new(started, Tls::Running(Box::new(tls)), initial_dcid, local_scid)

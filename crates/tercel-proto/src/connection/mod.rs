@@ -211,9 +211,10 @@ impl Connection {
         let server_name = Some(start.server_name.to_str().into_owned());
         let tls = tls::Handshake::client(start.tls, start.version, start.server_name, bytes, start.session)?;
         let path = Path::new(0, start.path, &shared.transport, AntiAmplification::Validated);
-        // RFC 9369 section 5: a token is for connections of its version.
+        // RFC 9369 section 5#1: a token is for connections of its version.
         let kept = KeptToken::from_bytes(&start.token).ok().filter(|kept| kept.version == start.version);
         let unix_time = now.since(Time::ZERO);
+        // RFC 9287 section 3.1#2.
         let greased = |kept: &KeptToken| kept.greased && unix_time < kept.received + GREASE_LIFETIME;
         let greases = shared.transport.grease && kept.as_ref().is_some_and(greased);
         let handshake = Handshake {
@@ -295,6 +296,7 @@ impl Connection {
             pending_end: None,
             ping_due: false,
             pad_datagram: false,
+            // RFC 9287 section 3.1#4.
             fixed_bit: FixedBit::default(),
             blocked_until: None,
             silent_at: Time::ZERO,
@@ -321,7 +323,7 @@ impl Connection {
                 // draft-ietf-quic-ack-frequency section 3.
                 min_ack_delay: None,
                 enable_timestamp: 0,
-                // RFC 9287 section 3.1: not from an earlier connection.
+                // RFC 9287 section 3.1#4#5: not from an earlier connection.
                 grease_quic_bit: false,
                 version_information: None,
                 ..parameters

@@ -130,8 +130,9 @@ impl Connection {
         match level {
             // RFC 9000 sections 8.1.2#1, 8.1.3#1.
             EncryptionLevel::Initial => Header::Initial { version, dcid, scid, token: self.handshake.token.clone() },
-            // RFC 9369 section 4.1: whatever the server goes on with.
+            // RFC 9369 section 4.1#9: whatever the server goes on with.
             EncryptionLevel::ZeroRtt => Header::ZeroRtt { version: self.versions.original(), dcid, scid },
+            // RFC 9369 section 4.1#7.
             EncryptionLevel::Handshake => Header::Handshake { version, dcid, scid },
             EncryptionLevel::OneRtt => {
                 let key_phase = self.spaces.data.one_rtt.as_ref().is_some_and(|keys| keys.phase());

@@ -160,8 +160,9 @@ impl Connection {
 
     pub(super) fn receive_packet(&mut self, arrival: Arrival, packet: Protected) -> Outcome {
         let level = packet.level();
-        // RFC 9287 section 3: only who says so does not look at the fixed bit.
+        // Only who says so does not look at the fixed bit.
         // RFC 9000 section 17.2#1.
+        // RFC 9287 section 3#2.
         if !(packet.has_fixed_bit() || self.config.grease) {
             return Outcome::Dropped(Dropped::Unreadable);
         }
@@ -367,6 +368,7 @@ impl Connection {
             && let Some(keys) = self.versions.follow(version)
             && let Tls::Running(tls) = &mut self.handshake.tls
         {
+            // RFC 9369 section 4.1#5.
             space.keys = keys;
             tls.go_on_in(version);
         }

@@ -17,9 +17,11 @@ pub fn respond(
     entropy: &mut Entropy,
 ) -> Option<Vec<u8>> {
     // RFC 9000 sections 5.2.2#2, 6.1#1.
+    // RFC 9368 section 2.1#5.
     if datagram_len < 1200 || header.version == Version::NEGOTIATION || versions.contains(&header.version) {
         return None;
     }
+    // RFC 9368 section 2.1#1.
     let reserved = Version::reserved(u32::from_be_bytes(entropy.array()));
     let at = entropy.below(versions.len() as u64 + 1) as usize;
     let (before, behind) = versions.split_at_checked(at)?;
@@ -37,6 +39,7 @@ mod tests {
 
     #[test]
     // RFC 9000 sections 5.2.2#1#3, 6.1#1, 17.2.1#2#3#4#5#6.
+    // RFC 9368 section 2.1#1.
     fn a_client_of_another_version_is_told_ours() {
         let mut entropy = Entropy::from_seed([1; 32]);
         let header = LongHeader { first: 0xc0, version: Version(0xbaba_baba), dcid: &[1; 30], scid: &[2; 8] };

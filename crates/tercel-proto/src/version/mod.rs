@@ -17,6 +17,7 @@ use crate::error::Violation;
 use crate::keys::{self, LevelKeys};
 
 /// What an endpoint remembers of the negotiation.
+// RFC 9368 section 8#2.
 pub(crate) struct Negotiation {
     role: Role,
     /// The versions that this end speaks. A client's are in the order in which it wants them.
@@ -105,6 +106,7 @@ impl Negotiation {
 
     /// What our transport parameters say, with a reserved version among the others (RFC 9368 section 3) if
     /// `grease` is given.
+    // RFC 9368 section 3#2. RFC 9369 section 4#2.
     pub(crate) fn information(&self, grease: Option<&mut Entropy>) -> VersionInformation {
         let mut available = match self.role {
             Role::Client if !self.compatible => vec![self.original],
@@ -118,6 +120,7 @@ impl Negotiation {
     }
 
     /// Whether a packet with a long header of this level may have this version now.
+    // RFC 9369 section 4.1#8.
     pub(crate) fn may_come(&self, level: EncryptionLevel, version: Version) -> bool {
         match level {
             // RFC 9369 section 4.1: early data are of the original version only.
@@ -175,6 +178,7 @@ impl Negotiation {
 
     /// The version to go on with, for a server that prefers its versions in this order; without any it goes
     /// by the order of the client (RFC 9368 section 3). `None`: there is no version in common.
+    // RFC 9368 section 2.3#1. RFC 9369 section 4#3.
     pub(crate) fn choose(&self, preference: &[Version]) -> Option<Version> {
         // RFC 9368 section 2.3: one that the client names, or the original one.
         let compatible = |version: &Version| {
@@ -193,6 +197,7 @@ impl Negotiation {
     /// Goes on with another version. `keys` are those of Initial packets of the original one.
     pub(crate) fn switch(&mut self, version: Version, keys: LevelKeys) {
         self.current = version;
+        // RFC 9369 section 4.1#6: until the Initial space is discarded, with the first Handshake packet.
         self.keys = Some((self.original, keys));
     }
 
@@ -207,6 +212,7 @@ impl Negotiation {
     /// Whether a Version Negotiation packet counts that names `offered`.
     pub(crate) fn heeds(&self, offered: &[Version]) -> bool {
         // RFC 9368 section 4: neither one that names the original version, nor a second one.
+        // RFC 9368 sections 2.1#5, 4#1#2.
         self.role == Role::Client && !self.reacted && !offered.contains(&self.original)
     }
 
@@ -236,6 +242,7 @@ impl Negotiation {
                 false => Err(error("the version was changed for a client that does not permit it")),
             };
         };
+        // RFC 9368 section 4#8#9#10.
         if *chosen != self.original {
             return Err(error("the client has chosen another version than that of its packets"));
         }
@@ -249,6 +256,7 @@ impl Negotiation {
     fn check_server(&self, server: Option<&VersionInformation>) -> Result<(), Violation> {
         // RFC 9368 section 8: servers of version 1 need not know of version_information.
         let of_version_1 = VersionInformation { chosen: Version::V1, available: vec![Version::V1] };
+        // RFC 9368 sections 4#11#13, 8#1.
         let server = match server {
             Some(server) => server,
             None if self.reacted && self.original == Version::V1 => &of_version_1,
@@ -257,10 +265,12 @@ impl Negotiation {
             }
             None => return Ok(()),
         };
+        // RFC 9368 section 4#12#17: the current version is one that we have offered.
         if server.chosen != self.current {
             return Err(error("the server has chosen another version than that of its packets"));
         }
         if self.reacted {
+            // RFC 9368 section 4#14#15#16.
             let told = [&server.available[..], &[self.current]].concat();
             if server.available.is_empty() || select(&self.ours, &told) != Some(self.original) {
                 return Err(error("a Version Negotiation packet hid a version that the server speaks"));

@@ -43,6 +43,7 @@ fn there_are_so_many_lists() {
 }
 
 #[test]
+// RFC 9368 section 2.3#1.
 fn a_server_takes_what_it_prefers_of_what_the_client_permits() {
     for (speaks, preference) in lists().iter().flat_map(|one| lists().into_iter().map(move |other| (one, other))) {
         for (original, available) in [V1, V2].into_iter().flat_map(|v| lists().into_iter().map(move |list| (v, list))) {
@@ -74,6 +75,7 @@ fn a_server_takes_what_it_prefers_of_what_the_client_permits() {
 }
 
 #[test]
+// RFC 9368 section 4#8#9#10.
 fn a_server_checks_that_the_client_means_the_same() {
     let keys = || keys::initial(V1, &ConnectionId::EMPTY, Role::Server).unwrap();
     for (original, current) in [(V1, V1), (V1, V2), (V2, V1), (V2, V2)] {
@@ -105,6 +107,7 @@ fn client(versions: &[Version], original: Version, current: Version) -> Negotiat
 }
 
 #[test]
+// RFC 9368 section 4#12#17.
 fn a_client_checks_that_the_server_means_the_same() {
     for (original, current) in [(V1, V1), (V1, V2), (V2, V1), (V2, V2)] {
         let client = client(&[], original, current);
@@ -123,6 +126,7 @@ fn a_client_checks_that_the_server_means_the_same() {
 /// The heart of section 4: for every packet that may have been forged and everything that the server may
 /// tell afterwards.
 #[test]
+// RFC 9368 sections 2.1#2, 4#1#2#11#13#14#15#16, 8#1.
 fn a_client_that_was_refused_would_choose_the_same_again() {
     for (wanted, first) in [([V1, V2], V1), ([V2, V1], V2), ([V1, V2], V2), ([V2, V1], V1)] {
         for named in lists() {
@@ -152,6 +156,7 @@ fn a_client_that_was_refused_would_choose_the_same_again() {
 
 /// The example of section 4, in the versions that we have: a forged packet takes the preferred one away.
 #[test]
+// RFC 9368 section 4#14#15#16.
 fn a_downgrade_is_seen() {
     let mut client = Negotiation::client(&[V2, V1], V2, true);
     client.begin_anew(V1);
@@ -164,6 +169,7 @@ fn a_downgrade_is_seen() {
 }
 
 #[test]
+// RFC 9369 section 4.1#8.
 fn which_packets_may_come_when() {
     use EncryptionLevel::{Handshake, Initial, ZeroRtt};
     let may = |negotiation: &Negotiation| {
@@ -192,6 +198,7 @@ fn which_packets_may_come_when() {
 }
 
 #[test]
+// RFC 9368 section 3#2.
 fn what_is_told() {
     let mut entropy = Entropy::from_seed([3; 32]);
     assert_eq!(Negotiation::client(&[V2, V1], V1, true).information(None), told(V1, &[V2, V1]));

@@ -142,6 +142,7 @@ pub(crate) fn first_datagram(
     let retry_scid = own_scid(entropy);
     let token = Token::Retry { original_dcid: dcid, retry_scid };
     let token = situation.tokens.seal(&token, version, situation.remote, unix_time(now), entropy);
+    // RFC 9369 section 4.1#1.
     retry::respond(version, &scid, &dcid, &retry_scid, &token).map_or(Answer::Drop, Answer::Retry)
 }
 
@@ -250,6 +251,7 @@ mod tests {
 
     #[test]
     // RFC 9000 sections 8.1.2#2, 8.1.3#10, 8.1.4#3#7, 17.2.5.1#1. RFC 9001 section 4.7#1.
+    // RFC 9369 section 4.1#1#2.
     fn a_retry_is_accepted_from_where_it_was_sent_to() {
         Version::SUPPORTED.into_iter().for_each(a_retry_of);
     }
@@ -302,7 +304,7 @@ mod tests {
         let token = seal(&mut fixture, "192.0.2.1:1");
         let answer = fixture.answer(&initial(Version::V1, &[1; 8], &token, 1200));
         assert!(matches!(answer, Answer::Begin(FirstFlight { validated: true, original_dcid: None, .. })));
-        // RFC 9369 section 5.
+        // RFC 9369 section 5#2.
         assert!(matches!(fixture.answer(&initial(Version::V2, &[1; 8], &token, 1200)), Answer::Retry(_)));
         let token = seal(&mut fixture, "192.0.2.2:4433");
         assert!(matches!(fixture.answer(&initial(Version::V1, &[1; 8], &token, 1200)), Answer::Retry(_)));

@@ -104,6 +104,7 @@ fn again(client: &[Version], server: &[Version], can: (bool, bool)) -> Pair {
 /// RFC 9369 section 4.1: early data are of the original version, and the server takes them as such whatever
 /// it goes on in.
 #[test]
+// RFC 9369 section 4.1#9.
 fn early_data_keep_the_original_version() {
     for (original, other) in [(V1, V2), (V2, V1)] {
         for server in [&[original][..], &[other, original], &[]] {
@@ -181,6 +182,7 @@ fn early_data_of_a_version_that_is_not_spoken() {
 
 /// Sessions are remembered by the version that was negotiated (RFC 9369 section 5).
 #[test]
+// RFC 9369 section 5#1.
 fn sessions_are_remembered_by_version() {
     for (original, other) in [(V1, V2), (V2, V1)] {
         let (server_config, client_config) = tls_that_can(true, true);
@@ -243,6 +245,7 @@ fn first_flights(before: &Pair, token: &Bytes, version: Version, later: Duration
 
 /// RFC 9369 section 5, RFC 9287 section 3.1.
 #[test]
+// RFC 9287 section 3.1#2. RFC 9369 section 5#1.
 fn a_token_is_for_its_version_and_remembers_who_does_not_look() {
     let week = GREASE_LIFETIME;
     for (original, negotiated) in [(V1, V1), (V1, V2), (V2, V1), (V2, V2)] {

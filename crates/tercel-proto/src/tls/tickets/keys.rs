@@ -87,6 +87,7 @@ impl OpenedTicket {
 
     /// Whether it is for connections of this version: a session does not change it (RFC 9369
     /// section 5).
+    // RFC 9369 section 5#2.
     pub(crate) fn is_for(&self, version: Version) -> bool {
         self.version == version
     }

@@ -54,6 +54,7 @@ impl StoresServerSessions for SessionsInTickets {
 /// For clients: keeps the sessions of this process, resumes the one that was handed over, if any, and
 /// tells of every new one.
 #[derive(Debug)]
+// RFC 9369 section 5#1.
 pub struct ClientSessions {
     /// One for each version, as in [`Version::SUPPORTED`]: a session does not change it (RFC 9369 section
     /// 5). `None`: only what is handed over is resumed.
