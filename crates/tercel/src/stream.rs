@@ -221,7 +221,7 @@ impl Stream {
     /// # Errors
     /// [`Error::ConnectionClosed`] if the connection is over, [`Error::Misuse`] if this end cannot send, or
     /// if the peer does not understand such a reset
-    /// ([`ApiMisuse::ResetAtUnsupported`](crate::ApiMisuse::ResetAtUnsupported)), which is known once the
+    /// ([`ApiMisuse::ResetAtUnsupported`]), which is known once the
     /// connection is [connected](crate::ConnectionEvent::Connected). From the connection's own handlers also
     /// if fewer bytes were given to send; otherwise nothing is done then.
     pub fn reset_at(&self, code: ApplicationErrorCode, reliable_size: u64) -> Result<(), Error> {

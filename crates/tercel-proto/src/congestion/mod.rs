@@ -2,8 +2,8 @@
 //! they may leave.
 //!
 //! Facts enter from recovery: sent, acknowledged, lost, marked by ECN. A window and a pace leave. There
-//! are two families. [`windowed`] controllers enlarge a window until something is lost (NewReno, CUBIC)
-//! or marked (Prague). [`bbr`] models the path, its rate and its delay, and sends by the model.
+//! are two families. `windowed` controllers enlarge a window until something is lost (NewReno, CUBIC)
+//! or marked (Prague). `bbr` models the path, its rate and its delay, and sends by the model.
 
 mod bbr;
 mod pacer;
