@@ -1,0 +1,3 @@
+//! MsQuic's C interface, version 2, over Tercel.
+
+pub mod abi;
