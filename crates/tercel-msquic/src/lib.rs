@@ -1,3 +1,3 @@
-//! MsQuic's C interface, version 2, over Tercel.
+//! MsQuic's C interface, version 2: so far its types. What builds `libmsquic.so.2` of them is not there yet.
 
 pub mod abi;

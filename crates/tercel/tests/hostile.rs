@@ -210,9 +210,14 @@ impl Attacker {
         let probe = self.mutator.probe(&name);
         let address = self.addresses.last_mut().unwrap();
         let begun = Instant::now();
-        address.send(&probe);
+        let mut asked = 0;
         while !address.drain(|datagram| answers(datagram, &name)) {
             assert!(begun.elapsed() < PATIENCE, "the server answers nothing any more");
+            // Its answers to strangers are rationed by the second, and others have been asking, too.
+            if begun.elapsed() >= asked * Duration::from_millis(200) {
+                address.send(&probe);
+                asked += 1;
+            }
             std::thread::yield_now();
         }
     }

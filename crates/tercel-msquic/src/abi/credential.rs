@@ -131,8 +131,7 @@ pub union CertificateSource {
 }
 
 /// `QUIC_CREDENTIAL_LOAD_COMPLETE`.
-pub type CredentialLoadComplete =
-    unsafe extern "C" fn(configuration: Handle, context: *mut c_void, status: Status);
+pub type CredentialLoadComplete = unsafe extern "C" fn(configuration: Handle, context: *mut c_void, status: Status);
 
 /// `QUIC_CREDENTIAL_CONFIG`.
 #[repr(C)]

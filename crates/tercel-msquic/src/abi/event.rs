@@ -12,8 +12,7 @@ pub type ListenerCallback =
 pub type ConnectionCallback =
     unsafe extern "C" fn(connection: Handle, context: *mut c_void, event: *mut ConnectionEvent) -> Status;
 /// `QUIC_STREAM_CALLBACK`.
-pub type StreamCallback =
-    unsafe extern "C" fn(stream: Handle, context: *mut c_void, event: *mut StreamEvent) -> Status;
+pub type StreamCallback = unsafe extern "C" fn(stream: Handle, context: *mut c_void, event: *mut StreamEvent) -> Status;
 /// `QUIC_REGISTRATION_CLOSE_CALLBACK`.
 pub type RegistrationCloseCallback = unsafe extern "C" fn(context: *mut c_void);
 
