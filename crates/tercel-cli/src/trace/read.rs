@@ -106,7 +106,12 @@ fn packet(time: f64, kind: &str, data: &Value) -> Value {
 
 /// A frame: its name, and of a stream what the waterfall needs.
 fn frame(frame: &Value) -> Value {
-    let name = frame.get("frame_type").and_then(Value::as_str).unwrap_or("unknown");
+    let text = |field| frame.get(field).and_then(Value::as_str);
+    // What has no name in the drafts has one of ours.
+    let name = match text("frame_type") {
+        None | Some("unknown") => text("name").unwrap_or("unknown"),
+        Some(name) => name,
+    };
     let number = |key: &str| frame.get(key).and_then(Value::as_u64);
     let length = ["/raw/payload_length", "/raw/length", "/length", "/payload_length"];
     let length = length.iter().find_map(|at| frame.pointer(at)).and_then(Value::as_u64);

@@ -82,6 +82,8 @@ pub fn server(shares: KeyShares) -> Arc<rustls::ServerConfig> {
             .expect(FAULTLESS);
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.max_early_data_size = u32::MAX;
+        // On wherever some crate of the workspace wants it; brotli takes 32 MiB for it.
+        config.cert_compressors.clear();
         config
     }
     let mut config = match shares {
@@ -108,6 +110,7 @@ pub fn client(shares: KeyShares) -> Arc<rustls::ClientConfig> {
             .with_no_client_auth();
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.enable_early_data = true;
+        config.cert_decompressors.clear();
         config
     }
     let mut config = match shares {

@@ -20,6 +20,15 @@ fn payload(out: &mut Vec<u8>, len: u16) {
     out.push(b'}');
 }
 
+/// Begins the frame of an extension: qlog's drafts know it by its number only.
+fn extension(out: &mut Vec<u8>, ty: u64, name: &str) {
+    out.push_str("{\"frame_type\":\"unknown\"");
+    out.field("frame_type_bytes", ty);
+    out.push_str(",\"name\":\"");
+    out.push_str(name);
+    out.push(b'"');
+}
+
 /// Writes a frame. `exponent` is that of the delay of acknowledgements, of whoever sent it.
 pub(super) fn frame(out: &mut Vec<u8>, frame: &TraceFrame, exponent: u64) {
     let name = |out: &mut Vec<u8>, name: &str| {
@@ -157,14 +166,14 @@ fn rarer_frame(out: &mut Vec<u8>, frame: &TraceFrame, name: impl Fn(&mut Vec<u8>
         TraceFrame::TransportClose { error, reason } => close(out, "transport", error.0, reason),
         TraceFrame::ApplicationClose { error, reason } => close(out, "application", u64::from(*error), reason),
         TraceFrame::AckFrequency(ask) => {
-            name(out, "ack_frequency");
+            extension(out, 0xaf, "ack_frequency");
             out.field("sequence_number", ask.sequence);
             out.field("ack_eliciting_threshold", ask.threshold);
             out.field("requested_max_ack_delay", ask.max_ack_delay);
             out.field("reordering_threshold", ask.reordering_threshold);
         }
         TraceFrame::ResetStreamAt(reset) => {
-            name(out, "reset_stream_at");
+            extension(out, 0x24, "reset_stream_at");
             out.field("stream_id", reset.id.into_wire());
             out.push_str(",\"error\":\"unknown\"");
             out.field("error_code", u64::from(reset.error));
@@ -172,17 +181,18 @@ fn rarer_frame(out: &mut Vec<u8>, frame: &TraceFrame, name: impl Fn(&mut Vec<u8>
             out.field("reliable_size", reset.reliable_size);
         }
         TraceFrame::ObservedAddress(report) => {
-            name(out, "observed_address");
+            let ty = if report.address.is_ipv4() { 0x9f_81a6 } else { 0x9f_81a7 };
+            extension(out, ty, "observed_address");
             out.field("sequence_number", report.sequence);
             out.push_str(",\"ip\":");
             out.text(&report.address.ip().to_string());
             out.field("port", report.address.port().into());
         }
         TraceFrame::Timestamp(time) => {
-            name(out, "timestamp");
+            extension(out, 0x2f5, "timestamp");
             out.field("timestamp", *time);
         }
-        TraceFrame::ImmediateAck => name(out, "immediate_ack"),
+        TraceFrame::ImmediateAck => extension(out, 0x1f, "immediate_ack"),
         _ => name(out, "unknown"),
     }
 }
