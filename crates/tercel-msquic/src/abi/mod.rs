@@ -2,7 +2,7 @@
 //! what crosses the boundary, byte for byte. Nothing here does anything.
 //!
 //! Names are those of the header without the prefix `QUIC_`. Sizes and offsets are checked at compile
-//! time in [`layout`].
+//! time in `layout`.
 
 pub mod credential;
 pub mod event;
