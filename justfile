@@ -39,6 +39,10 @@ fuzz SECONDS="60":
 bench *ARGS:
     cd bench && cargo run --release -- {{ARGS}}
 
+# What a packet, a request and a connection cost in instructions, beside the baseline (needs valgrind).
+instructions *ARGS:
+    cargo run --release -p tercel-sim --example instructions -- {{ARGS}}
+
 # Tercel and its peers, case by case.
 interop *ARGS:
     interop/run {{ARGS}}

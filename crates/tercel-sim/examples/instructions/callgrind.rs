@@ -1,0 +1,124 @@
+//! Runs a work under callgrind and reads what it has found.
+//!
+//! Collection is on only within the turns of one side. From the total is taken what was spent within calls of
+//! the cryptographic library and of functions named `not_counted_...`, by the costs of those calls.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use crate::Result;
+use crate::work::{Side, Work};
+
+/// What a unit costs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost {
+    /// Instructions, without what is not counted.
+    pub(crate) instructions: f64,
+    /// Calls of `malloc`, `calloc`, `realloc` and their like, without what is not counted.
+    pub(crate) allocations: f64,
+}
+
+/// Runs `work` under callgrind for the cost of `side`.
+pub(crate) fn cost(work: &Work, side: Side) -> Result<Cost> {
+    let out = std::env::temp_dir().join(format!("tercel-callgrind-{}-{}", std::process::id(), side.name()));
+    let run = Command::new("valgrind")
+        .args(["--tool=callgrind", "--collect-atstart=no", "--compress-strings=no", "--compress-pos=no"])
+        .arg(format!("--toggle-collect=*counted_{}*", side.name()))
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(std::env::current_exe()?)
+        .args(["run", work.name])
+        .output()
+        .map_err(|error| format!("valgrind does not start: {error}"))?;
+    if !run.status.success() {
+        return Err(format!("{}: {}", work.name, String::from_utf8_lossy(&run.stderr)).into());
+    }
+    let units: f64 = String::from_utf8(run.stdout)?.trim().parse()?;
+    let graph = Graph::read(&out)?;
+    // To look further with callgrind_annotate.
+    if let Some(directory) = std::env::var_os("TERCEL_KEEP") {
+        std::fs::copy(&out, Path::new(&directory).join(format!("{}.{}", work.name, side.name())))?;
+    }
+    std::fs::remove_file(&out)?;
+    let (instructions, allocations) = graph.counted();
+    if instructions == 0 {
+        return Err("nothing was counted: are the symbols stripped?".into());
+    }
+    Ok(Cost { instructions: instructions as f64 / units, allocations: allocations as f64 / units })
+}
+
+/// Calls from one function to another.
+#[derive(Default)]
+struct Calls {
+    count: u64,
+    /// Instructions in the callee and whatever it called.
+    inclusive: u64,
+}
+
+/// Who called whom.
+#[derive(Default)]
+struct Graph {
+    total: u64,
+    /// Caller, callee.
+    calls: BTreeMap<(String, String), Calls>,
+}
+
+impl Graph {
+    /// Reads callgrind's format (without compression): after `fn=` come lines of costs, and for each callee
+    /// `cfn=`, `calls=COUNT ...` and a line whose last number is the inclusive cost.
+    fn read(path: &Path) -> Result<Self> {
+        let mut graph = Self::default();
+        let text = std::fs::read_to_string(path)?;
+        let (mut caller, mut callee, mut count) = ("", "", None);
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix("fn=") {
+                caller = name;
+            } else if let Some(name) = line.strip_prefix("cfn=") {
+                callee = name;
+            } else if let Some(calls) = line.strip_prefix("calls=") {
+                count = Some(calls.split(' ').next().unwrap_or_default().parse::<u64>()?);
+            } else if let Some(total) = line.strip_prefix("totals: ") {
+                graph.total = total.trim().parse()?;
+            } else if let Some(count) = count.take() {
+                let inclusive: u64 = line.rsplit(' ').next().unwrap_or_default().parse()?;
+                let calls = graph.calls.entry((caller.to_owned(), callee.to_owned())).or_default();
+                calls.count += count;
+                calls.inclusive += inclusive;
+            }
+        }
+        Ok(graph)
+    }
+
+    /// Instructions and allocations without what is not counted.
+    fn counted(&self) -> (u64, u64) {
+        // What is reached from there: the library's own helpers have names of all kinds.
+        let mut inside: BTreeSet<&str> =
+            self.calls.keys().map(|(_, callee)| &**callee).filter(|name| is_outside(name)).collect();
+        let mut new: Vec<&str> = inside.iter().copied().collect();
+        while let Some(name) = new.pop() {
+            let callees =
+                self.calls.range((name.to_owned(), String::new())..).take_while(|((caller, _), _)| caller == name);
+            new.extend(callees.map(|((_, callee), _)| &**callee).filter(|callee| inside.insert(callee)));
+        }
+        let mut instructions = self.total;
+        let mut allocations = 0;
+        for ((caller, callee), calls) in &self.calls {
+            if is_outside(callee) && !inside.contains(&**caller) {
+                instructions -= calls.inclusive;
+            }
+            if is_allocator(callee) && !is_allocator(caller) && !inside.contains(&**caller) {
+                allocations += calls.count;
+            }
+        }
+        (instructions, allocations)
+    }
+}
+
+fn is_outside(name: &str) -> bool {
+    name.starts_with("aws_lc_") || name.contains("not_counted_")
+}
+
+fn is_allocator(name: &str) -> bool {
+    let name = name.split(['@', '\'']).next().unwrap_or_default();
+    matches!(name, "malloc" | "calloc" | "realloc" | "posix_memalign" | "aligned_alloc" | "memalign")
+}
