@@ -5,7 +5,10 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use common::relay::Relay;
 use common::web::{Pieces, Seen, Web};
 use common::{Server, names, run};
 use http::Response;
@@ -229,6 +232,36 @@ fn a_second_run_goes_on_with_the_session_and_asks_early() {
     // Where nothing can be kept nothing is, and all else is as it was.
     let mut get = web.get("x", &["-o", "-"]);
     assert_eq!(run(get.env("XDG_CACHE_HOME", "/dev/null")).0, Some(0));
+}
+
+/// A request that may be asked early is there before the client has heard a word of the server: nothing that the
+/// server sends comes through until it has read the request.
+#[test]
+fn an_early_request_waits_for_nothing_of_the_server() {
+    let web = Web::early();
+    let (seen, wanted) = (web.seen.clone(), Arc::new(AtomicUsize::new(0)));
+    let relay = {
+        let wanted = wanted.clone();
+        Relay::to(web.port, move || seen.lock().unwrap().len() < wanted.load(Ordering::Relaxed))
+    };
+    let cache = tempfile::tempdir().unwrap();
+    let ask = |more: &[&str]| {
+        let mut get = web.get_at(relay.port, "x", more);
+        get.args(["-o", "-", "-w", "json"]).env("XDG_CACHE_HOME", cache.path());
+        let (code, out, err) = run(&mut get);
+        assert_eq!(code, Some(0), "{err}");
+        (out, timings(&err)[0]["early_data"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(ask(&[]), ("/x".into(), "none".into()));
+    wanted.store(2, Ordering::Relaxed);
+    assert_eq!(ask(&[]), ("/x".into(), "accepted".into()));
+    assert_eq!(web.seen().len(), 2);
+    // What may not be done twice waits for the server, which is never heard: that the relay does hold is seen here.
+    wanted.store(3, Ordering::Relaxed);
+    let mut get = web.get_at(relay.port, "x", &["--data", "a", "--timeout", "2s"]);
+    let (code, _, err) = run(get.args(["-o", "-"]).env("XDG_CACHE_HOME", cache.path()));
+    assert_ne!(code, Some(0), "{err}");
+    assert_eq!(web.seen().len(), 2);
 }
 
 /// A server that does not take early requests (RFC 8470) is asked again.

@@ -86,7 +86,7 @@ impl Timings {
 
     fn json(&self) -> Value {
         let facts = self.facts.as_ref();
-        let ms = |time: Option<Duration>| time.map(|time| (time.as_secs_f64() * 1e6).round() / 1e3);
+        let ms = |time: Option<Duration>| time.map(|time| time.as_nanos() as f64 / 1e6);
         json!({
             "url": self.url,
             "status": self.status,

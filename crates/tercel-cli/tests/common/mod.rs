@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "each test takes what it needs")]
 
 pub(crate) mod certificates;
+pub(crate) mod relay;
 pub(crate) mod web;
 
 use std::fs;

@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use rustls::pki_types::PrivatePkcs8KeyDer;
-use tercel::aio::{Connection, Endpoint};
+use tercel::aio::{Connecting, Connection, Endpoint};
 use tercel::{Configuration, Identity, Settings};
 use tercel_h3::{RequestBody, Server, service_fn};
 use tokio::runtime::Runtime;
@@ -135,9 +135,22 @@ impl Web {
     /// A server that does with connections what it likes.
     pub(crate) fn raw<F, R>(alpn: &[&str], converse: F) -> Self
     where
-        F: Fn(Connection) -> R + Send + 'static,
+        F: Fn(Connection) -> R + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
+        let converse = Arc::new(converse);
+        Self::taking(alpn, move |connecting| {
+            let converse = converse.clone();
+            tokio::spawn(async move {
+                if let Ok(connection) = connecting.await {
+                    converse(connection).await;
+                }
+            });
+        })
+    }
+
+    /// A server that does so before their handshakes.
+    fn taking(alpn: &[&str], take: impl Fn(Connecting) + Send + 'static) -> Self {
         let runtime = Runtime::new().unwrap();
         let (identity, pin) = identity();
         let port = runtime.block_on(async {
@@ -146,10 +159,8 @@ impl Web {
             let port = endpoint.local_address().unwrap().port();
             tokio::spawn(async move {
                 while let Some(incoming) = endpoint.accept().await {
-                    if let Ok(connecting) = incoming.accept()
-                        && let Ok(connection) = connecting.await
-                    {
-                        tokio::spawn(converse(connection));
+                    if let Ok(connecting) = incoming.accept() {
+                        take(connecting);
                     }
                 }
             });
@@ -158,19 +169,56 @@ impl Web {
         Self { port, pin, seen: Arc::default(), _runtime: runtime }
     }
 
+    /// A web site that reads requests before handshakes are complete, and answers with their paths.
+    pub(crate) fn early() -> Self {
+        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let noted = seen.clone();
+        let made = Self::taking(&["h3"], move |connecting| {
+            tokio::spawn(answer_early(connecting.early(), noted.clone()));
+        });
+        Self { seen, ..made }
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("https://localhost:{}/{path}", self.port)
     }
 
     /// `tercel get` of a path.
     pub(crate) fn get(&self, path: &str, more: &[&str]) -> std::process::Command {
+        self.get_at(self.port, path, more)
+    }
+
+    /// The same by another port, which leads to this server.
+    pub(crate) fn get_at(&self, port: u16, path: &str, more: &[&str]) -> std::process::Command {
         let mut get = super::tercel();
-        get.arg("get").arg(self.url(path)).args(["--pin", &self.pin]).args(more);
+        get.arg("get").arg(format!("https://localhost:{port}/{path}")).args(["--pin", &self.pin]).args(more);
         get
     }
 
     /// The requests so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+}
+
+/// Serves a connection whose handshake need not be complete.
+async fn answer_early(early: Connection, noted: Arc<Mutex<Vec<Seen>>>) {
+    let Ok(mut connection) = h3::server::Connection::new(tercel_h3::Connection::new(early)).await else { return };
+    while let Ok(Some(request)) = connection.accept().await {
+        let Ok((request, mut stream)) = request.resolve_request().await else { continue };
+        let (head, ()) = request.into_parts();
+        let path = head.uri.path().to_owned();
+        noted.lock().unwrap().push(Seen {
+            method: head.method,
+            path: path.clone(),
+            headers: head.headers,
+            body: Bytes::new(),
+        });
+        let answer = async {
+            stream.send_response(Response::new(())).await?;
+            stream.send_data(Bytes::from(path)).await?;
+            stream.finish().await
+        };
+        let _ = answer.await;
     }
 }
