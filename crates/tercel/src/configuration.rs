@@ -292,6 +292,15 @@ impl Configuration {
         }
     }
 
+    /// The same with other settings, for a single connection or for those to come.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a setting out of range.
+    pub fn with_settings(mut self, settings: &Settings) -> Result<Self, Error> {
+        (self.transport, self.send_buffer) = (settings.transport()?, settings.send_buffer);
+        Ok(self)
+    }
+
     /// The async face asks `verifier` about certificates that the credential leaves to the
     /// application. (The callback face tells its handler of them.)
     #[must_use]

@@ -11,7 +11,7 @@ use tercel_proto::error::CloseReason;
 use tercel_proto::stats::{ConnectionStats, PathStats};
 use tercel_proto::stream::StreamScheduling;
 use tercel_proto::tls::{MAX_TICKET_DATA, Negotiated, TlsSecrets};
-use tercel_wire::{ApplicationErrorCode, Direction, TransportParameters, Version};
+use tercel_wire::{ApplicationErrorCode, Direction, StreamId, TransportParameters, Version};
 
 use crate::cell::{ConnectionShared, StreamShared};
 use crate::event::StreamHandler;
@@ -394,6 +394,17 @@ impl Inspect<'_> {
     /// How many more streams can be opened in `direction` now.
     pub fn streams_available(&self, direction: Direction) -> u64 {
         self.proto.streams_available(direction)
+    }
+
+    /// Whether the peer's limit permits `id`, a stream that this end has opened: one opened
+    /// [ahead of it](crate::AtLimit::Ahead) may have to wait.
+    pub const fn permits_stream(&self, id: StreamId) -> bool {
+        self.proto.permits_stream(id)
+    }
+
+    /// The destination connection ID of the client's first packet.
+    pub fn original_destination_id(&self) -> Bytes {
+        Bytes::copy_from_slice(self.proto.original_dcid().as_slice())
     }
 
     /// The secrets of the handshake so far, if the configuration has them

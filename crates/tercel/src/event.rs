@@ -300,6 +300,7 @@ pub struct NewConnection {
     hello: ClientHello,
     question: Arc<Question>,
     arrived: Time,
+    version: Version,
     resume: Resume,
 }
 
@@ -309,8 +310,9 @@ impl NewConnection {
         hello: ClientHello,
         question: Arc<Question>,
         arrived: Time,
+        version: Version,
     ) -> Self {
-        Self { connection, hello, question, arrived, resume: Resume::Session }
+        Self { connection, hello, question, arrived, version, resume: Resume::Session }
     }
 
     /// Takes the connection on, with the certificate, protocols and settings of `configuration`;
@@ -375,6 +377,16 @@ impl NewConnection {
     /// The application protocols that the client offered, most wanted first.
     pub fn alpn(&self) -> impl Iterator<Item = &[u8]> {
         self.hello.alpn.iter().map(Vec::as_slice)
+    }
+
+    /// The version of QUIC with which the client began.
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Why the answer no longer matters, once the connection has ended.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.connection.close_reason()
     }
 
     /// Where the client is.

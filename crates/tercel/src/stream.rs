@@ -113,6 +113,10 @@ pub struct SendOptions {
     /// Comes back with [`SendComplete`](crate::StreamEvent::SendComplete), exactly once. Default none:
     /// nobody hears of the completion.
     pub context: Option<u64>,
+    /// Whether it counts as complete as soon as the worker has taken it, and not only when the peer has
+    /// acknowledged it: for applications that go on with the next piece then, and do not care whether this one
+    /// has arrived. Default no.
+    pub done_when_taken: bool,
     /// Whether the stream ends with it. Default no.
     pub fin: bool,
     /// Whether it must not leave before [`Connected`](crate::ConnectionEvent::Connected), as early data

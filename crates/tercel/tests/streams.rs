@@ -540,3 +540,48 @@ fn a_stream_tells_what_it_has_done_and_what_kept_it_from_more() {
     assert!(stats.blocked.unwrap().stream_flow_control > std::time::Duration::ZERO, "{stats:?}");
     drop((stream, pair));
 }
+
+/// Tells when it is gone.
+struct Memory(Arc<std::sync::atomic::AtomicBool>);
+
+impl AsRef<[u8]> for Memory {
+    fn as_ref(&self) -> &[u8] {
+        &[7; 1 << 16]
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Release);
+    }
+}
+
+/// Who lends memory has it back when a call in a handler has ended what it was lent to.
+#[test]
+fn memory_comes_back_at_once_with_a_reset_and_with_a_close() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let configuration = configuration(TransportConfig::default());
+    let registration = registration(1);
+    let (server_record, _server_heard) = Record::new();
+    let listener = echo_server(&registration, &configuration, loopback(), &server_record);
+    let (tell, told) = mpsc::channel();
+    let handler = move |connection: &Connection, event: tercel::ConnectionEvent<'_>| {
+        if !matches!(event, tercel::ConnectionEvent::Connected { .. }) {
+            return;
+        }
+        let lend = || {
+            let gone = Arc::new(AtomicBool::new(false));
+            let stream = connection.open_stream(Direction::Bidirectional, |_: &Stream, _: StreamEvent<'_>| {}).unwrap();
+            stream.send(Bytes::from_owner(Memory(gone.clone())), true, 0).unwrap();
+            (stream, gone)
+        };
+        let (reset, closed) = (lend(), lend());
+        let before = reset.1.load(Ordering::Acquire) || closed.1.load(Ordering::Acquire);
+        reset.0.reset(0u32.into()).unwrap();
+        connection.close(0u32.into(), Bytes::new());
+        tell.send([before, reset.1.load(Ordering::Acquire), closed.1.load(Ordering::Acquire)]).unwrap();
+    };
+    let connect = Connect::new(listener.local_address(), "localhost");
+    let _connection = registration.connect(&configuration, connect, handler).unwrap();
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), [false, true, true]);
+}

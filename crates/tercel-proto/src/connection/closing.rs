@@ -181,6 +181,8 @@ impl Connection {
     }
 
     fn on_ending(&mut self, reason: CloseReason) {
+        // Nothing is sent any more but the close: the application may have its memory back.
+        self.streams.forget_sends();
         self.datagrams.cancel_all();
         while let Some(event) = self.datagrams.poll_event() {
             self.events.push_back(Event::Datagram(event));

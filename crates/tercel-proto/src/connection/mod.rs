@@ -651,6 +651,11 @@ impl Connection {
         self.streams.available(direction)
     }
 
+    /// Whether the peer's limit permits `id`, a stream that this end has opened.
+    pub const fn permits_stream(&self, id: StreamId) -> bool {
+        self.streams.permits(id)
+    }
+
     // Datagrams.
 
     /// The largest datagram that can be sent now, in bytes; `None` if datagrams are off.

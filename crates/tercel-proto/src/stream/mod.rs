@@ -208,6 +208,15 @@ impl Streams {
         }
     }
 
+    /// Nothing will be sent any more: lets go of what the application has given to send.
+    pub(crate) fn forget_sends(&mut self) {
+        for (_, stream) in self.streams.iter_mut() {
+            if let Some(send) = &mut stream.send {
+                send.forget_data();
+            }
+        }
+    }
+
     /// The server rejected early data (RFC 9001 section 4.6.2): nothing was received, the remembered
     /// limits never held, and everything is sent again.
     // RFC 9001 section 4.6.2#3.
@@ -258,6 +267,11 @@ impl Streams {
             self.ahead.insert(id);
         }
         (id, accepted)
+    }
+
+    /// Whether the peer's limit permits a stream that this end has opened.
+    pub const fn permits(&self, id: StreamId) -> bool {
+        id.index() < self.local[id.direction() as usize].limit()
     }
 
     /// How many more streams can be opened now.

@@ -136,6 +136,11 @@ impl Send {
         Ok(())
     }
 
+    /// Lets go of the data: the connection is over.
+    pub(super) fn forget_data(&mut self) {
+        self.buffer.clear();
+    }
+
     // RFC 9000 section 3.5#3: nothing of it is repeated.
     pub(super) fn reset(&mut self, code: ApplicationErrorCode) -> Result<(), ApiMisuse> {
         match self.state {

@@ -323,7 +323,9 @@ impl Core {
             entry.send = SendPart::Finished;
             entry.shared.send_closed.store(true, Ordering::Relaxed);
         }
-        if let Some(context) = options.context {
+        if let Some(context) = options.context.filter(|_| options.done_when_taken) {
+            self.note(key, Note::SendComplete { context, canceled: false });
+        } else if let Some(context) = options.context {
             entry.sends.push_back(Pending { end: entry.given, fin: options.fin, context });
             // An empty send may be done with at once.
             if let Some(note) = entry.complete(false) {

@@ -145,7 +145,7 @@ fn client_hello(mut core: Box<Core>, hello: ClientHello, floor: &Floor) -> Box<C
     let connection = Connection { shared: core.shared.clone() };
     let question = Question::new(core.shared.clone(), None);
     core.question = Some(question.clone());
-    let new = NewConnection::new(connection, hello, question, core.now);
+    let new = NewConnection::new(connection, hello, question, core.now, core.proto.version());
     let (core, result) = current::lend(core, || listener.tell(ListenerEvent::NewConnection(new)));
     if result.is_err() {
         tracing::error!("a listener's handler panicked");
