@@ -4,8 +4,13 @@ use std::ffi::{c_char, c_void};
 
 /// `HQUIC`: names an object. Never an address; null names none.
 #[repr(transparent)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Handle(pub *mut c_void);
+
+// SAFETY: it is never followed.
+unsafe impl Send for Handle {}
+// SAFETY: it is never followed.
+unsafe impl Sync for Handle {}
 
 impl Handle {
     /// Names no object.

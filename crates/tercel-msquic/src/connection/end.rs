@@ -1,0 +1,152 @@
+//! The end of a connection: by a shutdown, of which events tell; and by closing the handle, after which there are
+//! none.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use tercel::{CloseReason, VarInt};
+
+use super::{Connection, Stage, elsewhere};
+use crate::abi::{connection_shutdown, datagram_send_state};
+use crate::gate::{Signal, SignalWhenDropped};
+
+impl Connection {
+    /// Shuts it down. The first time counts.
+    pub(super) fn shut_down(self: &Arc<Self>, flags: u32, code: u64) {
+        let mut state = self.state();
+        if state.shut_down.is_some() {
+            return;
+        }
+        state.shut_down = Some((flags, code));
+        match &state.stage {
+            Stage::Live(live) => {
+                let live = live.clone();
+                drop(state);
+                self.close_live(&live, flags, code);
+            }
+            Stage::Idle => {
+                drop(state);
+                let connection = self.clone();
+                elsewhere(move || connection.settle(CloseReason::Silent));
+            }
+            Stage::Offered(_) | Stage::Asking(..) => {
+                drop(state);
+                self.refuse_offer();
+            }
+            // It is closed as soon as it has begun.
+            Stage::Beginning | Stage::Over => {}
+        }
+    }
+
+    /// Shuts it down with its registration: what is not started stays as it is.
+    pub(crate) fn shut_down_with_registration(self: &Arc<Self>, flags: u32, code: u64) {
+        if !matches!(self.state().stage, Stage::Idle) {
+            self.shut_down(flags, code);
+        }
+    }
+
+    pub(super) fn close_live(&self, live: &tercel::Connection, flags: u32, code: u64) {
+        match flags & connection_shutdown::SILENT != 0 {
+            true => live.close_silently(),
+            false => {
+                let reason = Bytes::from(self.state().reason_phrase.clone());
+                live.close(VarInt::saturating(code), reason);
+            }
+        }
+    }
+
+    /// The application hears the last events of everything, now. Whoever calls this is the only one who tells it
+    /// anything: the connection's own worker; or a thread that knows that the worker does not.
+    pub(super) fn settle(&self, reason: CloseReason) {
+        let _pass = self.gate.enter();
+        if self.is_over() {
+            return;
+        }
+        let (streams, verdict) = {
+            let mut state = self.state();
+            state.close_reason.get_or_insert(reason);
+            state.waiting.clear();
+            (state.streams.values().cloned().collect::<Vec<_>>(), state.verdict.take())
+        };
+        drop(verdict);
+        for stream in streams.iter().filter(|stream| stream.was_started()) {
+            stream.settle();
+        }
+        let datagrams = std::mem::take(&mut self.state().datagrams);
+        for context in datagrams.into_values() {
+            self.tell_datagram(context, datagram_send_state::CANCELED);
+        }
+        let (connected, timed_out) = {
+            let state = self.state();
+            let timed_out = matches!(
+                state.close_reason,
+                Some(CloseReason::IdleTimeout | CloseReason::HandshakeTimeout | CloseReason::StatelessReset)
+            );
+            (state.connected, timed_out)
+        };
+        self.tell_complete(connected, !timed_out);
+        let before = {
+            let mut state = self.state();
+            if let Stage::Live(live) = &state.stage {
+                let (stats, addresses) = (live.stats(), (live.local_address(), live.remote_address()));
+                (state.last_stats, state.last_addresses) = (Some(stats), Some(addresses));
+            }
+            std::mem::replace(&mut state.stage, Stage::Over)
+        };
+        if let Stage::Live(live) = before {
+            // What is still to be sent to the peer does not need a handle.
+            live.detach();
+        }
+        self.ended.give();
+    }
+
+    /// Closes the handle: after this no callback is running, except one that called this, and none follows.
+    pub(super) fn close(self: &Arc<Self>) {
+        self.closing.store(true, Ordering::Release);
+        let live = self.live();
+        if let Some(live) = &live {
+            // The first close counts, so this changes nothing after a shutdown.
+            live.close_silently();
+        }
+        if !self.is_over() {
+            match live {
+                Some(live) if !self.gate.is_inside() => self.settle_by_worker(&live),
+                _ => self.settle(CloseReason::Silent),
+            }
+        }
+        // The callback of the last event may still be running.
+        drop(self.gate.enter());
+        self.target().handler = None;
+        self.forget();
+    }
+
+    /// Has the connection's worker settle it, and waits for that; unless this is the worker's thread.
+    fn settle_by_worker(self: &Arc<Self>, live: &tercel::Connection) {
+        let connection = self.clone();
+        let done = Arc::new(Signal::default());
+        let signal = SignalWhenDropped(done.clone());
+        let own_thread = self.gate.is_own_thread();
+        let asked = live.inspect(move |_| {
+            connection.settle(CloseReason::Silent);
+            drop(signal);
+        });
+        match asked {
+            // To wait would be to wait for oneself: the events come a little later.
+            Ok(()) if own_thread => {}
+            Ok(()) => {
+                done.wait();
+                // If it has ended before, its end is told by now, or being told.
+                self.settle(CloseReason::Silent);
+            }
+            // The queue has ended, so nothing of it sends any more: what is left is to tell.
+            Err(_) => self.settle(CloseReason::Silent),
+        }
+    }
+
+    /// It does not belong to its registration any more.
+    pub(super) fn forget(&self) {
+        self.registration.remove_connection(self.handle);
+        self.registration.leave();
+    }
+}

@@ -1,0 +1,211 @@
+//! What is told of a connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use tercel::{CloseReason, ConnectionEvent, ConnectionHandler, DatagramSendState, NewStream, Role};
+
+use super::{Connection, elsewhere};
+use crate::abi::{
+    self, Buffer, ConnectionEventBody, DatagramReceived, DatagramSendStateChanged, DatagramStateChanged,
+    OneWayDelayNegotiated, PeerStreamStarted, ShutdownByTransport, Status, StreamsAvailable, TicketReceived,
+    connection_event as kind, datagram_send_state as datagram, settings::flags,
+};
+use crate::address;
+use crate::boundary::Context;
+use crate::outcome::of_end;
+use crate::stream::Stream;
+
+/// Hears a connection of Tercel's.
+pub(super) struct Events {
+    connection: Arc<Connection>,
+    /// The object knows its connection.
+    begun: bool,
+}
+
+impl Events {
+    pub(super) const fn new(connection: Arc<Connection>) -> Self {
+        Self { connection, begun: false }
+    }
+}
+
+impl Drop for Events {
+    /// The last event has been told; or the workers have ended without it, or it was never taken on.
+    fn drop(&mut self) {
+        if !self.connection.is_over() && self.begun {
+            let connection = self.connection.clone();
+            elsewhere(move || connection.settle(CloseReason::Silent));
+        }
+    }
+}
+
+impl ConnectionHandler for Events {
+    fn event(&mut self, live: &tercel::Connection, event: ConnectionEvent<'_>) {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.connection.gate.is_worked_here();
+            self.connection.begin(live);
+        }
+        self.connection.heard(live, event);
+    }
+}
+
+impl Connection {
+    fn heard(self: &Arc<Self>, live: &tercel::Connection, event: ConnectionEvent<'_>) {
+        match event {
+            ConnectionEvent::PeerCertificate { certificate, verdict } => self.certificate(&certificate, verdict),
+            ConnectionEvent::Connected { alpn, resumed, .. } => self.connected(live, alpn, resumed),
+            ConnectionEvent::PeerStreamStarted(new) => self.peer_stream(new),
+            ConnectionEvent::StreamsAvailable { bidirectional, unidirectional } => {
+                let clamp = |count: u64| u16::try_from(count).unwrap_or(u16::MAX);
+                let streams_available = StreamsAvailable {
+                    bidirectional_count: clamp(bidirectional),
+                    unidirectional_count: clamp(unidirectional),
+                };
+                self.tell(kind::STREAMS_AVAILABLE, ConnectionEventBody { streams_available });
+            }
+            ConnectionEvent::DatagramReceived(data) => self.datagram_received(&data),
+            ConnectionEvent::DatagramStateChanged { max_size } => {
+                let datagram_state_changed = DatagramStateChanged {
+                    send_enabled: max_size.is_some().into(),
+                    max_send_length: max_size.map_or(0, |size| u16::try_from(size).unwrap_or(u16::MAX)),
+                };
+                self.tell(kind::DATAGRAM_STATE_CHANGED, ConnectionEventBody { datagram_state_changed });
+            }
+            ConnectionEvent::DatagramSendStateChanged { context, state } => self.datagram_sent(context, state),
+            ConnectionEvent::PeerAddressChanged(address) => self.moved(kind::PEER_ADDRESS_CHANGED, address),
+            ConnectionEvent::LocalAddressChanged(address) => self.moved(kind::LOCAL_ADDRESS_CHANGED, address),
+            ConnectionEvent::ResumptionTicket(ticket) => {
+                let bytes = ticket.to_bytes();
+                let resumption_ticket_received = TicketReceived {
+                    resumption_ticket_length: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+                    resumption_ticket: bytes.as_ptr(),
+                };
+                self.tell(kind::RESUMPTION_TICKET_RECEIVED, ConnectionEventBody { resumption_ticket_received });
+            }
+            ConnectionEvent::ShutdownInitiatedByPeer { code, .. } => {
+                let body = ConnectionEventBody { shutdown_initiated_by_peer: code.into_inner() };
+                self.tell(kind::SHUTDOWN_INITIATED_BY_PEER, body);
+            }
+            ConnectionEvent::ShutdownInitiatedByTransport { reason } => {
+                let (status, code) = of_end(reason);
+                self.tell_transport_shutdown(status, code);
+            }
+            ConnectionEvent::ShutdownComplete { reason, .. } => self.settle(reason.clone()),
+            _ => {}
+        }
+    }
+
+    pub(super) fn tell_transport_shutdown(&self, status: Status, error_code: u64) {
+        let shutdown_initiated_by_transport = ShutdownByTransport { status, error_code };
+        self.tell(kind::SHUTDOWN_INITIATED_BY_TRANSPORT, ConnectionEventBody { shutdown_initiated_by_transport });
+    }
+
+    fn connected(&self, live: &tercel::Connection, alpn: &[u8], resumed: bool) {
+        {
+            let mut state = self.state();
+            (state.connected, state.resumed) = (true, resumed);
+        }
+        self.write_secrets(live);
+        let settings = self.settings();
+        if settings.flags & (flags::RELIABLE_RESET_ENABLED | flags::ONE_WAY_DELAY_ENABLED) != 0 {
+            self.tell_negotiated(live, settings.flags);
+        }
+        let connected = abi::Connected {
+            session_resumed: resumed.into(),
+            negotiated_alpn_length: alpn.len() as u8,
+            negotiated_alpn: alpn.as_ptr(),
+        };
+        self.tell(kind::CONNECTED, ConnectionEventBody { connected });
+    }
+
+    /// Tells which extensions the two ends have in common.
+    fn tell_negotiated(&self, live: &tercel::Connection, wanted: u64) {
+        let found = Arc::new(std::sync::Mutex::new((false, 0)));
+        let result = found.clone();
+        // In a handler it is run at once.
+        let _ = live.inspect(move |look| {
+            if let (Some(peer), Ok(mut result)) = (look.peer_parameters(), result.lock()) {
+                *result = (peer.reset_stream_at || peer.reliable_reset, peer.enable_timestamp);
+            }
+        });
+        let (reliable, delay) = found.lock().map_or((false, 0), |found| *found);
+        if wanted & flags::RELIABLE_RESET_ENABLED != 0 {
+            let body = ConnectionEventBody { reliable_reset_negotiated: reliable.into() };
+            self.tell(kind::RELIABLE_RESET_NEGOTIATED, body);
+        }
+        if wanted & flags::ONE_WAY_DELAY_ENABLED != 0 {
+            // Bit 0: the peer wants timestamps; bit 1: it sends them.
+            let one_way_delay_negotiated = OneWayDelayNegotiated {
+                send_negotiated: (delay & 1) as u8,
+                receive_negotiated: (delay >> 1 & 1) as u8,
+            };
+            self.tell(kind::ONE_WAY_DELAY_NEGOTIATED, ConnectionEventBody { one_way_delay_negotiated });
+        }
+    }
+
+    fn moved(&self, event: u32, to: SocketAddr) {
+        let address = address::write(to);
+        self.tell(event, ConnectionEventBody { address_changed: &raw const address });
+    }
+
+    fn peer_stream(self: &Arc<Self>, new: NewStream) {
+        let unidirectional = new.direction() == tercel::Direction::Unidirectional;
+        // If there is no room for it, it is refused.
+        let Some(stream) = Stream::of_peer(self, new) else { return };
+        let mut flags = if unidirectional { abi::stream_open::UNIDIRECTIONAL } else { 0 };
+        if self.role == Role::Server && !self.state().connected {
+            flags |= abi::stream_open::ZERO_RTT;
+        }
+        let peer_stream_started = PeerStreamStarted { stream: stream.handle(), flags };
+        let (status, _) = self.tell(kind::PEER_STREAM_STARTED, ConnectionEventBody { peer_stream_started });
+        if status.is_failure() || !stream.has_handler() {
+            stream.refuse();
+        }
+    }
+
+    fn datagram_received(&self, data: &Bytes) {
+        let buffer = Buffer { length: data.len() as u32, buffer: data.as_ptr().cast_mut() };
+        let flags = if self.role == Role::Server && !self.state().connected { abi::receive::ZERO_RTT } else { 0 };
+        let datagram_received = DatagramReceived { buffer: &raw const buffer, flags };
+        self.tell(kind::DATAGRAM_RECEIVED, ConnectionEventBody { datagram_received });
+    }
+
+    fn datagram_sent(&self, number: u64, state: DatagramSendState) {
+        let told = match state {
+            DatagramSendState::Sent => datagram::SENT,
+            DatagramSendState::LostSuspect => datagram::LOST_SUSPECT,
+            DatagramSendState::LostDiscarded => datagram::LOST_DISCARDED,
+            DatagramSendState::Acknowledged => datagram::ACKNOWLEDGED,
+            DatagramSendState::AcknowledgedSpurious => datagram::ACKNOWLEDGED_SPURIOUS,
+            _ => datagram::CANCELED,
+        };
+        let Some(context) = self.state().datagrams.get(&number).copied() else { return };
+        let context = self.tell_datagram(context, told);
+        let mut of = self.state();
+        match told >= datagram::LOST_DISCARDED {
+            true => drop(of.datagrams.remove(&number)),
+            false => drop(of.datagrams.get_mut(&number).map(|kept| *kept = context)),
+        }
+    }
+
+    /// Tells what became of a datagram; gives the context that the application wants from now on.
+    pub(super) fn tell_datagram(&self, context: Context, state: u32) -> Context {
+        let datagram_send_state_changed = DatagramSendStateChanged { client_context: context.0, state };
+        let body = ConnectionEventBody { datagram_send_state_changed };
+        let (_, body) = self.tell(kind::DATAGRAM_SEND_STATE_CHANGED, body);
+        // SAFETY: this part of the union was written above; the application may have changed it.
+        Context(unsafe { body.datagram_send_state_changed.client_context })
+    }
+
+    /// Tells SHUTDOWN_COMPLETE, as the last event.
+    pub(super) fn tell_complete(&self, handshake_completed: bool, acknowledged: bool) {
+        let closing = self.closing.load(Ordering::Acquire);
+        let bits = u8::from(handshake_completed) | u8::from(acknowledged) << 1 | u8::from(closing) << 2;
+        if self.owned.load(Ordering::Acquire) {
+            self.tell(kind::SHUTDOWN_COMPLETE, ConnectionEventBody { shutdown_complete: bits });
+        }
+        self.over.store(true, Ordering::Release);
+    }
+}

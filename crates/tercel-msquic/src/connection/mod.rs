@@ -1,0 +1,333 @@
+//! Connections: of clients before they are started, of servers before they have a configuration, and of both as
+//! connections of Tercel's.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `start` | how a client's connection begins |
+//! | `accept` | how a server's does |
+//! | `events` | what is told of it |
+//! | `verify` | the peer's certificate |
+//! | `end` | shutting down, and closing the handle |
+//! | `knobs` | what parameters look at and change |
+//! | `calls` | the functions |
+
+mod accept;
+pub(crate) mod calls;
+mod end;
+mod events;
+mod knobs;
+mod start;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tercel::{CloseReason, NewConnection, PendingVerdict, ResumptionTicket, Role};
+
+use crate::abi::{self, ConnectionCallback, ConnectionEventBody, Handle, Settings, Status};
+use crate::address::PartialAddress;
+use crate::boundary::Context;
+use crate::configuration::Configuration;
+use crate::gate::{Gate, Signal};
+use crate::handle;
+use crate::registration::Registration;
+use crate::stream::Stream;
+
+/// Whom to tell.
+#[derive(Clone, Copy)]
+struct Target {
+    handler: Option<ConnectionCallback>,
+    context: Context,
+}
+
+/// How far a connection has come.
+enum Stage {
+    /// Client: not started.
+    Idle,
+    /// Client: its server's address is being looked up. Server: it is being taken on.
+    Beginning,
+    /// Server: it waits for a configuration.
+    Offered(Box<NewConnection>),
+    /// Server: it has one, and the application is asked about the client's ticket.
+    Asking(Box<NewConnection>, Box<tercel::Configuration>),
+    Live(tercel::Connection),
+    /// It has ended before it was one of Tercel's, or the application has heard its last event.
+    Over,
+}
+
+/// What a client says of its connection before it starts.
+#[derive(Default)]
+pub(crate) struct Wishes {
+    pub(crate) remote: Option<PartialAddress>,
+    pub(crate) local: Option<PartialAddress>,
+    pub(crate) share_binding: bool,
+    pub(crate) ticket: Option<ResumptionTicket>,
+    pub(crate) keep_tls_secrets: bool,
+    pub(crate) versions: Vec<tercel::Version>,
+    pub(crate) scheduling: Option<tercel::StreamScheduling>,
+}
+
+struct State {
+    stage: Stage,
+    configuration: Option<Arc<Configuration>>,
+    settings: Settings,
+    wishes: Wishes,
+    reason_phrase: Vec<u8>,
+    /// The application has shut it down, with these flags and this code.
+    shut_down: Option<(u32, u64)>,
+    streams: BTreeMap<Handle, Arc<Stream>>,
+    /// Streams that were started before there was a connection.
+    waiting: Vec<Arc<Stream>>,
+    datagrams: BTreeMap<u64, Context>,
+    next_datagram: u64,
+    verdict: Option<PendingVerdict>,
+    connected: bool,
+    resumed: bool,
+    may_send_tickets: bool,
+    close_reason: Option<CloseReason>,
+    secrets: Option<knobs::SecretsPlace>,
+    /// What there was to see when it ended.
+    last_stats: Option<tercel::ConnectionStats>,
+    last_addresses: Option<(std::net::SocketAddr, std::net::SocketAddr)>,
+}
+
+/// See the [module](self).
+pub(crate) struct Connection {
+    handle: Handle,
+    pub(crate) registration: Arc<Registration>,
+    role: Role,
+    gate: Gate,
+    target: Mutex<Target>,
+    state: Mutex<State>,
+    /// The application is in `ConnectionClose`.
+    closing: AtomicBool,
+    /// The application has heard the last event.
+    over: AtomicBool,
+    /// Given with that.
+    ended: Arc<Signal>,
+    /// The application has it: it hears of its end.
+    owned: AtomicBool,
+}
+
+impl Connection {
+    fn make(registration: &Arc<Registration>, role: Role, stage: Stage, target: Target) -> Result<Arc<Self>, Status> {
+        let state = State {
+            stage,
+            configuration: None,
+            settings: Settings::default(),
+            wishes: Wishes::default(),
+            reason_phrase: Vec::new(),
+            shut_down: None,
+            streams: BTreeMap::new(),
+            waiting: Vec::new(),
+            datagrams: BTreeMap::new(),
+            next_datagram: 0,
+            verdict: None,
+            connected: false,
+            resumed: false,
+            may_send_tickets: true,
+            close_reason: None,
+            secrets: None,
+            last_stats: None,
+            last_addresses: None,
+        };
+        let connection = handle::insert(|handle| {
+            Arc::new(Self {
+                handle,
+                registration: registration.clone(),
+                role,
+                gate: Gate::default(),
+                target: Mutex::new(target),
+                state: Mutex::new(state),
+                closing: AtomicBool::new(false),
+                over: AtomicBool::new(false),
+                ended: Arc::default(),
+                owned: AtomicBool::new(role == Role::Client),
+            })
+        })?;
+        registration.join();
+        registration.add_connection(connection.handle, &connection);
+        Ok(connection)
+    }
+
+    pub(crate) const fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    pub(crate) const fn role(&self) -> Role {
+        self.role
+    }
+
+    pub(crate) const fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn target(&self) -> MutexGuard<'_, Target> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes whom to tell.
+    pub(crate) fn set_target(&self, handler: Option<Option<ConnectionCallback>>, context: Context) {
+        let mut target = self.target();
+        target.context = context;
+        if let Some(handler) = handler {
+            target.handler = handler;
+        }
+    }
+
+    pub(crate) fn context(&self) -> Context {
+        self.target().context
+    }
+
+    /// Whether the application has heard the last event.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// The connection of Tercel's, while there is one.
+    pub(crate) fn live(&self) -> Option<tercel::Connection> {
+        match &self.state().stage {
+            Stage::Live(connection) => Some(connection.clone()),
+            _ => None,
+        }
+    }
+
+    /// Why it ended, once that is known.
+    pub(crate) fn close_reason(&self) -> Option<CloseReason> {
+        let (known, live) = {
+            let state = self.state();
+            let live = if let Stage::Live(connection) = &state.stage { Some(connection.clone()) } else { None };
+            (state.close_reason.clone(), live)
+        };
+        known.or_else(|| live?.close_reason())
+    }
+
+    /// Whether the application has shut it down or is closing it.
+    pub(crate) fn is_closed_locally(&self) -> bool {
+        self.state().shut_down.is_some() || self.closing.load(Ordering::Acquire) || self.is_over()
+    }
+
+    /// The status of a call that comes after the end; `None` while it has not come.
+    pub(crate) fn late(&self) -> Option<Status> {
+        let reason = self.close_reason();
+        if reason.as_ref().is_some_and(crate::outcome::is_remote) {
+            return Some(Status::ABORTED);
+        }
+        (reason.is_some() || self.is_closed_locally()).then_some(Status::INVALID_STATE)
+    }
+
+    /// What holds for it: settings of the library, the configuration, and its own.
+    pub(crate) fn settings(&self) -> Settings {
+        let (configuration, own) = {
+            let state = self.state();
+            (state.configuration.clone(), state.settings)
+        };
+        let mut settings = match configuration {
+            Some(configuration) => configuration.settings(),
+            None => crate::library::with(|library| library.settings),
+        };
+        // They were checked when they were given.
+        let _ = crate::settings::apply(&mut settings, &own);
+        settings
+    }
+
+    /// Gives the connection of Tercel's to a stream that is to start; or keeps the stream until there is one.
+    ///
+    /// # Errors
+    /// There will be none.
+    pub(crate) fn when_live(&self, stream: &Arc<Stream>) -> Result<Option<tercel::Connection>, Status> {
+        let mut state = self.state();
+        match &state.stage {
+            Stage::Live(connection) => Ok(Some(connection.clone())),
+            Stage::Over => Err(Status::INVALID_STATE),
+            _ => {
+                state.waiting.push(stream.clone());
+                Ok(None)
+            }
+        }
+    }
+
+    pub(crate) fn add_stream(&self, stream: &Arc<Stream>) {
+        self.state().streams.insert(stream.handle(), stream.clone());
+    }
+
+    pub(crate) fn remove_stream(&self, handle: Handle) {
+        let mut state = self.state();
+        let removed = state.streams.remove(&handle);
+        drop(state);
+        drop(removed);
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.state().connected
+    }
+
+    /// Has the worker look inside, and waits for what it saw.
+    ///
+    /// # Errors
+    /// [`Status::INVALID_STATE`]: it is not running; or to wait would be to wait for oneself.
+    pub(crate) fn look<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&tercel::connection::Inspect<'_>) -> R + Send + 'static,
+    ) -> Result<R, Status> {
+        let live = self.live().ok_or(Status::INVALID_STATE)?;
+        if self.gate.is_own_thread() && !self.gate.is_inside() {
+            return Err(Status::INVALID_STATE);
+        }
+        let (tell, told) = std::sync::mpsc::channel();
+        // Whoever has asked waits for the answer.
+        live.inspect(move |inside| drop(tell.send(look(inside)))).map_err(|error| crate::outcome::status_of(&error))?;
+        told.recv().map_err(|_| Status::INVALID_STATE)
+    }
+
+    /// It is one of Tercel's now: streams that have waited start.
+    fn begin(&self, connection: &tercel::Connection) {
+        let mut state = self.state();
+        if !matches!(state.stage, Stage::Beginning) {
+            return;
+        }
+        state.stage = Stage::Live(connection.clone());
+        if let Some(scheduling) = state.wishes.scheduling {
+            // It cannot have ended yet for this end; if it has, nothing is sent.
+            let _ = connection.set_stream_scheduling(scheduling);
+        }
+        let waiting = std::mem::take(&mut state.waiting);
+        let shut_down = state.shut_down;
+        drop(state);
+        for stream in waiting {
+            stream.start_on(connection);
+        }
+        if let Some((flags, code)) = shut_down {
+            self.close_live(connection, flags, code);
+        }
+    }
+
+    /// Calls the application, unless it has heard the last event. Gives what it answered, and the event as it left
+    /// it.
+    fn tell(&self, event_type: u32, body: ConnectionEventBody) -> (Status, ConnectionEventBody) {
+        let _pass = self.gate.enter();
+        let mut event = abi::ConnectionEvent { event_type, body };
+        if self.is_over() {
+            return (Status::SUCCESS, body);
+        }
+        let target = *self.target();
+        let Some(handler) = target.handler else { return (Status::SUCCESS, body) };
+        // SAFETY: the application gave this function to be called with this context until SHUTDOWN_COMPLETE or until
+        // it has closed the handle, which the gate sees to; the event is whole, and lives until the function has
+        // returned.
+        let status = unsafe { handler(self.handle, target.context.0, &raw mut event) };
+        (status, event.body)
+    }
+}
+
+/// Runs something that may call the application where no call of the application's is on the stack.
+fn elsewhere(act: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().name("tercel-msquic".into());
+    // Without a thread the process is at its end; what was to be told is told to nobody.
+    let _ = thread.spawn(move || crate::boundary::enter((), act));
+}

@@ -1,0 +1,158 @@
+//! The functions of streams.
+
+use std::ffi::c_void;
+
+use tercel::Direction;
+
+use super::{Stream, Target};
+use crate::abi::{self, Boolean, Buffer, Handle, Status, StreamCallback, stream_open, stream_shutdown, stream_start};
+use crate::boundary::{self, Context};
+use crate::handle;
+
+/// `StreamOpen`.
+///
+/// # Safety
+/// `stream` is null or leads to room for a handle; `handler` may be called with `context` until the handle is
+/// closed.
+pub(crate) unsafe extern "C" fn open(
+    connection: Handle,
+    flags: u32,
+    handler: Option<StreamCallback>,
+    context: *mut c_void,
+    stream: *mut Handle,
+) -> Status {
+    boundary::answer(|| {
+        if handler.is_none() || stream.is_null() {
+            return Err(Status::INVALID_PARAMETER);
+        }
+        let connection = handle::connection(connection)?;
+        if let Some(late) = connection.late() {
+            return Err(late);
+        }
+        let direction = match flags & stream_open::UNIDIRECTIONAL != 0 {
+            true => Direction::Unidirectional,
+            false => Direction::Bidirectional,
+        };
+        let target = Target { handler, context: Context(context) };
+        let made = Stream::make(&connection, direction, true, target)?;
+        // SAFETY: as demanded of the caller.
+        unsafe { boundary::put(stream, made.handle) }?;
+        Ok(Status::SUCCESS)
+    })
+}
+
+/// `StreamClose`.
+///
+/// # Safety
+/// None: handles are checked.
+pub(crate) unsafe extern "C" fn close(stream: Handle) {
+    boundary::enter((), || {
+        if let Ok(stream) = handle::remove::<Stream>(stream) {
+            stream.close();
+        }
+    });
+}
+
+/// `StreamStart`.
+///
+/// # Safety
+/// None: handles are checked.
+pub(crate) unsafe extern "C" fn start(stream: Handle, flags: u32) -> Status {
+    boundary::answer(|| {
+        let stream = handle::get::<Stream>(stream)?;
+        if flags & !stream_start::ALL != 0 {
+            return Err(Status::INVALID_PARAMETER);
+        }
+        if stream.connection().late() == Some(Status::ABORTED) {
+            return Err(Status::ABORTED);
+        }
+        stream.start(flags)?;
+        Ok(Status::PENDING)
+    })
+}
+
+/// `StreamShutdown`.
+///
+/// # Safety
+/// None: handles are checked.
+pub(crate) unsafe extern "C" fn shutdown(stream: Handle, flags: u32, error_code: u64) -> Status {
+    boundary::answer(|| {
+        let stream = handle::get::<Stream>(stream)?;
+        let has = |flag| flags & flag != 0;
+        let graceful_and_not =
+            has(stream_shutdown::GRACEFUL) && has(stream_shutdown::ABORT | stream_shutdown::IMMEDIATE);
+        let immediate_and_not_both = has(stream_shutdown::IMMEDIATE)
+            && flags & !stream_shutdown::INLINE != stream_shutdown::IMMEDIATE | stream_shutdown::ABORT;
+        let nothing = flags & !stream_shutdown::INLINE == 0 || flags & !stream_shutdown::ALL != 0;
+        if nothing || error_code > abi::UINT62_MAX || graceful_and_not || immediate_and_not_both {
+            return Err(Status::INVALID_PARAMETER);
+        }
+        stream.shut_down(flags, error_code)?;
+        match has(stream_shutdown::INLINE) && stream.connection().gate().is_inside() {
+            true => Ok(Status::SUCCESS),
+            false => Ok(Status::PENDING),
+        }
+    })
+}
+
+/// `StreamSend`.
+///
+/// # Safety
+/// `buffers` is null or leads to as many buffers as said; their bytes stay there until SEND_COMPLETE.
+pub(crate) unsafe extern "C" fn send(
+    stream: Handle,
+    buffers: *const Buffer,
+    buffer_count: u32,
+    flags: u32,
+    client_send_context: *mut c_void,
+) -> Status {
+    boundary::answer(|| {
+        let stream = handle::get::<Stream>(stream)?;
+        // SAFETY: as demanded of the caller.
+        let buffers = unsafe { boundary::slice(buffers, buffer_count as usize) }.ok_or(Status::INVALID_PARAMETER)?;
+        // SAFETY: as demanded of the caller.
+        unsafe { stream.send(buffers, flags, Context(client_send_context)) }?;
+        Ok(Status::PENDING)
+    })
+}
+
+/// `StreamReceiveComplete`.
+///
+/// # Safety
+/// None: handles are checked.
+pub(crate) unsafe extern "C" fn receive_complete(stream: Handle, buffer_length: u64) {
+    boundary::enter((), || {
+        if let Ok(stream) = handle::get::<Stream>(stream) {
+            stream.complete_receive(buffer_length);
+        }
+    });
+}
+
+/// `StreamReceiveSetEnabled`.
+///
+/// # Safety
+/// None: handles are checked.
+pub(crate) unsafe extern "C" fn receive_set_enabled(stream: Handle, is_enabled: Boolean) -> Status {
+    boundary::answer(|| {
+        handle::get::<Stream>(stream)?.set_receive_enabled(is_enabled != 0)?;
+        Ok(Status::PENDING)
+    })
+}
+
+/// `StreamProvideReceiveBuffers`: not yet.
+///
+/// # Safety
+/// None: handles are checked.
+pub(crate) unsafe extern "C" fn provide_receive_buffers(
+    stream: Handle,
+    buffer_count: u32,
+    buffers: *const Buffer,
+) -> Status {
+    boundary::answer(|| {
+        handle::get::<Stream>(stream)?;
+        match buffers.is_null() || buffer_count == 0 {
+            true => Err(Status::INVALID_PARAMETER),
+            false => Err(Status::NOT_SUPPORTED),
+        }
+    })
+}

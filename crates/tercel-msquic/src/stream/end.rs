@@ -1,0 +1,151 @@
+//! The end of a stream: by a shutdown, of which events tell; and by closing the handle, after which there are none.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tercel::{Direction, VarInt};
+
+use super::{Call, Receiving, Stage, Stream};
+use crate::abi::{Status, stream_shutdown as flag};
+use crate::gate::{Signal, SignalWhenDropped};
+use crate::handle;
+
+impl Stream {
+    /// Shuts down one part or both.
+    ///
+    /// # Errors
+    /// None that a program need care about: what has ended has ended.
+    pub(super) fn shut_down(self: &Arc<Self>, flags: u32, code: u64) -> Result<(), Status> {
+        let code = VarInt::saturating(code);
+        {
+            let mut state = self.state();
+            let reliable = state.reliable_offset;
+            // What has ended already needs no end.
+            if flags & flag::GRACEFUL != 0 && self.sends() {
+                let _ = self.call(&mut state, Call::Finish);
+            }
+            if flags & flag::ABORT_SEND != 0 && self.sends() {
+                let _ = self.call(&mut state, Call::Reset { code, reliable });
+            }
+            if flags & flag::ABORT_RECEIVE != 0 && (!self.local || self.direction == Direction::Bidirectional) {
+                let _ = self.call(&mut state, Call::Stop(code));
+            }
+        }
+        if flags & flag::IMMEDIATE != 0 {
+            self.settle_soon();
+        }
+        Ok(())
+    }
+
+    /// The application hears the last events now. Whoever calls this is the only one who tells it anything, and has
+    /// seen to it that nothing is sent any more.
+    pub(crate) fn settle(&self) {
+        let _pass = self.connection.gate().enter();
+        if self.is_over() {
+            return;
+        }
+        let canceled: Vec<_> = self.state().sends.take_all().collect();
+        for context in canceled {
+            self.tell_sent(context, true);
+        }
+        self.tell_send_ended(false);
+        self.finish();
+    }
+
+    /// The last event.
+    pub(super) fn finish(&self) {
+        let _pass = self.connection.gate().enter();
+        if self.is_over() {
+            return;
+        }
+        self.tell_complete();
+        let before = {
+            let mut state = self.state();
+            (std::mem::replace(&mut state.stage, Stage::Over), std::mem::take(&mut state.receiving))
+        };
+        if let (Stage::Live(live), receiving) = before {
+            if let Receiving::Many(_) = receiving {
+                live.consumed(u64::MAX);
+            }
+            drop(receiving);
+            live.detach();
+        }
+        self.connection.remove_stream(self.handle);
+    }
+
+    /// Both parts end at once, and nothing is sent any more.
+    fn abort(&self) {
+        let mut state = self.state();
+        let code = VarInt::from_u32(0);
+        let Stage::Live(live) = &state.stage else {
+            if let Stage::Opened(calls) | Stage::Waiting(calls) = &mut state.stage {
+                calls.clear();
+            }
+            return;
+        };
+        // What has ended already needs no end.
+        if self.sends() {
+            let _ = live.reset(code);
+        }
+        if !self.local || self.direction == Direction::Bidirectional {
+            let _ = live.stop_sending(code);
+        }
+    }
+
+    /// Settles it within the callback that this is called from; else has the connection's worker do it.
+    fn settle_soon(self: &Arc<Self>) -> Option<Arc<Signal>> {
+        let live = match &self.state().stage {
+            Stage::Live(live) => Some(live.connection()),
+            _ => None,
+        };
+        let Some(live) = live.filter(|_| !self.connection.gate().is_inside()) else {
+            self.settle();
+            return None;
+        };
+        let done = Arc::new(Signal::default());
+        let (stream, signal) = (self.clone(), SignalWhenDropped(done.clone()));
+        let asked = live.inspect(move |_| {
+            stream.settle();
+            drop(signal);
+        });
+        match asked {
+            Ok(()) => Some(done),
+            Err(_) => {
+                // The queue of the connection has ended, so nothing of it sends any more: what is left is to tell.
+                self.settle();
+                None
+            }
+        }
+    }
+
+    /// Closes the handle: after this no callback of it is running, except one that called this, and none follows.
+    pub(super) fn close(self: &Arc<Self>) {
+        self.closing.store(true, Ordering::Release);
+        if !self.is_over() {
+            let own_thread = self.connection.gate().is_own_thread();
+            self.abort();
+            match self.settle_soon() {
+                // To wait would be to wait for oneself: the events come a little later.
+                Some(_) if own_thread => return,
+                Some(done) => {
+                    done.wait();
+                    self.settle();
+                }
+                None => {}
+            }
+        }
+        // The callback of the last event may still be running.
+        drop(self.connection.gate().enter());
+        self.target().handler = None;
+        self.connection.remove_stream(self.handle);
+    }
+
+    /// The application does not want the peer's stream: nothing is left of it.
+    pub(crate) fn refuse(self: &Arc<Self>) {
+        if handle::remove::<Self>(self.handle).is_ok() {
+            self.target().handler = None;
+            self.abort();
+            self.settle();
+        }
+    }
+}

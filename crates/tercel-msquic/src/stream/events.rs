@@ -1,0 +1,149 @@
+//! What is told of a stream.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tercel::{Direction, StreamEvent, StreamHandler, VarInt};
+
+use super::{Stage, Stream};
+use crate::abi::{
+    SendComplete, StartComplete, Status, StreamEventBody, StreamShutdownComplete, stream_event as kind, stream_start,
+};
+use crate::boundary::Context;
+use crate::outcome::{is_local, is_remote, of_end, status_of};
+
+/// Hears a stream of Tercel's.
+pub(super) struct Events {
+    stream: Arc<Stream>,
+    /// It could not be started: for the application it is as it was before.
+    failed: bool,
+}
+
+impl Events {
+    pub(super) const fn new(stream: Arc<Stream>) -> Self {
+        Self { stream, failed: false }
+    }
+}
+
+impl StreamHandler for Events {
+    fn event(&mut self, live: &tercel::Stream, event: StreamEvent<'_>) {
+        let stream = &self.stream;
+        stream.connection.gate().is_worked_here();
+        match event {
+            StreamEvent::Started(Ok(id)) => stream.started(live, id.into_wire()),
+            StreamEvent::Started(Err(error)) => self.failed = stream.not_started(status_of(&error)),
+            // Of a stream that has not started for the application.
+            _ if self.failed => {}
+            StreamEvent::Receive(receive) => stream.received(receive),
+            StreamEvent::SendComplete { context, canceled } => {
+                let context = stream.state().sends.take(context);
+                if let Some(context) = context {
+                    stream.tell_sent(context, canceled);
+                }
+            }
+            StreamEvent::PeerSendShutdown => stream.tell_plain(kind::PEER_SEND_SHUTDOWN),
+            StreamEvent::PeerSendAborted(code) => {
+                let body = StreamEventBody { peer_send_aborted: code.into_inner() };
+                stream.tell(kind::PEER_SEND_ABORTED, body);
+            }
+            StreamEvent::PeerReceiveAborted(code) => {
+                let body = StreamEventBody { peer_receive_aborted: code.into_inner() };
+                stream.tell(kind::PEER_RECEIVE_ABORTED, body);
+            }
+            StreamEvent::SendShutdownComplete { graceful } => stream.tell_send_ended(graceful),
+            StreamEvent::IdealSendBufferSize(ideal) => {
+                stream.state().ideal = ideal;
+                stream.tell(kind::IDEAL_SEND_BUFFER_SIZE, StreamEventBody { ideal_send_buffer_size: ideal });
+            }
+            StreamEvent::PeerAccepted => {
+                let told = stream.state().start_flags & stream_start::INDICATE_PEER_ACCEPT != 0;
+                if told {
+                    stream.tell_plain(kind::PEER_ACCEPTED);
+                }
+            }
+            StreamEvent::CanceledByLoss(code) => {
+                let (_, body) = stream.tell(kind::CANCEL_ON_LOSS, StreamEventBody { cancel_on_loss: 0 });
+                // SAFETY: this part of the union was written above; the application may have changed it.
+                *code = VarInt::saturating(unsafe { body.cancel_on_loss });
+            }
+            StreamEvent::ShutdownComplete => stream.finish(),
+            _ => {}
+        }
+    }
+}
+
+impl Stream {
+    fn started(&self, live: &tercel::Stream, id: u64) {
+        self.state().id = Some(id);
+        let accepted = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let found = accepted.clone();
+        let stream_id = tercel::StreamId::from_wire(id);
+        // In a handler it is run at once.
+        let _ = live.connection().inspect(move |look| found.store(look.permits_stream(stream_id), Ordering::Relaxed));
+        let peer_accepted = accepted.load(Ordering::Relaxed).into();
+        let start_complete = StartComplete { status: Status::SUCCESS, id, peer_accepted };
+        self.tell(kind::START_COMPLETE, StreamEventBody { start_complete });
+    }
+
+    /// Tells that it could not be started. Gives whether it is as it was before, for the application.
+    fn not_started(self: &Arc<Self>, status: Status) -> bool {
+        let ends = {
+            let mut state = self.state();
+            let ends = state.start_flags & stream_start::SHUTDOWN_ON_FAIL != 0;
+            if !ends {
+                state.stage = Stage::Opened(Vec::new());
+            }
+            ends
+        };
+        let start_complete = StartComplete { status, id: u64::MAX, peer_accepted: 0 };
+        self.tell(kind::START_COMPLETE, StreamEventBody { start_complete });
+        !ends
+    }
+
+    /// There is no connection to start it on.
+    pub(super) fn never_started(self: &Arc<Self>, status: Status) {
+        if !self.not_started(status) {
+            self.settle();
+        }
+    }
+
+    pub(super) fn tell_plain(&self, event: u32) {
+        self.tell(event, StreamEventBody { ideal_send_buffer_size: 0 });
+    }
+
+    pub(super) fn tell_sent(&self, context: Context, canceled: bool) {
+        let send_complete = SendComplete { canceled: canceled.into(), client_context: context.0 };
+        self.tell(kind::SEND_COMPLETE, StreamEventBody { send_complete });
+    }
+
+    /// Tells, once, that the sending part is done.
+    pub(super) fn tell_send_ended(&self, graceful: bool) {
+        if !std::mem::replace(&mut self.state().send_ended, true) {
+            self.tell(kind::SEND_SHUTDOWN_COMPLETE, StreamEventBody { send_shutdown_complete: graceful.into() });
+        }
+    }
+
+    /// Tells SHUTDOWN_COMPLETE, as the last event.
+    pub(super) fn tell_complete(&self) {
+        let reason = self.connection.close_reason();
+        let by_application =
+            reason.as_ref().is_some_and(|reason| matches!(reason, tercel::CloseReason::PeerApplication { .. }))
+                || reason.as_ref().is_some_and(is_local);
+        let remotely = reason.as_ref().is_some_and(is_remote);
+        let closing = self.closing.load(Ordering::Acquire);
+        let (status, code) = reason.as_ref().map_or((Status::SUCCESS, 0), of_end);
+        let shutdown_complete = StreamShutdownComplete {
+            connection_shutdown: reason.is_some().into(),
+            flags: u8::from(closing) | u8::from(by_application) << 1 | u8::from(remotely) << 2,
+            connection_error_code: code,
+            connection_close_status: status,
+        };
+        self.tell(kind::SHUTDOWN_COMPLETE, StreamEventBody { shutdown_complete });
+        self.over.store(true, Ordering::Release);
+    }
+
+    /// Whether this end can send on it.
+    pub(super) fn sends(&self) -> bool {
+        self.local || self.direction == Direction::Bidirectional
+    }
+}

@@ -1,0 +1,351 @@
+//! Streams: opened, started now or when there is a connection, and from then on streams of Tercel's.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `send` | what is sent, and whose memory it is |
+//! | `receive` | what is received, and how much of it was taken |
+//! | `events` | what is told of it |
+//! | `end` | shutting down, and closing the handle |
+//! | `calls` | the functions |
+
+pub(crate) mod calls;
+mod end;
+mod events;
+mod receive;
+mod send;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tercel::{AtLimit, Direction, NewStream, SendOptions, StreamOptions, VarInt};
+
+use crate::abi::{self, Handle, Status, StreamCallback, StreamEventBody, stream_start};
+use crate::boundary::Context;
+use crate::connection::Connection;
+use crate::handle;
+use crate::outcome::status_of;
+
+use self::events::Events;
+use self::receive::Receiving;
+use self::send::Outstanding;
+
+/// Whom to tell.
+#[derive(Clone, Copy)]
+struct Target {
+    handler: Option<StreamCallback>,
+    context: Context,
+}
+
+/// What was asked of a stream before it could be done.
+enum Call {
+    Send(Vec<(Bytes, SendOptions)>),
+    Finish,
+    Reset { code: VarInt, reliable: u64 },
+    Stop(VarInt),
+    SetReceiveEnabled(bool),
+}
+
+/// How far a stream has come.
+enum Stage {
+    /// Not started.
+    Opened(Vec<Call>),
+    /// Started, and waits for its connection.
+    Waiting(Vec<Call>),
+    Live(tercel::Stream),
+    Over,
+}
+
+struct State {
+    stage: Stage,
+    start_flags: u32,
+    id: Option<u64>,
+    priority: u16,
+    reliable_offset: u64,
+    ideal: u64,
+    sends: Outstanding,
+    receiving: Receiving,
+    /// SEND_SHUTDOWN_COMPLETE was told.
+    send_ended: bool,
+}
+
+/// See the [module](self).
+pub(crate) struct Stream {
+    handle: Handle,
+    connection: Arc<Connection>,
+    direction: Direction,
+    local: bool,
+    target: Mutex<Target>,
+    state: Mutex<State>,
+    /// Receives may be outstanding by the dozen.
+    receives_many: bool,
+    /// Sends are copied, and done with at once.
+    buffers_sends: bool,
+    /// The application is in `StreamClose`.
+    closing: AtomicBool,
+    /// The application has heard the last event.
+    over: AtomicBool,
+}
+
+/// How much to have under way, as long as nothing else is told.
+const IDEAL: u64 = 131_072;
+
+impl Stream {
+    fn make(
+        connection: &Arc<Connection>,
+        direction: Direction,
+        local: bool,
+        target: Target,
+    ) -> Result<Arc<Self>, Status> {
+        let state = State {
+            stage: Stage::Opened(Vec::new()),
+            start_flags: 0,
+            id: None,
+            priority: 0x7fff,
+            reliable_offset: 0,
+            ideal: IDEAL,
+            sends: Outstanding::default(),
+            receiving: Receiving::default(),
+            send_ended: direction == Direction::Unidirectional && !local,
+        };
+        let settings = connection.settings();
+        let stream = handle::insert(|handle| {
+            Arc::new(Self {
+                handle,
+                connection: connection.clone(),
+                direction,
+                local,
+                target: Mutex::new(target),
+                state: Mutex::new(state),
+                receives_many: crate::settings::receives_many(&settings),
+                buffers_sends: crate::settings::buffers_sends(&settings),
+                closing: AtomicBool::new(false),
+                over: AtomicBool::new(false),
+            })
+        })?;
+        connection.add_stream(&stream);
+        Ok(stream)
+    }
+
+    /// A stream that the peer opened. `None`: it is refused.
+    pub(crate) fn of_peer(connection: &Arc<Connection>, new: NewStream) -> Option<Arc<Self>> {
+        let target = Target { handler: None, context: Context::NULL };
+        let stream = Self::make(connection, new.direction(), false, target).ok()?;
+        let mut state = stream.state();
+        state.id = Some(new.id().into_wire());
+        match new.accept(Events::new(stream.clone())) {
+            Ok(live) => {
+                state.stage = Stage::Live(live);
+                drop(state);
+                Some(stream)
+            }
+            Err(_) => {
+                drop(state);
+                stream.refuse();
+                None
+            }
+        }
+    }
+
+    pub(crate) const fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    pub(crate) const fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn target(&self) -> MutexGuard<'_, Target> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes whom to tell.
+    pub(crate) fn set_target(&self, handler: Option<Option<StreamCallback>>, context: Context) {
+        let mut target = self.target();
+        target.context = context;
+        if let Some(handler) = handler {
+            target.handler = handler;
+        }
+    }
+
+    pub(crate) fn context(&self) -> Context {
+        self.target().context
+    }
+
+    /// Whether the application has taken it, or has closed it already.
+    pub(crate) fn has_handler(&self) -> bool {
+        self.target().handler.is_some() || self.closing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Whether it can have something to tell.
+    pub(crate) fn was_started(&self) -> bool {
+        !matches!(self.state().stage, Stage::Opened(_))
+    }
+
+    pub(crate) fn id(&self) -> Option<u64> {
+        self.state().id
+    }
+
+    pub(crate) fn ideal(&self) -> u64 {
+        self.state().ideal
+    }
+
+    pub(crate) fn priority(&self) -> u16 {
+        self.state().priority
+    }
+
+    /// # Errors
+    /// It has ended.
+    pub(crate) fn set_priority(&self, priority: u16) -> Result<(), Status> {
+        let mut state = self.state();
+        state.priority = priority;
+        match &state.stage {
+            Stage::Live(live) => live.set_priority(priority.into()).map_err(|error| status_of(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// How much is delivered if it is reset.
+    pub(crate) fn reliable_offset(&self) -> u64 {
+        self.state().reliable_offset
+    }
+
+    /// # Errors
+    /// [`Status::INVALID_STATE`]: the peer cannot do that.
+    pub(crate) fn set_reliable_offset(&self, offset: u64) -> Result<(), Status> {
+        let wanted = self.connection.settings().flags & abi::settings::flags::RELIABLE_RESET_ENABLED != 0;
+        let able = self
+            .connection
+            .look(|look| look.peer_parameters().is_some_and(|peer| peer.reset_stream_at || peer.reliable_reset));
+        if !wanted || !able? || self.is_over() {
+            return Err(Status::INVALID_STATE);
+        }
+        self.state().reliable_offset = offset;
+        Ok(())
+    }
+
+    /// What it has done so far.
+    ///
+    /// # Errors
+    /// [`Status::INVALID_STATE`]: it is not running; or to wait would be to wait for oneself.
+    pub(crate) fn look(&self) -> Result<tercel::StreamStats, Status> {
+        let gate = self.connection.gate();
+        if gate.is_own_thread() && !gate.is_inside() {
+            return Err(Status::INVALID_STATE);
+        }
+        let (tell, told) = std::sync::mpsc::channel();
+        match &self.state().stage {
+            Stage::Live(live) => {
+                let tell = move |stats: &tercel::StreamStats| {
+                    // Whoever has asked waits for the answer.
+                    let _ = tell.send(*stats);
+                };
+                live.inspect(tell).map_err(|_| Status::INVALID_STATE)?;
+            }
+            _ => return Err(Status::INVALID_STATE),
+        }
+        told.recv().map_err(|_| Status::INVALID_STATE)
+    }
+
+    /// Starts it, now or when there is a connection.
+    ///
+    /// # Errors
+    /// [`Status::INVALID_STATE`], [`Status::ABORTED`].
+    fn start(self: &Arc<Self>, flags: u32) -> Result<(), Status> {
+        let mut state = self.state();
+        let Stage::Opened(calls) = &mut state.stage else { return Err(Status::INVALID_STATE) };
+        let calls = std::mem::take(calls);
+        state.stage = Stage::Waiting(calls);
+        state.start_flags = flags;
+        let live = self.connection.when_live(self);
+        drop(state);
+        if let Some(connection) = live? {
+            self.start_on(&connection);
+        }
+        Ok(())
+    }
+
+    /// There is a connection to start it on.
+    pub(crate) fn start_on(self: &Arc<Self>, connection: &tercel::Connection) {
+        let mut state = self.state();
+        let Stage::Waiting(calls) = &mut state.stage else { return };
+        let calls = std::mem::take(calls);
+        let flags = state.start_flags;
+        let options = StreamOptions {
+            at_limit: match flags & stream_start::FAIL_BLOCKED != 0 {
+                true => AtLimit::Fail,
+                false => AtLimit::Ahead,
+            },
+            announce: flags & stream_start::IMMEDIATE != 0,
+            priority: state.priority.into(),
+        };
+        // Its handler waits for the state; nothing of it runs within these calls.
+        match connection.open_stream_with(self.direction, options, Events::new(self.clone())) {
+            Ok(live) => {
+                for call in calls {
+                    // What cannot be done any more is told by events.
+                    let _ = call.apply(&live);
+                }
+                state.stage = Stage::Live(live);
+            }
+            Err(error) => {
+                drop(state);
+                self.never_started(status_of(&error));
+            }
+        }
+    }
+
+    /// Does what was asked, or keeps it until it can be done.
+    fn call(&self, state: &mut State, call: Call) -> Result<(), Status> {
+        match &mut state.stage {
+            Stage::Opened(calls) | Stage::Waiting(calls) => {
+                calls.push(call);
+                Ok(())
+            }
+            Stage::Live(live) => call.apply(live),
+            Stage::Over => Err(Status::INVALID_STATE),
+        }
+    }
+
+    /// Calls the application, unless it has heard the last event. Gives what it answered, and the event as it left
+    /// it.
+    fn tell(&self, event_type: u32, body: StreamEventBody) -> (Status, StreamEventBody) {
+        let _pass = self.connection.gate().enter();
+        if self.is_over() {
+            return (Status::SUCCESS, body);
+        }
+        let target = *self.target();
+        let Some(handler) = target.handler else { return (Status::SUCCESS, body) };
+        let mut event = abi::StreamEvent { event_type, body };
+        // SAFETY: the application gave this function to be called with this context until SHUTDOWN_COMPLETE or until
+        // it has closed the handle, which the gate sees to; the event is whole, and lives until the function has
+        // returned.
+        let status = unsafe { handler(self.handle, target.context.0, &raw mut event) };
+        (status, event.body)
+    }
+}
+
+impl Call {
+    fn apply(self, live: &tercel::Stream) -> Result<(), Status> {
+        let done = match self {
+            Self::Send(pieces) => pieces.into_iter().try_for_each(|(data, options)| live.send_with(data, options)),
+            Self::Finish => live.finish(),
+            Self::Reset { code, reliable: 0 } => live.reset(code),
+            Self::Reset { code, reliable } => live.reset_at(code, reliable).or_else(|_| live.reset(code)),
+            Self::Stop(code) => live.stop_sending(code),
+            Self::SetReceiveEnabled(enabled) => {
+                live.set_receive_enabled(enabled);
+                Ok(())
+            }
+        };
+        done.map_err(|error| status_of(&error))
+    }
+}

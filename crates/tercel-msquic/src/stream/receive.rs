@@ -1,0 +1,161 @@
+//! What is received. The application is shown it where it lies, and says how much of it it took: at once, or later
+//! by StreamReceiveComplete; and when it wants more.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf as _, Bytes};
+use tercel::{PendingReceive, Receive, Rest};
+
+use super::{Call, Stage, Stream};
+use crate::abi::{self, Buffer, Status, StreamEventBody, receive as flag, stream_event};
+
+/// What is being received.
+#[derive(Default)]
+pub(super) enum Receiving {
+    #[default]
+    Nothing,
+    /// The application looks at it. It may have said already how much it took.
+    Shown { completed: Option<u64> },
+    /// It will say later, and looks at `data` until then.
+    Pending {
+        receive: PendingReceive,
+        #[allow(dead_code, reason = "it keeps what the application looks at")]
+        data: Shown,
+    },
+    /// The same, of more than one: the oldest first.
+    Many(VecDeque<Bytes>),
+}
+
+/// What the application may look at: the bytes, and where it finds them.
+pub(super) struct Shown {
+    #[allow(dead_code, reason = "it keeps the bytes where they are")]
+    chunks: Vec<Bytes>,
+    #[allow(dead_code, reason = "it keeps the list where it is")]
+    buffers: Vec<Buffer>,
+}
+
+// SAFETY: the pointers lead into `chunks`, which can be sent, and are not followed here.
+unsafe impl Send for Shown {}
+
+impl Shown {
+    fn new(chunks: &[Bytes]) -> Self {
+        let chunks: Vec<Bytes> = chunks.iter().filter(|chunk| !chunk.is_empty()).cloned().collect();
+        let buffer = |chunk: &Bytes| Buffer { length: chunk.len() as u32, buffer: chunk.as_ptr().cast_mut() };
+        let buffers = chunks.iter().map(buffer).collect();
+        Self { chunks, buffers }
+    }
+}
+
+impl Stream {
+    /// Data came in.
+    pub(super) fn received(&self, mut receive: Receive<'_>) {
+        let shown = Shown::new(receive.chunks());
+        let len = receive.len() as u64;
+        let early = self.connection.role() == tercel::Role::Server && !self.connection.is_connected();
+        let flags = if receive.fin() { flag::FIN } else { 0 } | if early { flag::ZERO_RTT } else { 0 };
+        let event = abi::Receive {
+            absolute_offset: receive.offset(),
+            total_buffer_length: len,
+            buffers: if shown.buffers.is_empty() { std::ptr::null() } else { shown.buffers.as_ptr() },
+            buffer_count: shown.buffers.len() as u32,
+            flags,
+        };
+        if self.receives_many {
+            return self.received_many(receive, event);
+        }
+        self.state().receiving = Receiving::Shown { completed: None };
+        let (status, body) = self.tell(stream_event::RECEIVE, StreamEventBody { receive: event });
+        // SAFETY: this part of the union was written above; the application may have changed it.
+        let taken = unsafe { body.receive.total_buffer_length }.min(len);
+        let mut state = self.state();
+        let completed = match std::mem::take(&mut state.receiving) {
+            Receiving::Shown { completed } => completed,
+            _ => None,
+        };
+        let (taken, rest) = match (status, completed) {
+            (Status::PENDING, None) => {
+                if let Ok(receive) = receive.pend() {
+                    state.receiving = Receiving::Pending { receive, data: shown };
+                }
+                return;
+            }
+            (Status::PENDING, Some(completed)) => (completed.min(len), Rest::WhenEnabled),
+            (Status::CONTINUE, _) => (taken, Rest::AtOnce),
+            _ => (taken, Rest::WhenEnabled),
+        };
+        drop(state);
+        // No more than came was taken, and nothing was taken out.
+        let _ = receive.accept(taken as usize, rest);
+    }
+
+    /// The same, while others may be outstanding.
+    fn received_many(&self, mut receive: Receive<'_>, event: abi::Receive) {
+        let len = event.total_buffer_length;
+        receive.defer();
+        {
+            let mut state = self.state();
+            if !matches!(state.receiving, Receiving::Many(_)) {
+                state.receiving = Receiving::Many(VecDeque::new());
+            }
+            if let Receiving::Many(kept) = &mut state.receiving {
+                kept.extend(receive.chunks().iter().cloned());
+            }
+        }
+        let (status, body) = self.tell(stream_event::RECEIVE, StreamEventBody { receive: event });
+        if status != Status::PENDING {
+            // SAFETY: this part of the union was written above; the application may have changed it.
+            let taken = unsafe { body.receive.total_buffer_length }.min(len);
+            self.complete_receive(taken);
+        }
+    }
+
+    /// `StreamReceiveComplete`.
+    pub(super) fn complete_receive(&self, len: u64) {
+        let mut state = self.state();
+        let consumed = match &mut state.receiving {
+            Receiving::Nothing => return,
+            Receiving::Shown { completed } => {
+                *completed = Some(completed.unwrap_or(0).saturating_add(len));
+                return;
+            }
+            Receiving::Pending { .. } => {
+                let before = std::mem::take(&mut state.receiving);
+                drop(state);
+                if let Receiving::Pending { receive, .. } = before {
+                    match usize::try_from(len).ok().filter(|len| *len < receive.len()) {
+                        // It is less than came.
+                        Some(len) => drop(receive.complete_part(len, Rest::WhenEnabled)),
+                        None => receive.complete(),
+                    }
+                }
+                return;
+            }
+            Receiving::Many(kept) => {
+                let mut left = len;
+                while left > 0
+                    && let Some(first) = kept.front_mut()
+                {
+                    let cut = left.min(first.len() as u64);
+                    first.advance(cut as usize);
+                    left -= cut;
+                    if first.is_empty() {
+                        kept.pop_front();
+                    }
+                }
+                len - left
+            }
+        };
+        if let Stage::Live(live) = &state.stage {
+            live.consumed(consumed);
+        }
+    }
+
+    /// `StreamReceiveSetEnabled`.
+    ///
+    /// # Errors
+    /// The stream has ended.
+    pub(super) fn set_receive_enabled(&self, enabled: bool) -> Result<(), Status> {
+        let mut state = self.state();
+        self.call(&mut state, Call::SetReceiveEnabled(enabled))
+    }
+}

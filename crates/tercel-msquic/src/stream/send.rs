@@ -1,0 +1,136 @@
+//! What is sent. The memory is the application's until SEND_COMPLETE: Tercel reads it when it makes packets, and
+//! lets go of it when it is acknowledged, when the stream is reset, and when the connection ends.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tercel::SendOptions;
+
+use super::{Call, Stage, Stream};
+use crate::abi::{Buffer, Status, send};
+use crate::boundary::{self, Context};
+
+/// Sends whose completion is still to be told, by number.
+#[derive(Default)]
+pub(super) struct Outstanding {
+    next: u64,
+    sends: VecDeque<(u64, Context)>,
+}
+
+impl Outstanding {
+    fn add(&mut self, context: Context) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.sends.push_back((number, context));
+        number
+    }
+
+    /// A send is done with.
+    pub(super) fn take(&mut self, number: u64) -> Option<Context> {
+        let at = self.sends.iter().position(|(of, _)| *of == number)?;
+        self.sends.remove(at).map(|(_, context)| context)
+    }
+
+    /// All of them are.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Context> {
+        std::mem::take(&mut self.sends).into_iter().map(|(_, context)| context)
+    }
+}
+
+/// Memory of the application's.
+struct Lent {
+    pointer: *const u8,
+    len: usize,
+}
+
+// SAFETY: memory can be read from any thread, and the application does not change it before SEND_COMPLETE.
+unsafe impl Send for Lent {}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: the application keeps it valid and unchanged until SEND_COMPLETE, and that is not told before Tercel
+        // reads it no more: it is acknowledged, or reset, or its connection has ended (which its queue knows before
+        // anybody else does).
+        unsafe { std::slice::from_raw_parts(self.pointer, self.len) }
+    }
+}
+
+impl Stream {
+    /// Sends what is in `buffers`.
+    ///
+    /// # Errors
+    /// [`Status::INVALID_PARAMETER`], [`Status::INVALID_STATE`], [`Status::ABORTED`]: nothing of it is sent, and no
+    /// completion follows.
+    ///
+    /// # Safety
+    /// The bytes of the buffers are there until the completion.
+    pub(super) unsafe fn send(
+        self: &Arc<Self>,
+        buffers: &[Buffer],
+        flags: u32,
+        context: Context,
+    ) -> Result<(), Status> {
+        if self.connection.late() == Some(Status::ABORTED) {
+            return Err(Status::ABORTED);
+        }
+        let total = buffers.iter().map(|buffer| u64::from(buffer.length)).sum::<u64>();
+        if total > u32::MAX.into() || buffers.iter().any(|buffer| buffer.length > 0 && buffer.buffer.is_null()) {
+            return Err(Status::INVALID_PARAMETER);
+        }
+        let mut state = self.state();
+        if state.send_ended || self.is_over() {
+            return Err(Status::INVALID_STATE);
+        }
+        let copies = self.buffers_sends && (total <= state.ideal);
+        let mut pieces: Vec<Bytes> = match copies {
+            // SAFETY: as demanded of the caller.
+            true => vec![unsafe { copied(buffers, total) }],
+            false => buffers.iter().filter(|buffer| buffer.length > 0).map(lent).collect(),
+        };
+        let last = pieces.pop().unwrap_or_default();
+        let base = SendOptions {
+            after_handshake: flags & send::ALLOW_0_RTT == 0,
+            cancel_on_loss: flags & send::CANCEL_ON_LOSS != 0,
+            ..SendOptions::default()
+        };
+        let number = state.sends.add(context);
+        let mut pieces: Vec<_> =
+            pieces.into_iter().map(|piece| (piece, SendOptions { more_follows: true, ..base })).collect();
+        let options = SendOptions {
+            context: Some(number),
+            fin: flags & send::FIN != 0,
+            more_follows: flags & send::DELAY_SEND != 0,
+            done_when_taken: copies,
+            ..base
+        };
+        pieces.push((last, options));
+        let sent = self.call(&mut state, Call::Send(pieces));
+        if sent.is_err() {
+            state.sends.take(number);
+        }
+        let starts = flags & send::START != 0 && matches!(state.stage, Stage::Opened(_));
+        drop(state);
+        sent?;
+        if starts {
+            // If there is no connection for it, the send is canceled when it is closed.
+            let _ = self.start(crate::abi::stream_start::IMMEDIATE);
+        }
+        Ok(())
+    }
+}
+
+fn lent(buffer: &Buffer) -> Bytes {
+    Bytes::from_owner(Lent { pointer: buffer.buffer.cast_const(), len: buffer.length as usize })
+}
+
+/// # Safety
+/// The bytes of the buffers are there.
+unsafe fn copied(buffers: &[Buffer], total: u64) -> Bytes {
+    let mut data = BytesMut::with_capacity(total as usize);
+    for buffer in buffers {
+        // SAFETY: as demanded of the caller.
+        data.extend_from_slice(unsafe { boundary::bytes(buffer) }.unwrap_or_default());
+    }
+    data.freeze()
+}

@@ -1,0 +1,208 @@
+//! Certificates that the application judges, and sessions that go on.
+
+#![allow(clippy::unwrap_used, reason = "for tests")]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+
+use support::*;
+use tercel_msquic::abi::*;
+
+/// What a program does about the server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Yes,
+    No,
+    Later(bool),
+    InCallback(bool),
+}
+
+/// The certificate and the chain, as they were shown.
+type Shown = Arc<Mutex<Vec<Vec<u8>>>>;
+
+fn judging(answer: Answer) -> (&'static Program, Heard, Shown) {
+    let shown = Shown::default();
+    let to = shown.clone();
+    let (program, heard) = Program::new(move |_, event| {
+        let Event::Connection(connection, event) = event else { return Status::SUCCESS };
+        if event.event_type != connection_event::PEER_CERTIFICATE_RECEIVED {
+            return Status::SUCCESS;
+        }
+        let told = unsafe { event.body.peer_certificate_received };
+        for part in [told.certificate, told.chain] {
+            let buffer = unsafe { *part.cast::<Buffer>() };
+            let bytes = unsafe { std::slice::from_raw_parts(buffer.buffer, buffer.length as usize) };
+            to.lock().unwrap().push(bytes.to_vec());
+        }
+        match answer {
+            Answer::Yes => Status::SUCCESS,
+            Answer::No => Status::BAD_CERTIFICATE,
+            Answer::Later(_) => Status::PENDING,
+            Answer::InCallback(yes) => {
+                let complete = api().connection_certificate_validation_complete;
+                assert_eq!(unsafe { complete(connection, yes.into(), 45) }, Status::PENDING);
+                Status::PENDING
+            }
+        }
+    });
+    (program, heard, shown)
+}
+
+#[test]
+fn the_application_judges_the_server_at_once_or_later() {
+    let stage = stage();
+    let flags = credential_flags::INDICATE_CERTIFICATE_RECEIVED
+        | credential_flags::DEFER_CERTIFICATE_VALIDATION
+        | credential_flags::USE_PORTABLE_CERTIFICATES;
+    let client = trusting_configuration(stage.registration, flags);
+    for answer in [
+        Answer::Yes,
+        Answer::No,
+        Answer::Later(true),
+        Answer::Later(false),
+        Answer::InCallback(true),
+        Answer::InCallback(false),
+    ] {
+        let (program, heard, shown) = judging(answer);
+        let connection = open_connection(stage.registration, program);
+        start(connection, client, stage.port);
+        heard.wait_for("PEER_CERTIFICATE_RECEIVED SUCCESS");
+        let complete = api().connection_certificate_validation_complete;
+        let accepted = match answer {
+            Answer::Yes => true,
+            Answer::No => false,
+            Answer::Later(yes) => {
+                assert_eq!(unsafe { complete(connection, yes.into(), 45) }, Status::PENDING);
+                yes
+            }
+            Answer::InCallback(yes) => yes,
+        };
+        match accepted {
+            true => drop(heard.wait_for("CONNECTED 0")),
+            false => {
+                heard.wait_for("SHUTDOWN_INITIATED_BY_TRANSPORT");
+                heard.wait_for("SHUTDOWN_COMPLETE 0");
+            }
+        }
+        // Once is enough.
+        assert_eq!(unsafe { complete(connection, 1, 0) }, Status::INVALID_STATE);
+        let shown = shown.lock().unwrap();
+        let der = &shown[0];
+        assert!(shown[1].windows(der.len()).any(|part| part == der), "the chain holds the certificate");
+        unsafe { (api().connection_close)(connection) };
+    }
+    unsafe { (api().configuration_close)(client) };
+}
+
+#[test]
+fn a_server_that_is_not_trusted_is_left() {
+    let stage = stage();
+    let registration = stage.registration;
+    let stranger = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("stranger.pem");
+    std::fs::write(&file, stranger.cert.pem()).unwrap();
+    let path = c_path(&file);
+    let mut config =
+        credential(credential_type::NONE, credential_flags::CLIENT | credential_flags::SET_CA_CERTIFICATE_FILE);
+    config.ca_certificate_file = path.as_ptr();
+    let client = configuration(registration, &settings(), &config);
+    let (program, heard) = quiet();
+    let connection = open_connection(registration, program);
+    start(connection, client, stage.port);
+    heard.wait_for("SHUTDOWN_INITIATED_BY_TRANSPORT Status");
+    heard.wait_for("SHUTDOWN_COMPLETE 0");
+    unsafe {
+        (api().connection_close)(connection);
+        (api().configuration_close)(client);
+    }
+}
+
+/// The server gives a ticket, the client comes back with it and with early data, and the server is asked what it makes
+/// of it.
+#[test]
+fn a_session_goes_on_with_early_data() {
+    let registration = registration();
+    let server = server_configuration(registration);
+    let tickets = Arc::new(Mutex::new(Vec::new()));
+    let resumed: Collected = Arc::default();
+    let seen = resumed.clone();
+    let (program, heard) = Program::new(move |program, event| unsafe {
+        match event {
+            Event::Listener(_, event) if event.event_type == listener_event::NEW_CONNECTION => {
+                let connection = event.body.new_connection.connection;
+                (api().set_callback_handler)(connection, on_connection as *mut _, program.context());
+                return (api().connection_set_configuration)(connection, server);
+            }
+            Event::Connection(handle, event) => match event.event_type {
+                connection_event::CONNECTED => {
+                    let sent = (api().connection_send_resumption_ticket)(handle, 0, 4, b"mine".as_ptr());
+                    assert_eq!(sent, Status::SUCCESS);
+                }
+                connection_event::RESUMED => {
+                    let state = event.body.resumed;
+                    let len = usize::from(state.resumption_state_length);
+                    seen.lock().unwrap().extend(std::slice::from_raw_parts(state.resumption_state, len));
+                }
+                connection_event::PEER_STREAM_STARTED => {
+                    let stream = event.body.peer_stream_started.stream;
+                    (api().set_callback_handler)(stream, on_stream as *mut _, program.context());
+                }
+                connection_event::SHUTDOWN_COMPLETE => (api().connection_close)(handle),
+                _ => {}
+            },
+            Event::Stream(handle, event) if event.event_type == stream_event::SHUTDOWN_COMPLETE => {
+                (api().stream_close)(handle);
+            }
+            _ => {}
+        }
+        Status::SUCCESS
+    });
+    let (listener, port) = listen(registration, program);
+    let client = trusting_configuration(registration, 0);
+    let to = tickets.clone();
+    let (asking, asked) = Program::new(move |_, event| {
+        if let Event::Connection(_, event) = event
+            && event.event_type == connection_event::RESUMPTION_TICKET_RECEIVED
+        {
+            let ticket = unsafe { event.body.resumption_ticket_received };
+            let len = ticket.resumption_ticket_length as usize;
+            let bytes = unsafe { std::slice::from_raw_parts(ticket.resumption_ticket, len) };
+            *to.lock().unwrap() = bytes.to_vec();
+        }
+        Status::SUCCESS
+    });
+    let first = open_connection(registration, asking);
+    start(first, client, port);
+    asked.wait_for("CONNECTED 0");
+    asked.wait_for("RESUMPTION_TICKET_RECEIVED");
+    unsafe {
+        (api().connection_shutdown)(first, 0, 0);
+        asked.wait_for("SHUTDOWN_COMPLETE 1");
+        (api().connection_close)(first);
+    }
+    let second = open_connection(registration, asking);
+    let ticket = tickets.lock().unwrap().clone();
+    let set = unsafe {
+        (api().set_param)(second, param::CONN_RESUMPTION_TICKET, ticket.len() as u32, ticket.as_ptr().cast())
+    };
+    assert_eq!(set, Status::SUCCESS);
+    let stream = open_stream(second, stream_open::UNIDIRECTIONAL, asking);
+    assert_eq!(send(stream, b"early", send::START | send::FIN | send::ALLOW_0_RTT, 0), Status::PENDING);
+    start(second, client, port);
+    asked.wait_for("CONNECTED 1");
+    heard.wait_for("RESUMED");
+    heard.wait_for("RECEIVE 0 5");
+    assert_eq!(*resumed.lock().unwrap(), b"mine");
+    asked.wait_for("SHUTDOWN_COMPLETE 0 0");
+    unsafe {
+        (api().stream_close)(stream);
+        (api().connection_close)(second);
+        (api().listener_close)(listener);
+        (api().registration_shutdown)(registration, 0, 0);
+        (api().configuration_close)(server);
+        (api().configuration_close)(client);
+        (api().registration_close)(registration);
+    }
+}
