@@ -84,7 +84,6 @@ pub struct TransportConfig {
     /// The longest UDP payload to accept, as told to the peer. Default 65527.
     pub max_udp_payload_size: u16,
     /// The longest that an acknowledgement is held back (RFC 9000 section 13.2.1). Default 25 ms.
-    // RFC 9000 section 18.2#2.
     pub max_ack_delay: Duration,
     /// How many ack-eliciting packets are answered at once by one ACK (section 13.2.2). Default 2.
     pub ack_threshold: u32,

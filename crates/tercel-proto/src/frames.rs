@@ -10,8 +10,8 @@ use tercel_wire::frame::StreamFrame;
 use tercel_wire::{Direction, Frame, StreamId, Writer};
 
 /// What a sent packet carried, as its owner needs to know it when the packet is acknowledged or
-/// lost. Frames whose loss needs no action (PADDING, PING, IMMEDIATE_ACK, CONNECTION_CLOSE, PATH_RESPONSE, the
-/// *_BLOCKED frames) are not recorded.
+/// lost. Frames whose loss needs no action (PADDING, PING, IMMEDIATE_ACK, CONNECTION_CLOSE, PATH_RESPONSE) are not
+/// recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum SentFrame {
@@ -33,6 +33,12 @@ pub enum SentFrame {
     MaxStreamData { id: StreamId, maximum: u64 },
     /// MAX_STREAMS with this value.
     MaxStreams { direction: Direction, maximum: u64 },
+    /// DATA_BLOCKED at this limit.
+    DataBlocked(u64),
+    /// STREAM_DATA_BLOCKED at this limit.
+    StreamDataBlocked { id: StreamId, limit: u64 },
+    /// STREAMS_BLOCKED at this limit.
+    StreamsBlocked { direction: Direction, limit: u64 },
     /// NEW_CONNECTION_ID with this sequence number.
     NewConnectionId { sequence: u64 },
     /// RETIRE_CONNECTION_ID with this sequence number.

@@ -13,6 +13,8 @@ pub enum Expired {
     Handshake,
     /// A PING is due to keep the connection alive.
     KeepAlive,
+    /// The peer's limits are to be spoken of again, to keep the connection alive.
+    Limited,
 }
 
 /// Watches for silence.
@@ -25,6 +27,8 @@ pub struct Idle {
     /// When the idle timeout ends the connection, unless something is heard.
     deadline: Option<Time>,
     keep_alive_at: Option<Time>,
+    /// When whoever is held back by the peer's limits is to say so again.
+    limited_at: Option<Time>,
     /// Whether an ack-eliciting packet was sent since the last one was received.
     sent_since_receipt: bool,
 }
@@ -39,6 +43,7 @@ impl Idle {
             handshake_deadline: Some(now + handshake_timeout),
             deadline: (!timeout.is_zero()).then(|| now + timeout.max(handshake_timeout)),
             keep_alive_at: None,
+            limited_at: None,
             sent_since_receipt: false,
         }
     }
@@ -88,16 +93,18 @@ impl Idle {
         self.deadline = (!self.timeout.is_zero()).then(|| now + self.timeout.max(3 * pto));
         if self.handshake_deadline.is_none() {
             self.keep_alive_at = self.keep_alive.map(|after| now + after);
+            self.limited_at = self.deadline.map(|deadline| now + deadline.since(now) / 3);
         }
     }
 
-    /// When [`timeout`](Self::timeout) is due.
-    pub fn next_timeout(&self) -> Option<Time> {
-        [self.deadline, self.handshake_deadline, self.keep_alive_at].into_iter().flatten().min()
+    /// When [`timeout`](Self::timeout) is due. `limited` is whether the peer's limits keep this end from sending.
+    pub fn next_timeout(&self, limited: bool) -> Option<Time> {
+        let limited_at = self.limited_at.filter(|_| limited);
+        [self.deadline, self.handshake_deadline, self.keep_alive_at, limited_at].into_iter().flatten().min()
     }
 
     /// What has expired by now.
-    pub fn timeout(&mut self, now: Time) -> Option<Expired> {
+    pub fn timeout(&mut self, now: Time, limited: bool) -> Option<Expired> {
         let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
         if due(self.handshake_deadline) {
             return Some(Expired::Handshake);
@@ -108,6 +115,10 @@ impl Idle {
         if due(self.keep_alive_at) {
             self.keep_alive_at = self.keep_alive.map(|after| now + after);
             return Some(Expired::KeepAlive);
+        }
+        if limited && due(self.limited_at) {
+            self.limited_at = self.deadline.map(|deadline| now + deadline.since(now) / 3);
+            return Some(Expired::Limited);
         }
         None
     }
@@ -134,7 +145,7 @@ mod tests {
             let mut idle = idle(ours * S, None);
             idle.set_peer_timeout(theirs * S);
             idle.on_received(Time::ZERO, PTO);
-            assert_eq!(idle.next_timeout(), both.map(|both| Time::ZERO + both * S));
+            assert_eq!(idle.next_timeout(false), both.map(|both| Time::ZERO + both * S));
         }
     }
 
@@ -143,10 +154,10 @@ mod tests {
         let mut idle = idle(10 * S, None);
         idle.on_ack_eliciting_sent(Time::ZERO + S, PTO);
         idle.on_ack_eliciting_sent(Time::ZERO + 2 * S, PTO);
-        assert_eq!(idle.next_timeout(), Some(Time::ZERO + 11 * S));
+        assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 11 * S));
         idle.on_received(Time::ZERO + 3 * S, PTO);
-        assert_eq!(idle.next_timeout(), Some(Time::ZERO + 13 * S));
-        assert_eq!(idle.timeout(Time::ZERO + 13 * S), Some(Expired::Idle));
+        assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 13 * S));
+        assert_eq!(idle.timeout(Time::ZERO + 13 * S, false), Some(Expired::Idle));
     }
 
     #[test]
@@ -154,22 +165,38 @@ mod tests {
     fn it_is_never_shorter_than_three_probe_timeouts() {
         let mut idle = idle(S, None);
         idle.on_received(Time::ZERO, 2 * S);
-        assert_eq!(idle.next_timeout(), Some(Time::ZERO + 6 * S));
+        assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 6 * S));
     }
 
     #[test]
     fn a_handshake_that_takes_too_long_ends() {
         let mut idle = Idle::new(Time::ZERO, 30 * S, 10 * S, None);
         idle.on_received(Time::ZERO + 9 * S, PTO);
-        assert_eq!(idle.timeout(Time::ZERO + 9 * S), None);
-        assert_eq!(idle.timeout(Time::ZERO + 10 * S), Some(Expired::Handshake));
+        assert_eq!(idle.timeout(Time::ZERO + 9 * S, false), None);
+        assert_eq!(idle.timeout(Time::ZERO + 10 * S, false), Some(Expired::Handshake));
     }
 
     #[test]
     fn keep_alive_comes_again() {
         let mut idle = idle(10 * S, Some(3 * S));
-        assert_eq!(idle.timeout(Time::ZERO + 3 * S), Some(Expired::KeepAlive));
-        assert_eq!(idle.timeout(Time::ZERO + 3 * S), None);
-        assert_eq!(idle.next_timeout(), Some(Time::ZERO + 6 * S));
+        assert_eq!(idle.timeout(Time::ZERO + 3 * S, false), Some(Expired::KeepAlive));
+        assert_eq!(idle.timeout(Time::ZERO + 3 * S, false), None);
+        assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 6 * S));
+    }
+
+    /// RFC 9000 section 4.1#5: only whoever is held back is asked, a third of the timeout after the last word, and again.
+    #[test]
+    fn who_is_limited_speaks_in_time() {
+        let mut idle = idle(9 * S, None);
+        assert_eq!(
+            (idle.next_timeout(false), idle.next_timeout(true)),
+            (Some(Time::ZERO + 9 * S), Some(Time::ZERO + 3 * S))
+        );
+        assert_eq!(idle.timeout(Time::ZERO + 3 * S, false), None);
+        assert_eq!(idle.timeout(Time::ZERO + 3 * S, true), Some(Expired::Limited));
+        assert_eq!((idle.timeout(Time::ZERO + 3 * S, true), idle.next_timeout(true)), (None, Some(Time::ZERO + 5 * S)));
+        idle.on_received(Time::ZERO + 4 * S, PTO);
+        assert_eq!(idle.next_timeout(true), Some(Time::ZERO + 7 * S));
+        assert_eq!(idle.timeout(Time::ZERO + 13 * S, true), Some(Expired::Idle));
     }
 }

@@ -77,7 +77,7 @@ fn violation(world: &World<Endpoint<Peer>>, host: usize) -> TransportErrorCode {
 
 /// Whichever datagram of the handshake is lost, in either direction, with and without a Retry, for every
 /// client and every server: they come to the version that they should, and understand each other.
-// RFC 9368 section 2.1#2#3#4. RFC 9369 section 4.1#3#7.
+// RFC 9000 section 6.2#1. RFC 9368 section 2.1#2#3#4. RFC 9369 section 4.1#3#7.
 fn all_come_to_their_version(shares: KeyShares, losses: u64) {
     for (client, server) in CLIENTS.into_iter().flat_map(|client| SERVERS.map(|server| (client, server))) {
         for retries in [false, true] {

@@ -1,8 +1,8 @@
 //! The root of the object model: worker threads and what their connections share.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tercel_proto::connection::ClientStart;
 use tercel_proto::entropy::Entropy;
 use tercel_proto::path::PathAddress;
 use tercel_proto::time::Time;
-use tercel_proto::token::{KeptToken, PATH_LIFETIME, Token};
+use tercel_proto::token::{KeptToken, Token};
 use tercel_wire::{ApplicationErrorCode, Version};
 
 use crate::binding::cid_layout::CidKeys;
@@ -22,6 +22,7 @@ use crate::binding::keyring::Keyring;
 use crate::binding::listener::ListenerShared;
 pub use crate::binding::routable::RoutableIds;
 use crate::binding::stateless::unix_time;
+use crate::binding::token_uses::TokenUses;
 use crate::binding::{Bindings, any_address, reachable};
 use crate::cell::ConnectionShared;
 use crate::configuration::{Configuration, Ech};
@@ -35,7 +36,7 @@ use crate::datapath::udp::UdpDatapath;
 use crate::event::{ConnectionHandler, ListenerHandler};
 use crate::listener::Listener;
 use crate::qlog::Qlog;
-use crate::resumption::{ResumptionTicket, Uses};
+use crate::resumption::ResumptionTicket;
 use crate::status::Error;
 use crate::worker::{Driver, Letter, Mailbox, NewClient, Worker, thread};
 
@@ -261,8 +262,8 @@ pub(crate) struct RegistrationShared {
     pub(crate) mailboxes: Vec<Arc<Mailbox<Letter>>>,
     pub(crate) bindings: Bindings,
     pub(crate) keyring: Keyring,
-    /// The tokens with which paths were resumed.
-    resumed: Mutex<Uses>,
+    /// The tokens of NEW_TOKEN frames that clients have shown.
+    pub(crate) token_uses: TokenUses,
     /// The settings of a server's connection until a configuration is chosen for it, and the versions that
     /// they speak.
     pub(crate) transport: Arc<TransportConfig>,
@@ -282,7 +283,7 @@ impl RegistrationShared {
             bindings: Bindings::new(datapath, mailboxes.clone()),
             mailboxes,
             keyring,
-            resumed: Mutex::new(Uses::new(PATH_LIFETIME)),
+            token_uses: TokenUses::default(),
             versions: transport.spoken_versions(),
             transport: Arc::new(transport),
             next_worker: AtomicUsize::new(0),
@@ -299,11 +300,6 @@ impl RegistrationShared {
         entropy: &mut Entropy,
     ) -> Bytes {
         self.keyring.tokens().seal(&Token::New { path }, version, remote, unix_time(now), entropy).into()
-    }
-
-    /// RFC 9959: what was learnt of a path serves one connection only.
-    pub(crate) fn is_first_resume(&self, token: [u8; 16], now: Time) -> bool {
-        self.resumed.lock().unwrap_or_else(PoisonError::into_inner).is_first(token, now)
     }
 
     fn tell_workers(&self, letter: impl Fn() -> Letter) {

@@ -136,3 +136,23 @@ fn a_client_goes_to_the_preferred_address() {
     wait_for(&heard, "LocalAddressChanged");
     assert!(exchange(&connection, data.clone()).recv_timeout(PATIENCE).unwrap() == data);
 }
+
+/// RFC 9000 section 9.3#3: a token is good for one address, so another address asks for another token; another port
+/// does not.
+#[test]
+fn a_client_that_has_proved_another_address_gets_another_token() {
+    let configuration = configuration(TransportConfig { careful_resume: false, ..TransportConfig::default() });
+    let (servers, clients) = (registration(1), registration(1));
+    let (record, server_heard) = Record::new();
+    let listener = echo_server(&servers, &configuration, loopback(), &record);
+    let (connection, heard) = connect(&clients, &configuration, listener.local_address());
+    wait_for(&heard, "NewToken");
+    connection.rebind("127.0.0.2:0".parse().unwrap()).unwrap();
+    wait_for(&heard, "NewToken");
+    wait_for(&server_heard, "PathValidated");
+    connection.rebind("127.0.0.2:0".parse().unwrap()).unwrap();
+    wait_for(&server_heard, "PathValidated");
+    let data = pattern(100_000);
+    assert!(exchange(&connection, data.clone()).recv_timeout(PATIENCE).unwrap() == data);
+    assert!(heard.try_iter().all(|word| !word.contains("NewToken")));
+}

@@ -1,6 +1,6 @@
 //! The connection IDs that the peer may send to.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tercel_wire::frame::NewConnectionId;
 use tercel_wire::{ConnectionId, Frame, ResetToken, TransportErrorCode};
@@ -24,6 +24,9 @@ pub struct LocalIds {
     limit: u64,
     /// Sequence numbers to be told, for the first time or again.
     to_tell: Vec<u64>,
+    /// Those that the peer has and has not used yet; and the one that it used last.
+    unused: BTreeSet<u64>,
+    last_used: ConnectionId,
     routes: VecDeque<RouteChange>,
 }
 
@@ -36,6 +39,8 @@ impl LocalIds {
             retire_prior_to: 0,
             limit: 1,
             to_tell: Vec::new(),
+            unused: BTreeSet::new(),
+            last_used: handshake,
             routes: VecDeque::from([RouteChange::Add(handshake)]),
         }
     }
@@ -106,6 +111,7 @@ impl LocalIds {
             self.routes.push_back(RouteChange::Remove(id));
             // RFC 9000 section 5.1.1#6.
             self.to_tell.retain(|known| *known != sequence);
+            self.unused.remove(&sequence);
             self.replenish(issuer, entropy);
         }
         Ok(())
@@ -133,6 +139,28 @@ impl LocalIds {
             }
             self.to_tell.pop();
         }
+    }
+
+    /// A NEW_CONNECTION_ID frame was acknowledged.
+    pub fn acked(&mut self, sequence: u64) {
+        if self.active.get(&sequence).is_some_and(|(id, _)| *id != self.last_used) {
+            self.unused.insert(sequence);
+        }
+    }
+
+    /// The peer has sent a packet to `id`.
+    pub fn on_used(&mut self, id: &ConnectionId) {
+        if self.last_used != *id {
+            self.last_used = *id;
+            let active = &self.active;
+            self.unused.retain(|sequence| active.get(sequence).is_some_and(|(known, _)| known != id));
+        }
+    }
+
+    /// Whether the peer could speak to us on another path by a connection ID of its own.
+    // RFC 9000 section 5.1.1#7.
+    pub fn peer_has_unused(&self) -> bool {
+        self.active.values().all(|(id, _)| id.is_empty()) || self.unused.range(self.retire_prior_to..).next().is_some()
     }
 
     /// A NEW_CONNECTION_ID frame was lost.

@@ -69,7 +69,7 @@ impl PeerIds {
     }
 
     /// Whether the peer uses no connection IDs.
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.known.get(&0).is_some_and(|(id, _)| id.is_empty())
     }
 
@@ -211,8 +211,8 @@ impl PeerIds {
     }
 
     /// `path` is the one in use. If there is no connection ID for it, it goes on with that of the path
-    /// before: RFC 9000 section 9.5 permits it where the peer did not change its own. Where it did, it has
-    /// perhaps left the old address for good, and cannot hear there that it should give us more.
+    /// before: RFC 9000 section 9.5 permits it where the peer did not change its own; where it did, nobody may go
+    /// there.
     pub fn activate(&mut self, path: u32) {
         let before = std::mem::replace(&mut self.active, path);
         if !self.assign(path)
@@ -247,6 +247,12 @@ impl PeerIds {
     // RFC 9000 section 10.3.1#2.
     pub fn is_reset_token(&self, token: ResetToken) -> bool {
         self.lent.values().filter_map(|sequence| self.known.get(sequence)).any(|(_, known)| *known == Some(token))
+    }
+
+    /// All that the peer gave and that are not retired.
+    #[cfg(test)]
+    pub fn known(&self) -> impl Iterator<Item = ConnectionId> {
+        self.known.values().map(|(id, _)| *id)
     }
 
     /// Whether a RETIRE_CONNECTION_ID frame is to be sent.

@@ -156,6 +156,7 @@ impl Connection {
                 self.streams.acked(frame);
             }
             SentFrame::RetireConnectionId { sequence } => self.peer_ids.acked(sequence),
+            SentFrame::NewConnectionId { sequence } => self.local_ids.acked(sequence),
             SentFrame::Datagram { number } => self.datagrams.acked(number),
             SentFrame::AckFrequency { sequence } => self.spaces.data.ask.acked(sequence),
             SentFrame::ObservedAddress { sequence } => self.paths.report_settled(sequence, true),
@@ -165,7 +166,9 @@ impl Connection {
             | SentFrame::MaxData(_)
             | SentFrame::MaxStreamData { .. }
             | SentFrame::MaxStreams { .. }
-            | SentFrame::NewConnectionId { .. }
+            | SentFrame::DataBlocked(_)
+            | SentFrame::StreamDataBlocked { .. }
+            | SentFrame::StreamsBlocked { .. }
             | SentFrame::PathChallenge(_) => {}
         }
     }
@@ -185,7 +188,10 @@ impl Connection {
             | SentFrame::StopSending { .. }
             | SentFrame::MaxData(_)
             | SentFrame::MaxStreamData { .. }
-            | SentFrame::MaxStreams { .. } => self.streams.lost(frame),
+            | SentFrame::MaxStreams { .. }
+            | SentFrame::DataBlocked(_)
+            | SentFrame::StreamDataBlocked { .. }
+            | SentFrame::StreamsBlocked { .. } => self.streams.lost(frame),
             SentFrame::NewConnectionId { sequence } => self.local_ids.lost(sequence),
             SentFrame::RetireConnectionId { sequence } => self.peer_ids.lost(sequence),
             SentFrame::NewToken => self.handshake.new_token_due = true,

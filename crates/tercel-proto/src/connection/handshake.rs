@@ -20,7 +20,7 @@ use crate::entropy::Entropy;
 use crate::error::{ApiMisuse, CloseReason, Violation};
 use crate::frames::SentFrame;
 use crate::keys::{self, OneRttKeys};
-use crate::recovery::{OneWayDelay, Progress, Recovery, one_way};
+use crate::recovery::{GRANULARITY, OneWayDelay, Progress, Recovery, one_way};
 use crate::space::{AckPolicy, AckRequest, HandshakeSpace, PacketNumberSpace, Parked, Spaces};
 use crate::stateless::retry;
 use crate::time::Time;
@@ -131,7 +131,8 @@ pub(super) fn parameters(config: &TransportConfig, scid: ConnectionId) -> Transp
         initial_max_stream_data_uni: config.stream_receive_window,
         initial_max_streams_bidi: config.max_bidi_streams.min(1 << 60),
         initial_max_streams_uni: config.max_uni_streams.min(1 << 60),
-        max_ack_delay: (config.max_ack_delay.as_millis() as u64).min((1 << 14) - 1),
+        // RFC 9000 section 18.2#2: no timer is finer than that.
+        max_ack_delay: ((config.max_ack_delay + GRANULARITY).as_millis() as u64).min((1 << 14) - 1),
         active_connection_id_limit: config.active_connection_id_limit.max(2),
         max_datagram_frame_size: config.max_datagram_frame_size.into(),
         // RFC 9000 section 5.2.3#1.
@@ -511,6 +512,7 @@ impl Connection {
         }
         if self.handshake.state == HandshakeState::Complete {
             self.confirm(now);
+            self.paths.seeks_preferred = true;
             self.probe_preferred_address(now);
         }
         Ok(())

@@ -9,7 +9,7 @@ use super::receive::Arrival;
 use super::{Connection, Event};
 use crate::close::HandshakeState;
 use crate::error::{ApiMisuse, CloseReason, Violation};
-use crate::path::{AntiAmplification, Path, PathAddress, Validation};
+use crate::path::{Answer, AntiAmplification, Candidate, Intent, Path, PathAddress, Validation};
 use crate::time::Time;
 
 impl Connection {
@@ -17,25 +17,54 @@ impl Connection {
     /// peer is there now (section 9.3).
     // RFC 9000 sections 9#3, 9.3#1.
     pub(super) fn follow_peer(&mut self, arrival: Arrival, dcid: ConnectionId) {
-        self.paths.heard_at = Some(dcid);
         if self.role == Role::Client || self.paths.active.address.is_same(&arrival.path) {
+            self.paths.heard_at = Some(dcid);
             return;
         }
+        let known = self.paths.find_mut(&arrival.path).map(|path| (path.id, path.validation == Validation::Done));
+        // RFC 9000 section 9.6.2#2: from another address of ours only once it is known that the peer hears that.
+        if self.is_elsewhere(&arrival.path) && !known.is_some_and(|(_, validated)| validated) {
+            return self.ask_back(arrival, Intent::Move);
+        }
+        // RFC 9000 section 9.5#2: a peer that took another connection ID gets another. If it gave us none it cannot be
+        // followed (section 5.1.1).
+        let has_kept_its_own = self.paths.heard_at == Some(dcid);
+        let has_id = known.is_some_and(|(id, _)| self.peer_ids.of(id).is_some()) || self.peer_ids.has_spare();
+        if !(has_kept_its_own || has_id) {
+            return;
+        }
+        self.paths.heard_at = Some(dcid);
         // RFC 9000 sections 9.3#2, 9.6.3#3.
         let path = self.take_path(arrival.path, AntiAmplification::limited(), arrival.datagram_len);
         self.switch(arrival.now, path);
     }
 
-    /// The peer probes from an address that we do not know (section 9.1): it gets a connection ID of its
-    /// own for the answer, and what is sent there is accounted for.
+    /// Whether a path leads to another address of ours than the active one.
+    fn is_elsewhere(&self, path: &PathAddress) -> bool {
+        matches!((self.paths.active.address.local, path.local), (Some(here), Some(there)) if here != there)
+    }
+
+    /// The peer probes from an address, or to one, that we do not know yet (section 9.1).
     pub(super) fn on_probe(&mut self, arrival: Arrival) {
-        if self.role == Role::Client || self.paths.find_mut(&arrival.path).is_some() {
+        if self.role == Role::Server && self.paths.find_mut(&arrival.path).is_none() {
+            self.ask_back(arrival, Intent::Wait);
+        }
+    }
+
+    /// Server: the path that the client speaks to us on beside the active one gets a connection ID of its own, and is
+    /// validated.
+    // RFC 9000 sections 9.6.2#3, 9.6.3#4.
+    fn ask_back(&mut self, arrival: Arrival, intent: Intent) {
+        let mut candidates = self.paths.candidates.iter_mut();
+        if let Some(candidate) = candidates.find(|candidate| candidate.path.address.is_same(&arrival.path)) {
+            candidate.intent = intent;
             return;
         }
-        let path = self.take_path(arrival.path, AntiAmplification::limited(), arrival.datagram_len);
+        let mut path = self.take_path(arrival.path, AntiAmplification::limited(), arrival.datagram_len);
         if self.peer_ids.assign(path.id) {
-            self.give_up_candidate();
-            self.paths.candidate = Some(path);
+            self.give_up_candidates();
+            path.validation = self.begin_validation(arrival.now);
+            self.paths.candidates.push(Candidate { path, intent });
         }
     }
 
@@ -43,8 +72,7 @@ impl Connection {
     /// datagram of `received` bytes has come.
     fn take_path(&mut self, address: PathAddress, account: AntiAmplification, received: usize) -> Path {
         let paths = &mut self.paths;
-        let is_it = |path: &mut Path| path.address.is_same(&address);
-        if let Some(path) = paths.candidate.take_if(is_it).or_else(|| paths.previous.take_if(is_it)) {
+        if let Some(path) = paths.take(|path| path.address.is_same(&address)) {
             return Path { address, ..path };
         }
         let mut path = Path::new(paths.take_id(), address, &self.config, account);
@@ -54,9 +82,9 @@ impl Connection {
         path
     }
 
-    fn give_up_candidate(&mut self) {
-        if let Some(path) = self.paths.candidate.take() {
-            self.peer_ids.release(path.id);
+    fn give_up_candidates(&mut self) {
+        for candidate in self.paths.candidates.drain(..) {
+            self.peer_ids.release(candidate.path.id);
         }
     }
 
@@ -72,18 +100,23 @@ impl Connection {
         let (id, address) = (path.id, path.address);
         let old_address = self.paths.active.address;
         // Section 9.4: where only the peer's port changed the path is most likely the same.
-        let same_host = self.role == Role::Server && old_address.remote.ip() == address.remote.ip();
+        let elsewhere = self.is_elsewhere(&address);
+        let same_host = self.role == Role::Server && !elsewhere && old_address.remote.ip() == address.remote.ip();
         if same_host {
             path.mtu = self.paths.active.mtu.clone();
         }
         path.ecn = self.paths.active.ecn.clone();
         path.ecn.restart();
         // RFC 9000 section 9#4.
-        if path.validation != Validation::Done {
+        if !matches!(path.validation, Validation::Done | Validation::Pending { .. }) {
             path.validation = self.begin_validation(now);
         }
         if old_address.remote != address.remote {
             self.paths.left = Some(old_address.remote);
+        }
+        if self.role == Role::Server && elsewhere && self.paths.left_local.is_none() {
+            let largest = self.spaces.data.numbers.received.largest();
+            self.paths.left_local = old_address.local.zip(largest);
         }
         let is_validated = path.validation == Validation::Done;
         self.peer_ids.activate(id);
@@ -91,13 +124,15 @@ impl Connection {
         self.recovery.path_changed(id, self.paths.active.mtu.current(), same_host);
         if !same_host {
             self.one_way.restart();
+            self.handshake.told_window = 0;
         }
         // Whom a client may send to it has chosen itself; whether that works it knows by validation only.
         let is_known_to_work = match self.role {
             Role::Server => old.amplification.is_validated(),
             Role::Client => matches!(old.validation, Validation::Idle | Validation::Done),
         };
-        if is_validated || !is_known_to_work {
+        // A client that finds a path that works means to go there; of a server's client that may be an attacker's doing.
+        if is_validated && self.role == Role::Client || !is_known_to_work {
             self.peer_ids.release(old.id);
         } else {
             // Section 9.3.3: the old path is asked too, in case an attacker copied the packet.
@@ -120,31 +155,67 @@ impl Connection {
     /// A PATH_RESPONSE came in; from wherever (section 8.2.3).
     // RFC 9002 section 6.2.2#2: its time is no sample.
     pub(super) fn on_path_response(&mut self, now: Time, data: [u8; 8]) {
-        if self.paths.active.validation.on_response(data) {
+        let again = self.begin_validation(now);
+        if let Some(answer) = self.paths.active.validation.on_response(data, &again) {
             self.paths.active.amplification = AntiAmplification::Validated;
-            self.give_up_previous();
-            self.events.push_back(Event::PathValidated(self.paths.active.address));
+            if answer == Answer::Path {
+                self.give_up_previous();
+                self.events.push_back(Event::PathValidated(self.paths.active.address));
+            }
             self.update_progress(now);
-        } else if let Some(previous) = &mut self.paths.previous
-            && previous.validation.on_response(data)
+            return;
+        }
+        if let Some(previous) = &mut self.paths.previous
+            && previous.validation.on_response(data, &again).is_some()
         {
             // Both answer for now; the active one decides.
-        } else if let Some(candidate) = self.paths.candidate.take_if(|path| path.validation.on_response(data)) {
-            // A path that we probed works: it becomes the active one.
-            // RFC 9000 section 9.6.1#2.
-            self.events.push_back(Event::PathValidated(candidate.address));
-            self.switch(now, candidate);
+            if self.paths.active.validation == Validation::Done {
+                self.give_up_previous();
+            }
+            return;
+        }
+        let answers = |candidate: &mut Candidate| candidate.path.validation.on_response(data, &again).is_some();
+        let Some(at) = self.paths.candidates.iter_mut().position(answers) else { return };
+        let Some(candidate) = self.paths.candidates.get_mut(at) else { return };
+        candidate.path.amplification = AntiAmplification::Validated;
+        self.events.push_back(Event::PathValidated(candidate.path.address));
+        if candidate.intent == Intent::Move {
+            let path = self.paths.candidates.remove(at).path;
+            self.arrive(now, path);
+        }
+    }
+
+    /// A path that was probed works: it becomes the active one.
+    // RFC 9000 section 9.6.1#2.
+    fn arrive(&mut self, now: Time, path: Path) {
+        // RFC 9000 section 9.6.3#2: nothing else is tried any more.
+        if self.preferred_beside(path.address.remote) == Some(path.address.remote) {
+            self.paths.seeks_preferred = false;
+            self.give_up_candidates();
+        }
+        self.switch(now, path);
+        if self.role == Role::Client {
             self.give_up_previous();
         }
     }
 
     pub(super) fn on_path_timeout(&mut self, now: Time) {
-        // RFC 9000 section 9.6.1#3.
-        if let Some(candidate) = self.paths.candidate.take_if(|path| path.validation.timeout(now)) {
-            self.peer_ids.release(candidate.id);
-            self.events.push_back(Event::PathFailed(candidate.address));
+        let failed = |candidate: &mut Candidate| candidate.path.validation.timeout(now);
+        while let Some(at) = self.paths.candidates.iter_mut().position(failed) {
+            let Candidate { path, intent } = self.paths.candidates.remove(at);
+            self.peer_ids.release(path.id);
+            // RFC 9000 section 9.6.1#3.
+            if self.preferred_beside(path.address.remote) == Some(path.address.remote) {
+                self.paths.seeks_preferred = false;
+            }
+            if intent == Intent::Move {
+                self.events.push_back(Event::PathFailed(path.address));
+            }
         }
-        if self.paths.previous.as_mut().is_some_and(|path| path.validation.timeout(now)) {
+        // As long as nobody has answered at the active one, it is the last that is known to have worked.
+        if self.paths.previous.as_mut().is_some_and(|path| path.validation.timeout(now))
+            && self.paths.active.validation == Validation::Done
+        {
             self.give_up_previous();
         }
         if self.paths.active.validation.timeout(now) {
@@ -201,10 +272,15 @@ impl Connection {
         }
     }
 
-    /// The same, and section 9.5: another path gets another connection ID, so there must be one.
+    /// The same, and section 9.5: another path gets other connection IDs, in both directions, so there must be some.
+    // RFC 9000 sections 5.1.1#7, 9.5#1.
     fn check_other_path(&self) -> Result<(), ApiMisuse> {
         self.check_migration()?;
-        match self.peer_ids.has_spare() {
+        // RFC 9000 section 9.5#3.
+        if self.peer_ids.is_empty() {
+            return Err(ApiMisuse::InvalidArgument("the server uses no connection IDs that would tell paths apart"));
+        }
+        match self.peer_ids.has_spare() && self.local_ids.peer_has_unused() {
             true => Ok(()),
             false => Err(ApiMisuse::TooEarly),
         }
@@ -223,38 +299,43 @@ impl Connection {
     pub(super) fn begin_migration(&mut self, now: Time, address: PathAddress) -> Result<(), ApiMisuse> {
         self.check_other_path()?;
         let path = self.take_path(address, AntiAmplification::Validated, 0);
+        self.give_up_candidates();
         self.switch(now, path);
         self.ping_due = true;
+        self.seek_preferred_address(now, address.local);
         Ok(())
     }
 
     /// See [`Connection::probe_path`].
     pub(super) fn begin_probing(&mut self, now: Time, address: PathAddress) -> Result<(), ApiMisuse> {
         self.check_other_path()?;
+        self.give_up_candidates();
         self.probe(now, address);
+        self.seek_preferred_address(now, address.local);
         Ok(())
     }
 
     fn probe(&mut self, now: Time, address: PathAddress) {
         let mut path = self.take_path(address, AntiAmplification::Validated, 0);
-        self.give_up_candidate();
         if self.peer_ids.assign(path.id) {
             path.validation = self.begin_validation(now);
-            self.paths.candidate = Some(path);
+            self.paths.candidates.push(Candidate { path, intent: Intent::Move });
         }
     }
 
     /// See [`Connection::local_address_changed`].
     pub(super) fn leave_local_address(&mut self, now: Time, local: Option<SocketAddr>) -> Result<(), ApiMisuse> {
-        self.check_migration()?;
+        self.check_other_path()?;
         let remote = self.paths.active.address.remote;
         let id = self.paths.take_id();
         let mut path = Path::new(id, PathAddress { remote, local }, &self.config, AntiAmplification::Validated);
         path.mtu.set_peer_max(u16::try_from(self.peer_parameters.max_udp_payload_size).unwrap_or(u16::MAX));
+        self.give_up_candidates();
         self.switch(now, path);
         // There is no way back to the old one.
         self.give_up_previous();
         self.ping_due = true;
+        self.seek_preferred_address(now, local);
         Ok(())
     }
 
@@ -262,15 +343,28 @@ impl Connection {
     /// moves if it works.
     // RFC 9000 sections 9.6.1#1, 9.6.2#1, 9.6.3#5, 21.5.3#1.
     pub(super) fn probe_preferred_address(&mut self, now: Time) {
-        let Some(preferred) = &self.peer_parameters.preferred_address else { return };
-        let PathAddress { remote, local } = self.paths.active.address;
-        // Over the same socket, which is of one family.
-        let preferred = match remote {
+        self.seek_preferred_address(now, self.paths.active.address.local);
+    }
+
+    /// Client: on its way to the preferred address, if it is, it goes on from this address of its own; beside whatever
+    /// else it tries from there.
+    // RFC 9000 section 9.6.3#1.
+    fn seek_preferred_address(&mut self, now: Time, local: Option<SocketAddr>) {
+        let here = self.paths.active.address.remote;
+        let preferred = self.preferred_beside(here).filter(|preferred| *preferred != here);
+        if let Some(remote) = preferred.filter(|_| self.paths.seeks_preferred) {
+            self.probe(now, PathAddress { remote, local });
+        }
+    }
+
+    /// Client: the server's preferred address of the family of `remote`: the same socket leads there.
+    fn preferred_beside(&self, remote: SocketAddr) -> Option<SocketAddr> {
+        let preferred = self.peer_parameters.preferred_address.as_ref()?;
+        let address = match remote {
             SocketAddr::V4(_) => preferred.ipv4.map(SocketAddr::V4),
             SocketAddr::V6(_) => preferred.ipv6.map(SocketAddr::V6),
         };
-        if let Some(remote) = preferred.filter(|preferred| *preferred != remote) {
-            self.probe(now, PathAddress { remote, local });
-        }
+        // RFC 9000 section 21.5.6#1.
+        address.filter(|address| !self.paths.leads_inside(*address))
     }
 }

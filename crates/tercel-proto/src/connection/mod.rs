@@ -41,11 +41,11 @@ use crate::config::{ConnectionIdIssuer, TransportConfig};
 use crate::congestion::SavedPath;
 use crate::datagram::{DatagramPriority, Datagrams};
 use crate::entropy::Entropy;
-use crate::error::{ApiMisuse, CloseReason};
+use crate::error::{ApiMisuse, CloseReason, Violation};
 use crate::grease::FixedBit;
 use crate::idle::Idle;
 use crate::keys;
-use crate::path::{AntiAmplification, Ecn, Path, PathAddress, Paths, Validation};
+use crate::path::{AntiAmplification, ChallengeSize, Ecn, Path, PathAddress, Paths, Validation};
 use crate::recovery::{AckOutcome, OneWayDelay, Recovery};
 use crate::space::{Parked, Spaces};
 use crate::stats::{ConnectionStats, PathCongestion, PathState, PathStats};
@@ -182,6 +182,8 @@ pub struct Connection {
     /// Whether a PING is to be sent; whether the datagram being written is to be padded.
     ping_due: bool,
     pad_datagram: bool,
+    /// How large a challenge in that datagram can be.
+    challenge_size: ChallengeSize,
     /// Whether packets go without the fixed bit.
     fixed_bit: FixedBit,
     /// When the pacer lets more through.
@@ -296,6 +298,7 @@ impl Connection {
             pending_end: None,
             ping_due: false,
             pad_datagram: false,
+            challenge_size: ChallengeSize::Small,
             // RFC 9287 section 3.1#4.
             fixed_bit: FixedBit::default(),
             blocked_until: None,
@@ -429,6 +432,11 @@ impl Connection {
         self.update_progress(now);
         self.tell_pending_end(now);
         self.maybe_update_keys();
+        // RFC 9000 section 12.3#3.
+        if self.spaces.data.numbers.is_used_up() {
+            let code = TransportErrorCode::INTERNAL_ERROR;
+            self.end(CloseReason::Violation(Violation::new(code, "no packet number is left")));
+        }
     }
 
     fn maybe_update_keys(&mut self) {
@@ -723,8 +731,9 @@ impl Connection {
     /// socket. If the server does not answer there it goes back to the path before.
     ///
     /// # Errors
-    /// [`ApiMisuse::TooEarly`]: the handshake is not confirmed, or the server has given no connection ID
-    /// for another path yet; [`ApiMisuse::InvalidArgument`]: it forbids it (disable_active_migration);
+    /// [`ApiMisuse::TooEarly`]: the handshake is not confirmed, or one of the ends has no connection ID for another
+    /// path yet; [`ApiMisuse::InvalidArgument`]: the server forbids it (disable_active_migration), or uses no
+    /// connection IDs;
     /// [`ApiMisuse::WrongRole`]: this is a server; [`ApiMisuse::ConnectionClosed`].
     pub fn migrate(&mut self, now: Time, path: PathAddress) -> Result<(), ApiMisuse> {
         self.begin_migration(now, path)
@@ -742,12 +751,10 @@ impl Connection {
 
     /// Client: from now on everything leaves from another local port or address, and there is no way
     /// back. That is a new path: it gets a connection ID of its own, is measured anew, and validated (RFC
-    /// 9000 section 9). A PING lets the server learn of it soon. Where the server has given no connection
-    /// ID for it, it goes on with the one that it has, as if a NAT had changed the address: the
-    /// alternative would be to be lost.
+    /// 9000 section 9). A PING lets the server learn of it soon.
     ///
     /// # Errors
-    /// As for [`migrate`](Self::migrate), but for want of a connection ID.
+    /// As for [`migrate`](Self::migrate); until it succeeds, nothing may leave from there.
     pub fn local_address_changed(&mut self, now: Time, local: Option<SocketAddr>) -> Result<(), ApiMisuse> {
         self.leave_local_address(now, local)
     }

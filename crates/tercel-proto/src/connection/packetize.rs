@@ -16,7 +16,7 @@ use crate::close::HandshakeState;
 use crate::congestion::Delivery;
 use crate::frames::{FrameSink, SentFrame, SentFrames};
 use crate::keys::{HeaderKey, PacketKey};
-use crate::path::Ecn;
+use crate::path::{ChallengeSize, Ecn};
 use crate::recovery::{Allowance, SentPacket};
 use crate::space::{PacketNumberSpace, Urgency};
 use crate::time::Time;
@@ -84,6 +84,10 @@ impl Connection {
             _ => None,
         };
         self.pad_datagram = false;
+        self.challenge_size = match datagram.len() >= MIN_INITIAL_DATAGRAM {
+            true => ChallengeSize::Full,
+            false => ChallengeSize::Small,
+        };
         let (mut written, mut has_initial) = (0, false);
         let mut open: Option<Draft> = None;
         let sending = Sending { path: self.paths.active.id, mtu_probe: false, ecn, pad_to: 0 };
@@ -197,7 +201,7 @@ impl Connection {
         if frames_room < WORTHWHILE {
             return None;
         }
-        let numbers = self.spaces.get(level.space())?;
+        let numbers = self.spaces.get(level.space()).filter(|numbers| !numbers.is_used_up())?;
         let mut writer = Writer::new(room);
         writer.limit(header.max_len() + frames_room);
         let shortest = header.dcid().len() + 22;
@@ -389,7 +393,8 @@ impl Connection {
         let pto = self.recovery.pto(SpaceId::Data);
         if sink.remaining() >= LEN
             // RFC 9000 section 8.2.1#1.
-            && let Some(data) = self.paths.active.validation.take_challenge(now, pto, &mut self.entropy)
+            && let Some(data) =
+                self.paths.active.validation.take_challenge(now, pto, self.challenge_size, &mut self.entropy)
         {
             sink.push(&Frame::PathChallenge(data), SentFrame::PathChallenge(data));
             self.pad_datagram = true;

@@ -89,6 +89,8 @@ impl Connection {
     fn may_come_from(&mut self, path: &PathAddress) -> bool {
         match self.role {
             Role::Client => self.paths.is_known_remote(path.remote),
+            // RFC 9000 section 21.5.6#1#2.
+            Role::Server if self.paths.leads_inside(path.remote) => false,
             Role::Server => {
                 self.handshake.state == HandshakeState::Confirmed || self.paths.active.address.is_same(path)
             }
@@ -293,7 +295,8 @@ impl Connection {
 
     // RFC 9000 section 5.2#1.
     fn on_opened(&mut self, arrival: Arrival, level: EncryptionLevel, opened: Opened) -> Outcome {
-        if !self.check_source(&opened.header) {
+        let late = level == EncryptionLevel::OneRtt && self.paths.is_too_new_for(arrival.path.local, opened.number);
+        if late || !self.check_source(&opened.header) {
             return Outcome::Dropped(Dropped::Misaddressed);
         }
         let now = arrival.now;
@@ -316,6 +319,7 @@ impl Connection {
             self.spaces.data.forget_early_at(now + 3 * self.recovery.pto(SpaceId::Data));
         }
         let dcid = *opened.header.dcid();
+        self.local_ids.on_used(&dcid);
         let digest = match self.on_frames(arrival, level, &dcid, &opened.payload) {
             Ok(digest) => digest,
             Err(violation) => {

@@ -21,10 +21,13 @@ impl Connection {
             self.blocked_until = None;
         }
         self.on_verdict_timeout(now);
-        match self.idle.timeout(now) {
+        match self.idle.timeout(now, self.streams.may_be_limited()) {
             Some(Expired::Idle) => return self.end(CloseReason::IdleTimeout),
             Some(Expired::Handshake) => return self.on_handshake_timeout(now),
             Some(Expired::KeepAlive) => self.ping_due = true,
+            // What is under way will be answered, or asked for again.
+            Some(Expired::Limited) if self.recovery.bytes_in_flight() > 0 => {}
+            Some(Expired::Limited) => self.streams.say_limits_again(),
             None => {}
         }
         self.on_recovery_timeout(now);
@@ -62,7 +65,7 @@ impl Connection {
         };
         let times = [
             self.recovery.next_timeout(),
-            self.idle.next_timeout(),
+            self.idle.next_timeout(self.streams.may_be_limited()),
             self.handshake.verdict_deadline,
             self.paths.next_timeout(self.silent_at),
             self.blocked_until,

@@ -15,7 +15,7 @@ use crate::close::HandshakeState;
 use crate::congestion::SavedPath;
 use crate::frames::SentFrame;
 use crate::path::mtu::BASE;
-use crate::path::{Ecn, Path, PathAddress, Response};
+use crate::path::{ChallengeSize, Ecn, Path, PathAddress, Response};
 use crate::recovery::Allowance;
 use crate::stream::Hindrance;
 use crate::time::Time;
@@ -189,19 +189,19 @@ impl Connection {
         }
         let pto = self.recovery.pto(SpaceId::Data);
         let entropy = &mut self.entropy;
-        let mut challenge = |path: &mut Option<Path>| -> Option<(u32, PathAddress, usize, [u8; 8])> {
-            let path = path.as_mut()?;
+        let mut challenge = |path: &mut Path| -> Option<(u32, PathAddress, usize, [u8; 8])> {
             let room = usize::try_from(path.amplification.allowance()).unwrap_or(usize::MAX);
             // RFC 9000 section 8.2.1#4.
             if room < MIN_INITIAL_DATAGRAM {
                 return None;
             }
-            let data = path.validation.take_challenge(now, pto, entropy)?;
+            let data = path.validation.take_challenge(now, pto, ChallengeSize::Full, entropy)?;
             path.on_sent(MIN_INITIAL_DATAGRAM);
             Some((path.id, path.address, MIN_INITIAL_DATAGRAM, data))
         };
         let paths = &mut self.paths;
-        let (id, address, size, data) = challenge(&mut paths.candidate).or_else(|| challenge(&mut paths.previous))?;
+        let mut probed = paths.candidates.iter_mut().map(|candidate| &mut candidate.path).chain(&mut paths.previous);
+        let (id, address, size, data) = probed.find_map(&mut challenge)?;
         let header = self.header_to(self.peer_ids.of(id)?);
         let mut reports = std::mem::take(&mut self.paths.reports);
         let len = self.transmit_alone(now, header, size, id, false, buf, |sink| {

@@ -1,7 +1,7 @@
 //! Paths (RFC 9000 sections 8, 9, 13.4, 14).
 //!
 //! One path is active. Beside it there may be the one before, to fall back to if the active one
-//! proves not to work, and one that is being probed, by us or by the peer. Datagrams that come in enter
+//! proves not to work, and those that are being probed, by us or by the peer. Datagrams that come in enter
 //! by [`Paths::on_datagram`]; the wiring in `connection/migration` decides what a new address means. The
 //! peer's connection IDs belong to paths by their numbers ([`PeerIds`](crate::cid::PeerIds)).
 
@@ -18,7 +18,7 @@ pub use amplification::AntiAmplification;
 pub use ecn::EcnValidation;
 pub use mtu::Mtu;
 pub use observed::{AddressReports, Heard, Report};
-pub use validation::Validation;
+pub use validation::{Answer, ChallengeSize, Validation};
 
 use tercel_wire::ConnectionId;
 
@@ -120,6 +120,24 @@ impl Path {
     }
 }
 
+/// A path that is probed before it is used.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The path.
+    pub path: Path,
+    /// What becomes of it.
+    pub intent: Intent,
+}
+
+/// What becomes of a path that is probed once it is validated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// It is in readiness, for when the peer comes there.
+    Wait,
+    /// It becomes the active one.
+    Move,
+}
+
 /// A PATH_RESPONSE that is owed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Response {
@@ -143,13 +161,19 @@ pub struct Paths {
     pub active: Path,
     /// The one before, if it was validated, while the active one is not.
     pub previous: Option<Path>,
-    /// One that is probed before it is used.
-    pub candidate: Option<Path>,
+    /// Those that are probed before they are used: one, or two while a client moves that is on its way to the
+    /// server's preferred address.
+    pub candidates: Vec<Candidate>,
+    /// Client: whether the server's preferred address is still to be gone to.
+    pub seeks_preferred: bool,
     /// What the peer is told of its addresses.
     pub reports: AddressReports,
     /// Client: where the server was before, if it is reached elsewhere now. Some go on to answer from there.
     pub left: Option<SocketAddr>,
-    /// The connection ID of ours that the peer's last packet with more than probes was sent to.
+    /// Server: its address of the handshake, if it has left that for its preferred one, and the largest packet number
+    /// that was received until then.
+    pub left_local: Option<(SocketAddr, u64)>,
+    /// The connection ID of ours that the peer's last packet with more than probes on the active path was sent to.
     pub heard_at: Option<ConnectionId>,
     responses: VecDeque<Response>,
     next_id: u32,
@@ -162,9 +186,11 @@ impl Paths {
         Self {
             active,
             previous: None,
-            candidate: None,
+            candidates: Vec::new(),
+            seeks_preferred: false,
             reports: AddressReports::default(),
             left: None,
+            left_local: None,
             heard_at: None,
             responses: VecDeque::new(),
             next_id,
@@ -187,13 +213,39 @@ impl Paths {
 
     /// Every path.
     pub fn iter(&self) -> impl Iterator<Item = &Path> {
-        [Some(&self.active), self.previous.as_ref(), self.candidate.as_ref()].into_iter().flatten()
+        let candidates = self.candidates.iter().map(|candidate| &candidate.path);
+        std::iter::once(&self.active).chain(&self.previous).chain(candidates)
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Path> {
+        let candidates = self.candidates.iter_mut().map(|candidate| &mut candidate.path);
+        std::iter::once(&mut self.active).chain(&mut self.previous).chain(candidates)
     }
 
     /// The path with this address, if it is known.
     pub fn find_mut(&mut self, address: &PathAddress) -> Option<&mut Path> {
-        let candidates = [Some(&mut self.active), self.previous.as_mut(), self.candidate.as_mut()];
-        candidates.into_iter().flatten().find(|path| path.address.is_same(address))
+        self.iter_mut().find(|path| path.address.is_same(address))
+    }
+
+    /// Takes the path of which `is_it` is true out of its place, if it is not the active one.
+    pub fn take(&mut self, mut is_it: impl FnMut(&mut Path) -> bool) -> Option<Path> {
+        let candidate = self.candidates.iter_mut().position(|candidate| is_it(&mut candidate.path));
+        let candidate = candidate.map(|at| self.candidates.remove(at).path);
+        candidate.or_else(|| self.previous.take_if(is_it))
+    }
+
+    /// Whether a packet with `number` to an address of ours is newer than what is taken there, because we have
+    /// left it for the preferred address.
+    // RFC 9000 section 9.6.2#4.
+    pub fn is_too_new_for(&self, local: Option<SocketAddr>, number: u64) -> bool {
+        self.left_local.is_some_and(|(left, largest)| local == Some(left) && number > largest)
+    }
+
+    /// Whether `remote` is a loopback address, which no path leads to from one that is not.
+    // RFC 9000 section 21.5.6#1.
+    pub fn leads_inside(&self, remote: SocketAddr) -> bool {
+        let is_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
+        is_loopback(remote) && !is_loopback(self.active.address.remote)
     }
 
     /// Whether datagrams from `remote` can belong to one of the paths.
@@ -213,8 +265,7 @@ impl Paths {
 
     /// OBSERVED_ADDRESS was acknowledged, or lost. The draft: it is repeated on the path that it is about.
     pub fn report_settled(&mut self, sequence: u64, acked: bool) {
-        let paths = [Some(&mut self.active), self.previous.as_mut(), self.candidate.as_mut()];
-        let about = paths.into_iter().flatten().find(|path| path.report == Report::Sent { sequence });
+        let about = self.iter_mut().find(|path| path.report == Report::Sent { sequence });
         if let Some(path) = about {
             path.report = if acked { Report::Known } else { Report::Due };
         }
@@ -330,7 +381,8 @@ mod tests {
         let (mut paths, config) = (paths(), TransportConfig::default());
         let id = paths.take_id();
         assert_ne!(id, paths.active.id);
-        paths.candidate = Some(Path::new(id, address(2), &config, AntiAmplification::limited()));
+        let path = Path::new(id, address(2), &config, AntiAmplification::limited());
+        paths.candidates.push(Candidate { path, intent: Intent::Wait });
         paths.on_datagram(&address(1), 1000);
         paths.on_datagram(&address(3), 1000);
         let allowance =
@@ -339,5 +391,17 @@ mod tests {
         paths.on_datagram(&address(2), 1000);
         assert_eq!(allowance(&mut paths, 2), Some(3000));
         assert!(paths.is_known_remote(address(2).remote) && !paths.is_known_remote(address(3).remote));
+    }
+
+    /// RFC 9000 section 9.6.2#4: what was sent before is taken, however late it comes.
+    #[test]
+    fn what_is_too_new_for_an_address_that_was_left() {
+        let mut paths = paths();
+        let here = Some(address(443).remote);
+        assert!(!paths.is_too_new_for(here, 8));
+        paths.left_local = here.zip(Some(7));
+        let too_new = |local, number| paths.is_too_new_for(local, number);
+        assert_eq!([too_new(here, 7), too_new(here, 8)], [false, true]);
+        assert_eq!([too_new(None, 8), too_new(Some(address(444).remote), 8)], [false, false]);
     }
 }

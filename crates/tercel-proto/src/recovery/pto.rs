@@ -124,6 +124,7 @@ impl Pto {
 
     /// A space is gone (section 6.4).
     // RFC 9002 section 6.2.2#3.
+    // RFC 9002 section 6.2.1#4.
     pub(super) const fn discard_space(&mut self, space: SpaceId) {
         self.count = 0;
         self.owed[space as usize] = 0;

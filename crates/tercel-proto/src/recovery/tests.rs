@@ -260,7 +260,7 @@ fn a_timer_that_fires_late_fires_once() {
 }
 
 #[test]
-// RFC 9002 sections 6.2.1#2#3, 6.2.2#3, 6.2.2.1#1, 6.4#1.
+// RFC 9002 sections 6.2.1#2#3#4, 6.2.2#3, 6.2.2.1#1, 6.4#1.
 fn the_earliest_space_probes_and_data_only_when_confirmed() {
     let mut recovery = Recovery::new(Role::Server, &TransportConfig::default());
     let mut outcome = AckOutcome::default();

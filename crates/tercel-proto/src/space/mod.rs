@@ -15,7 +15,7 @@ pub use crypto_stream::CryptoStream;
 pub use parked::Parked;
 pub use received::Received;
 
-use tercel_wire::SpaceId;
+use tercel_wire::{SpaceId, VarInt};
 
 use crate::config::TransportConfig;
 use crate::keys::{DirectionalKeys, LevelKeys, OneRttKeys};
@@ -50,6 +50,12 @@ impl PacketNumberSpace {
             acks,
             crypto: CryptoStream::new(crypto_buffer),
         }
+    }
+
+    /// Whether there is no packet number left. Whoever has none must fall silent: the last, 2^62 - 1, is never used.
+    // RFC 9000 section 12.3#3.
+    pub const fn is_used_up(&self) -> bool {
+        self.next_number >= VarInt::MAX.into_inner()
     }
 
     /// Takes the next packet number.

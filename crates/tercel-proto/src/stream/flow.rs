@@ -32,14 +32,69 @@ impl Say {
     }
 }
 
+/// Whether this end was kept from going on by a limit of the peer's, and has said so (a *_BLOCKED frame).
+///
+/// It is said once for each limit, again if that was lost, and again when the connection has been silent for so
+/// long that it might be taken for dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Blocked {
+    /// Not that is known.
+    #[default]
+    No,
+    /// At this limit, which is to be said.
+    Due(u64),
+    /// At this limit, which the peer knows or will unless a packet is lost.
+    Said(u64),
+}
+
+impl Blocked {
+    /// The limit stands in the way.
+    pub(super) const fn note(&mut self, at: u64) {
+        if !matches!(*self, Self::Due(known) | Self::Said(known) if known == at) {
+            *self = Self::Due(at);
+        }
+    }
+
+    /// Whether it is to be said that `limit`, which holds now, stands in the way.
+    pub(super) const fn is_due(self, limit: u64) -> bool {
+        matches!(self, Self::Due(at) if at == limit)
+    }
+
+    /// Writes `frame` if it is due at `limit`; false if it is and does not fit.
+    pub(super) fn write(
+        &mut self,
+        limit: u64,
+        sink: &mut FrameSink<'_, '_>,
+        frame: &Frame<'_>,
+        record: SentFrame,
+    ) -> bool {
+        if !self.is_due(limit) {
+            return true;
+        }
+        let written = sink.push(frame, record);
+        if written {
+            *self = Self::Said(limit);
+        }
+        written
+    }
+
+    /// What was said at limit `at` is to be said again, if it still holds, at `limit`. True if so.
+    // RFC 9000 section 13.3: only while the limit stands in the way.
+    pub(super) const fn again(&mut self, at: u64, limit: u64) -> bool {
+        let again = at == limit && matches!(*self, Self::Said(said) if said == at);
+        if again {
+            *self = Self::Due(at);
+        }
+        again
+    }
+}
+
 /// The peer's limit on the data of all streams.
 #[derive(Debug, Default)]
 pub(super) struct SendLimit {
     limit: u64,
     used: u64,
-    /// The limit at which DATA_BLOCKED is to be, and was last, said.
-    blocked: Option<u64>,
-    blocked_said: Option<u64>,
+    blocked: Blocked,
 }
 
 impl SendLimit {
@@ -57,21 +112,26 @@ impl SendLimit {
     }
 
     // RFC 9000 sections 4.1#4, 19.12#1.
-    pub(super) fn note_blocked(&mut self) {
-        if self.blocked_said != Some(self.limit) {
-            self.blocked = Some(self.limit);
-        }
+    pub(super) const fn note_blocked(&mut self) {
+        self.blocked.note(self.limit);
     }
 
-    pub(super) fn is_blocked_due(&self) -> bool {
-        self.blocked == Some(self.limit)
+    pub(super) const fn is_blocked_due(&self) -> bool {
+        self.blocked.is_due(self.limit)
     }
 
     pub(super) fn write_blocked(&mut self, sink: &mut FrameSink<'_, '_>) {
-        if self.is_blocked_due() && sink.push(&Frame::DataBlocked(self.limit), None) {
-            self.blocked = None;
-            self.blocked_said = Some(self.limit);
-        }
+        let limit = self.limit;
+        self.blocked.write(limit, sink, &Frame::DataBlocked(limit), SentFrame::DataBlocked(limit));
+    }
+
+    /// DATA_BLOCKED at a limit was lost, or is to be repeated.
+    pub(super) const fn blocked_again(&mut self, at: u64) -> bool {
+        self.blocked.again(at, self.limit)
+    }
+
+    pub(super) const fn limit(&self) -> u64 {
+        self.limit
     }
 }
 

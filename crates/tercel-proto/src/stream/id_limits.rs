@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use tercel_wire::TransportErrorCode;
+use tercel_wire::{Direction, Frame, TransportErrorCode};
 
-use super::flow::Say;
+use super::flow::{Blocked, Say};
 use crate::error::Violation;
+use crate::frames::{FrameSink, SentFrame};
 use crate::ranges::RangeSet;
 
 /// A larger limit could not be told (section 4.6).
@@ -16,6 +17,7 @@ const MAX_STREAMS: u64 = 1 << 60;
 pub(super) struct LocalIds {
     opened: u64,
     limit: u64,
+    blocked: Blocked,
 }
 
 impl LocalIds {
@@ -34,16 +36,37 @@ impl LocalIds {
 
     // RFC 9000 sections 2.1#1, 4.6#2, 19.11#3.
     pub(super) fn open(&mut self) -> Option<u64> {
-        (self.opened < self.limit).then(|| {
-            self.opened += 1;
-            self.opened - 1
-        })
+        if self.opened >= self.limit {
+            // RFC 9000 sections 4.6#5, 19.14#1.
+            self.blocked.note(self.limit);
+            return None;
+        }
+        self.opened += 1;
+        Some(self.opened - 1)
     }
 
     /// Opens one whatever the limit; it may have to wait for the peer's permission.
     pub(super) const fn open_ahead(&mut self) -> u64 {
+        if self.opened >= self.limit {
+            self.blocked.note(self.limit);
+        }
         self.opened += 1;
         self.opened - 1
+    }
+
+    pub(super) const fn is_blocked_due(&self) -> bool {
+        self.blocked.is_due(self.limit)
+    }
+
+    pub(super) fn write_blocked(&mut self, direction: Direction, sink: &mut FrameSink<'_, '_>) {
+        let limit = self.limit;
+        let frame = Frame::StreamsBlocked { direction, limit };
+        self.blocked.write(limit, sink, &frame, SentFrame::StreamsBlocked { direction, limit });
+    }
+
+    /// STREAMS_BLOCKED at a limit was lost, or is to be repeated.
+    pub(super) const fn blocked_again(&mut self, at: u64) -> bool {
+        self.blocked.again(at, self.limit)
     }
 
     pub(super) const fn was_opened(&self, index: u64) -> bool {
@@ -56,12 +79,16 @@ impl LocalIds {
         let more = limit > self.limit;
         if more {
             self.limit = limit;
+            // Those that were opened ahead may have to wait on.
+            if self.opened > limit {
+                self.blocked.note(limit);
+            }
         }
         more
     }
 
     pub(super) const fn forget_limit(&mut self) {
-        self.limit = 0;
+        (self.limit, self.blocked) = (0, Blocked::No);
     }
 }
 

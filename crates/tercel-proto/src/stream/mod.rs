@@ -125,6 +125,8 @@ pub struct Streams {
     ahead: BTreeSet<StreamId>,
     /// Streams with a control frame to say.
     control: BTreeSet<StreamId>,
+    /// Streams that the peer's limit on their data has stopped; some may have gone on since.
+    limited: BTreeSet<StreamId>,
     events: VecDeque<StreamEvent>,
     retransmitted: u64,
     /// Measures what keeps streams from sending, if anybody wants to know.
@@ -170,6 +172,7 @@ impl Streams {
             lingering: 0,
             ahead: BTreeSet::new(),
             control: BTreeSet::new(),
+            limited: BTreeSet::new(),
             events: VecDeque::new(),
             retransmitted: 0,
             watches: config.stream_statistics.then(|| Box::new(Watches::new())),
@@ -234,6 +237,7 @@ impl Streams {
             }
             self.control.insert(id);
         }
+        self.limited.clear();
     }
 
     fn initial_send_limit(&self, id: StreamId) -> u64 {
@@ -592,12 +596,38 @@ impl Streams {
         self.receive_window.say.is_due()
             || self.remote.iter().any(|ids| ids.say.is_due())
             || self.send_limit.is_blocked_due()
+            || self.local.iter().any(LocalIds::is_blocked_due)
     }
 
     /// Whether stream data can, and should, be sent now.
     pub fn wants_to_send_data(&self) -> bool {
         let new = || self.lingering == 0 && self.send_limit.room() > 0 && self.schedule.first().is_some();
         self.repeats.first().is_some() || new()
+    }
+
+    /// Whether the peer's limits on data may be what keeps streams from sending: to be asked often.
+    pub fn may_be_limited(&self) -> bool {
+        !self.limited.is_empty() || self.is_connection_limited()
+    }
+
+    fn is_connection_limited(&self) -> bool {
+        self.send_limit.room() == 0 && self.schedule.first().is_some()
+    }
+
+    /// The connection has been silent for long: the peer is told again of its limits that are in the way, so that
+    /// it does not take the connection for dead.
+    // RFC 9000 section 4.1#5.
+    pub fn say_limits_again(&mut self) {
+        if self.is_connection_limited() {
+            self.send_limit.blocked_again(self.send_limit.limit());
+        }
+        for id in std::mem::take(&mut self.limited) {
+            if let Some(send) = self.send_mut(id).filter(|send| send.is_limited()) {
+                send.blocked_again(send.limit());
+                self.control.insert(id);
+                self.limited.insert(id);
+            }
+        }
     }
 
     /// Writes limits, resets and requests to stop.
@@ -625,6 +655,9 @@ impl Streams {
             ids.say.write(sink, &frame, SentFrame::MaxStreams { direction, maximum });
         }
         self.send_limit.write_blocked(sink);
+        for (direction, ids) in Direction::ALL.into_iter().zip(&mut self.local) {
+            ids.write_blocked(direction, sink);
+        }
     }
 
     /// Writes STREAM frames while there are data, credit and room.
@@ -644,7 +677,7 @@ impl Streams {
                 break;
             }
         }
-        if self.send_limit.room() == 0 && self.schedule.first().is_some() {
+        if self.is_connection_limited() {
             self.send_limit.note_blocked();
         }
     }
@@ -689,6 +722,7 @@ impl Streams {
             send::Next::StreamBlocked => {
                 self.schedule.remove_first();
                 self.control.insert(id);
+                self.limited.insert(id);
             }
         }
         if matches!(written.next, send::Next::Nothing | send::Next::StreamBlocked) {
@@ -752,6 +786,15 @@ impl Streams {
             }
             SentFrame::MaxStreamData { id, maximum }
                 if self.recv_mut(id).is_some_and(|recv| recv.limit_lost(maximum)) =>
+            {
+                self.control.insert(id);
+            }
+            SentFrame::DataBlocked(limit) => drop(self.send_limit.blocked_again(limit)),
+            SentFrame::StreamsBlocked { direction, limit } => {
+                self.local[direction as usize].blocked_again(limit);
+            }
+            SentFrame::StreamDataBlocked { id, limit }
+                if self.send_mut(id).is_some_and(|send| send.blocked_again(limit)) =>
             {
                 self.control.insert(id);
             }
@@ -939,6 +982,7 @@ impl Streams {
             }
             self.streams.remove(id);
             self.control.remove(&id);
+            self.limited.remove(&id);
             if id.initiator() != self.role {
                 self.remote[id.direction() as usize].close(id.index());
             }

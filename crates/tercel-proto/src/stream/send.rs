@@ -7,7 +7,7 @@ use tercel_wire::frame::{ResetStreamAt, ResetStreamAtType, StreamFrame};
 use tercel_wire::{ApplicationErrorCode, Frame, StreamId};
 
 use super::blocked::{Meter, Own};
-use super::flow::Say;
+use super::flow::{Blocked, Say};
 use super::send_buffer::SendBuffer;
 use crate::error::ApiMisuse;
 use crate::frames::{FrameSink, SentFrame};
@@ -63,8 +63,8 @@ pub(super) struct Send {
     /// The peer's limit on this stream.
     limit: u64,
     fin_acked: bool,
-    /// The limit at which STREAM_DATA_BLOCKED was last said.
-    blocked_said: Option<u64>,
+    /// Whether that limit is in the way.
+    blocked: Blocked,
     pub(super) priority: i32,
     retransmitted: u64,
     /// For how long what has kept it from sending, if anybody wants to know.
@@ -106,7 +106,7 @@ impl Send {
             hello: Say::Said,
             limit,
             fin_acked: false,
-            blocked_said: None,
+            blocked: Blocked::No,
             priority: 0,
             retransmitted: 0,
             meter: None,
@@ -320,15 +320,29 @@ impl Send {
                 return false;
             }
         }
-        let blocked = self.buffer.next() >= self.limit && self.buffer.next() < self.buffer.end();
         // RFC 9000 sections 4.1#4, 19.13#1.
-        if blocked && self.blocked_said != Some(self.limit) {
-            if !sink.push(&Frame::StreamDataBlocked { id, limit: self.limit }, None) {
-                return false;
-            }
-            self.blocked_said = Some(self.limit);
+        if !self.is_limited() {
+            return true;
         }
-        true
+        let limit = self.limit;
+        self.blocked.note(limit);
+        let frame = Frame::StreamDataBlocked { id, limit };
+        self.blocked.write(limit, sink, &frame, SentFrame::StreamDataBlocked { id, limit })
+    }
+
+    /// Whether there is more to send than the peer's limit permits.
+    pub(super) fn is_limited(&self) -> bool {
+        self.delivers() && self.buffer.next() >= self.limit && self.buffer.next() < self.buffer.end()
+    }
+
+    /// STREAM_DATA_BLOCKED at a limit was lost, or is to be repeated. True if it is to be said again.
+    pub(super) const fn blocked_again(&mut self, at: u64) -> bool {
+        self.blocked.again(at, self.limit)
+    }
+
+    /// The peer's limit on this stream.
+    pub(super) const fn limit(&self) -> u64 {
+        self.limit
     }
 
     /// A STREAM frame was acknowledged: how far everything is, and whether to the end, if that has
@@ -427,7 +441,7 @@ impl Send {
     /// Nothing that was sent arrived, and the limit never held.
     pub(super) fn rewind(&mut self) {
         self.limit = 0;
-        self.blocked_said = None;
+        self.blocked = Blocked::No;
         match &mut self.state {
             State::DataSent { fin } => *fin = Say::Due,
             State::ResetSent { say, .. } => *say = Say::Due,

@@ -10,6 +10,7 @@ pub(crate) mod routable;
 pub(crate) mod routes;
 pub(crate) mod sockets;
 pub(crate) mod stateless;
+pub(crate) mod token_uses;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -12,6 +12,7 @@ use tercel_wire::packet::invariant::LongHeader;
 use tercel_wire::{ConnectionId, Reader, TransportErrorCode, Version};
 
 use super::ration::Rations;
+use super::token_uses::TokenUses;
 use crate::worker::Demand;
 
 /// The least that a client's first datagram must have (RFC 9000 section 14.1), in bytes.
@@ -48,8 +49,8 @@ pub(crate) struct FirstFlight {
     pub(crate) original_dcid: Option<ConnectionId>,
     /// Whether a token proved the client's address.
     pub(crate) validated: bool,
-    /// What the token says of the path, and what tells it from other tokens.
-    pub(crate) path: Option<(SavedPath, [u8; 16])>,
+    /// What the token says of the path. It serves one connection only (RFC 9959), for the token does.
+    pub(crate) path: Option<SavedPath>,
 }
 
 /// What a worker knows when a first datagram comes.
@@ -57,6 +58,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) now: Time,
     pub(crate) remote: std::net::SocketAddr,
     pub(crate) tokens: &'a TokenKeys,
+    /// The tokens that were shown before.
+    pub(crate) uses: &'a TokenUses,
     /// The versions that connections may begin with.
     pub(crate) versions: &'a [Version],
     /// What the load asks of those who come next.
@@ -74,7 +77,7 @@ pub(crate) fn first_datagram(
     entropy: &mut Entropy,
     own_scid: impl FnOnce(&mut Entropy) -> ConnectionId,
 ) -> Answer {
-    let (now, rations) = (situation.now, &mut *situation.rations);
+    let (now, uses, rations) = (situation.now, situation.uses, &mut *situation.rations);
     let version = header.version;
     // RFC 9000 sections 5.2.2#1#3, 17.2.1#6.
     if !situation.versions.contains(&version) {
@@ -118,9 +121,9 @@ pub(crate) fn first_datagram(
             first.original_dcid = Some(original_dcid);
             return Answer::Begin(first);
         }
-        // RFC 9000 section 8.1.3#12.
-        Ok(Token::New { path }) if dcid.len() >= MIN_FIRST_DCID => {
-            first.path = path.zip(token.first_chunk().copied());
+        // RFC 9000 sections 8.1.3#12, 8.1.4#8.
+        Ok(Token::New { path }) if dcid.len() >= MIN_FIRST_DCID && is_first(token, uses, now) => {
+            first.path = path;
             return Answer::Begin(first);
         }
         // RFC 9000 section 8.1.2: a client accepts one Retry only, so another would not help it.
@@ -144,6 +147,10 @@ pub(crate) fn first_datagram(
     let token = situation.tokens.seal(&token, version, situation.remote, unix_time(now), entropy);
     // RFC 9369 section 4.1#1.
     retry::respond(version, &scid, &dcid, &retry_scid, &token).map_or(Answer::Drop, Answer::Retry)
+}
+
+fn is_first(token: &[u8], uses: &TokenUses, now: Time) -> bool {
+    token.first_chunk().is_some_and(|token| uses.is_first(*token, now))
 }
 
 /// The token of an Initial packet.
@@ -181,6 +188,7 @@ mod tests {
 
     struct Fixture {
         tokens: TokenKeys,
+        uses: TokenUses,
         versions: Vec<Version>,
         entropy: Entropy,
         demand: Demand,
@@ -194,6 +202,7 @@ mod tests {
             let now = Time::ZERO + Duration::from_secs(1_700_000_000);
             Self {
                 tokens: TokenKeys::new(&[[5; 32]]).unwrap(),
+                uses: TokenUses::default(),
                 versions: Version::SUPPORTED.to_vec(),
                 entropy: Entropy::from_seed([0; 32]),
                 demand,
@@ -209,6 +218,7 @@ mod tests {
                 now: self.now,
                 remote: self.remote,
                 tokens: &self.tokens,
+                uses: &self.uses,
                 versions: &self.versions,
                 demand: self.demand,
                 rations: &mut self.rations,
@@ -293,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    // RFC 9000 sections 8.1.3#11#12, 8.1.4#4.
+    // RFC 9000 sections 8.1.3#11#12, 8.1.4#4#8.
     fn a_token_of_an_earlier_connection_saves_the_retry() {
         let mut fixture = Fixture::new(Demand::Proof);
         let seal = |fixture: &mut Fixture, remote: &str| {
@@ -304,6 +314,8 @@ mod tests {
         let token = seal(&mut fixture, "192.0.2.1:1");
         let answer = fixture.answer(&initial(Version::V1, &[1; 8], &token, 1200));
         assert!(matches!(answer, Answer::Begin(FirstFlight { validated: true, original_dcid: None, .. })));
+        assert!(matches!(fixture.answer(&initial(Version::V1, &[2; 8], &token, 1200)), Answer::Retry(_)), "once");
+        let token = seal(&mut fixture, "192.0.2.1:1");
         // RFC 9369 section 5#2.
         assert!(matches!(fixture.answer(&initial(Version::V2, &[1; 8], &token, 1200)), Answer::Retry(_)));
         let token = seal(&mut fixture, "192.0.2.2:4433");

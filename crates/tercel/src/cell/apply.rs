@@ -1,6 +1,7 @@
 //! What each operation does. Nothing here calls a handler: what there is to tell is noted and told
 //! by [`super::deliver`].
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -139,9 +140,14 @@ impl Core {
 
     /// The client's next connection should know what was learnt of its path.
     pub(super) fn remember_path(&mut self, path: SavedPath) {
-        let remote = self.remote();
+        self.renew_token(self.remote(), Some(path));
+    }
+
+    /// Server: gives the client, which is at `remote`, another token.
+    pub(super) fn renew_token(&mut self, remote: SocketAddr, path: Option<SavedPath>) {
+        self.token_for = Some(remote.ip());
         let version = self.proto.version();
-        let token = self.shared.registration.new_token(version, self.now, remote, Some(path), &mut self.entropy);
+        let token = self.shared.registration.new_token(version, self.now, remote, path, &mut self.entropy);
         self.proto.renew_token(token);
     }
 
@@ -151,7 +157,9 @@ impl Core {
         let Resumption { tickets, ticket, early_data } = resumption;
         self.batch = super::batch_of(&transport);
         let version = self.proto.version_under(&transport);
-        let new_token = self.shared.registration.new_token(version, self.now, self.remote(), None, &mut self.entropy);
+        let remote = self.remote();
+        self.token_for = Some(remote.ip());
+        let new_token = self.shared.registration.new_token(version, self.now, remote, None, &mut self.entropy);
         let used = |ticket| tickets.as_ref().is_some_and(|tickets| !tickets.is_first_use(ticket, self.now));
         let early_data = early_data && !ticket.as_ref().is_some_and(used);
         self.tickets = tickets;

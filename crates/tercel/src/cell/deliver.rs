@@ -115,6 +115,10 @@ fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<
             tell(core, ConnectionEvent::AddressObserved(address))
         }
         Event::PathValidated(path) => {
+            // RFC 9000 section 9.3#3.
+            if core.role == Role::Server && core.token_for != Some(path.remote.ip()) {
+                core.renew_token(path.remote, None);
+            }
             tell(core, ConnectionEvent::PathValidated { local: path.local, remote: path.remote })
         }
         Event::PathFailed(path) => tell(core, ConnectionEvent::PathFailed { local: path.local, remote: path.remote }),

@@ -12,7 +12,7 @@ mod receive;
 mod streams;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,6 +104,8 @@ pub(crate) struct Core {
     handshake_completed: bool,
     /// The handshake resumed a session.
     resumed: bool,
+    /// Server: the client's address that its token for the next connection is good for.
+    token_for: Option<IpAddr>,
     /// A close that waits for delivery, and for how long.
     farewell: Option<Farewell>,
     /// What the application was asked: about the client, or about the peer's certificate.
@@ -186,6 +188,7 @@ impl Core {
             phase: Phase::Handshaking,
             handshake_completed: false,
             resumed: false,
+            token_for: None,
             farewell: None,
             question: None,
             tickets: None,

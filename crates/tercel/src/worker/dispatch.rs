@@ -107,6 +107,7 @@ impl Worker {
             now: self.floor.now,
             remote: datagram.path.remote,
             tokens: &tokens,
+            uses: &self.registration.token_uses,
             versions: &self.registration.versions,
             demand: self.load.demand(),
             rations,

@@ -380,9 +380,7 @@ impl Worker {
             // Nothing in it was authentic: it costs no state.
             return;
         }
-        if let Some((path, token)) = first.path
-            && self.registration.is_first_resume(token, self.floor.now)
-        {
+        if let Some(path) = first.path {
             proto.set_saved_path(path);
         }
         let span = span(Role::Server, &proto);

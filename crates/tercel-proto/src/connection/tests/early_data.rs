@@ -27,6 +27,14 @@ fn was_rejected(pair: &Pair) -> bool {
 // RFC 9001 sections 4.6.2#1, 5.6#3.
 fn what_was_sent_early_is_sent_again() {
     let mut pair = refused(TransportConfig::default(), TransportConfig::default());
+    let id = pair.client.open_stream(Direction::Bidirectional).unwrap();
+    pair.client.send(id, Bytes::from_static(b"early"), true).unwrap();
+    pair.flush(true);
+    pair.now += DELAY;
+    pair.deliver();
+    // What came with the first flight can be read, and is not.
+    assert!(pair.client.handshake.early_sent && pair.server().spaces.data.early.is_none());
+    assert_eq!(pair.server().streams.poll_event(), None);
     pair.upload(5000);
     assert!(was_rejected(&pair));
     pair.connect();

@@ -65,7 +65,7 @@ fn a_server_answers_probes_and_stays() {
     let paths: Vec<_> = pair.server().paths().iter().map(state).collect();
     assert_eq!(paths.len(), 2);
     assert_eq!((paths[0].0, paths[0].1), (address(1000), PathState::Active));
-    assert_eq!(paths[1], (address(2000), PathState::Probed, false, 1200), "the answer is accounted for");
+    assert_eq!(paths[1], (address(2000), PathState::Probed, false, 2400), "answer and question are accounted for");
     assert_unlinkable(&pair);
     pair.run("the end of it", |pair| has(&pair.client_events, |event| matches!(event, Event::PathFailed(_))));
     pair.upload(50_000);
@@ -95,10 +95,10 @@ fn a_path_that_does_not_work_is_left() {
     assert_unlinkable(&pair);
 }
 
-/// RFC 9000 section 9.5 lets us keep our connection ID where the peer has kept its own (a NAT has
-/// forgotten). A peer that has moved although it gave us no other is followed as well, lest it be lost.
+/// RFC 9000 section 9.5#2 lets us keep our connection ID where the peer has kept its own (a NAT has
+/// forgotten), and only there.
 #[test]
-fn without_a_spare_connection_id_the_peer_is_followed_with_the_same() {
+fn without_a_spare_connection_id_the_peer_is_followed_only_if_it_kept_its_own() {
     let mut pair = Pair::new(TransportConfig::default());
     pair.connect();
     pair.upload(10_000);
@@ -110,8 +110,125 @@ fn without_a_spare_connection_id_the_peer_is_followed_with_the_same() {
     assert_eq!((pair.server().remote_address(), pair.server().peer_ids.current()), (address(2000), id));
     let now = pair.now;
     pair.client.migrate(now, to(address(3000))).unwrap();
+    pair.run("the end of it", |pair| has(&pair.client_events, |event| matches!(event, Event::PathFailed(_))));
+    assert_eq!((pair.server().remote_address(), pair.server().peer_ids.current()), (address(2000), id));
     pair.upload(10_000);
-    assert_eq!((pair.server().remote_address(), pair.server().peer_ids.current()), (address(3000), id));
+}
+
+/// RFC 9000 sections 5.1.1#7, 9.5#1: who moves waits until both ends have another connection ID for it.
+#[test]
+fn nobody_moves_without_another_connection_id() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    pair.upload(10_000);
+    let now = pair.now;
+    let refused = |pair: &mut Pair| {
+        let moves = [
+            pair.client.local_address_changed(now, Some(address(2000))),
+            pair.client.probe_path(now, to(address(2000))),
+            pair.client.migrate(now, to(address(2000))),
+        ];
+        assert_eq!(moves, [Err(ApiMisuse::TooEarly); 3]);
+    };
+    let mut paths = 100..103;
+    paths.clone().for_each(|path| assert!(pair.client.peer_ids.assign(path)));
+    refused(&mut pair);
+    // Others come as these are retired.
+    paths.by_ref().for_each(|path| pair.client.peer_ids.release(path));
+    pair.pass(Duration::from_secs(1));
+    // The server has used all of its own.
+    let ids: Vec<_> = pair.server().peer_ids.known().collect();
+    ids.iter().for_each(|id| pair.client.local_ids.on_used(id));
+    refused(&mut pair);
+    let mut paths = 200..203;
+    paths.clone().for_each(|path| assert!(pair.server().peer_ids.assign(path)));
+    paths.by_ref().for_each(|path| pair.server().peer_ids.release(path));
+    pair.pass(Duration::from_secs(1));
+    let now = pair.now;
+    pair.client_address = address(2000);
+    assert_eq!(pair.client.local_address_changed(now, Some(address(2000))), Ok(()));
+    pair.upload(10_000);
+    assert_unlinkable(&pair);
+}
+
+/// RFC 9000 section 9.5#3.
+#[test]
+fn nobody_moves_whose_paths_could_not_be_told_apart() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    pair.client.peer_ids = PeerIds::new(ConnectionId::EMPTY, 4);
+    let now = pair.now;
+    let moves = [
+        pair.client.local_address_changed(now, Some(address(2000))),
+        pair.client.probe_path(now, to(address(2000))),
+        pair.client.migrate(now, to(address(2000))),
+    ];
+    assert!(moves.iter().all(|moved| matches!(moved, Err(ApiMisuse::InvalidArgument(_)))), "{moves:?}");
+}
+
+/// RFC 9000 sections 8.2.1#5, 8.2.3#1: a few bytes came from the new address, so the first challenge is small.
+#[test]
+fn a_path_is_validated_again_by_a_datagram_large_enough() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    pair.pass(Duration::from_secs(1));
+    pair.server_events.clear();
+    pair.client_address = address(2000);
+    pair.client.ping();
+    let mut sizes = Vec::new();
+    for _ in 0..2 {
+        pair.pass(DELAY);
+        pair.flush(false);
+        assert!(matches!(pair.server().paths.active.validation, Validation::Pending { .. }));
+        assert!(!has(&pair.server_events, |event| matches!(event, Event::PathValidated(_))));
+        sizes.extend(pair.to_client.iter().map(|(_, data, _)| data.len()));
+        pair.pass(DELAY);
+    }
+    pair.pass(DELAY);
+    let small = sizes.iter().position(|size| *size < 100).unwrap();
+    assert!(sizes[small..].contains(&1200), "{sizes:?}");
+    assert_eq!(pair.server().paths.active.validation, Validation::Done);
+    assert!(has(&pair.server_events, |event| matches!(event, Event::PathValidated(_))));
+}
+
+/// RFC 9000 section 9.3.2#1: a packet that somebody sends on from elsewhere moves a quiet connection, and not for long.
+#[test]
+fn a_server_goes_back_to_where_its_client_was() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    pair.upload(10_000);
+    pair.pass(Duration::from_secs(1));
+    pair.client.ping();
+    pair.client_address = address(2000);
+    pair.flush(true);
+    pair.client_address = address(1000);
+    pair.hole = Some(address(2000));
+    // The client hears nothing of it, lest it says that it is where it was.
+    pair.pass(DELAY);
+    assert_eq!(pair.server().remote_address(), address(2000));
+    pair.lose = Box::new(|_| true);
+    pair.pass(Duration::from_secs(5));
+    assert!(has(&pair.server_events, |event| matches!(event, Event::PathFailed(_))));
+    assert_eq!(pair.server().remote_address(), address(1000));
+    pair.lose = Box::new(|_| false);
+    pair.upload(10_000);
+}
+
+/// RFC 9000 section 21.5.6#1.
+#[test]
+fn nobody_is_followed_to_a_loopback_address() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    for inside in ["127.0.0.1:53", "[::1]:53", "[::ffff:127.0.0.1]:53"] {
+        pair.client.ping();
+        pair.flush(true);
+        let (_, data, path) = pair.to_server.pop_back().unwrap();
+        let path = PathAddress { remote: inside.parse().unwrap(), ..path };
+        let (now, before) = (pair.now, pair.server().stats().packets_dropped);
+        pair.server().receive(now, Datagram { path, ecn: Ecn::NotEct, data: BytesMut::from(&data[..]) });
+        assert_eq!(pair.server().stats().packets_dropped, before + 1);
+    }
+    assert_eq!((pair.server().remote_address(), pair.server().paths().len()), (address(1000), 1));
 }
 
 /// RFC 9000 section 9.5: who probes with another connection ID gets an answer with another, or none.

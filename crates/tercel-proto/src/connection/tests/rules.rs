@@ -39,6 +39,64 @@ fn no_packet_is_shorter_than_a_stateless_reset() {
     assert_eq!(shortest, 30);
 }
 
+/// RFC 9000 section 4.1#5.
+#[test]
+fn who_waits_for_credit_keeps_the_connection() {
+    let config =
+        TransportConfig { stream_receive_window: 1000, max_stream_receive_window: 1000, ..TransportConfig::default() };
+    let mut pair = Pair::new(TransportConfig { max_idle_timeout: Duration::from_secs(10), ..config });
+    pair.connect();
+    let id = pair.client.open_stream(Direction::Unidirectional).unwrap();
+    pair.client.send(id, Bytes::from(vec![1; 2000]), true).unwrap();
+    // The server's application reads after a minute.
+    pair.pass(Duration::from_secs(60));
+    assert_eq!(ends(&pair.client_events).len() + ends(&pair.server_events).len(), 0);
+    assert!(matches!(pair.server().read(id, 2000), Ok(Read::Data(data)) if data.len() == 1000));
+    let now = pair.now;
+    pair.server().consumed(now, id, 1000);
+    pair.pass(Duration::from_secs(1));
+    assert!(matches!(pair.server().read(id, 2000), Ok(Read::Data(data)) if data.len() == 1000));
+    // Then nobody waits for anything.
+    pair.pass(Duration::from_secs(60));
+    assert_eq!(ends(&pair.client_events), [&CloseReason::IdleTimeout]);
+}
+
+/// RFC 9000 section 18.2#2: an acknowledgement may come later than it is meant to, by as much as timers are late.
+#[test]
+fn the_peer_is_told_how_late_acknowledgements_are_at_worst() {
+    for (held, told) in [(25, 26), (0, 1), (16_383, 16_383)] {
+        let max_ack_delay = Duration::from_millis(held);
+        let mut pair = Pair::new(TransportConfig { max_ack_delay, ..TransportConfig::default() });
+        pair.connect();
+        assert_eq!(pair.client.peer_parameters.max_ack_delay, told);
+    }
+}
+
+/// RFC 9000 section 12.3#3.
+#[test]
+fn who_has_no_packet_number_left_falls_silent() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    pair.pass(Duration::from_secs(1));
+    pair.client.spaces.data.numbers.next_number = (1 << 62) - 1;
+    let sent = pair.client.stats().datagrams_sent;
+    pair.client.ping();
+    pair.flush(true);
+    let now = pair.now;
+    pair.client.close(now, ApplicationErrorCode::default(), Bytes::new());
+    pair.flush(true);
+    assert_eq!(pair.client.stats().datagrams_sent, sent);
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    pair.pass(Duration::from_secs(1));
+    pair.client.spaces.data.numbers.next_number = (1 << 62) - 1;
+    let (now, sent) = (pair.now, pair.client.stats().datagrams_sent);
+    pair.client.timeout(now);
+    pair.flush(true);
+    assert_eq!(pair.client.stats().datagrams_sent, sent);
+    assert!(matches!(ends(&pair.client_events)[..], [CloseReason::Violation(_)]));
+}
+
 /// RFC 9000 section 17.2.2#1.
 #[test]
 fn a_server_that_sends_a_token_in_an_initial_packet_is_not_heard() {

@@ -214,3 +214,79 @@ fn windows_grow_while_the_application_keeps_up() {
     assert_eq!(windows.last(), Some(&1600));
     assert!(windows.is_sorted());
 }
+
+/// The frames of the next packet.
+fn frames(streams: &mut Streams, see: impl FnOnce(Vec<Frame<'_>>)) -> SentFrames {
+    let (bytes, sent) = packet(streams, 5000);
+    let (mut reader, mut frames) = (Reader::new(&bytes), Vec::new());
+    while !reader.is_empty() {
+        frames.push(Frame::decode(&mut reader).unwrap());
+    }
+    see(frames);
+    sent
+}
+
+/// RFC 9000 sections 4.6#5, 19.14#1: once for each limit, and again if it is lost while the limit still holds.
+#[test]
+fn who_wants_more_streams_than_there_may_be_says_so() {
+    for ahead in [false, true] {
+        let mut client = streams(Role::Client, &small());
+        let direction = Direction::Unidirectional;
+        assert_eq!([(); 2].map(|()| client.open(direction).is_ok()), [true; 2]);
+        assert!(!client.wants_to_send(), "nobody wants more");
+        let want = |client: &mut Streams| match ahead {
+            true => assert!(!client.open_ahead(direction).1),
+            false => assert_eq!(client.open(direction), Err(ApiMisuse::StreamLimit)),
+        };
+        want(&mut client);
+        assert!(client.wants_to_send());
+        let at = |limit| move |frames: Vec<Frame<'_>>| assert_eq!(frames, [Frame::StreamsBlocked { direction, limit }]);
+        let sent = frames(&mut client, at(2));
+        want(&mut client);
+        assert!(!client.wants_to_send(), "it is said once");
+        client.lost(sent[0]);
+        let sent = frames(&mut client, at(2));
+        client.on_max_streams(direction, 3);
+        assert_eq!(client.wants_to_send(), ahead, "one of two has to wait on");
+        client.lost(sent[0]);
+        assert_eq!(client.wants_to_send(), ahead, "that limit is history");
+        if ahead {
+            frames(&mut client, at(3));
+        }
+        client.on_max_streams(direction, 5);
+        frames(&mut client, |frames| assert_eq!(frames, []));
+    }
+}
+
+/// RFC 9000 section 4.1#5, and 13.3: the frames that tell of limits are repeated if they are lost, or if it has been
+/// silent for long, and only while the limits hold.
+#[test]
+fn limits_that_are_in_the_way_are_spoken_of_again() {
+    let mut client = streams(Role::Client, &TransportConfig { receive_window: 200, ..small() });
+    let ids: Vec<_> = (0..3).map(|_| client.open(Direction::Bidirectional).unwrap()).collect();
+    for (id, len) in ids.iter().zip([500, 50, 200]) {
+        client.send(*id, Bytes::from(vec![1; len]), false).unwrap();
+    }
+    assert!(!client.may_be_limited());
+    packet(&mut client, 5000);
+    let of_stream = Frame::StreamDataBlocked { id: ids[0], limit: 100 };
+    let both = |frames: Vec<Frame<'_>>| {
+        assert!(
+            frames.contains(&Frame::DataBlocked(200)) && frames.contains(&of_stream) && frames.len() == 2,
+            "{frames:?}"
+        );
+    };
+    let sent = frames(&mut client, both);
+    assert!(client.may_be_limited() && !client.wants_to_send());
+    sent.into_iter().for_each(|frame| client.lost(frame));
+    let sent = frames(&mut client, both);
+    client.say_limits_again();
+    frames(&mut client, both);
+    client.on_max_data(10_000);
+    client.on_max_stream_data(ids[0], 10_000).unwrap();
+    client.on_max_stream_data(ids[2], 10_000).unwrap();
+    packet(&mut client, 5000);
+    sent.into_iter().for_each(|frame| client.lost(frame));
+    client.say_limits_again();
+    assert!(!client.wants_to_send() && !client.may_be_limited());
+}
