@@ -93,7 +93,7 @@ impl Idle {
         self.deadline = (!self.timeout.is_zero()).then(|| now + self.timeout.max(3 * pto));
         if self.handshake_deadline.is_none() {
             self.keep_alive_at = self.keep_alive.map(|after| now + after);
-            self.limited_at = self.deadline.map(|deadline| now + deadline.since(now) / 3);
+            self.limited_at = (!self.timeout.is_zero()).then(|| now + self.timeout / 3);
         }
     }
 
@@ -117,7 +117,7 @@ impl Idle {
             return Some(Expired::KeepAlive);
         }
         if limited && due(self.limited_at) {
-            self.limited_at = self.deadline.map(|deadline| now + deadline.since(now) / 3);
+            self.limited_at = (!self.timeout.is_zero()).then(|| now + self.timeout / 3);
             return Some(Expired::Limited);
         }
         None
@@ -194,7 +194,7 @@ mod tests {
         );
         assert_eq!(idle.timeout(Time::ZERO + 3 * S, false), None);
         assert_eq!(idle.timeout(Time::ZERO + 3 * S, true), Some(Expired::Limited));
-        assert_eq!((idle.timeout(Time::ZERO + 3 * S, true), idle.next_timeout(true)), (None, Some(Time::ZERO + 5 * S)));
+        assert_eq!((idle.timeout(Time::ZERO + 3 * S, true), idle.next_timeout(true)), (None, Some(Time::ZERO + 6 * S)));
         idle.on_received(Time::ZERO + 4 * S, PTO);
         assert_eq!(idle.next_timeout(true), Some(Time::ZERO + 7 * S));
         assert_eq!(idle.timeout(Time::ZERO + 13 * S, true), Some(Expired::Idle));

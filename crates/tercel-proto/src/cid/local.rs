@@ -157,10 +157,12 @@ impl LocalIds {
         }
     }
 
-    /// Whether the peer could speak to us on another path by a connection ID of its own.
+    /// Whether the peer could speak to us on another path by a connection ID of its own, when it may be about to do so
+    /// on as many as `claimed`.
     // RFC 9000 section 5.1.1#7.
-    pub fn peer_has_unused(&self) -> bool {
-        self.active.values().all(|(id, _)| id.is_empty()) || self.unused.range(self.retire_prior_to..).next().is_some()
+    pub fn peer_has_unused(&self, claimed: usize) -> bool {
+        let uses_none = self.active.values().all(|(id, _)| id.is_empty());
+        uses_none || self.unused.range(self.retire_prior_to..).nth(claimed).is_some()
     }
 
     /// A NEW_CONNECTION_ID frame was lost.

@@ -161,6 +161,7 @@ impl Connection {
             if answer == Answer::Path {
                 self.give_up_previous();
                 self.events.push_back(Event::PathValidated(self.paths.active.address));
+                self.paths.settled();
             }
             self.update_progress(now);
             return;
@@ -178,8 +179,10 @@ impl Connection {
         let Some(at) = self.paths.candidates.iter_mut().position(answers) else { return };
         let Some(candidate) = self.paths.candidates.get_mut(at) else { return };
         candidate.path.amplification = AntiAmplification::Validated;
+        let intent = candidate.intent;
         self.events.push_back(Event::PathValidated(candidate.path.address));
-        if candidate.intent == Intent::Move {
+        self.paths.settled();
+        if intent == Intent::Move {
             let path = self.paths.candidates.remove(at).path;
             self.arrive(now, path);
         }
@@ -204,6 +207,7 @@ impl Connection {
         while let Some(at) = self.paths.candidates.iter_mut().position(failed) {
             let Candidate { path, intent } = self.paths.candidates.remove(at);
             self.peer_ids.release(path.id);
+            self.paths.settled();
             // RFC 9000 section 9.6.1#3.
             if self.preferred_beside(path.address.remote) == Some(path.address.remote) {
                 self.paths.seeks_preferred = false;
@@ -219,6 +223,7 @@ impl Connection {
             self.give_up_previous();
         }
         if self.paths.active.validation.timeout(now) {
+            self.paths.settled();
             self.on_active_path_failed(now);
         }
     }
@@ -280,7 +285,7 @@ impl Connection {
         if self.peer_ids.is_empty() {
             return Err(ApiMisuse::InvalidArgument("the server uses no connection IDs that would tell paths apart"));
         }
-        match self.peer_ids.has_spare() && self.local_ids.peer_has_unused() {
+        match self.peer_ids.has_spare() && self.local_ids.peer_has_unused(self.paths.unanswered) {
             true => Ok(()),
             false => Err(ApiMisuse::TooEarly),
         }
@@ -299,6 +304,7 @@ impl Connection {
     pub(super) fn begin_migration(&mut self, now: Time, address: PathAddress) -> Result<(), ApiMisuse> {
         self.check_other_path()?;
         let path = self.take_path(address, AntiAmplification::Validated, 0);
+        self.paths.unanswered += 1;
         self.give_up_candidates();
         self.switch(now, path);
         self.ping_due = true;
@@ -319,6 +325,7 @@ impl Connection {
         let mut path = self.take_path(address, AntiAmplification::Validated, 0);
         if self.peer_ids.assign(path.id) {
             path.validation = self.begin_validation(now);
+            self.paths.unanswered += 1;
             self.paths.candidates.push(Candidate { path, intent: Intent::Move });
         }
     }
@@ -328,6 +335,7 @@ impl Connection {
         self.check_other_path()?;
         let remote = self.paths.active.address.remote;
         let id = self.paths.take_id();
+        self.paths.unanswered += 1;
         let mut path = Path::new(id, PathAddress { remote, local }, &self.config, AntiAmplification::Validated);
         path.mtu.set_peer_max(u16::try_from(self.peer_parameters.max_udp_payload_size).unwrap_or(u16::MAX));
         self.give_up_candidates();

@@ -170,6 +170,8 @@ pub struct Paths {
     pub reports: AddressReports,
     /// Client: where the server was before, if it is reached elsewhere now. Some go on to answer from there.
     pub left: Option<SocketAddr>,
+    /// Client: for how many paths that it has tried the server may still take a connection ID of its own.
+    pub unanswered: usize,
     /// Server: its address of the handshake, if it has left that for its preferred one, and the largest packet number
     /// that was received until then.
     pub left_local: Option<(SocketAddr, u64)>,
@@ -190,6 +192,7 @@ impl Paths {
             seeks_preferred: false,
             reports: AddressReports::default(),
             left: None,
+            unanswered: 0,
             left_local: None,
             heard_at: None,
             responses: VecDeque::new(),
@@ -232,6 +235,12 @@ impl Paths {
         let candidate = self.candidates.iter_mut().position(|candidate| is_it(&mut candidate.path));
         let candidate = candidate.map(|at| self.candidates.remove(at).path);
         candidate.or_else(|| self.previous.take_if(is_it))
+    }
+
+    /// The validation of a path has come to an end: of those tried before nothing more is to be expected.
+    pub fn settled(&mut self) {
+        let pending = |path: &&Path| matches!(path.validation, Validation::Pending { .. });
+        self.unanswered = self.iter().filter(pending).count();
     }
 
     /// Whether a packet with `number` to an address of ours is newer than what is taken there, because we have

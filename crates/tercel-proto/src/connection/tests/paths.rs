@@ -87,6 +87,9 @@ fn a_path_that_does_not_work_is_left() {
     pair.pass(Duration::from_millis(500));
     let now = pair.now;
     pair.client.migrate(now, to(address(2000))).unwrap();
+    // For each the server may have to take an ID of its own; it has three to spare.
+    pair.client.migrate(now, to(address(2000))).unwrap();
+    assert_eq!(pair.client.migrate(now, to(address(2000))), Err(ApiMisuse::TooEarly));
     assert_ne!(pair.client.peer_ids.current(), id);
     pair.run("the end of it", |pair| has(&pair.client_events, |event| matches!(event, Event::PathFailed(_))));
     assert_eq!(pair.client.peer_ids.current(), id);

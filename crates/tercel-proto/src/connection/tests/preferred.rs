@@ -91,7 +91,7 @@ fn nothing_new_is_taken_at_the_address_that_was_left() {
 fn a_client_that_moves_tries_both_addresses() {
     for how in 0..3 {
         let mut pair = pair();
-        pair.run("the handshake", |pair| pair.client.paths.seeks_preferred && pair.client.local_ids.peer_has_unused());
+        pair.run("the handshake", |pair| pair.client.paths.seeks_preferred && pair.client.local_ids.peer_has_unused(1));
         let (now, local) = (pair.now, Some(address(2000)));
         let moved = PathAddress { remote: SERVER.into(), local };
         match how {
