@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use p12_keystore::{KeyStore, Pkcs12ImportPolicy};
+use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tercel::{CipherSuite, ClientAuthentication, ClientCredential, Configuration, Error, Identity, ServerCredential};
 use tercel::{Settings, Trust};
 
@@ -86,9 +90,6 @@ pub(crate) unsafe fn read(config: &CredentialConfig) -> Result<Described, Status
     }
     if has(WINDOWS_ONLY) {
         return Err(Status::NOT_SUPPORTED);
-    }
-    if has(flag::REQUIRE_CLIENT_AUTHENTICATION) && role == Role::Client {
-        return Err(Status::INVALID_PARAMETER);
     }
     // SAFETY: as demanded of the caller.
     let source = unsafe { read_source(config) }?;
@@ -185,21 +186,46 @@ impl Described {
 
 impl Source {
     fn load(self) -> Result<Option<Identity>, Status> {
-        match self {
-            Self::None => Ok(None),
-            Self::Files { chain, key, password: None } => {
-                Identity::from_files(chain, key).map(Some).map_err(|error| status_of(&error))
-            }
+        // A file that is not there, too, is a credential that TLS cannot use.
+        let unusable = |_| Status::TLS_ERROR;
+        let identity = match self {
+            Self::None => return Ok(None),
+            Self::Files { chain, key, password: None } => Identity::from_files(chain, key).map_err(unusable)?,
             Self::Files { chain, key, password: Some(password) } => {
-                let _ = (chain, key, password);
-                Err(Status::NOT_SUPPORTED)
+                let chain = std::fs::read(chain).map_err(|_| Status::TLS_ERROR)?;
+                let chain = CertificateDer::pem_slice_iter(&chain).collect::<Result<_, _>>();
+                let key = std::fs::read_to_string(key).map_err(|_| Status::TLS_ERROR)?;
+                let chain = chain.map_err(|_| Status::TLS_ERROR)?;
+                Identity::new(chain, opened(&key, &password)?).map_err(unusable)?
             }
-            Self::Pkcs12 { archive, password } => {
-                let _ = (archive, password);
-                Err(Status::NOT_SUPPORTED)
-            }
-        }
+            Self::Pkcs12 { archive, password } => unpacked(&archive, password.as_deref().unwrap_or_default())?,
+        };
+        Ok(Some(identity))
     }
+}
+
+/// The key of a PEM file, encrypted by a password or not.
+fn opened(pem: &str, password: &str) -> Result<PrivateKeyDer<'static>, Status> {
+    if let Ok(key) = PrivateKeyDer::from_pem_slice(pem.as_bytes()) {
+        return Ok(key);
+    }
+    let begin = pem.find("-----BEGIN").ok_or(Status::TLS_ERROR)?;
+    let (label, document) = SecretDocument::from_pem(&pem[begin..]).map_err(|_| Status::TLS_ERROR)?;
+    if label != "ENCRYPTED PRIVATE KEY" {
+        return Err(Status::TLS_ERROR);
+    }
+    let encrypted = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).map_err(|_| Status::TLS_ERROR)?;
+    let key = encrypted.decrypt(password).map_err(|_| Status::TLS_ERROR)?;
+    PrivateKeyDer::try_from(key.as_bytes().to_vec()).map_err(|_| Status::TLS_ERROR)
+}
+
+/// The key of a PKCS #12 archive (RFC 7292), with its certificates.
+fn unpacked(archive: &[u8], password: &str) -> Result<Identity, Status> {
+    let store = KeyStore::from_pkcs12(archive, password, Pkcs12ImportPolicy::Relaxed).map_err(|_| Status::TLS_ERROR)?;
+    let (_, chain) = store.private_key_chain().ok_or(Status::TLS_ERROR)?;
+    let key = PrivateKeyDer::try_from(chain.key().as_der().to_vec()).map_err(|_| Status::TLS_ERROR)?;
+    let certificates = chain.certs().iter().map(|certificate| CertificateDer::from(certificate.as_der().to_vec()));
+    Identity::new(certificates.collect(), key).map_err(|_| Status::TLS_ERROR)
 }
 
 impl Loaded {

@@ -5,6 +5,7 @@
 //! with the first object that needs them, and end when the last who opened the library closes it.
 
 use std::ffi::c_void;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tercel::{Error, RetryPolicy};
@@ -28,6 +29,10 @@ pub(crate) struct Library {
     pub(crate) versions: Vec<tercel::Version>,
     pub(crate) reset_key: Option<[u8; 32]>,
 }
+
+/// Connections made so far, and streams that are not closed.
+pub(crate) static CONNECTIONS_CREATED: AtomicU64 = AtomicU64::new(0);
+pub(crate) static STREAMS_ACTIVE: AtomicU64 = AtomicU64::new(0);
 
 static LIBRARY: Mutex<Option<Library>> = Mutex::new(None);
 

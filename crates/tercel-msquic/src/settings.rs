@@ -206,7 +206,7 @@ fields! {
     max_ack_delay_ms, MAX_ACK_DELAY_MS, 25, |value| value < 1 << 14;
     disconnect_timeout_ms, DISCONNECT_TIMEOUT_MS, 16_000, |value| (1..=600_000).contains(&value);
     keep_alive_interval_ms, KEEP_ALIVE_INTERVAL_MS, 0, |_value| true;
-    congestion_control_algorithm, CONGESTION_CONTROL_ALGORITHM, 0, |value| value < 2;
+    congestion_control_algorithm, CONGESTION_CONTROL_ALGORITHM, 0, |_value| true;
     peer_bidi_stream_count, PEER_BIDI_STREAM_COUNT, 0, |_value| true;
     peer_unidi_stream_count, PEER_UNIDI_STREAM_COUNT, 0, |_value| true;
     max_binding_stateless_operations, MAX_BINDING_STATELESS_OPERATIONS, 100, |_value| true;

@@ -85,8 +85,8 @@ fn the_application_judges_the_server_at_once_or_later() {
                 heard.wait_for("SHUTDOWN_COMPLETE 0");
             }
         }
-        // Once is enough.
-        assert_eq!(unsafe { complete(connection, 1, 0) }, Status::INVALID_STATE);
+        // Once is enough. (MsQuic takes it and does nothing.)
+        assert_eq!(unsafe { complete(connection, 1, 0) } == Status::PENDING, is_other());
         let shown = shown.lock().unwrap();
         let der = &shown[0];
         assert!(shown[1].windows(der.len()).any(|part| part == der), "the chain holds the certificate");

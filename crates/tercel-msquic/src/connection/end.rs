@@ -98,7 +98,7 @@ impl Connection {
             // What is still to be sent to the peer does not need a handle.
             live.detach();
         }
-        self.ended.give();
+        self.begun.notify_all();
     }
 
     /// Closes the handle: after this no callback is running, except one that called this, and none follows.

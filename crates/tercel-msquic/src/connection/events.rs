@@ -201,11 +201,15 @@ impl Connection {
 
     /// Tells SHUTDOWN_COMPLETE, as the last event.
     pub(super) fn tell_complete(&self, handshake_completed: bool, acknowledged: bool) {
+        let _pass = self.gate.enter();
+        // From now on, that is also in this callback, nothing more is told.
+        if self.over.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let closing = self.closing.load(Ordering::Acquire);
         let bits = u8::from(handshake_completed) | u8::from(acknowledged) << 1 | u8::from(closing) << 2;
         if self.owned.load(Ordering::Acquire) {
-            self.tell(kind::SHUTDOWN_COMPLETE, ConnectionEventBody { shutdown_complete: bits });
+            self.call(kind::SHUTDOWN_COMPLETE, ConnectionEventBody { shutdown_complete: bits });
         }
-        self.over.store(true, Ordering::Release);
     }
 }

@@ -21,7 +21,7 @@ mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tercel::{CloseReason, NewConnection, PendingVerdict, ResumptionTicket, Role};
 
@@ -29,8 +29,9 @@ use crate::abi::{self, ConnectionCallback, ConnectionEventBody, Handle, Settings
 use crate::address::PartialAddress;
 use crate::boundary::Context;
 use crate::configuration::Configuration;
-use crate::gate::{Gate, Signal};
+use crate::gate::Gate;
 use crate::handle;
+use crate::library;
 use crate::registration::Registration;
 use crate::stream::Stream;
 
@@ -100,12 +101,12 @@ pub(crate) struct Connection {
     gate: Gate,
     target: Mutex<Target>,
     state: Mutex<State>,
+    /// It has begun, or never will.
+    begun: Condvar,
     /// The application is in `ConnectionClose`.
     closing: AtomicBool,
     /// The application has heard the last event.
     over: AtomicBool,
-    /// Given with that.
-    ended: Arc<Signal>,
     /// The application has it: it hears of its end.
     owned: AtomicBool,
 }
@@ -140,12 +141,13 @@ impl Connection {
                 gate: Gate::default(),
                 target: Mutex::new(target),
                 state: Mutex::new(state),
+                begun: Condvar::new(),
                 closing: AtomicBool::new(false),
                 over: AtomicBool::new(false),
-                ended: Arc::default(),
                 owned: AtomicBool::new(role == Role::Client),
             })
         })?;
+        library::CONNECTIONS_CREATED.fetch_add(1, Ordering::Relaxed);
         registration.join();
         registration.add_connection(connection.handle, &connection);
         Ok(connection)
@@ -267,6 +269,17 @@ impl Connection {
         self.state().connected
     }
 
+    /// Waits for a connection that is beginning: what is asked of it after the start is asked of what has begun.
+    pub(crate) fn wait_for_beginning(&self) {
+        if self.gate.is_inside() {
+            return;
+        }
+        let mut state = self.state();
+        while matches!(state.stage, Stage::Beginning) && !self.is_over() {
+            state = self.begun.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Has the worker look inside, and waits for what it saw.
     ///
     /// # Errors
@@ -299,6 +312,7 @@ impl Connection {
         let waiting = std::mem::take(&mut state.waiting);
         let shut_down = state.shut_down;
         drop(state);
+        self.begun.notify_all();
         for stream in waiting {
             stream.start_on(connection);
         }
@@ -311,10 +325,15 @@ impl Connection {
     /// it.
     fn tell(&self, event_type: u32, body: ConnectionEventBody) -> (Status, ConnectionEventBody) {
         let _pass = self.gate.enter();
-        let mut event = abi::ConnectionEvent { event_type, body };
-        if self.is_over() {
-            return (Status::SUCCESS, body);
+        match self.is_over() {
+            true => (Status::SUCCESS, body),
+            false => self.call(event_type, body),
         }
+    }
+
+    /// Calls the application. By who is inside the gate.
+    fn call(&self, event_type: u32, body: ConnectionEventBody) -> (Status, ConnectionEventBody) {
+        let mut event = abi::ConnectionEvent { event_type, body };
         let target = *self.target();
         let Some(handler) = target.handler else { return (Status::SUCCESS, body) };
         // SAFETY: the application gave this function to be called with this context until SHUTDOWN_COMPLETE or until

@@ -30,6 +30,7 @@ pub(super) unsafe fn set(
     buffer: *const c_void,
     bytes: &[u8],
 ) -> Result<(), Status> {
+    of.wait_for_beginning();
     match parameter {
         param::CONN_LOCAL_ADDRESS => of.set_local_address(address::read(&read::<Addr>(bytes)?)?),
         param::CONN_REMOTE_ADDRESS => {
@@ -122,6 +123,7 @@ pub(super) unsafe fn set(
 }
 
 pub(super) fn get(of: &Arc<Connection>, parameter: u32, room: usize) -> Got {
+    of.wait_for_beginning();
     Ok(match parameter {
         param::CONN_QUIC_VERSION => match of.look(|look| look.version()) {
             Ok(version) => value(version.0),

@@ -1,5 +1,7 @@
 //! What holds for the whole library.
 
+use std::sync::atomic::Ordering;
+
 use tercel::Version;
 
 use super::{Got, Missing, read, settings, value, versions, whole};
@@ -127,11 +129,12 @@ fn sizes(room: usize) -> Got {
 /// As many of the counters as there is room for.
 fn counters(room: usize) -> Got {
     let mut all = [0u64; PERF_COUNTERS];
+    all[0] = library::CONNECTIONS_CREATED.load(Ordering::Relaxed);
+    all[8] = library::STREAMS_ACTIVE.load(Ordering::Relaxed);
     library::with(|library| {
         let Some(workers) = library.running() else { return };
         let (counters, now) = (workers.counters(), workers.stats());
         for (at, count) in [
-            (0, counters.client_connections + counters.server_connections),
             (1, counters.handshakes_failed),
             (3, counters.handshakes_resumed),
             (4, now.connections as u64),

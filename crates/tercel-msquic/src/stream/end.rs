@@ -23,9 +23,11 @@ impl Stream {
             // What has ended already needs no end.
             if flags & flag::GRACEFUL != 0 && self.sends() {
                 let _ = self.call(&mut state, Call::Finish);
+                state.sends.closed = true;
             }
             if flags & flag::ABORT_SEND != 0 && self.sends() {
                 let _ = self.call(&mut state, Call::Reset { code, reliable });
+                state.sends.closed = true;
             }
             if flags & flag::ABORT_RECEIVE != 0 && (!self.local || self.direction == Direction::Bidirectional) {
                 let _ = self.call(&mut state, Call::Stop(code));
@@ -44,7 +46,7 @@ impl Stream {
         if self.is_over() {
             return;
         }
-        let canceled: Vec<_> = self.state().sends.take_all().collect();
+        let canceled: Vec<_> = self.state().sends.seal().collect();
         for context in canceled {
             self.tell_sent(context, true);
         }
@@ -53,11 +55,7 @@ impl Stream {
     }
 
     /// The last event.
-    pub(super) fn finish(&self) {
-        let _pass = self.connection.gate().enter();
-        if self.is_over() {
-            return;
-        }
+    fn finish(&self) {
         self.tell_complete();
         let before = {
             let mut state = self.state();

@@ -47,6 +47,7 @@ impl StreamHandler for Events {
                 stream.tell(kind::PEER_SEND_ABORTED, body);
             }
             StreamEvent::PeerReceiveAborted(code) => {
+                stream.state().sends.stopped = true;
                 let body = StreamEventBody { peer_receive_aborted: code.into_inner() };
                 stream.tell(kind::PEER_RECEIVE_ABORTED, body);
             }
@@ -66,7 +67,7 @@ impl StreamHandler for Events {
                 // SAFETY: this part of the union was written above; the application may have changed it.
                 *code = VarInt::saturating(unsafe { body.cancel_on_loss });
             }
-            StreamEvent::ShutdownComplete => stream.finish(),
+            StreamEvent::ShutdownComplete => stream.settle(),
             _ => {}
         }
     }
@@ -125,6 +126,10 @@ impl Stream {
 
     /// Tells SHUTDOWN_COMPLETE, as the last event.
     pub(super) fn tell_complete(&self) {
+        // From now on, that is also in this callback, nothing more is told.
+        if self.over.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let reason = self.connection.close_reason();
         let by_application =
             reason.as_ref().is_some_and(|reason| matches!(reason, tercel::CloseReason::PeerApplication { .. }))
@@ -138,8 +143,7 @@ impl Stream {
             connection_error_code: code,
             connection_close_status: status,
         };
-        self.tell(kind::SHUTDOWN_COMPLETE, StreamEventBody { shutdown_complete });
-        self.over.store(true, Ordering::Release);
+        self.call_application(kind::SHUTDOWN_COMPLETE, StreamEventBody { shutdown_complete });
     }
 
     /// Whether this end can send on it.

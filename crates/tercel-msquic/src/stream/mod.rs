@@ -24,6 +24,7 @@ use crate::abi::{self, Handle, Status, StreamCallback, StreamEventBody, stream_s
 use crate::boundary::Context;
 use crate::connection::Connection;
 use crate::handle;
+use crate::library;
 use crate::outcome::status_of;
 
 use self::events::Events;
@@ -123,6 +124,7 @@ impl Stream {
                 over: AtomicBool::new(false),
             })
         })?;
+        library::STREAMS_ACTIVE.fetch_add(1, Ordering::Relaxed);
         connection.add_stream(&stream);
         Ok(stream)
     }
@@ -319,9 +321,14 @@ impl Stream {
     /// it.
     fn tell(&self, event_type: u32, body: StreamEventBody) -> (Status, StreamEventBody) {
         let _pass = self.connection.gate().enter();
-        if self.is_over() {
-            return (Status::SUCCESS, body);
+        match self.is_over() {
+            true => (Status::SUCCESS, body),
+            false => self.call_application(event_type, body),
         }
+    }
+
+    /// Calls the application. By who is inside the gate.
+    fn call_application(&self, event_type: u32, body: StreamEventBody) -> (Status, StreamEventBody) {
         let target = *self.target();
         let Some(handler) = target.handler else { return (Status::SUCCESS, body) };
         let mut event = abi::StreamEvent { event_type, body };
@@ -330,6 +337,12 @@ impl Stream {
         // returned.
         let status = unsafe { handler(self.handle, target.context.0, &raw mut event) };
         (status, event.body)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        library::STREAMS_ACTIVE.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -16,6 +16,12 @@ use crate::boundary::{self, Context};
 pub(super) struct Outstanding {
     next: u64,
     sends: VecDeque<(u64, Context)>,
+    /// The application has ended the sending part.
+    pub(super) closed: bool,
+    /// The peer wants no more.
+    pub(super) stopped: bool,
+    /// No more is accepted: the last completions are being told.
+    sealed: bool,
 }
 
 impl Outstanding {
@@ -32,8 +38,18 @@ impl Outstanding {
         self.sends.remove(at).map(|(_, context)| context)
     }
 
-    /// All of them are.
-    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Context> {
+    /// Why no more is accepted.
+    const fn refused(&self) -> Option<Status> {
+        match (self.stopped, self.closed || self.sealed) {
+            (true, _) => Some(Status::ABORTED),
+            (_, true) => Some(Status::INVALID_STATE),
+            _ => None,
+        }
+    }
+
+    /// All of them are, and there will be no more.
+    pub(super) fn seal(&mut self) -> impl Iterator<Item = Context> {
+        self.sealed = true;
         std::mem::take(&mut self.sends).into_iter().map(|(_, context)| context)
     }
 }
@@ -79,6 +95,9 @@ impl Stream {
             return Err(Status::INVALID_PARAMETER);
         }
         let mut state = self.state();
+        if let Some(refused) = state.sends.refused() {
+            return Err(refused);
+        }
         if state.send_ended || self.is_over() {
             return Err(Status::INVALID_STATE);
         }
@@ -106,8 +125,9 @@ impl Stream {
         };
         pieces.push((last, options));
         let sent = self.call(&mut state, Call::Send(pieces));
-        if sent.is_err() {
-            state.sends.take(number);
+        match sent {
+            Ok(()) => state.sends.closed |= flags & send::FIN != 0,
+            Err(_) => drop(state.sends.take(number)),
         }
         let starts = flags & send::START != 0 && matches!(state.stage, Stage::Opened(_));
         drop(state);

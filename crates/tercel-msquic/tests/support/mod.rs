@@ -126,7 +126,7 @@ pub(crate) unsafe extern "C" fn on_listener(handle: Handle, context: *mut c_void
     let (program, event) = unsafe { (&*context.cast::<Program>(), &mut *event) };
     match event.event_type {
         listener_event::STOP_COMPLETE => {
-            program.say(handle, format!("STOP_COMPLETE {}", unsafe { event.body.stop_complete }))
+            program.say(handle, format!("STOP_COMPLETE {}", unsafe { event.body.stop_complete } & 1))
         }
         listener_event::NEW_CONNECTION => program.say(handle, "NEW_CONNECTION"),
         other => program.say(handle, format!("LISTENER {other}")),
