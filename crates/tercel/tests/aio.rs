@@ -436,3 +436,32 @@ fn the_size_of_datagrams_is_known_when_the_connection_is() {
     let _connection = registration.connect(&client, tercel::Connect::new(address, "localhost"), events).unwrap();
     assert!(told.recv_timeout(Duration::from_secs(20)).unwrap().is_some());
 }
+
+/// `send_buffer: 0`: a stream takes what keeps the path busy, little at first and more as the path shows what it can
+/// carry; and no more than that while nothing is acknowledged.
+#[tokio::test]
+async fn a_stream_takes_what_keeps_the_path_busy() {
+    let mut settings = settings();
+    (settings.send_buffer, settings.max_stream_receive_window) = (0, 16 << 20);
+    let (server, configuration) = pair_with(settings);
+    let (_endpoint, ours, theirs) = connect(&server, &configuration).await;
+    let data = vec![7; 32 << 20];
+    let mut stream = ours.open_uni().await.unwrap();
+    // A write copies 256 KiB at most, of which there is no room for all yet.
+    assert_eq!(soon("a write", stream.write(&data)).await.unwrap(), 128 << 10);
+    let (sent, received) = tokio::join!(
+        async {
+            soon("the rest", stream.write_all(&data[128 << 10..])).await.unwrap();
+            stream.finish().unwrap();
+        },
+        async { soon("all", theirs.accept_uni().await.unwrap().read_to_end(data.len())).await.unwrap() }
+    );
+    let ((), true) = (sent, received == data) else { panic!("something else came") };
+    let mut stream = ours.open_uni().await.unwrap();
+    let (mut taken, mut writes) = (0, 0);
+    // Nobody reads now, so that the receiver's window is an end to it as well.
+    while let Ok(len) = tokio::time::timeout(Duration::from_millis(300), stream.write(&data)).await {
+        (taken, writes) = (taken + len.unwrap(), writes + 1);
+    }
+    assert!(taken > 128 << 10 && taken < 32 << 20, "{taken} bytes in {writes} writes");
+}

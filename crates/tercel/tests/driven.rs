@@ -1,14 +1,15 @@
 //! Workers that the application drives: a loop of its own, and tasks of tokio's.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test, which is slow on purpose")]
 
 mod support;
 
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use tercel::{Bytes, Connect, Connection, ConnectionEvent, Driver, Listen, Listener, ListenerEvent, Park};
-use tercel::{Registration, RegistrationConfig};
+use tercel::{CloseReason, Registration, RegistrationConfig, TransportErrorCode};
 use tercel_proto::config::TransportConfig;
 
 fn one_worker() -> (Registration, Driver) {
@@ -115,4 +116,73 @@ mod tokio_tasks {
         connection.shutdown(0u32.into(), b"").await;
         serving.await.unwrap();
     }
+}
+
+/// A worker whose turns come late lets nobody in, and tells its listeners, until it keeps up again.
+#[test]
+fn a_worker_that_does_not_keep_up_refuses() {
+    const MOST: Duration = Duration::from_millis(20);
+    let mut config = RegistrationConfig::default();
+    (config.workers, config.max_queue_delay) = (1, MOST);
+    let (server, mut drivers) = Registration::driven(config).unwrap();
+    let mut driver = drivers.remove(0);
+    let clients = support::registration(1);
+    // So that the worker always means to have a turn soon.
+    let keep_alive = Some(Duration::from_millis(1));
+    let configuration = support::configuration(TransportConfig { keep_alive, ..TransportConfig::default() });
+    let (tell, shedding) = channel();
+    let of_server = configuration.clone();
+    let listener = server
+        .listen(
+            Listen::new(support::loopback(), [support::ALPN]),
+            move |_: &Listener, event: ListenerEvent| match event {
+                ListenerEvent::NewConnection(new) => {
+                    new.accept(&of_server, |_: &Connection, _: ConnectionEvent<'_>| {}).unwrap().detach();
+                }
+                ListenerEvent::LoadShedding { active } => tell.send(active).unwrap(),
+                _ => {}
+            },
+        )
+        .unwrap();
+    let connect = || {
+        let (tell, told) = channel();
+        let connection = clients.connect(
+            &configuration,
+            Connect::new(listener.local_address(), "localhost"),
+            move |_: &Connection, event: ConnectionEvent<'_>| match event {
+                ConnectionEvent::Connected { .. } => drop(tell.send(None)),
+                ConnectionEvent::ShutdownInitiatedByTransport { reason } => drop(tell.send(Some(reason.clone()))),
+                _ => {}
+            },
+        );
+        (connection.unwrap(), told)
+    };
+    // Turns, each late or in time, until there is news.
+    fn turns<T>(driver: &mut Driver, late: Option<Duration>, news: &Receiver<T>) -> T {
+        let begun = Instant::now();
+        while begun.elapsed() < support::PATIENCE {
+            let park = driver.turn();
+            if let Ok(news) = news.try_recv() {
+                return news;
+            }
+            match late {
+                Some(late) => {
+                    std::thread::sleep(late);
+                    driver.wait(Park::Now).unwrap();
+                }
+                None => driver.wait(park).unwrap(),
+            }
+        }
+        panic!("nothing is heard")
+    }
+    let (_first, told) = connect();
+    assert_eq!(turns(&mut driver, None, &told), None);
+    assert!(turns(&mut driver, Some(4 * MOST), &shedding));
+    let (_second, told) = connect();
+    let refused = turns(&mut driver, Some(4 * MOST), &told);
+    let Some(CloseReason::PeerTransport { code, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!(code, TransportErrorCode::CONNECTION_REFUSED);
+    assert!(!turns(&mut driver, None, &shedding), "it is over");
+    let (_third, told) = connect();
+    assert_eq!(turns(&mut driver, None, &told), None);
 }

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tercel::aio::{Connection, Endpoint, Incoming};
 use tercel::{
     Bytes, Configuration, Connect, Error, Identity, OfferedTicket, Resume, ResumptionLevel, ResumptionTicket,
-    ServerResumption, Settings, Trust,
+    SendOptions, ServerResumption, Settings, Trust,
 };
 
 const ALPN: &[&str] = &["test"];
@@ -393,4 +393,27 @@ async fn a_ticket_works_in_another_process() {
     assert_eq!(soon("its data", stream.read_to_end(100)).await.unwrap(), b"from another process");
     connection.close(0u32.into(), b"");
     assert!(soon("the second process", second.wait()).await.unwrap().success());
+}
+
+/// What must not be replayed waits for the end of the handshake ([`SendOptions::after_handshake`]), while what comes
+/// before it on the same stream goes with the first flight.
+#[tokio::test]
+async fn what_is_for_after_the_handshake_does_not_go_early() {
+    let meeting = Meeting::new(&certificate(), on_demand());
+    let ticket = meeting.simply(None).await.ticket(b"").await;
+    let connecting = meeting.from.connect_with(&meeting.client, connect_to(meeting.address, Some(&ticket))).unwrap();
+    let mut stream = connecting.early().open_uni().await.unwrap();
+    stream.write_all(b"early, ").await.unwrap();
+    let late = SendOptions { after_handshake: true, fin: true, ..SendOptions::default() };
+    stream.handle().send_with(Bytes::from_static(b"late"), late).unwrap();
+    let incoming = soon("a client", meeting.server.accept()).await.unwrap();
+    // The server has the first flight, and has not answered.
+    let (tell, told) = tokio::sync::oneshot::channel();
+    stream.handle().inspect(move |stats| tell.send(stats.bytes_sent).unwrap()).unwrap();
+    assert_eq!(soon("a look", told).await.unwrap(), 7);
+    let (client, server) = tokio::join!(connecting, incoming.accept().unwrap());
+    let (client, server) = (client.unwrap(), server.unwrap());
+    assert!(client.is_early_data_accepted());
+    let mut received = soon("the stream", server.accept_uni()).await.unwrap();
+    assert_eq!(soon("its data", received.read_to_end(100)).await.unwrap(), b"early, late");
 }
