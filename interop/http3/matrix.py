@@ -4,6 +4,7 @@ Every case is a method of `TercelAsks` or `PeerAsks` below; it returns a note, o
 
 import argparse
 import pathlib
+import subprocess
 import sys
 import tempfile
 
@@ -242,6 +243,19 @@ def table(results):
     return "\n".join(lines) + "\n"
 
 
+def draw(tercel, qlogs, work):
+    """`tercel trace` draws each qlog of the peers, and finds packets in it. How many there are, and what is wrong."""
+    files = sorted([*qlogs.rglob("*.sqlog"), *qlogs.rglob("*.qlog")])
+    page, wrong = work / "trace.html", []
+    for file in files:
+        done = subprocess.run([tercel, "trace", file, "--output", page], capture_output=True, text=True)
+        if done.returncode:
+            wrong.append(f"{file}: {done.stderr.strip()}")
+        elif '"k":"s"' not in page.read_text():
+            wrong.append(f"{file}: no packet is drawn")
+    return len(files), wrong
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--tercel", required=True)
@@ -272,6 +286,10 @@ def main():
                         failed |= verdict == "FAIL"
                         results.setdefault((side.title, peer.name), {})[case] = verdict, note
                         print(f"Tercel {side.title:6} {peer.name:9} {case:9} {verdict:14} {note}", flush=True)
+        if arguments.qlog_of_peers:
+            count, wrong = draw(arguments.tercel, arguments.qlog_of_peers, site.work)
+            print(f"tercel trace draws {count - len(wrong)} of {count} qlogs", *wrong, sep="\n")
+            failed |= bool(wrong) or not count
         if arguments.results:
             versions = "; ".join(filter(None, (peer.version() for peer in peers)))
             arguments.results.write_text(ends.RESULTS.format(versions=versions, table=table(results)))
