@@ -3,8 +3,8 @@ table, or None; it raises Wrong."""
 
 from trace import (
     ACK_ECN, ACK_FREQUENCY, APPLICATION_CLOSE, CERTIFICATE, CERTIFICATE_REQUEST, CERTIFICATE_VERIFY, CLIENT, CLOSE, DONE, FINISHED,
-    HANDSHAKE, HELLO, INITIAL, NEGOTIATION, ONE_RTT, PATH_CHALLENGE, PATH_RESPONSE, RETRY, SERVER, SERVER_HELLO, V1,
-    V2, ZERO_RTT,
+    HANDSHAKE, HELLO, INITIAL, NEGOTIATION, OBSERVED_ADDRESS, ONE_RTT, PATH_CHALLENGE, PATH_RESPONSE, RESET_STREAM_AT, RETRY,
+    SERVER, SERVER_HELLO, TIMESTAMP, V1, V2, ZERO_RTT,
 )
 
 
@@ -135,6 +135,16 @@ def ecn(run):
     for sender in (CLIENT, SERVER):
         demand(any(packet.ecn in (1, 2) for packet in sent(packets, sender)), f"the {sender} marks nothing")
         demand(any(packet.has(ACK_ECN) for packet in sent(packets, sender)), f"the {sender} tells of no marks")
+    # The link marks some of those that it brings to the client; the client tells of them, and nobody takes it amiss.
+    marked = sum(packet.ecn == 3 for packet in sent(packets, SERVER))
+    demand(marked, "nothing met congestion")
+    told = max((int(count, 0) for packet in sent(packets, CLIENT) for frame in packet.frames
+                for count in frame.node.every("quic.ack.ecn_ce_count")), default=0)
+    demand(told, f"the client tells of no congestion, which {marked} packets have met")
+    # Both go on marking: none has found the path to be at fault.
+    last = [packet for packet in sent(packets, SERVER, ONE_RTT) if any(frame.is_stream for frame in packet.frames)]
+    demand(last and last[-1].ecn in (1, 2, 3), "the server has ceased to mark")
+    return f"{told} met congestion"
 
 
 def amplification(run):
@@ -172,6 +182,11 @@ def version_2(run):
         versions = {packet.version for packet in sent(packets, sender, HANDSHAKE)}
         demand(versions == {V2}, f"the {sender}'s Handshake packets are of versions {versions}")
     demand(not sent(packets, SERVER, NEGOTIATION), "a Version Negotiation packet")
+
+
+def version_2_first(run):
+    packets = count_handshakes(run, 1, versions=(V2,))
+    demand({packet.version for packet in sent(packets, SERVER, HANDSHAKE)} == {V2}, "no Handshake packet of version 2")
 
 
 PATHS = "quic.header_form == 1 || quic.frame_type == 0x1a || quic.frame_type == 0x1b"
@@ -288,6 +303,35 @@ def ack_frequency(run):
     asked = {packet.sender for packet in run.trace.packets(CLIENT) if packet.has(ACK_FREQUENCY)}
     demand(asked, "nobody asks")
     return "asked by the " + " and the ".join(sorted(asked))
+
+
+def reliable_reset(run):
+    packets = run.trace.packets(CLIENT)
+    resets = [frame.type for packet in sent(packets, SERVER) for frame in packet.frames if frame.type in RESET_STREAM_AT]
+    demand(resets, "no RESET_STREAM_AT")
+    return f"type {resets[0]:#x}"
+
+
+def timestamps(run):
+    packets = run.trace.packets(CLIENT)
+    for sender in (CLIENT, SERVER):
+        demand(any(packet.has(TIMESTAMP) for packet in sent(packets, sender)), f"the {sender} tells no time")
+
+
+def address_discovery(run):
+    packets = run.trace.packets(CLIENT)
+    for sender in (CLIENT, SERVER):
+        demand(any(packet.has(*OBSERVED_ADDRESS) for packet in sent(packets, sender)),
+               f"the {sender} does not tell where it sees the other")
+
+
+def grease(run):
+    """RFC 9287 section 3. Tercel throws dice for each packet, others once for a connection; all take what comes."""
+    packets = run.trace.packets(CLIENT)
+    count = {sender: sum(not packet.fixed_bit for packet in sent(packets, sender)) for sender in (CLIENT, SERVER)}
+    tercel = CLIENT if run.peer_is(SERVER) else SERVER
+    demand(count[tercel], "Tercel leaves the bit alone")
+    return f"{count[CLIENT]} packets of the client, {count[SERVER]} of the server"
 
 
 def half_rtt(run):

@@ -16,6 +16,9 @@ ACK, ACK_ECN, CRYPTO, NEW_TOKEN = 0x02, 0x03, 0x06, 0x07
 NEW_CONNECTION_ID, PATH_CHALLENGE, PATH_RESPONSE = 0x18, 0x1A, 0x1B
 CLOSE, APPLICATION_CLOSE, DONE = 0x1C, 0x1D, 0x1E
 ACK_FREQUENCY = 0xAF
+RESET_STREAM_AT = (0x24, 0x21)  # The second as MsQuic has it.
+TIMESTAMP = 0x2F5
+OBSERVED_ADDRESS = (0x9F81A6, 0x9F81A7)
 
 HANDSHAKE_ONLY = "quic.header_form == 1"
 
@@ -90,6 +93,7 @@ class Packet:
     key_phase: int | None
     token_length: int
     dcid: str
+    fixed_bit: bool
     frames: list = field(default_factory=list)
     node: Node = None
 
@@ -134,7 +138,8 @@ def _packet(layers, quic, datagram, connection):
         connection=connection,
         kind=kind, version=version, key_phase=phase,
         token_length=quic.number("quic.token_length") or 0,
-        dcid=next(quic.every("quic.dcid"), ""), frames=frames, node=quic)
+        dcid=next(quic.every("quic.dcid"), ""),
+        fixed_bit=next(quic.every("quic.fixed_bit"), "1") in ("1", "True"), frames=frames, node=quic)
 
 
 class Trace:

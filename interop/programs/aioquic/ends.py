@@ -20,11 +20,19 @@ DATAGRAMS = 50
 RESERVED_VERSION = 0x1A2A3A4A
 
 LACKS = {
+    "addressdiscovery": "it does not tell of observed addresses",
+    "reliablereset": "it has no RESET_STREAM_AT",
+    "timestamps": "it does not measure the delay of one way",
+    "grease": "it leaves the QUIC bit alone",
     "ackfrequency": "it does not know this extension",
     "ecn": "it has no ECN",
     "reset": "it neither sends stateless resets nor looks for them",
 }
 SERVER_LACKS = {
+    "addressdiscovery": "it does not tell of observed addresses",
+    "reliablereset": "it has no RESET_STREAM_AT",
+    "timestamps": "it does not measure the delay of one way",
+    "grease": "it leaves the QUIC bit alone",
     "clientcert": "its server asks for no certificate",
     "connectionmigration": "its server has no preferred address",
 }
@@ -51,6 +59,8 @@ def configuration(arguments):
     if arguments.case == "v2":
         made.supported_versions = [QuicProtocolVersion.VERSION_2, QuicProtocolVersion.VERSION_1]
         made.original_version = QuicProtocolVersion.VERSION_1 if client else None
+    if arguments.case == "v2first":
+        made.supported_versions = [QuicProtocolVersion.VERSION_2]
     if arguments.case == "versionnegotiation" and client:
         made.original_version = RESERVED_VERSION
         made.supported_versions = [RESERVED_VERSION, QuicProtocolVersion.VERSION_1]

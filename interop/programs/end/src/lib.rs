@@ -40,6 +40,12 @@ pub const PATIENCE: u64 = 60_000;
 /// Of what a server makes the tokens of its stateless resets: the same after a restart.
 pub const RESET_KEY: [u8; 64] = [0x5a; 64];
 
+/// With what a server resets streams in the case `reliablereset`, once it has made sure of the file.
+pub const CUT_OFF: u32 = 77;
+
+/// How large the file of that case is.
+pub const CUT_OFF_AT: u64 = 100 << 10;
+
 /// Which end a program is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

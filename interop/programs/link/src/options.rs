@@ -42,6 +42,8 @@ pub struct Options {
     pub silence: u32,
     /// How many datagrams wait before it.
     pub queue: usize,
+    /// Every so-manieth datagram that permits it is marked as having met congestion (RFC 3168); 0 for none.
+    pub congested: u64,
     /// What happens on the way to the server.
     pub to_server: Harm,
     /// What happens on the way to the client.
@@ -70,6 +72,7 @@ impl Options {
             rate: 10_000_000,
             silence: 0,
             queue: 25,
+            congested: 0,
             to_server: Harm::default(),
             to_client: Harm::default(),
             burst: 3,
@@ -99,6 +102,7 @@ impl Options {
             "--rate" => self.rate = value.parse().ok()?,
             "--silence" => self.silence = value.parse().ok()?,
             "--queue" => self.queue = value.parse().ok()?,
+            "--congested" => self.congested = value.parse().ok()?,
             "--loss" => (self.to_server.loss, self.to_client.loss) = (value.parse().ok()?, value.parse().ok()?),
             "--corruption" => {
                 (self.to_server.corruption, self.to_client.corruption) = (value.parse().ok()?, value.parse().ok()?);

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use quinn_udp::EcnCodepoint;
+
 use crate::Toward;
 use crate::options::{Harm, Options};
 use crate::socket::Datagram;
@@ -39,10 +41,12 @@ pub struct Pipe {
     loss: Chance,
     corruption: Chance,
     blackhole: Option<(Duration, Duration)>,
+    congested: u64,
     random: fastrand::Rng,
     /// When those in the queue have passed the bottleneck.
     leaving: VecDeque<Instant>,
     taken: u64,
+    markable: u64,
     lost: u64,
     overflowed: u64,
     corrupted: u64,
@@ -64,9 +68,11 @@ impl Pipe {
             corruption: chance(harm.corruption),
             harm: harm.clone(),
             blackhole: options.blackhole,
+            congested: options.congested,
             random: fastrand::Rng::with_seed(seed),
             leaving: VecDeque::new(),
             taken: 0,
+            markable: 0,
             lost: 0,
             overflowed: 0,
             corrupted: 0,
@@ -89,6 +95,12 @@ impl Pipe {
             self.corrupted += 1;
             let at = self.random.usize(first..datagram.data.len());
             datagram.data[at] ^= self.random.u8(1..);
+        }
+        if datagram.ecn.is_some() {
+            self.markable += 1;
+            if self.congested > 0 && self.markable.is_multiple_of(self.congested) {
+                datagram.ecn = Some(EcnCodepoint::Ce);
+            }
         }
         match self.enqueue(now, datagram.data.len()) {
             Some(at) => Fate::Arrives(at),

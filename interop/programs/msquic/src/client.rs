@@ -27,7 +27,6 @@ type Heard = mpsc::Receiver<Told>;
 
 /// Does what the case says, once.
 pub fn run(registration: &Registration, arguments: &Arguments) -> Result<(), Status> {
-    arguments.cannot(&["versionnegotiation"], "its client begins with a version that both have");
     arguments.cannot(&["connectionmigration"], "its client does not move to preferred addresses");
     let configuration = Box::leak(Box::new(configuration(registration, arguments)?));
     let connections = arguments.connections();

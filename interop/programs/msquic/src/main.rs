@@ -11,7 +11,10 @@ use msquic::{
     CredentialFlags, Registration, RegistrationConfig, SendFlags, ServerResumptionLevel, Settings, Status, Stream,
     StreamEvent, StreamRef, ffi,
 };
-use tercel_interop_end::{ALPN, Arguments, KEEP_ALIVE, RESET_KEY, Role, tell};
+use tercel_interop_end::{ALPN, Arguments, CUT_OFF, KEEP_ALIVE, RESET_KEY, Role, tell};
+
+/// Turns RFC 9368 on; of MsQuic's private parameters.
+const QUIC_PARAM_CONFIGURATION_VERSION_NEG_ENABLED: u32 = 0x8300_0001;
 
 const V1: u32 = 1;
 const V2: u32 = 0x6b33_43cf;
@@ -19,6 +22,7 @@ const V2: u32 = 0x6b33_43cf;
 fn main() {
     let arguments = Arguments::read(env!("PEER"));
     arguments.cannot(&["http3"], "it leaves HTTP/3 to others");
+    arguments.cannot(&["addressdiscovery"], "it does not tell of observed addresses");
     let registration = Registration::new(&RegistrationConfig::default()).expect("MsQuic starts");
     let registration = Box::leak(Box::new(registration));
     if let Err(status) = globals(&arguments) {
@@ -62,12 +66,23 @@ fn globals(arguments: &Arguments) -> Result<(), Status> {
     if arguments.is(&["retry"]) {
         set(std::ptr::null_mut(), ffi::QUIC_PARAM_GLOBAL_RETRY_MEMORY_PERCENT, &[0_u16])?;
     }
-    let versions: &[u32] = match (arguments.case.as_str(), arguments.role) {
+    match versions(arguments) {
+        [] => Ok(()),
+        some => set(std::ptr::null_mut(), ffi::QUIC_PARAM_GLOBAL_VERSION_SETTINGS, &[version_settings(some)]),
+    }
+}
+
+/// The versions of a case, most wanted first; none to leave it to MsQuic.
+fn versions(arguments: &Arguments) -> &'static [u32] {
+    match (arguments.case.as_str(), arguments.role) {
         ("v2", Role::Client) => &[V1, V2],
         ("v2", Role::Server) => &[V2, V1],
-        _ => return Ok(()),
-    };
-    set(std::ptr::null_mut(), ffi::QUIC_PARAM_GLOBAL_VERSION_SETTINGS, &[version_settings(versions)])
+        ("v2first", _) => &[V2],
+        // The server does not speak what the client begins with.
+        ("versionnegotiation", Role::Client) => &[V2, V1],
+        ("versionnegotiation", Role::Server) => &[V1],
+        _ => &[],
+    }
 }
 
 fn version_settings(versions: &[u32]) -> ffi::QUIC_VERSION_SETTINGS {
@@ -93,16 +108,24 @@ fn configuration(registration: &Registration, arguments: &Arguments) -> Result<C
         .set_ServerResumptionLevel(ServerResumptionLevel::ResumeAndZerortt)
         .set_SendBufferingEnabled()
         .set_MigrationEnabled();
-    if arguments.is(&["ecn"]) {
-        settings = settings.set_EcnEnabled();
-    }
-    if arguments.is(&["datagrams"]) {
-        settings = settings.set_DatagramReceiveEnabled();
-    }
+    settings = match arguments.case.as_str() {
+        "ecn" => settings.set_EcnEnabled(),
+        "datagrams" => settings.set_DatagramReceiveEnabled(),
+        "grease" => settings.set_GreaseQuicBitEnabled(),
+        "reliablereset" => settings.set_ReliableResetEnabled(),
+        "timestamps" => settings.set_OneWayDelayEnabled(),
+        _ => settings,
+    };
     if arguments.is(&["reset"]) && arguments.role == Role::Client {
         settings = settings.set_KeepAliveIntervalMs(u32::try_from(KEEP_ALIVE).expect("short"));
     }
     let configuration = Configuration::open(registration, &[BufferRef::from(ALPN)], Some(&settings))?;
+    if let some @ [_, ..] = versions(arguments) {
+        // SAFETY: the handle is used while the configuration lives.
+        let handle = unsafe { configuration.as_raw() };
+        set(handle, ffi::QUIC_PARAM_CONFIGURATION_VERSION_SETTINGS, &[version_settings(some)])?;
+        set(handle, QUIC_PARAM_CONFIGURATION_VERSION_NEG_ENABLED, &[1_u8])?;
+    }
     let files = CertificateFile::new(arguments.key.display().to_string(), arguments.certificate.display().to_string());
     let mut credential = CredentialConfig::new().set_ca_certificate_file(arguments.authority.display().to_string());
     match arguments.role {
@@ -129,13 +152,18 @@ fn configuration(registration: &Registration, arguments: &Arguments) -> Result<C
 
 /// Sends `data` and the end of the stream.
 fn send(stream: &Stream, data: Vec<u8>, flags: SendFlags) -> Result<(), Status> {
+    send_part(stream, data, flags | SendFlags::FIN)
+}
+
+/// Sends `data`.
+fn send_part(stream: &Stream, data: Vec<u8>, flags: SendFlags) -> Result<(), Status> {
     let data: &'static [u8] = data.leak();
     let buffers: &'static [BufferRef; 1] = Box::leak(Box::new([BufferRef::from(data)]));
     // SAFETY: what is sent is never freed.
-    unsafe { stream.send(buffers, flags | SendFlags::FIN, std::ptr::null()) }
+    unsafe { stream.send(buffers, flags, std::ptr::null()) }
 }
 
-/// Gives all that comes on a stream to `whole`, when it is there.
+/// Gives all that comes on a stream to `whole`, when it is there; with a reset by `CUT_OFF` that is all of it, too.
 fn whole(
     mut whole: impl FnMut(&Stream, Vec<u8>) -> Result<(), Status> + 'static,
 ) -> impl FnMut(StreamRef, StreamEvent<'_>) -> Result<(), Status> + 'static {
@@ -146,6 +174,9 @@ fn whole(
             Ok(())
         }
         StreamEvent::PeerSendShutdown => whole(&stream, std::mem::take(&mut data)),
+        StreamEvent::PeerSendAborted { error_code } if error_code == u64::from(CUT_OFF) => {
+            whole(&stream, std::mem::take(&mut data))
+        }
         _ => Ok(()),
     }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use msquic::{
     Addr, Api, BufferRef, Configuration, Connection, ConnectionEvent, ConnectionRef, Listener, ListenerEvent,
-    Registration, SendFlags, Status, Stream, StreamOpenFlags, StreamStartFlags,
+    Registration, SendFlags, Status, Stream, StreamEvent, StreamOpenFlags, StreamRef, StreamShutdownFlags,
+    StreamStartFlags, ffi,
 };
-use tercel_interop_end::{ALPN, Arguments, ready, tell};
+use tercel_interop_end::{ALPN, Arguments, CUT_OFF, CUT_OFF_AT, ready, tell};
 
-use crate::{configuration, send, whole};
+use crate::{configuration, send, send_part, set, whole};
 
 /// Serves until the process is ended.
 pub fn run(registration: &Registration, arguments: Arguments) -> Result<(), Status> {
@@ -40,6 +41,13 @@ pub fn run(registration: &Registration, arguments: Arguments) -> Result<(), Stat
     }
 }
 
+/// Resets the stream, but makes sure of what MsQuic has taken over from us to send, which is the file.
+fn cut_off(stream: &StreamRef) -> Result<(), Status> {
+    // SAFETY: the handle is used during the stream's event.
+    set(unsafe { stream.as_raw() }, ffi::QUIC_PARAM_STREAM_RELIABLE_OFFSET, &[CUT_OFF_AT])?;
+    stream.shutdown(StreamShutdownFlags::ABORT_SEND, CUT_OFF.into())
+}
+
 fn serve(connection: &ConnectionRef, event: ConnectionEvent<'_>, arguments: &Arc<Arguments>) -> Result<(), Status> {
     match event {
         ConnectionEvent::Connected { .. } => {
@@ -50,10 +58,16 @@ fn serve(connection: &ConnectionRef, event: ConnectionEvent<'_>, arguments: &Arc
         }
         ConnectionEvent::PeerStreamStarted { stream, .. } => {
             let arguments = arguments.clone();
-            stream.set_callback_handler(whole(move |stream, request| match arguments.answer(&request) {
+            let cuts_off = arguments.is(&["reliablereset"]);
+            let mut answer = whole(move |stream, request| match arguments.answer(&request) {
+                Some(file) if cuts_off => send_part(stream, file, SendFlags::NONE),
                 Some(file) => send(stream, file, SendFlags::NONE),
                 None => Ok(()),
-            }));
+            });
+            stream.set_callback_handler(move |stream, event| match event {
+                StreamEvent::SendComplete { .. } if cuts_off => cut_off(&stream),
+                event => answer(stream, event),
+            });
             // SAFETY: a stream of the peer belongs to the application, which keeps it forever.
             std::mem::forget(unsafe { Stream::from_raw(stream.as_raw()) });
             Ok(())

@@ -15,7 +15,11 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[tokio::main]
 async fn main() {
     let arguments = Arguments::read(env!("PEER"));
-    arguments.cannot(&["v2"], "it speaks version 1 only");
+    arguments.cannot(&["v2", "v2first"], "it speaks version 1 only");
+    arguments.cannot(&["reliablereset"], "it has no RESET_STREAM_AT");
+    arguments.cannot(&["timestamps"], "it does not measure the delay of one way");
+    #[cfg(not(noq))]
+    arguments.cannot(&["addressdiscovery"], "it does not tell of observed addresses");
     arguments.cannot(&["http3"], "it leaves HTTP/3 to others");
     let outcome = match arguments.role {
         Role::Client => client::run(&arguments).await,
@@ -34,6 +38,10 @@ fn transport(arguments: &Arguments) -> quinn::TransportConfig {
     }
     if arguments.is(&["ackfrequency"]) {
         transport.ack_frequency_config(Some(quinn::AckFrequencyConfig::default()));
+    }
+    #[cfg(noq)]
+    if arguments.is(&["addressdiscovery"]) {
+        transport.send_observed_address_reports(true).receive_observed_address_reports(true);
     }
     if arguments.is(&["reset"]) && arguments.role == Role::Client {
         transport.keep_alive_interval(Some(Duration::from_millis(KEEP_ALIVE)));

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use tercel::aio::{Connection, Endpoint};
+use tercel::aio::{Connection, Endpoint, ReadError, RecvStream};
 use tercel::{Bytes, Configuration, Connect};
-use tercel_interop_end::{Arguments, DATAGRAMS, SERVER_NAME, failed, request, tell};
+use tercel_interop_end::{Arguments, CUT_OFF, DATAGRAMS, SERVER_NAME, failed, request, tell};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::{Failure, configuration, storm};
 
-/// How long a ticket may take that comes after the handshake.
-const TICKET: Duration = Duration::from_secs(2);
+/// How long a ticket, or word of our address, may take that comes after the handshake.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// Does what the case says, once.
 pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -59,6 +59,10 @@ async fn one(
         }
         "keyupdatestorm" => drop(tokio::spawn(storm(connection.clone()))),
         "datagrams" => datagrams(&connection).await?,
+        "addressdiscovery" => {
+            let seen = timeout(MOMENT, connection.observed_address_changed(None)).await??;
+            tell(&format!("seen at {seen}"));
+        }
         "migration" => {
             let (connection, mut local) = (connection.clone(), arguments.address);
             local.set_port(0);
@@ -71,7 +75,7 @@ async fn one(
     }
     fetch(arguments, &connection, paths).await?;
     if !last && arguments.is(&["resumption", "zerortt"]) {
-        timeout(TICKET, connection.resumption_ticket()).await??;
+        timeout(MOMENT, connection.resumption_ticket()).await??;
     }
     if early && !connection.is_early_data_accepted() {
         return Err("early data was not accepted".into());
@@ -82,6 +86,7 @@ async fn one(
 
 /// All at once.
 async fn fetch(arguments: &Arguments, connection: &Connection, paths: &[String]) -> Result<(), Failure> {
+    let cut_off = arguments.is(&["reliablereset"]);
     let mut streams = JoinSet::new();
     for path in paths {
         let (connection, path) = (connection.clone(), path.clone());
@@ -89,7 +94,10 @@ async fn fetch(arguments: &Arguments, connection: &Connection, paths: &[String])
             let (mut send, mut recv) = connection.open_bi().await?;
             send.write_all(&request(&path)).await?;
             send.finish()?;
-            let answer = recv.read_to_end(64 << 20).await?;
+            let answer = match cut_off {
+                true => up_to_reset(&mut recv).await?,
+                false => recv.read_to_end(64 << 20).await?,
+            };
             Ok::<_, Failure>((path, answer))
         });
     }
@@ -98,6 +106,19 @@ async fn fetch(arguments: &Arguments, connection: &Connection, paths: &[String])
         arguments.store(&path, &answer);
     }
     Ok(())
+}
+
+/// What the peer delivers although it resets the stream, which it must.
+async fn up_to_reset(recv: &mut RecvStream) -> Result<Vec<u8>, Failure> {
+    let mut answer = Vec::new();
+    loop {
+        match recv.read_chunk(usize::MAX).await {
+            Ok(Some(chunk)) => answer.extend_from_slice(&chunk),
+            Ok(None) => return Err("the stream ended without a reset".into()),
+            Err(ReadError::Reset(code)) if code == CUT_OFF.into() => return Ok(answer),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Sends them one after the other, and wants each back.

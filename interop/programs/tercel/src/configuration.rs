@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tercel::{
-    ClientAuthentication, ClientCredential, Configuration, Identity, PeerCertificate, ServerCredential, Settings, Trust,
+    ClientAuthentication, ClientCredential, Configuration, Identity, PeerCertificate, ServerCredential, Settings, Trust, Version,
 };
 use tercel_interop_end::{ALPN, Arguments, KEEP_ALIVE, PATIENCE, Role};
 
@@ -22,12 +22,16 @@ fn settings(arguments: &Arguments) -> Settings {
         settings.max_bidi_streams = 1000;
     }
     settings.ack_frequency = arguments.is(&["ackfrequency"]);
+    settings.one_way_delay = arguments.is(&["timestamps"]);
+    settings.learn_address = arguments.is(&["addressdiscovery"]);
+    settings.report_addresses = arguments.is(&["addressdiscovery"]);
     if arguments.is(&["datagrams"]) {
         settings.max_datagram_size = 1200;
     }
     if arguments.is(&["reset"]) && arguments.role == Role::Client {
         settings.keep_alive = Some(Duration::from_millis(KEEP_ALIVE));
     }
+    (settings.versions, settings.original_version) = versions(arguments);
     if let Some(preferred) = arguments.preferred {
         settings.preferred_address = Some(match preferred {
             SocketAddr::V4(ipv4) => tercel_proto::config::PreferredAddress { ipv4: Some(ipv4), ipv6: None },
@@ -35,6 +39,19 @@ fn settings(arguments: &Arguments) -> Settings {
         });
     }
     settings
+}
+
+/// The versions of a case, and the one that a client begins with. A server without any goes by its clients.
+pub fn versions(arguments: &Arguments) -> (Vec<Version>, Option<Version>) {
+    match (arguments.case.as_str(), arguments.role) {
+        ("v2", Role::Client) => (vec![Version::V2, Version::V1], Some(Version::V1)),
+        ("v2", Role::Server) => (vec![Version::V2, Version::V1], None),
+        ("v2first", _) => (vec![Version::V2], None),
+        // RFC 9368 section 2.2: the server does not speak what the client begins with.
+        ("versionnegotiation", Role::Client) => (vec![Version::V2, Version::V1], Some(Version::V2)),
+        ("versionnegotiation", Role::Server) => (vec![Version::V1], None),
+        _ => (Vec::new(), None),
+    }
 }
 
 async fn think(certificate: PeerCertificate) -> tercel::Verdict {

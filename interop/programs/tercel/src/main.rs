@@ -13,10 +13,6 @@ use tercel_interop_end::{Arguments, Role, failed};
 #[tokio::main]
 async fn main() {
     let arguments = Arguments::read(concat!("Tercel ", env!("CARGO_PKG_VERSION")));
-    arguments.cannot(&["v2"], "Tercel speaks version 1 only");
-    if arguments.role == Role::Client {
-        arguments.cannot(&["versionnegotiation"], "Tercel's client speaks version 1 only");
-    }
     let outcome = match arguments.role {
         Role::Client => client::run(&arguments).await,
         Role::Server => server::run(arguments).await,

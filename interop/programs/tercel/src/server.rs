@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tercel::aio::{Connection, Endpoint, Incoming, RecvStream, SendStream};
 use tercel::{Registration, RegistrationConfig, RetryPolicy};
-use tercel_interop_end::{Arguments, RESET_KEY, ready, tell};
+use tercel_interop_end::{Arguments, CUT_OFF, RESET_KEY, ready, tell};
 use tokio::sync::watch;
 
 use crate::{Failure, configuration, storm};
@@ -14,6 +14,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut config = RegistrationConfig::default();
     if arguments.is(&["retry"]) {
         config.retry = RetryPolicy::Always;
+    }
+    if arguments.is(&["v2first", "versionnegotiation"]) {
+        (config.versions, _) = configuration::versions(&arguments);
     }
     config.secret = RESET_KEY.first_chunk().copied();
     let endpoint = Endpoint::of(Registration::new(config)?);
@@ -82,7 +85,10 @@ async fn answer(
     match arguments.answer(&request) {
         Some(file) => {
             send.write_all(&file).await?;
-            send.finish()?;
+            match arguments.is(&["reliablereset"]) {
+                true => send.reset_at(CUT_OFF.into(), file.len() as u64)?,
+                false => send.finish()?,
+            }
         }
         None => send.reset(404u32.into())?,
     }
