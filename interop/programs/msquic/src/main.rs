@@ -22,6 +22,7 @@ const V2: u32 = 0x6b33_43cf;
 fn main() {
     let arguments = Arguments::read(env!("PEER"));
     arguments.cannot(&["http3"], "it leaves HTTP/3 to others");
+    arguments.cannot(&["reliablereset", "timestamps"], "its crate panics at the event by which MsQuic tells of it");
     arguments.cannot(&["addressdiscovery"], "it does not tell of observed addresses");
     let registration = Registration::new(&RegistrationConfig::default()).expect("MsQuic starts");
     let registration = Box::leak(Box::new(registration));

@@ -7,7 +7,8 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tercel::{
-    ClientAuthentication, ClientCredential, Configuration, Identity, PeerCertificate, ServerCredential, Settings, Trust, Version,
+    ClientAuthentication, ClientCredential, Configuration, Identity, PeerCertificate, ServerCredential, Settings,
+    Trust, Version,
 };
 use tercel_interop_end::{ALPN, Arguments, KEEP_ALIVE, PATIENCE, Role};
 
