@@ -38,11 +38,32 @@ fn records(text: &str) -> Result<(Value, Vec<Value>), String> {
         let Some(Value::Array(events)) = events else { return Err("there are no traces in it".into()) };
         return Ok((Value::Object(document), events));
     }
+    if let Some(salvaged) = salvage(text) {
+        return Ok(salvaged);
+    }
     let mut records = text.split(['\u{1e}', '\n']).map(str::trim).filter(|record| !record.is_empty());
     let header = records.next().ok_or("it is empty")?;
     let header = serde_json::from_str(header).map_err(|error| format!("its header cannot be read: {error}"))?;
     // The last record of a log that was cut short is not whole.
     Ok((header, records.filter_map(|record| serde_json::from_str(record).ok()).collect()))
+}
+
+/// What there is of one JSON document that was cut short, as by a process that ended while it wrote: the header as
+/// far as it stands before the events, and all events that are whole.
+fn salvage(text: &str) -> Option<(Value, Vec<Value>)> {
+    let key = "\"events\"";
+    let (at, array) = text.match_indices(key).find_map(|(at, _)| {
+        let array = text[at + key.len()..].trim_start().strip_prefix(':')?.trim_start().strip_prefix('[')?;
+        Some((at, array))
+    })?;
+    let header = serde_json::from_str(&format!("{}{key}:[]}}]}}", &text[..at])).ok()?;
+    let (mut events, mut rest) = (Vec::new(), array);
+    loop {
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+        let Some(Ok(event)) = values.next() else { return Some((header, events)) };
+        events.push(event);
+        rest = rest[values.byte_offset()..].trim_start().trim_start_matches(',');
+    }
 }
 
 fn event(event: &Value) -> Option<Value> {

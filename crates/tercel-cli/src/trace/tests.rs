@@ -46,6 +46,21 @@ fn a_log_of_aioquic() {
     assert!(events.iter().any(|event| event["k"] == "r" && data(event)));
 }
 
+/// A process that ends while it writes leaves a document without its end: what is whole of it is read.
+#[test]
+fn a_document_that_was_cut_short() {
+    let whole = include_str!("samples/aioquic.qlog").trim_end();
+    let events = |text: &str| log(text, "aioquic.qlog").map(|end| end["events"].as_array().unwrap().clone());
+    let all = events(whole).unwrap();
+    assert_eq!(events(&whole[..whole.len() - 1]).unwrap(), all);
+    for tenths in 3..10 {
+        let some = events(&whole[..whole.len() * tenths / 10]).unwrap();
+        assert!(some.len() < all.len() && some.len() * 20 > all.len() * tenths, "{} at {tenths}", some.len());
+        assert_eq!(some, all[..some.len()]);
+    }
+    assert!(events(&whole[..40]).is_err());
+}
+
 #[test]
 fn nothing_in_a_log_ends_the_script() {
     let file = tempfile::NamedTempFile::new().unwrap();
