@@ -170,8 +170,9 @@ fn hystart_leaves_slow_start_before_the_queue_overflows() {
         println!("{rate} Mbit/s {rtt} ms: left after {at:?} with {window:.2} BDP; {lost:?} lost, with and without");
         assert_eq!((left.phase, left.lost), (CongestionPhase::Avoidance, 0), "left by itself, and not by a loss");
         assert!((0.9..2.2).contains(&window), "{window}");
-        // What CUBIC's own growth loses soon after is little.
-        assert!(lost[0] * 10 <= lost[1], "{lost:?}");
+        // Path and buffer hold two. Beyond, what it loses is little.
+        let most = if window < 2.0 { 0 } else { lost[1] / 10 };
+        assert!(lost[0] <= most, "{lost:?}");
     }
 }
 
