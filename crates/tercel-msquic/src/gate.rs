@@ -105,6 +105,10 @@ impl Signal {
         self.changed.notify_all();
     }
 
+    pub(crate) fn is_given(&self) -> bool {
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn wait(&self) {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         while !*given {

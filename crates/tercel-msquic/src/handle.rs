@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::abi::{Handle, Status};
 use crate::configuration::Configuration;
 use crate::connection::Connection;
+use crate::execution::Execution;
 use crate::listener::Listener;
 use crate::registration::Registration;
 use crate::stream::Stream;
@@ -19,6 +20,7 @@ pub(crate) enum Object {
     Listener(Arc<Listener>),
     Connection(Arc<Connection>),
     Stream(Arc<Stream>),
+    Execution(Arc<Execution>),
 }
 
 /// An object that handles name.
@@ -43,7 +45,7 @@ macro_rules! named {
     )*};
 }
 
-named!(Registration, Configuration, Listener, Connection, Stream);
+named!(Registration, Configuration, Listener, Connection, Stream, Execution);
 
 /// The table is in parts, so that threads seldom meet at one lock.
 const PARTS: usize = 16;

@@ -8,6 +8,8 @@
 //! | `handle` | every `HQUIC`: a key, never an address, so that a stale one is told from a good one |
 //! | `gate` | one callback at a time, and none after a close |
 //! | `library`, `registration`, `configuration`, `credential`, `settings`, `listener`, `connection`, `stream` | the objects |
+//! | `execution` | workers that the application drives |
+//! | `param` | parameters, a line each |
 //! | `outcome` | Tercel's errors as status codes |
 //! | `table` | the functions, in the order of the header |
 //!
@@ -22,6 +24,7 @@ mod boundary;
 mod configuration;
 mod connection;
 mod credential;
+mod execution;
 mod gate;
 mod handle;
 mod library;

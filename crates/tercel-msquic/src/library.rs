@@ -71,6 +71,26 @@ impl Library {
         config
     }
 
+    /// Workers for the application to drive.
+    ///
+    /// # Errors
+    /// [`Error::Closed`]: the workers run already; what the system says.
+    pub(crate) fn drive(&mut self, count: usize) -> Result<Vec<tercel::Driver>, Error> {
+        if self.is_running() {
+            return Err(Error::Closed);
+        }
+        let mut config = self.workers_config();
+        config.workers = count;
+        let (workers, drivers) = tercel::Registration::driven(config)?;
+        self.workers = Some(workers);
+        Ok(drivers)
+    }
+
+    /// The application drives none any more.
+    pub(crate) fn undrive(&mut self) {
+        self.workers = None;
+    }
+
     /// The running workers, if they run.
     pub(crate) const fn running(&self) -> Option<&tercel::Registration> {
         self.workers.as_ref()

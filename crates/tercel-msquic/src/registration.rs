@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use crate::abi::{self, Handle, RegistrationCloseCallback, Status};
 use crate::boundary::{self, Context};
 use crate::connection::Connection;
+use crate::execution;
 use crate::gate;
 use crate::handle;
 use crate::listener::Listener;
@@ -129,6 +130,8 @@ pub(crate) unsafe extern "C" fn close(registration: Handle) {
         if gate::is_in_callback() {
             return;
         }
+        // Who drives the workers would wait for itself.
+        execution::drive_until(|| registration.state().children == 0);
         let mut state = registration.state();
         while state.children > 0 {
             state = registration.emptied.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -4,12 +4,12 @@ use std::ffi::c_void;
 use std::sync::PoisonError;
 
 use crate::abi::{
-    ApiTable, ConnectionCallback, ConnectionPoolConfig, ExecutionConfig, Handle, KeyingMaterialConfig,
-    ListenerCallback, Status, StreamCallback,
+    ApiTable, ConnectionCallback, ConnectionPoolConfig, Handle, KeyingMaterialConfig, ListenerCallback, Status,
+    StreamCallback,
 };
 use crate::boundary::{self, Context};
 use crate::handle::{self, Object};
-use crate::{configuration, connection, listener, registration, stream};
+use crate::{configuration, connection, execution, listener, registration, stream};
 
 /// The table that programs are given.
 pub(crate) fn functions() -> ApiTable {
@@ -48,9 +48,9 @@ pub(crate) fn functions() -> ApiTable {
         connection_open_in_partition: connection::calls::open_in_partition,
         stream_provide_receive_buffers: stream::calls::provide_receive_buffers,
         connection_pool_create,
-        execution_create,
-        execution_delete,
-        execution_poll,
+        execution_create: execution::create,
+        execution_delete: execution::delete,
+        execution_poll: execution::poll,
         registration_close2: registration::close2,
         connection_export_keying_material,
     }
@@ -69,7 +69,7 @@ unsafe extern "C" fn set_context(handle: Handle, context: *mut c_void) {
             Ok(Object::Listener(of)) => of.set_target(None, context),
             Ok(Object::Connection(of)) => of.set_target(None, context),
             Ok(Object::Stream(of)) => of.set_target(None, context),
-            Err(_) => {}
+            Ok(Object::Execution(_)) | Err(_) => {}
         }
     });
 }
@@ -86,7 +86,7 @@ unsafe extern "C" fn get_context(handle: Handle) -> *mut c_void {
             Ok(Object::Listener(of)) => of.context(),
             Ok(Object::Connection(of)) => of.context(),
             Ok(Object::Stream(of)) => of.context(),
-            Err(_) => Context::NULL,
+            Ok(Object::Execution(_)) | Err(_) => Context::NULL,
         };
         context.0
     })
@@ -126,28 +126,6 @@ unsafe extern "C" fn connection_pool_create(config: *mut ConnectionPoolConfig, p
         true => Status::INVALID_PARAMETER,
         false => Status::NOT_SUPPORTED,
     }
-}
-
-/// `ExecutionCreate`: not yet.
-unsafe extern "C" fn execution_create(
-    _: u32,
-    _: u32,
-    count: u32,
-    configs: *mut ExecutionConfig,
-    executions: *mut *mut c_void,
-) -> Status {
-    match count == 0 || configs.is_null() || executions.is_null() {
-        true => Status::INVALID_PARAMETER,
-        false => Status::NOT_SUPPORTED,
-    }
-}
-
-/// `ExecutionDelete`: there are none.
-unsafe extern "C" fn execution_delete(_: u32, _: *mut *mut c_void) {}
-
-/// `ExecutionPoll`: there are none.
-unsafe extern "C" fn execution_poll(_: *mut c_void) -> u32 {
-    u32::MAX
 }
 
 /// `ConnectionExportKeyingMaterial`.

@@ -9,6 +9,7 @@ use tercel::{CloseReason, VarInt};
 
 use super::{Connection, Stage, elsewhere};
 use crate::abi::{connection_shutdown, datagram_send_state};
+use crate::execution;
 use crate::gate::{Signal, SignalWhenDropped};
 
 impl Connection {
@@ -111,7 +112,11 @@ impl Connection {
         }
         if !self.is_over() {
             match live {
-                Some(live) if !self.gate.is_inside() => self.settle_by_worker(&live),
+                Some(live) if !self.gate.is_inside() => {
+                    if !self.settle_by_worker(&live) {
+                        return self.forget();
+                    }
+                }
                 _ => self.settle(CloseReason::Silent),
             }
         }
@@ -121,8 +126,9 @@ impl Connection {
         self.forget();
     }
 
-    /// Has the connection's worker settle it, and waits for that; unless this is the worker's thread.
-    fn settle_by_worker(self: &Arc<Self>, live: &tercel::Connection) {
+    /// Has the connection's worker settle it, and waits for that. `false` if that would be to wait for oneself: the
+    /// last events come a little later.
+    fn settle_by_worker(self: &Arc<Self>, live: &tercel::Connection) -> bool {
         let connection = self.clone();
         let done = Arc::new(Signal::default());
         let signal = SignalWhenDropped(done.clone());
@@ -132,8 +138,7 @@ impl Connection {
             drop(signal);
         });
         match asked {
-            // To wait would be to wait for oneself: the events come a little later.
-            Ok(()) if own_thread => {}
+            Ok(()) if own_thread && !execution::drive_until(|| done.is_given()) => return false,
             Ok(()) => {
                 done.wait();
                 // If it has ended before, its end is told by now, or being told.
@@ -142,6 +147,7 @@ impl Connection {
             // The queue has ended, so nothing of it sends any more: what is left is to tell.
             Err(_) => self.settle(CloseReason::Silent),
         }
+        true
     }
 
     /// It does not belong to its registration any more.

@@ -29,7 +29,7 @@ use crate::abi::{self, ConnectionCallback, ConnectionEventBody, Handle, Settings
 use crate::address::PartialAddress;
 use crate::boundary::Context;
 use crate::configuration::Configuration;
-use crate::gate::Gate;
+use crate::gate::{Gate, Signal, SignalWhenDropped};
 use crate::handle;
 use crate::library;
 use crate::registration::Registration;
@@ -289,12 +289,19 @@ impl Connection {
         look: impl FnOnce(&tercel::connection::Inspect<'_>) -> R + Send + 'static,
     ) -> Result<R, Status> {
         let live = self.live().ok_or(Status::INVALID_STATE)?;
-        if self.gate.is_own_thread() && !self.gate.is_inside() {
+        let drives = self.gate.is_own_thread() && !self.gate.is_inside();
+        let (tell, told) = std::sync::mpsc::channel();
+        let done = Arc::new(Signal::default());
+        let signal = SignalWhenDropped(done.clone());
+        let look = move |inside: &tercel::connection::Inspect<'_>| {
+            // Whoever has asked waits for the answer.
+            let _ = tell.send(look(inside));
+            drop(signal);
+        };
+        live.inspect(look).map_err(|error| crate::outcome::status_of(&error))?;
+        if drives && !crate::execution::drive_until(|| done.is_given()) {
             return Err(Status::INVALID_STATE);
         }
-        let (tell, told) = std::sync::mpsc::channel();
-        // Whoever has asked waits for the answer.
-        live.inspect(move |inside| drop(tell.send(look(inside)))).map_err(|error| crate::outcome::status_of(&error))?;
         told.recv().map_err(|_| Status::INVALID_STATE)
     }
 

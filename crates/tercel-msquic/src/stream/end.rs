@@ -7,6 +7,7 @@ use tercel::{Direction, VarInt};
 
 use super::{Call, Receiving, Stage, Stream};
 use crate::abi::{Status, stream_shutdown as flag};
+use crate::execution;
 use crate::gate::{Signal, SignalWhenDropped};
 use crate::handle;
 
@@ -124,7 +125,7 @@ impl Stream {
             self.abort();
             match self.settle_soon() {
                 // To wait would be to wait for oneself: the events come a little later.
-                Some(_) if own_thread => return,
+                Some(done) if own_thread && !execution::drive_until(|| done.is_given()) => return,
                 Some(done) => {
                     done.wait();
                     self.settle();

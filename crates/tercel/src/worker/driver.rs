@@ -66,6 +66,16 @@ impl Driver {
         park
     }
 
+    /// How long to wait at most, as the last [`turn`](Self::turn) said: for other event loops. `None`: until a socket
+    /// is ready, or another thread wants something.
+    pub fn until(&self, park: Park) -> Option<Duration> {
+        match park {
+            Park::Now => Some(Duration::ZERO),
+            Park::Until(time) => Some(time.since(self.clock.now())),
+            Park::Idle | Park::Done => None,
+        }
+    }
+
     /// Waits as the last [`turn`](Self::turn) said: until its time has come, a socket is ready, or
     /// another thread wants something. [`Park::Now`] only looks which sockets are ready.
     ///

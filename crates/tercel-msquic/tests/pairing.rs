@@ -1,0 +1,109 @@
+//! A client and a server in two processes, each with a library of its own: ours, and that which
+//! `TERCEL_MSQUIC_LIBRARY` names, in every pairing; without it, ours with itself.
+
+#![allow(clippy::unwrap_used, reason = "for tests")]
+
+mod support;
+
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use support::*;
+use tercel_msquic::abi::*;
+
+/// A process of this same test that runs one of the roles below.
+fn process(role: &str, library: Option<&OsString>) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--ignored", "--exact", "--nocapture", role]).env_remove("TERCEL_MSQUIC_LIBRARY");
+    if let Some(library) = library {
+        command.env("TERCEL_MSQUIC_LIBRARY", library);
+    }
+    command
+}
+
+/// Ends a process that nobody waits for.
+struct Ending(Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn every_pairing() {
+    let other = std::env::var_os("TERCEL_MSQUIC_LIBRARY");
+    let libraries: Vec<Option<&OsString>> =
+        [None, other.as_ref()].into_iter().take(if other.is_some() { 2 } else { 1 }).collect();
+    for server in &libraries {
+        let mut child = process("serve", *server).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let _ending = Ending(child);
+        let port = output.lines().find_map(|line| line.ok()?.strip_prefix("port ").map(str::to_owned)).unwrap();
+        for client in &libraries {
+            let visited = process("visit", *client).env("TERCEL_PORT", &port).status().unwrap();
+            assert!(visited.success(), "server {server:?}, client {client:?}");
+        }
+    }
+}
+
+/// The server, until its input ends.
+#[test]
+#[ignore = "a role of the test above"]
+fn serve() {
+    let registration = registration();
+    let (program, _heard) = echo(server_configuration(registration));
+    let (_listener, port) = listen(registration, program);
+    println!("\nport {port}");
+    let mut line = String::new();
+    let _ = std::io::stdin().read_line(&mut line);
+    std::process::exit(0);
+}
+
+/// The client: a megabyte there and back, a datagram, and a reset.
+#[test]
+#[ignore = "a role of the test above"]
+fn visit() {
+    let port = std::env::var("TERCEL_PORT").unwrap().parse().unwrap();
+    let registration = registration();
+    let client = client_configuration(registration);
+    let collected = Collected::default();
+    let to = collected.clone();
+    let (program, heard) = Program::new(move |_, event| {
+        if let Event::Stream(_, event) = event
+            && event.event_type == stream_event::RECEIVE
+        {
+            to.lock().unwrap().extend(received(event));
+        }
+        Status::SUCCESS
+    });
+    let connection = open_connection(registration, program);
+    start(connection, client, port);
+    heard.wait_for("CONNECTED 0");
+    let stream = open_stream(connection, 0, program);
+    let data: Vec<u8> = (0..1 << 20).map(|at: u32| (at * 7 + at / 256) as u8).collect();
+    assert_eq!(send(stream, &data, send::START | send::FIN, 0), Status::PENDING);
+    heard.wait_for("SHUTDOWN_COMPLETE 0 0");
+    assert!(*collected.lock().unwrap() == data, "what came back differs");
+    let datagram = buffer(b"datagram");
+    let sent = unsafe { (api().datagram_send)(connection, &datagram, 1, 0, std::ptr::null_mut()) };
+    assert_eq!(sent, Status::PENDING);
+    heard.wait_for("DATAGRAM_SEND_STATE_CHANGED 4");
+    let reset = open_stream(connection, 0, program);
+    assert_eq!(send(reset, b"x", send::START, 0), Status::PENDING);
+    heard.wait_for("RECEIVE");
+    let both = stream_shutdown::ABORT_SEND | stream_shutdown::ABORT_RECEIVE;
+    assert_eq!(unsafe { (api().stream_shutdown)(reset, both, 9) }, Status::PENDING);
+    heard.wait_for("SHUTDOWN_COMPLETE 0 0");
+    unsafe {
+        (api().stream_close)(stream);
+        (api().stream_close)(reset);
+        (api().connection_shutdown)(connection, 0, 5);
+        heard.wait_for("SHUTDOWN_COMPLETE 1");
+        (api().connection_close)(connection);
+        (api().configuration_close)(client);
+        (api().registration_close)(registration);
+    }
+}
