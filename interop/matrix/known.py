@@ -8,6 +8,9 @@ KNOWN = {
         "MsQuic 2.5.1 makes the keys of Initial packets of another version from the connection ID that the server's first "
         "packet brought (QuicCryptoOnVersionChange takes the head of DestCids), where RFC 9369 section 4.1 and RFC 9001 section "
         "5.2 have the one of the client's first packet: here the server acknowledges in version 1 before it answers in version 2"),
+    ("msquic", "server", "reliablereset"): (
+        "MsQuic 2.5.1 says that the stream's final size is what it has sent so far (MaxSentLength in QuicStreamSendWrite), even if "
+        "that is less than the reliable size; draft-ietf-quic-reliable-stream-reset section 4 has this be a FRAME_ENCODING_ERROR"),
     ("s2n-quic", "server", "versionnegotiation"): (
         "s2n-quic 1.91 reads the type of a packet whose version it does not know as one of version 1 "
         "(Negotiator::on_packet), and takes an Initial packet of version 2 for 0-RTT, which it does not answer"),

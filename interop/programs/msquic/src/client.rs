@@ -9,7 +9,7 @@ use msquic::{
 };
 use tercel_interop_end::{Arguments, DATAGRAMS, PATIENCE, SERVER_NAME, request, tell};
 
-use crate::{configuration, failed, send, set, whole};
+use crate::{configuration, failed, send, set, spare_previews, whole};
 
 /// Forces a key update; of MsQuic's private parameters.
 const QUIC_PARAM_CONN_FORCE_KEY_UPDATE: u32 = 0x8500_0000;
@@ -72,6 +72,7 @@ fn one(
     })?;
     // SAFETY: the handle is used while the connection lives.
     let handle = || unsafe { connection.as_raw() };
+    spare_previews(handle());
     set(handle(), ffi::QUIC_PARAM_CONN_REMOTE_ADDRESS, &[Addr::from(arguments.address)])?;
     let early = ticket.is_some() && arguments.is(&["zerortt"]);
     if let Some(ticket) = ticket {

@@ -7,9 +7,9 @@ mod server;
 use std::ffi::c_void;
 
 use msquic::{
-    AllowedCipherSuiteFlags, Api, BufferRef, CertificateFile, Configuration, Credential, CredentialConfig,
-    CredentialFlags, Registration, RegistrationConfig, SendFlags, ServerResumptionLevel, Settings, Status, Stream,
-    StreamEvent, StreamRef, ffi,
+    AllowedCipherSuiteFlags, Api, BufferRef, CertificateFile, Configuration, ConnectionEvent, ConnectionRef,
+    Credential, CredentialConfig, CredentialFlags, Registration, RegistrationConfig, SendFlags, ServerResumptionLevel,
+    Settings, Status, Stream, StreamEvent, StreamRef, ffi,
 };
 use tercel_interop_end::{ALPN, Arguments, CUT_OFF, KEEP_ALIVE, RESET_KEY, Role, tell};
 
@@ -22,7 +22,6 @@ const V2: u32 = 0x6b33_43cf;
 fn main() {
     let arguments = Arguments::read(env!("PEER"));
     arguments.cannot(&["http3"], "it leaves HTTP/3 to others");
-    arguments.cannot(&["reliablereset", "timestamps"], "its crate panics at the event by which MsQuic tells of it");
     arguments.cannot(&["addressdiscovery"], "it does not tell of observed addresses");
     let registration = Registration::new(&RegistrationConfig::default()).expect("MsQuic starts");
     let registration = Box::leak(Box::new(registration));
@@ -149,6 +148,36 @@ fn configuration(registration: &Registration, arguments: &Arguments) -> Result<C
     }
     configuration.load_credential(&credential)?;
     Ok(configuration)
+}
+
+/// A connection's handler as MsQuic's crate keeps it.
+type Handler = Box<dyn FnMut(ConnectionRef, ConnectionEvent<'_>) -> Result<(), Status>>;
+
+/// Keeps the events of MsQuic's previews from a connection whose handler was set: its crate panics at them.
+fn spare_previews(handle: ffi::HQUIC) {
+    let get_context = Api::get_ffi().GetContext.expect("MsQuic's table is full");
+    // SAFETY: the connection is alive, and its context, which is the crate's, stays.
+    unsafe { Api::set_callback_handler(handle, on_event as *const c_void, get_context(handle)) };
+}
+
+unsafe extern "C" fn on_event(
+    handle: ffi::HQUIC,
+    context: *mut c_void,
+    event: *mut ffi::QUIC_CONNECTION_EVENT,
+) -> ffi::QUIC_STATUS {
+    // SAFETY: the event is there while we are called.
+    let event = unsafe { &*event };
+    if event.Type > ffi::QUIC_CONNECTION_EVENT_TYPE_QUIC_CONNECTION_EVENT_PEER_CERTIFICATE_RECEIVED {
+        return 0;
+    }
+    // SAFETY: this is what the crate has put there; MsQuic calls a connection's handler once at a time.
+    let handler = unsafe { &mut *context.cast::<Handler>() };
+    // SAFETY: the one is nothing but the other.
+    let connection = unsafe { std::mem::transmute::<ffi::HQUIC, ConnectionRef>(handle) };
+    match handler(connection, ConnectionEvent::from(event)) {
+        Ok(()) => 0,
+        Err(status) => status.0,
+    }
 }
 
 /// Sends `data` and the end of the stream.

@@ -9,7 +9,7 @@ use msquic::{
 };
 use tercel_interop_end::{ALPN, Arguments, CUT_OFF, CUT_OFF_AT, ready, tell};
 
-use crate::{configuration, send, send_part, set, whole};
+use crate::{configuration, send, send_part, set, spare_previews, whole};
 
 /// Serves until the process is ended.
 pub fn run(registration: &Registration, arguments: Arguments) -> Result<(), Status> {
@@ -22,6 +22,8 @@ pub fn run(registration: &Registration, arguments: Arguments) -> Result<(), Stat
         if let ListenerEvent::NewConnection { connection, .. } = event {
             let ours = arguments.clone();
             connection.set_callback_handler(move |connection, event| serve(&connection, event, &ours));
+            // SAFETY: the connection is alive during its event.
+            spare_previews(unsafe { connection.as_raw() });
             connection.set_configuration(configuration)?;
             if arguments.is(&["halfrtt"]) {
                 let stream = Stream::open(&connection, StreamOpenFlags::UNIDIRECTIONAL, |_, _| Ok(()))?;
