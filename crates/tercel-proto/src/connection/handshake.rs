@@ -278,6 +278,13 @@ impl Connection {
         Ok(())
     }
 
+    /// Server: whether the version to answer in is still to be chosen. Acknowledgements wait for it: MsQuic 2.5 makes
+    /// the keys of another version not of its first connection ID, as it should, but of the one that whatever
+    /// comes before has brought.
+    pub(super) fn awaits_version(&self) -> bool {
+        matches!(self.handshake.tls, Tls::AwaitDecision(_)) && self.versions.may_switch()
+    }
+
     /// Server: goes on in the version that is wanted most of those that the client's first flight can be
     /// read as (RFC 9368 section 2.3).
     // RFC 9368 section 2.3#2.

@@ -281,6 +281,9 @@ impl Connection {
     /// Whether a packet of `level` would not be empty.
     fn has_something_for(&self, now: Time, level: EncryptionLevel, permit: Permit) -> bool {
         let Some(numbers) = self.spaces.get(level.space()) else { return false };
+        if level == EncryptionLevel::Initial && self.awaits_version() {
+            return false;
+        }
         let ack_due = level != EncryptionLevel::ZeroRtt && numbers.acks.urgency(now) == Urgency::Now;
         let path_frames = level == EncryptionLevel::OneRtt && self.has_path_frames(now);
         if permit == Permit::Exempt {

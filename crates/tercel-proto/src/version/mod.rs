@@ -194,6 +194,12 @@ impl Negotiation {
         }
     }
 
+    /// Whether the client's first flight can be read as one of another version that this end speaks, too.
+    pub(crate) fn may_switch(&self) -> bool {
+        let available = self.peer.iter().flat_map(|peer| &peer.available);
+        available.into_iter().any(|version| *version != self.current && self.ours.contains(version))
+    }
+
     /// Goes on with another version. `keys` are those of Initial packets of the original one.
     pub(crate) fn switch(&mut self, version: Version, keys: LevelKeys) {
         self.current = version;

@@ -265,3 +265,25 @@ fn a_token_is_for_its_version_and_remembers_who_does_not_look() {
     let (before, token) = token(V1, V1, false);
     assert_eq!(first_flights(&before, &token, V1, Duration::ZERO, true), (true, 0), "of a server that looks");
 }
+
+/// While the application thinks about a client that may be moved to another version, nothing is acknowledged in
+/// the old one: the server's first word is of the version that it has chosen.
+#[test]
+fn the_first_word_is_of_the_chosen_version() {
+    for (client, chosen) in [(&[V1, V2][..], V2), (&[V1], V1)] {
+        let (server_config, client_config) = tls_that_can(true, true);
+        let mut pair = Pair::with_tls(speaking(client), server_config, client_config, Time::from_nanos(1 << 40));
+        pair.server_transport = speaking(&[V2, V1]).into();
+        pair.flush(true);
+        pair.now += DELAY;
+        pair.deliver();
+        let (now, mut buf) = (pair.now, Vec::new());
+        let transmit = pair.server().poll_transmit(now, 10, &mut buf);
+        assert_eq!(transmit.is_none(), client.len() > 1, "who has no choice is acknowledged at once");
+        pair.flush(false);
+        let (_, first, _) = &pair.to_client[0];
+        assert_eq!(first[1..5], chosen.0.to_be_bytes());
+        pair.connect();
+        assert_eq!((pair.client.version(), pair.server().version()), (chosen, chosen));
+    }
+}
