@@ -4,10 +4,6 @@ KNOWN = {
     ("msquic", "client", "migration"): (
         "MsQuic 2.5.1 ends its own process when its local address is set (QUIC_PARAM_CONN_LOCAL_ADDRESS): a debugger "
         "shows quic_bugcheck called by SocketSend, before anything has left the new socket"),
-    ("msquic", "client", "v2"): (
-        "MsQuic 2.5.1 makes the keys of Initial packets of another version from the connection ID that the server's first "
-        "packet brought (QuicCryptoOnVersionChange takes the head of DestCids), where RFC 9369 section 4.1 and RFC 9001 section "
-        "5.2 have the one of the client's first packet: here the server acknowledges in version 1 before it answers in version 2"),
     ("msquic", "server", "reliablereset"): (
         "MsQuic 2.5.1 says that the stream's final size is what it has sent so far (MaxSentLength in QuicStreamSendWrite), even if "
         "that is less than the reliable size; draft-ietf-quic-reliable-stream-reset section 4 has this be a FRAME_ENCODING_ERROR"),
