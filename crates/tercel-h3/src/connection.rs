@@ -108,6 +108,25 @@ impl Opener {
     }
 }
 
+/// Opens a stream, and waits for its ID, which h3 may ask for at once.
+fn open_bi(connection: aio::Connection) -> OpenBi {
+    Box::pin(async move {
+        let (send, recv) = connection.open_bi().await?;
+        // If it fails the stream itself will tell.
+        let _ = send.started().await;
+        Ok((send, recv))
+    })
+}
+
+/// The same for streams that go one way.
+fn open_uni(connection: aio::Connection) -> OpenUni {
+    Box::pin(async move {
+        let send = connection.open_uni().await?;
+        let _ = send.started().await;
+        Ok(send)
+    })
+}
+
 impl Clone for Opener {
     fn clone(&self) -> Self {
         Self::new(self.connection.clone())
@@ -126,7 +145,7 @@ impl<B: Buf> quic::OpenStreams<B> for Opener {
     type SendStream = SendStream<B>;
 
     fn poll_open_bidi(&mut self, context: &mut Context<'_>) -> Poll<Result<Self::BidiStream, StreamErrorIncoming>> {
-        let opening = self.bidirectional.get_or_insert_with(|| self.connection.open_bi());
+        let opening = self.bidirectional.get_or_insert_with(|| open_bi(self.connection.clone()));
         let opened = ready!(opening.as_mut().poll(context));
         self.bidirectional = None;
         let (send, recv) = opened.map_err(|error| error::stream(error.0))?;
@@ -136,7 +155,7 @@ impl<B: Buf> quic::OpenStreams<B> for Opener {
     }
 
     fn poll_open_send(&mut self, context: &mut Context<'_>) -> Poll<Result<Self::SendStream, StreamErrorIncoming>> {
-        let opening = self.unidirectional.get_or_insert_with(|| self.connection.open_uni());
+        let opening = self.unidirectional.get_or_insert_with(|| open_uni(self.connection.clone()));
         let opened = ready!(opening.as_mut().poll(context));
         self.unidirectional = None;
         let stream = opened.map_err(|error| error::stream(error.0))?;

@@ -57,9 +57,9 @@ pub enum SentFrame {
     AckFrequency { sequence: u64 },
 }
 
-/// The frames of one packet. Two fit without an allocation: most packets carry a STREAM frame and
-/// perhaps one more.
-pub type SentFrames = SmallVec<[SentFrame; 2]>;
+/// The frames of one packet. Four fit without an allocation: most packets carry one STREAM frame, or those of a few
+/// small messages, and perhaps one more.
+pub type SentFrames = SmallVec<[SentFrame; 4]>;
 
 /// The payload of a packet being built.
 #[derive(Debug)]

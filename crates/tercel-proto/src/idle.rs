@@ -80,10 +80,10 @@ impl Idle {
     }
 
     /// An ack-eliciting packet was sent: the first since the last receipt restarts the timer.
-    pub fn on_ack_eliciting_sent(&mut self, now: Time, pto: Duration) {
+    pub fn on_ack_eliciting_sent(&mut self, now: Time, pto: impl FnOnce() -> Duration) {
         if !self.sent_since_receipt {
             self.sent_since_receipt = true;
-            self.restart(now, pto);
+            self.restart(now, pto());
         }
     }
 
@@ -152,8 +152,8 @@ mod tests {
     #[test]
     fn only_the_first_packet_since_the_last_receipt_restarts_it() {
         let mut idle = idle(10 * S, None);
-        idle.on_ack_eliciting_sent(Time::ZERO + S, PTO);
-        idle.on_ack_eliciting_sent(Time::ZERO + 2 * S, PTO);
+        idle.on_ack_eliciting_sent(Time::ZERO + S, || PTO);
+        idle.on_ack_eliciting_sent(Time::ZERO + 2 * S, || PTO);
         assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 11 * S));
         idle.on_received(Time::ZERO + 3 * S, PTO);
         assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 13 * S));

@@ -21,6 +21,7 @@ pub mod path;
 pub mod ranges;
 mod reassembly;
 pub mod recovery;
+pub mod short_queue;
 pub mod space;
 pub mod stateless;
 pub mod stats;

@@ -4,12 +4,13 @@
 //! that it lies in, which may be a hundred times as large, and how long a gap stays open is for the
 //! peer to say.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use bytes::{Buf as _, Bytes};
 use tercel_wire::TransportErrorCode;
 
 use crate::error::Violation;
+use crate::short_queue::ShortQueue;
 
 /// Pieces below this are copied, even if they are next in line.
 const SMALL: usize = 512;
@@ -21,7 +22,7 @@ const MAX_PIECES: usize = 16 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
     /// In order, from `read`.
-    ready: VecDeque<Bytes>,
+    ready: ShortQueue<Bytes>,
     /// What came too early, in memory of its own.
     waiting: BTreeMap<u64, Bytes>,
     /// The next byte that the application reads, and the first byte that is not `ready`.
@@ -250,7 +251,7 @@ mod tests {
             assert_eq!(inside(data), kept, "{len} {offset}");
             // And stays so when the gap is closed.
             reassembly.insert(0, bytes(0, offset)).unwrap();
-            assert_eq!(inside(reassembly.ready.back().unwrap()), kept, "{len} {offset}");
+            assert_eq!(inside(reassembly.ready.back_mut().unwrap()), kept, "{len} {offset}");
         }
     }
 }

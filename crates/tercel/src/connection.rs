@@ -107,9 +107,20 @@ impl Connection {
         options: StreamOptions,
         handler: impl StreamHandler,
     ) -> Result<Stream, Error> {
+        self.open(direction, options, handler).map(|(stream, _)| stream)
+    }
+
+    /// The same, and tells whether it is certain that the stream need not wait for the peer's permission.
+    pub(crate) fn open(
+        &self,
+        direction: Direction,
+        options: StreamOptions,
+        handler: impl StreamHandler,
+    ) -> Result<(Stream, bool), Error> {
         let stream = Stream { shared: StreamShared::new(self.shared.clone(), direction, true) };
+        let permitted = self.shared.count_opening(direction);
         stream.submit(StreamOperation::Open { handler: Box::new(handler), options, buffers: None })?;
-        Ok(stream)
+        Ok((stream, permitted))
     }
 
     /// Opens a bidirectional stream whose data is received into `buffers`, and into those that
@@ -156,6 +167,7 @@ impl Connection {
         let buffers = Some(emptied(buffers)?);
         let stream = Stream { shared: StreamShared::new(self.shared.clone(), Direction::Bidirectional, true) };
         stream.shared.receives_into.store(true, Ordering::Relaxed);
+        self.shared.count_opening(Direction::Bidirectional);
         stream.submit(StreamOperation::Open { handler: Box::new(handler), options, buffers })?;
         Ok(stream)
     }

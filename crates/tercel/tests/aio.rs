@@ -138,6 +138,38 @@ async fn five_hundred_streams_at_a_limit_of_a_hundred() {
     }
 }
 
+/// What the peer permits is opened at once, without a turn of the worker, and what it does not waits.
+#[tokio::test]
+async fn a_permitted_stream_is_opened_at_once() {
+    let (server, configuration) = pair_with(Settings { max_uni_streams: 3, ..settings() });
+    let (_client, ours, theirs) = connect(&server, &configuration).await;
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut opened = Vec::new();
+    for _ in 0..3 {
+        match ours.open_uni().as_mut().poll(&mut context) {
+            std::task::Poll::Ready(stream) => opened.push(stream.unwrap()),
+            std::task::Poll::Pending => panic!("it waits for its worker"),
+        }
+    }
+    let mut fourth = ours.open_uni();
+    assert!(fourth.as_mut().poll(&mut context).is_pending());
+    for send in &mut opened {
+        soon("an ID", send.started()).await.unwrap();
+        assert!(send.id().is_some());
+        send.write_all(b"hello").await.unwrap();
+        send.finish().unwrap();
+    }
+    for _ in 0..3 {
+        let mut recv = soon("a stream", theirs.accept_uni()).await.unwrap();
+        assert_eq!(soon("data", recv.read_to_end(100)).await.unwrap(), b"hello");
+    }
+    let fourth = soon("permission", fourth).await.unwrap();
+    assert!(fourth.id() > opened[2].id());
+    ours.close(0u32.into(), b"");
+    soon("the end", ours.closed()).await;
+    assert!(ours.open_uni().await.is_err());
+}
+
 #[tokio::test]
 async fn datagrams_cross() {
     let (server, configuration) = pair();

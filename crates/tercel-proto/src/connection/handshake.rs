@@ -369,7 +369,7 @@ impl Connection {
                     self.stats.phases.handshake_keys = Some(now.since(self.handshake.started));
                     let id = SpaceId::Handshake;
                     let numbers = PacketNumberSpace::new(id, AckPolicy::immediate(), self.config.crypto_buffer);
-                    self.spaces.handshake = Some(HandshakeSpace { keys, numbers });
+                    self.spaces.handshake = Some(Box::new(HandshakeSpace { keys, numbers }));
                 }
                 Output::OneRttKeys(keys, secrets) => {
                     self.spaces.data.one_rtt = Some(OneRttKeys::new(keys, *secrets));
@@ -568,8 +568,9 @@ impl Connection {
     /// Tells recovery how far the handshake has come.
     pub(super) fn update_progress(&mut self, now: Time) {
         let path = &self.paths.active;
-        let waits =
-            |space: &Option<HandshakeSpace>| space.as_ref().is_some_and(|space| space.numbers.crypto.wants_to_send());
+        let waits = |space: &Option<Box<HandshakeSpace>>| {
+            space.as_ref().is_some_and(|space| space.numbers.crypto.wants_to_send())
+        };
         self.recovery.set_progress(
             now,
             Progress {

@@ -664,6 +664,11 @@ impl Connection {
         self.streams.permits(id)
     }
 
+    /// How many streams the peer permits in `direction` in all, those that were opened included.
+    pub const fn stream_limit(&self, direction: Direction) -> u64 {
+        self.streams.limit(direction)
+    }
+
     // Datagrams.
 
     /// The largest datagram that can be sent now, in bytes; `None` if datagrams are off.

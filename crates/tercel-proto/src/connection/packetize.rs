@@ -273,7 +273,8 @@ impl Connection {
         self.stats.packets_sent += 1;
         self.trace_sent(now, Packet { level, number, len: size }, sending.mtu_probe);
         if ack_eliciting {
-            self.idle.on_ack_eliciting_sent(now, self.recovery.pto(SpaceId::Data));
+            let recovery = &self.recovery;
+            self.idle.on_ack_eliciting_sent(now, || recovery.pto(SpaceId::Data));
         }
         begin + size
     }

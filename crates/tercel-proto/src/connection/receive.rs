@@ -315,7 +315,7 @@ impl Connection {
         if self.role == Role::Server && level == EncryptionLevel::Handshake {
             self.on_client_validated(now);
         }
-        if self.role == Role::Server && level == EncryptionLevel::OneRtt {
+        if self.role == Role::Server && level == EncryptionLevel::OneRtt && self.spaces.data.early.is_some() {
             self.spaces.data.forget_early_at(now + 3 * self.recovery.pto(SpaceId::Data));
         }
         let dcid = *opened.header.dcid();

@@ -123,9 +123,9 @@ impl DataSpace {
 /// The packet number spaces of a connection; a discarded one is gone.
 pub struct Spaces {
     /// The Initial space, until its keys are discarded.
-    pub initial: Option<HandshakeSpace>,
+    pub initial: Option<Box<HandshakeSpace>>,
     /// The Handshake space, from when its keys are known until they are discarded.
-    pub handshake: Option<HandshakeSpace>,
+    pub handshake: Option<Box<HandshakeSpace>>,
     /// The application data space.
     pub data: DataSpace,
 }
@@ -136,7 +136,7 @@ impl Spaces {
         let acks = || AckPolicy::new(config.ack_threshold, config.max_ack_delay);
         let space = |id| PacketNumberSpace::new(id, acks(), config.crypto_buffer);
         Self {
-            initial: Some(HandshakeSpace { keys: initial, numbers: space(SpaceId::Initial) }),
+            initial: Some(Box::new(HandshakeSpace { keys: initial, numbers: space(SpaceId::Initial) })),
             handshake: None,
             data: DataSpace::new(space(SpaceId::Data)),
         }

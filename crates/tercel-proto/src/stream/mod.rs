@@ -8,6 +8,7 @@
 mod blocked;
 mod flow;
 mod id_limits;
+mod id_map;
 mod recv;
 mod schedule;
 mod send;
@@ -34,6 +35,7 @@ use crate::frames::{FrameSink, SentFrame};
 use crate::time::Time;
 
 pub use self::blocked::{BlockedTimes, Hindrance, StreamStats};
+pub use self::id_map::IdMap;
 pub use self::schedule::StreamScheduling;
 
 /// What a read gives.
@@ -134,7 +136,7 @@ pub struct Streams {
     /// What streams that have ended have done, until the application has heard of their end; and the last
     /// of which it has.
     ended: VecDeque<StreamStats>,
-    last_ended: Option<(StreamId, StreamStats)>,
+    last_ended: Option<Box<(StreamId, StreamStats)>>,
 }
 
 /// How many bytes a stream sends in its turn: enough that sender, receiver and the receiver's
@@ -281,6 +283,11 @@ impl Streams {
     /// How many more streams can be opened now.
     pub const fn available(&self, direction: Direction) -> u64 {
         self.local[direction as usize].available()
+    }
+
+    /// How many streams the peer permits in all, those that were opened included.
+    pub const fn limit(&self, direction: Direction) -> u64 {
+        self.local[direction as usize].limit()
     }
 
     /// Queues data, and with `fin` the end.
@@ -813,7 +820,7 @@ impl Streams {
     pub fn poll_event(&mut self) -> Option<StreamEvent> {
         let event = self.events.pop_front()?;
         if let (StreamEvent::Closed(id), true) = (event, self.watches.is_some()) {
-            self.last_ended = self.ended.pop_front().map(|stats| (id, stats));
+            self.last_ended = self.ended.pop_front().map(|stats| Box::new((id, stats)));
         }
         Some(event)
     }
@@ -844,7 +851,7 @@ impl Streams {
     /// are measured.
     pub fn stats(&self, id: StreamId) -> Option<StreamStats> {
         let Some(stream) = self.streams.get(id) else {
-            return self.last_ended.filter(|(ended, _)| *ended == id).map(|(_, stats)| stats);
+            return self.last_ended.as_deref().filter(|(ended, _)| *ended == id).map(|(_, stats)| *stats);
         };
         let (bytes_sent, bytes_retransmitted) = stream.send.as_ref().map(Send::bytes).unwrap_or_default();
         let bytes_received = stream.recv.as_ref().map(Recv::received).unwrap_or_default();

@@ -1,14 +1,17 @@
 //! Which stream sends next: higher priorities first, and within one as the scheme says.
 //!
-//! Every stream that has something to send has a place in one line: behind those of higher priority,
-//! and behind those of its own that were there before. A turn that is over is a new place at the end.
-//! Each step takes time logarithmic in the number of streams that have something to send; streams that
-//! have nothing cost nothing.
+//! Every stream that has something to send stands in one line: behind those of higher priority, and behind
+//! those of its own that were there before. A turn that is over is a new place at the end. Streams that have
+//! nothing to send cost nothing. Who leaves before its turn leaves an empty place, which its ticket tells: it is
+//! passed over when it comes to the front, and before a line has twice as many places as there are streams it is
+//! cleared of empty ones. So each step takes a constant time, on average, besides that of finding a priority.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use tercel_wire::StreamId;
+
+use super::id_map::IdMap;
 
 /// In which order streams of equal priority send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,59 +26,79 @@ pub enum StreamScheduling {
     Fifo,
 }
 
-/// A place in the line: the priority, and the number drawn on coming to the end.
-type Place = (Reverse<i32>, u64);
+/// Those of one priority, with the tickets that they drew on coming to the end.
+type Line = VecDeque<(StreamId, u64)>;
 
 /// The streams that have something to send, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    line: BTreeMap<Place, StreamId>,
-    places: BTreeMap<StreamId, Place>,
+    /// By priority, highest first. None is empty, and whose place is at the front of one has its ticket.
+    lines: BTreeMap<Reverse<i32>, Line>,
+    /// The priority and the ticket of those who stand in line.
+    places: IdMap<(i32, u64)>,
     next: u64,
+    /// The line that was emptied last: its room is used again.
+    spare: Line,
 }
 
 impl Schedule {
     /// Whose turn it is.
     pub(super) fn first(&self) -> Option<StreamId> {
-        self.line.first_key_value().map(|(_, id)| *id)
+        self.lines.first_key_value()?.1.front().map(|(id, _)| *id)
     }
 
     /// The priority of the stream whose turn it is; less than any if there is none.
     pub(super) fn priority(&self) -> Option<i32> {
-        self.line.first_key_value().map(|((Reverse(priority), _), _)| *priority)
+        self.lines.first_key_value().map(|(Reverse(priority), _)| *priority)
     }
 
     /// Adds a stream at the end of its priority, unless it is there.
     pub(super) fn insert(&mut self, id: StreamId, priority: i32) {
-        if let std::collections::btree_map::Entry::Vacant(entry) = self.places.entry(id) {
-            let place = (Reverse(priority), self.next);
-            self.next += 1;
-            entry.insert(place);
-            self.line.insert(place, id);
+        if self.places.contains(id) {
+            return;
         }
+        self.places.insert(id, (priority, self.next));
+        let line = self.lines.entry(Reverse(priority)).or_insert_with(|| std::mem::take(&mut self.spare));
+        line.push_back((id, self.next));
+        self.next += 1;
     }
 
     /// Removes a stream. True if it was there.
     pub(super) fn remove(&mut self, id: StreamId) -> bool {
-        let place = self.places.remove(&id);
-        place.is_some_and(|place| self.line.remove(&place).is_some())
+        let Some((priority, _)) = self.places.remove(id) else { return false };
+        self.pass_empty(priority);
+        true
+    }
+
+    /// Passes over empty places at the front of a line.
+    fn pass_empty(&mut self, priority: i32) {
+        let Some(line) = self.lines.get_mut(&Reverse(priority)) else { return };
+        let places = &self.places;
+        let is_taken = |(id, ticket): &(StreamId, u64)| places.get(*id).is_some_and(|(_, drawn)| drawn == ticket);
+        while line.front().is_some_and(|place| !is_taken(place)) {
+            line.pop_front();
+        }
+        if line.len() > 2 * places.len() {
+            line.retain(is_taken);
+        }
+        if line.is_empty() {
+            self.spare = self.lines.remove(&Reverse(priority)).unwrap_or_default();
+        }
     }
 
     /// Removes the stream whose turn it is.
     pub(super) fn remove_first(&mut self) {
-        if let Some((_, id)) = self.line.pop_first() {
-            self.places.remove(&id);
+        if let Some(id) = self.first() {
+            self.remove(id);
         }
     }
 
     /// It is the next stream's turn.
     pub(super) fn rotate(&mut self) {
-        if let Some(((priority, _), id)) = self.line.pop_first() {
-            let place = (priority, self.next);
-            self.next += 1;
-            self.line.insert(place, id);
-            self.places.insert(id, place);
-        }
+        let Some(mut first) = self.lines.first_entry() else { return };
+        let (Reverse(priority), line) = (*first.key(), first.get_mut());
+        line.rotate_left(1);
+        self.pass_empty(priority);
     }
 }
 
@@ -102,6 +125,24 @@ mod tests {
         assert_eq!((schedule.first(), schedule.priority()), (Some(id(12)), Some(-1)));
         schedule.remove_first();
         assert_eq!((schedule.first(), schedule.priority()), (None, None));
-        assert!(schedule.line.is_empty() && schedule.places.is_empty());
+        assert!(schedule.lines.is_empty() && schedule.places.is_empty());
+    }
+
+    #[test]
+    fn who_leaves_and_comes_back_stands_at_the_end_and_takes_no_more_room() {
+        let mut schedule = Schedule::default();
+        let id = StreamId::from_wire;
+        [0, 4, 8].into_iter().for_each(|stream| schedule.insert(id(stream), 0));
+        for _ in 0..1000 {
+            assert!(schedule.remove(id(4)));
+            schedule.insert(id(4), 0);
+            assert!(schedule.lines[&Reverse(0)].len() <= 8);
+        }
+        let mut order = Vec::new();
+        while let Some(first) = schedule.first() {
+            order.push(first.into_wire());
+            schedule.remove_first();
+        }
+        assert_eq!(order, [0, 8, 4]);
     }
 }

@@ -1,18 +1,18 @@
 //! What a stream has to send, until it is acknowledged. The application's bytes are kept as they
 //! came, by reference, and copied once: into a packet.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::ranges::RangeSet;
+use crate::short_queue::ShortQueue;
 
 #[derive(Debug, Default)]
 // RFC 9000 section 2.2#2.
 pub(super) struct SendBuffer {
     /// Each with its offset; those acknowledged whole are gone.
-    chunks: VecDeque<(u64, Bytes)>,
+    chunks: ShortQueue<(u64, Bytes)>,
     /// Where the next byte of the application will be.
     end: u64,
     /// The first byte never sent.
@@ -64,8 +64,9 @@ impl SendBuffer {
 
     /// The bytes of a range, in pieces.
     pub(super) fn slices(&self, range: Range<u64>) -> impl Iterator<Item = &[u8]> {
-        let first = self.chunks.partition_point(|(offset, data)| offset + data.len() as u64 <= range.start);
-        self.chunks.range(first..).take_while(move |(offset, _)| *offset < range.end).map(move |(offset, data)| {
+        let begin = range.start;
+        let chunks = self.chunks.iter_from(move |(offset, data)| offset + data.len() as u64 <= begin);
+        chunks.take_while(move |(offset, _)| *offset < range.end).map(move |(offset, data)| {
             let start = range.start.saturating_sub(*offset) as usize;
             let end = ((range.end - offset) as usize).min(data.len());
             &data[start..end]
@@ -128,6 +129,8 @@ impl SendBuffer {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use std::collections::VecDeque;
 
     use super::*;
 

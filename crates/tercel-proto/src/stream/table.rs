@@ -1,9 +1,8 @@
 //! Where streams are found by their IDs.
 
-use std::collections::BTreeMap;
-
 use tercel_wire::StreamId;
 
+use super::id_map::IdMap;
 use super::recv::Recv;
 use super::send::Send;
 
@@ -25,8 +24,8 @@ impl Stream {
 /// not look at the others, which the tests see to by counting.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    /// Boxed, for the map moves its values about whenever streams come and go.
-    streams: BTreeMap<StreamId, Box<Stream>>,
+    /// Boxed, for the places of streams that are gone take memory, too.
+    streams: IdMap<Box<Stream>>,
     #[cfg(test)]
     looks: std::cell::Cell<u64>,
 }
@@ -43,17 +42,17 @@ impl Table {
 
     pub(super) fn get(&self, id: StreamId) -> Option<&Stream> {
         self.count(1);
-        self.streams.get(&id).map(|stream| &**stream)
+        self.streams.get(id).map(|stream| &**stream)
     }
 
     pub(super) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
         self.count(1);
-        self.streams.get_mut(&id).map(|stream| &mut **stream)
+        self.streams.get_mut(id).map(|stream| &mut **stream)
     }
 
     pub(super) fn contains(&self, id: StreamId) -> bool {
         self.count(1);
-        self.streams.contains_key(&id)
+        self.streams.contains(id)
     }
 
     pub(super) fn insert(&mut self, id: StreamId, stream: Stream) {
@@ -63,19 +62,19 @@ impl Table {
 
     pub(super) fn remove(&mut self, id: StreamId) {
         self.count(1);
-        self.streams.remove(&id);
+        self.streams.remove(id);
     }
 
     /// The IDs of all streams.
-    pub(super) fn ids(&self) -> Vec<StreamId> {
+    pub(super) fn ids(&mut self) -> Vec<StreamId> {
         self.count(self.streams.len());
-        self.streams.keys().copied().collect()
+        self.streams.ids()
     }
 
     /// All streams.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (StreamId, &mut Stream)> {
         self.count(self.streams.len());
-        self.streams.iter_mut().map(|(id, stream)| (*id, &mut **stream))
+        self.streams.iter_mut().map(|(id, stream)| (id, &mut **stream))
     }
 
     #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::work::{Side, Work};
 pub(crate) struct Cost {
     /// Instructions, without what is not counted.
     pub(crate) instructions: f64,
-    /// Calls of `malloc`, `calloc`, `realloc` and their like, without what is not counted.
+    /// Calls of the allocator by Rust code.
     pub(crate) allocations: f64,
 }
 
@@ -33,34 +33,30 @@ pub(crate) fn cost(work: &Work, side: Side) -> Result<Cost> {
     if !run.status.success() {
         return Err(format!("{}: {}", work.name, String::from_utf8_lossy(&run.stderr)).into());
     }
-    let units: f64 = String::from_utf8(run.stdout)?.trim().parse()?;
+    let said = String::from_utf8(run.stdout)?;
+    let said = said.split_whitespace().map(str::parse).collect::<std::result::Result<Vec<f64>, _>>()?;
+    let [units, client, server] = said[..] else { return Err("the work says something else".into()) };
+    let allocations = if side == Side::Client { client } else { server };
     let graph = Graph::read(&out)?;
     // To look further with callgrind_annotate.
     if let Some(directory) = std::env::var_os("TERCEL_KEEP") {
         std::fs::copy(&out, Path::new(&directory).join(format!("{}.{}", work.name, side.name())))?;
     }
     std::fs::remove_file(&out)?;
-    let (instructions, allocations) = graph.counted();
+    let instructions = graph.counted();
     if instructions == 0 {
         return Err("nothing was counted: are the symbols stripped?".into());
     }
-    Ok(Cost { instructions: instructions as f64 / units, allocations: allocations as f64 / units })
-}
-
-/// Calls from one function to another.
-#[derive(Default)]
-struct Calls {
-    count: u64,
-    /// Instructions in the callee and whatever it called.
-    inclusive: u64,
+    Ok(Cost { instructions: instructions as f64 / units, allocations: allocations / units })
 }
 
 /// Who called whom.
 #[derive(Default)]
 struct Graph {
     total: u64,
-    /// Caller, callee.
-    calls: BTreeMap<(String, String), Calls>,
+    /// Caller and callee, and how many instructions were spent in the callee and whatever it called. (Calls themselves
+    /// are counted by callgrind while nothing else is collected, too, and so of no use here.)
+    calls: BTreeMap<(String, String), u64>,
 }
 
 impl Graph {
@@ -69,28 +65,26 @@ impl Graph {
     fn read(path: &Path) -> Result<Self> {
         let mut graph = Self::default();
         let text = std::fs::read_to_string(path)?;
-        let (mut caller, mut callee, mut count) = ("", "", None);
+        let (mut caller, mut callee, mut called) = ("", "", false);
         for line in text.lines() {
             if let Some(name) = line.strip_prefix("fn=") {
                 caller = name;
             } else if let Some(name) = line.strip_prefix("cfn=") {
                 callee = name;
-            } else if let Some(calls) = line.strip_prefix("calls=") {
-                count = Some(calls.split(' ').next().unwrap_or_default().parse::<u64>()?);
+            } else if line.starts_with("calls=") {
+                called = true;
             } else if let Some(total) = line.strip_prefix("totals: ") {
                 graph.total = total.trim().parse()?;
-            } else if let Some(count) = count.take() {
+            } else if std::mem::take(&mut called) {
                 let inclusive: u64 = line.rsplit(' ').next().unwrap_or_default().parse()?;
-                let calls = graph.calls.entry((caller.to_owned(), callee.to_owned())).or_default();
-                calls.count += count;
-                calls.inclusive += inclusive;
+                *graph.calls.entry((caller.to_owned(), callee.to_owned())).or_default() += inclusive;
             }
         }
         Ok(graph)
     }
 
-    /// Instructions and allocations without what is not counted.
-    fn counted(&self) -> (u64, u64) {
+    /// Instructions without what is not counted.
+    fn counted(&self) -> u64 {
         // What is reached from there: the library's own helpers have names of all kinds.
         let mut inside: BTreeSet<&str> =
             self.calls.keys().map(|(_, callee)| &**callee).filter(|name| is_outside(name)).collect();
@@ -100,25 +94,19 @@ impl Graph {
                 self.calls.range((name.to_owned(), String::new())..).take_while(|((caller, _), _)| caller == name);
             new.extend(callees.map(|((_, callee), _)| &**callee).filter(|callee| inside.insert(callee)));
         }
-        let mut instructions = self.total;
-        let mut allocations = 0;
-        for ((caller, callee), calls) in &self.calls {
-            if is_outside(callee) && !inside.contains(&**caller) {
-                instructions -= calls.inclusive;
-            }
-            if is_allocator(callee) && !is_allocator(caller) && !inside.contains(&**caller) {
-                allocations += calls.count;
-            }
-        }
-        (instructions, allocations)
+        let outside = |((caller, callee), _): &(&(String, String), &u64)| {
+            (is_outside(callee) || counts_allocations(caller, callee)) && !inside.contains(&**caller)
+        };
+        self.total - self.calls.iter().filter(outside).map(|(_, inclusive)| inclusive).sum::<u64>()
     }
+}
+
+/// The counting of allocations is not what is to be counted: it asks for a thread's counters, as nobody else does
+/// but he who lends a connection to its handlers.
+fn counts_allocations(caller: &str, callee: &str) -> bool {
+    callee == "std::thread::local::LocalKey<T>::with" && !caller.contains("::current::")
 }
 
 fn is_outside(name: &str) -> bool {
     name.starts_with("aws_lc_") || name.contains("not_counted_")
-}
-
-fn is_allocator(name: &str) -> bool {
-    let name = name.split(['@', '\'']).next().unwrap_or_default();
-    matches!(name, "malloc" | "calloc" | "realloc" | "posix_memalign" | "aligned_alloc" | "memalign")
 }

@@ -51,10 +51,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does a work, and says how many units of it there were.
+/// Does a work, and says how many units of it there were, and the allocations at each side.
 fn run(name: &str) -> Result<()> {
     let work = Work::ALL.iter().find(|work| work.name == name).ok_or("no such work")?;
-    println!("{}", pair::run(work));
+    let pair::Outcome { units, allocations: [client, server] } = pair::run(work);
+    println!("{units} {client} {server}");
     Ok(())
 }
 

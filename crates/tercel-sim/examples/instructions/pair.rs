@@ -44,6 +44,9 @@ struct Host {
     worker: Worker,
     park: Park,
     counted: fn(&mut Worker, Time) -> Park,
+    /// Calls of the allocator while it was counted, and bytes that were left.
+    allocations: u64,
+    held: i64,
 }
 
 impl Host {
@@ -53,7 +56,7 @@ impl Host {
         let (registration, mut workers) = Registration::manual(config, Arc::new(end.clone()), [seed; 32])
             .unwrap_or_else(|error| panic!("no registration: {error}"));
         let worker = workers.pop().unwrap_or_else(|| panic!("no worker"));
-        Self { end, registration, worker, park: Park::Now, counted }
+        Self { end, registration, worker, park: Park::Now, counted, allocations: 0, held: 0 }
     }
 
     /// Its turn, if it is to have one.
@@ -69,8 +72,21 @@ impl Host {
             Park::Idle | Park::Done => false,
         };
         if self.end.take_woken() || due {
-            self.park = if counts { (self.counted)(&mut self.worker, now) } else { self.worker.turn(now) };
+            self.park = match counts {
+                true => self.counted_turn(now),
+                false => self.worker.turn(now),
+            };
         }
+    }
+}
+
+impl Host {
+    fn counted_turn(&mut self, now: Time) -> Park {
+        let mut park = Park::Now;
+        let memory = allocation_counter::measure(|| park = (self.counted)(&mut self.worker, now));
+        self.allocations += memory.count_total;
+        self.held += memory.bytes_current;
+        park
     }
 }
 
@@ -168,9 +184,15 @@ impl Client {
         }
     }
 
+    fn end_of_exchange(self: &Arc<Self>, connection: Option<&Connection>) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.next(connection);
+    }
+
     fn connect(self: &Arc<Self>) -> Connection {
         let client = self.clone();
         let handler = move |connection: &Connection, event: ConnectionEvent<'_>| match event {
+            ConnectionEvent::Connected { .. } if client.work.idle => client.end_of_exchange(None),
             ConnectionEvent::Connected { .. } if client.work.connection_each => client.exchange(connection),
             ConnectionEvent::Connected { .. } => client.open.store(0, Ordering::Relaxed),
             ConnectionEvent::ShutdownInitiatedByPeer { .. } => panic!("the server has closed"),
@@ -204,12 +226,11 @@ impl StreamHandler for Asker {
                 self.received += receive.chunks().iter().map(Bytes::len).sum::<usize>();
                 if receive.fin() {
                     assert_eq!(self.received, self.client.work.down);
-                    self.client.open.fetch_sub(1, Ordering::Relaxed);
                     let connection = stream.connection();
                     if self.client.work.connection_each {
                         connection.close(0u32.into(), Bytes::new());
                     }
-                    self.client.next(Some(&connection));
+                    self.client.end_of_exchange(Some(&connection));
                 }
             }
             event => self.request.event(stream, event),
@@ -239,6 +260,15 @@ impl Pair {
         }
     }
 
+    /// Goes on for a second, after which nothing is under way any more.
+    fn come_to_rest(&mut self) {
+        for _ in 0..1000 {
+            self.client.turn(self.now, self.counts.get());
+            self.server.turn(self.now, self.counts.get());
+            self.now += Duration::from_millis(1);
+        }
+    }
+
     /// So many exchanges.
     fn exchange(&mut self, client: &Arc<Client>, exchanges: usize) {
         client.left.store(exchanges, Ordering::Relaxed);
@@ -246,11 +276,22 @@ impl Pair {
         let connection = client.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
         (0..client.work.at_once).for_each(|_| client.next(connection.as_ref()));
         self.until_done(client);
+        if client.work.idle {
+            self.come_to_rest();
+        }
     }
 }
 
-/// Does a work. Gives the number of units that it had while it was counted.
-pub(crate) fn run(work: &Work) -> u64 {
+/// What a work has come to while it was counted.
+pub(crate) struct Outcome {
+    /// How many units of it there were.
+    pub(crate) units: u64,
+    /// How often the client and the server called the allocator; of an idle work how many bytes they hold.
+    pub(crate) allocations: [u64; 2],
+}
+
+/// Does a work.
+pub(crate) fn run(work: &Work) -> Outcome {
     crypto::seed(1);
     let [near, far] = link();
     let mut pair = Pair {
@@ -294,8 +335,13 @@ pub(crate) fn run(work: &Work) -> u64 {
     let before = sent(&pair);
     pair.counts.set(true);
     pair.exchange(&client, work.exchanges);
-    match work.is_bulk() {
+    let units = match work.is_bulk() {
         true => sent(&pair).iter().zip(before).map(|(after, before)| after - before).max().unwrap_or_default(),
         false => work.exchanges as u64,
-    }
+    };
+    let allocations = [&pair.client, &pair.server].map(|host| match work.idle {
+        true => host.held.unsigned_abs(),
+        false => host.allocations,
+    });
+    Outcome { units, allocations }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Work {
     pub(crate) down: usize,
     /// Whether each has a connection of its own.
     pub(crate) connection_each: bool,
+    /// Whether that stays, without an exchange: then the memory that it holds is told in place of allocations.
+    pub(crate) idle: bool,
 }
 
 const MIB: usize = 1 << 20;
@@ -36,6 +38,7 @@ impl Work {
             warm_up: 30,
             ..REQUEST
         },
+        Self { name: "idle", unit: "connection-held", idle: true, connection_each: true, exchanges: 100, ..REQUEST },
     ];
 
     /// Whether its units are packets of the side that sends most, and not exchanges.
@@ -44,8 +47,17 @@ impl Work {
     }
 }
 
-const BULK: Work =
-    Work { name: "", unit: "packet", warm_up: 1, exchanges: 1, at_once: 1, up: 0, down: 0, connection_each: false };
+const BULK: Work = Work {
+    name: "",
+    unit: "packet",
+    warm_up: 1,
+    exchanges: 1,
+    at_once: 1,
+    up: 0,
+    down: 0,
+    connection_each: false,
+    idle: false,
+};
 
 const REQUEST: Work = Work { unit: "request", up: 512, down: 512, ..BULK };
 

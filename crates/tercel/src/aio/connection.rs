@@ -24,7 +24,7 @@ use crate::connection::Inspect;
 use crate::handshake_info::HandshakeInfo;
 use crate::resumption::ResumptionTicket;
 use crate::status::Error;
-use crate::stream::Stream;
+use crate::stream::{Stream, StreamOptions};
 
 /// A connection; cheap to clone. It closes, with code 0, when the last clone and the last of its
 /// streams are dropped.
@@ -201,11 +201,15 @@ impl Connection {
     async fn open(self, direction: Direction) -> Result<(Stream, Arc<Mutex<StreamState>>), ConnectionError> {
         let state = StreamState::new(self.send_buffer, Some(self.state.clone()));
         lock(&self.state).sending += 1;
-        let opened = self.inner.open_stream(direction, StreamFeed { state: state.clone() });
-        let Ok(stream) = opened else {
+        let opened = self.inner.open(direction, StreamOptions::default(), StreamFeed { state: state.clone() });
+        let Ok((stream, permitted)) = opened else {
             lock(&self.state).sending -= 1;
             return Err(self.error());
         };
+        if permitted {
+            // What is asked of it waits behind its opening, without a turn of the worker in between.
+            return Ok((stream, state));
+        }
         let started = poll_fn(|context| {
             let mut state = lock(&state);
             match state.started.take() {
@@ -223,7 +227,8 @@ impl Connection {
     }
 
     /// Opens a bidirectional stream; waits while the peer permits no more. The peer learns of it when
-    /// something is sent.
+    /// something is sent. It gets its [ID](SendStream::id) when its worker has its next turn, for which
+    /// [`SendStream::started`] waits.
     pub fn open_bi(&self) -> OpenBi {
         let opening = self.clone().open(Direction::Bidirectional);
         Box::pin(async move {
@@ -233,7 +238,8 @@ impl Connection {
     }
 
     /// Opens a unidirectional stream; waits while the peer permits no more. The peer learns of it
-    /// when something is sent.
+    /// when something is sent. It gets its [ID](SendStream::id) when its worker has its next turn, for which
+    /// [`SendStream::started`] waits.
     pub fn open_uni(&self) -> OpenUni {
         let opening = self.clone().open(Direction::Unidirectional);
         Box::pin(async move { opening.await.map(|(stream, state)| SendStream::new(stream, state)) })

@@ -53,7 +53,7 @@ impl RecvStream {
         Self { stream, state, _connection: connection, uncredited: 0, ended: false }
     }
 
-    /// Its ID.
+    /// Its ID; `None` for a moment after it was opened.
     pub fn id(&self) -> Option<StreamId> {
         self.stream.id()
     }

@@ -61,9 +61,28 @@ impl SendStream {
         Self { stream, state, _connection: connection, ended: false }
     }
 
-    /// Its ID.
+    /// Its ID; `None` for a moment after it was opened.
     pub fn id(&self) -> Option<StreamId> {
         self.stream.id()
+    }
+
+    /// Waits until it has an [ID](Self::id). Nothing else needs to wait for that.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn started(&self) -> Result<(), WriteError> {
+        let failed = poll_fn(|context| {
+            let mut state = lock(&self.state);
+            match (self.stream.id(), &state.started) {
+                (Some(_), _) | (None, Some(Ok(()))) => Poll::Ready(false),
+                (None, Some(Err(_))) => Poll::Ready(true),
+                (None, None) => {
+                    state.opener.wait(context);
+                    Poll::Pending
+                }
+            }
+        });
+        if failed.await { Err(self.why_ended()) } else { Ok(()) }
     }
 
     /// The handle of the callback face, to [inspect](Stream::inspect) the stream, say.

@@ -378,8 +378,7 @@ impl Core {
         }
         entry.send = SendPart::Truncated;
         entry.shared.send_closed.store(true, Ordering::Relaxed);
-        let kept = entry.sends.partition_point(|send| send.end <= size && !send.fin);
-        for send in entry.sends.split_off(kept) {
+        for send in entry.sends.split_off(|send| send.end <= size && !send.fin) {
             self.note(key, Note::SendComplete { context: send.context, canceled: true });
         }
         Ok(())

@@ -211,6 +211,7 @@ fn connected_event(mut core: Box<Core>, connected: &Connected) -> Box<Core> {
     });
     drop(facts);
     core.publish(true);
+    core.permit_openings();
     core.start_waiting();
     core.release_after_handshake();
     core.resumed = connected.resumed;
@@ -307,6 +308,7 @@ fn stream_event(mut core: Box<Core>, event: TransportStreamEvent) -> Box<Core> {
             core
         }
         TransportStreamEvent::Available(_) => {
+            core.permit_openings();
             core.start_waiting();
             let [bidirectional, unidirectional] =
                 Direction::ALL.map(|direction| core.proto.streams_available(direction));
@@ -317,6 +319,16 @@ fn stream_event(mut core: Box<Core>, event: TransportStreamEvent) -> Box<Core> {
 }
 
 impl Core {
+    /// Lets handles know how many streams the peer permits.
+    fn permit_openings(&self) {
+        // Before the end of the handshake limits may turn out not to hold.
+        if self.phase == Phase::Connected {
+            for direction in Direction::ALL {
+                self.shared.permit_openings(direction, self.proto.stream_limit(direction));
+            }
+        }
+    }
+
     fn acked(&mut self, id: StreamId, offset: u64, fin: bool) {
         if std::mem::take(&mut self.ideal_stale) {
             self.ideal = ideal::bytes(self.proto.stats().congestion_window);

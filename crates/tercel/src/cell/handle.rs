@@ -84,7 +84,17 @@ pub(crate) struct ConnectionShared {
     /// verdict given after it is refused.
     close_called: AtomicBool,
     slot: AtomicU64,
+    /// By direction: how many streams handles were told to open, and how many the peer permits.
+    openings: [Openings; 2],
     facts: Mutex<Facts>,
+}
+
+/// See [`ConnectionShared`]. Streams that could not be opened count, too: so there may be room for more than is
+/// thought, and never for less.
+#[derive(Default)]
+struct Openings {
+    asked_for: AtomicU64,
+    permitted: AtomicU64,
 }
 
 impl ConnectionShared {
@@ -115,6 +125,7 @@ impl ConnectionShared {
             handles: Handles::new(),
             close_called: AtomicBool::new(false),
             slot: AtomicU64::new(u64::MAX),
+            openings: Default::default(),
             facts: Mutex::new(facts),
         })
     }
@@ -158,6 +169,17 @@ impl ConnectionShared {
 
     fn mailbox(&self) -> &Mailbox<Letter> {
         &self.registration.mailboxes[self.worker]
+    }
+
+    /// A stream is to be opened. Tells whether it is certain that the peer permits it already.
+    pub(crate) fn count_opening(&self, direction: Direction) -> bool {
+        let openings = &self.openings[direction as usize];
+        openings.asked_for.fetch_add(1, Ordering::Relaxed) < openings.permitted.load(Ordering::Relaxed)
+    }
+
+    /// The peer permits so many streams in all.
+    pub(crate) fn permit_openings(&self, direction: Direction, limit: u64) {
+        self.openings[direction as usize].permitted.store(limit, Ordering::Relaxed);
     }
 
     /// The error of a call that comes too late.

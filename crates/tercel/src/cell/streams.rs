@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tercel_proto::stream::StreamStats;
+use tercel_proto::short_queue::ShortQueue;
+use tercel_proto::stream::{IdMap, StreamStats};
 use tercel_wire::{ApplicationErrorCode, Direction, StreamId};
 
 use super::handle::StreamShared;
@@ -110,7 +111,7 @@ pub(super) struct Entry {
     /// How many bytes the application has given to send.
     pub(super) given: u64,
     pub(super) acked: u64,
-    pub(super) sends: VecDeque<Pending>,
+    pub(super) sends: ShortQueue<Pending>,
     /// How much should be under way, as the application knows it.
     pub(super) ideal: u64,
     pub(super) receive: ReceivePart,
@@ -151,7 +152,7 @@ impl Entry {
             send: if one_way && !shared.local { SendPart::Done } else { SendPart::Open },
             given: 0,
             acked: 0,
-            sends: VecDeque::new(),
+            sends: ShortQueue::default(),
             ideal: MIN_IDEAL,
             receive: if one_way && shared.local { ReceivePart::Done } else { ReceivePart::Open },
             receive_enabled: true,
@@ -192,7 +193,7 @@ impl Entry {
 pub(super) struct StreamTable {
     slots: Vec<Option<Box<Entry>>>,
     free: Vec<u32>,
-    by_id: BTreeMap<StreamId, u32>,
+    by_id: IdMap<u32>,
     serial: u32,
     /// Bytes of streams that are over which the application still holds: the connection's credit for
     /// them waits.
@@ -226,7 +227,7 @@ impl StreamTable {
     }
 
     pub(super) fn by_id(&mut self, id: StreamId) -> Option<&mut Entry> {
-        let slot = *self.by_id.get(&id)?;
+        let slot = *self.by_id.get(id)?;
         self.slots.get_mut(slot as usize)?.as_deref_mut()
     }
 
@@ -245,7 +246,7 @@ impl StreamTable {
         let entry = self.slots.get_mut(slot as usize)?.take()?;
         self.free.push(slot);
         if let Some(id) = entry.id {
-            self.by_id.remove(&id);
+            self.by_id.remove(id);
             if entry.deferred > 0 {
                 self.held.insert(key.0, (id, entry.deferred));
             }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use tercel_proto::time::Time;
 use tokio::io::Interest;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
@@ -152,6 +153,9 @@ impl Io for Watched {
 pub(crate) async fn run(worker: Worker, task: Arc<Task>, clock: Clock) {
     let mut worker = Ending(worker);
     let mut timer = pin!(sleep(Duration::ZERO));
+    // For when it is set. Deadlines mostly move away: it is not set anew each time, but goes off now and then with
+    // nothing due yet.
+    let mut set_for = None::<Time>;
     let mut ready = Vec::new();
     poll_fn(|context| {
         for _ in 0..TURNS {
@@ -172,10 +176,14 @@ pub(crate) async fn run(worker: Worker, task: Arc<Task>, clock: Clock) {
                 Park::Now => continue,
                 Park::Idle => return Poll::Pending,
                 Park::Until(time) => {
-                    timer.as_mut().reset(after(time.since(clock.now())));
+                    if set_for.is_none_or(|set| time < set) {
+                        set_for = Some(time);
+                        timer.as_mut().reset(after(time.since(clock.now())));
+                    }
                     if timer.as_mut().poll(context).is_pending() {
                         return Poll::Pending;
                     }
+                    set_for = None;
                 }
             }
         }
