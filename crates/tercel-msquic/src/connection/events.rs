@@ -181,6 +181,8 @@ impl Connection {
             DatagramSendState::AcknowledgedSpurious => datagram::ACKNOWLEDGED_SPURIOUS,
             _ => datagram::CANCELED,
         };
+        // Told and forgotten in one: who settles the connection from another thread would tell it again.
+        let _pass = self.gate.enter();
         let Some(context) = self.state().datagrams.get(&number).copied() else { return };
         let context = self.tell_datagram(context, told);
         let mut of = self.state();

@@ -36,6 +36,8 @@ impl StreamHandler for Events {
             _ if self.failed => {}
             StreamEvent::Receive(receive) => stream.received(receive),
             StreamEvent::SendComplete { context, canceled } => {
+                // Taken and told in one: who settles the stream from another thread would not tell it.
+                let _pass = stream.connection.gate().enter();
                 let context = stream.state().sends.take(context);
                 if let Some(context) = context {
                     stream.tell_sent(context, canceled);
