@@ -45,7 +45,11 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 async fn serve(incoming: Incoming, arguments: Arguments) -> Result<(), Failure> {
-    let connecting = incoming.accept()?;
+    let mut connecting = incoming.accept()?;
+    if arguments.is(&["halfrtt"]) {
+        // Whoever asks for a stream before the client's limits are known is never woken.
+        connecting.handshake_data().await?;
+    }
     // Early data is read, and other data may be sent, before the handshake is complete.
     let connection = match arguments.is(&["zerortt", "halfrtt"]) {
         true => connecting.into_0rtt().map_err(|_| "a server can always send early")?.0,
