@@ -71,18 +71,24 @@ def main():
     cells = [(end, role, case) for case in wanted for end in ends for role in arguments.role or ["server", "client"]]
     # The longest first, so that none is left over at the end.
     cells.sort(key=lambda one: -one[2].seconds)
-    results, lock, started = [], threading.Lock(), time.monotonic()
+    lock, started = threading.Lock(), time.monotonic()
 
     def one(number, end, role, case):
         # Below the ports that the kernel gives away.
         result = cell.run(place, tercel, end, role, case, 12000 + number * 4)
         with lock:
-            results.append(result)
             print(f"{result.outcome:5} {end.name} as {role}: {case.name} ({result.seconds:.1f} s) {result.note}", flush=True)
+        return result
 
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        for future in [pool.submit(one, number, *what) for number, what in enumerate(cells)]:
-            future.result()
+        results = [future.result() for future in [pool.submit(one, number, *what) for number, what in enumerate(cells)]]
+    # Cases with a clock in them (a server that is started again in the middle of a transfer) depend on how busy the
+    # machine is. What failed beside others has one more try by itself; that it needed one stays to be seen.
+    for number, (what, first) in enumerate(zip(cells, results)):
+        if first.outcome == cell.FAIL:
+            print("once more, by itself:", end=" ")
+            results[number] = one(number, *what)
+            results[number].note += f" [at the second try; at the first: {first.note}]"
     text = report.table(results, wanted, ends)
     print(text)
     print(f"{time.monotonic() - started:.0f} s; what failed is in {place}")

@@ -152,6 +152,7 @@ impl Client {
             ("origin", "https://localhost"),
         ];
         send.write_all(&section(&fields)).await.unwrap();
+        send.started().await.unwrap();
         Asked { id: send.id().unwrap().into_wire(), send, recv, read: Vec::new() }
     }
 
@@ -548,6 +549,7 @@ async fn what_comes_before_its_session_waits_for_it() {
     client.datagram(4, b"datagram");
     // Something after them has arrived.
     let (mut other, mut answer) = client.connection.open_bi().await.unwrap();
+    other.started().await.unwrap();
     assert_eq!(other.id().unwrap().into_wire(), 4);
     let (mut get, mut got) = client.connection.open_bi().await.unwrap();
     let fields = [(":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", "/")];
@@ -588,6 +590,7 @@ async fn streams_of_sessions_that_never_come_are_bounded() {
     assert!(soon("a stream", session.accept_uni()).await.is_ok());
     // A request that asks for no session takes with it what waits for one.
     let (mut send, mut recv) = client.connection.open_bi().await.unwrap();
+    send.started().await.unwrap();
     let mut waiting = client.open_uni(send.id().unwrap().into_wire()).await;
     waiting.write_all(b"x").await.unwrap();
     let fields = [(":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", "/")];
