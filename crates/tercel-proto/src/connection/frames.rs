@@ -87,6 +87,7 @@ impl Connection {
             Frame::NewConnectionId(frame) => self.peer_ids.on_new(&frame)?,
             Frame::RetireConnectionId { sequence } => {
                 self.local_ids.on_retire(sequence, dcid, self.issuer.as_mut(), &mut self.entropy)?;
+                self.on_peer_retired();
             }
             Frame::PathChallenge(data) => {
                 self.on_probe(arrival);

@@ -88,6 +88,20 @@ impl Connection {
         }
     }
 
+    /// Server: the client has done with a connection ID, as it has when it is done with a path. Paths that were only held
+    /// ready for it give up theirs, so that there is one for where it goes next (section 5.1.1); it may come there all
+    /// the same, and is asked again.
+    pub(super) fn on_peer_retired(&mut self) {
+        let is_ready = |candidate: &Candidate| {
+            candidate.intent == Intent::Wait && !matches!(candidate.path.validation, Validation::Pending { .. })
+        };
+        if self.role == Role::Server {
+            for candidate in self.paths.candidates.extract_if(.., |candidate| is_ready(candidate)) {
+                self.peer_ids.release(candidate.path.id);
+            }
+        }
+    }
+
     fn give_up_previous(&mut self) {
         if let Some(path) = self.paths.previous.take() {
             self.peer_ids.release(path.id);
@@ -285,7 +299,7 @@ impl Connection {
         if self.peer_ids.is_empty() {
             return Err(ApiMisuse::InvalidArgument("the server uses no connection IDs that would tell paths apart"));
         }
-        match self.peer_ids.has_spare() && self.local_ids.peer_has_unused(self.paths.unanswered) {
+        match self.peer_ids.has_spare() && self.local_ids.peer_has_unused(self.paths.claimed()) {
             true => Ok(()),
             false => Err(ApiMisuse::TooEarly),
         }
@@ -304,7 +318,7 @@ impl Connection {
     pub(super) fn begin_migration(&mut self, now: Time, address: PathAddress) -> Result<(), ApiMisuse> {
         self.check_other_path()?;
         let path = self.take_path(address, AntiAmplification::Validated, 0);
-        self.paths.unanswered += 1;
+        self.paths.claim();
         self.give_up_candidates();
         self.switch(now, path);
         self.ping_due = true;
@@ -325,7 +339,7 @@ impl Connection {
         let mut path = self.take_path(address, AntiAmplification::Validated, 0);
         if self.peer_ids.assign(path.id) {
             path.validation = self.begin_validation(now);
-            self.paths.unanswered += 1;
+            self.paths.claim();
             self.paths.candidates.push(Candidate { path, intent: Intent::Move });
         }
     }
@@ -335,7 +349,7 @@ impl Connection {
         self.check_other_path()?;
         let remote = self.paths.active.address.remote;
         let id = self.paths.take_id();
-        self.paths.unanswered += 1;
+        self.paths.claim();
         let mut path = Path::new(id, PathAddress { remote, local }, &self.config, AntiAmplification::Validated);
         path.mtu.set_peer_max(u16::try_from(self.peer_parameters.max_udp_payload_size).unwrap_or(u16::MAX));
         self.give_up_candidates();

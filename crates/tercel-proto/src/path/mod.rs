@@ -243,6 +243,19 @@ impl Paths {
         self.unanswered = self.iter().filter(pending).count();
     }
 
+    /// For how many paths that were tried before another one is the server may still take a connection ID: for none if
+    /// no answer is awaited, whatever became of them.
+    pub fn claimed(&self) -> usize {
+        let is_pending = |path: &Path| matches!(path.validation, Validation::Pending { .. });
+        let awaits = is_pending(&self.active) || self.candidates.iter().any(|candidate| is_pending(&candidate.path));
+        if awaits { self.unanswered } else { 0 }
+    }
+
+    /// Another path is tried.
+    pub fn claim(&mut self) {
+        self.unanswered = self.claimed() + 1;
+    }
+
     /// Whether a packet with `number` to an address of ours is newer than what is taken there, because we have
     /// left it for the preferred address.
     // RFC 9000 section 9.6.2#4.
