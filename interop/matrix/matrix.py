@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 import cases
@@ -71,24 +70,16 @@ def main():
     cells = [(end, role, case) for case in wanted for end in ends for role in arguments.role or ["server", "client"]]
     # The longest first, so that none is left over at the end.
     cells.sort(key=lambda one: -one[2].seconds)
-    lock, started = threading.Lock(), time.monotonic()
-
-    def one(number, end, role, case):
-        # Below the ports that the kernel gives away.
-        result = cell.run(place, tercel, end, role, case, 12000 + number * 4)
-        with lock:
-            print(f"{result.outcome:5} {end.name} as {role}: {case.name} ({result.seconds:.1f} s) {result.note}", flush=True)
-        return result
-
-    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        results = [future.result() for future in [pool.submit(one, number, *what) for number, what in enumerate(cells)]]
-    # Cases with a clock in them (a server that is started again in the middle of a transfer) depend on how busy the
-    # machine is. What failed beside others has one more try by itself; that it needed one stays to be seen.
-    for number, (what, first) in enumerate(zip(cells, results)):
-        if first.outcome == cell.FAIL:
-            print("once more, by itself:", end=" ")
-            results[number] = one(number, *what)
-            results[number].note += f" [at the second try; at the first: {first.note}]"
+    results, started = [], time.monotonic()
+    # Processes, and no threads: one that reads a large trace holds up the others for seconds, and some cases have a
+    # clock in them. Ports are below those that the kernel gives away.
+    with concurrent.futures.ProcessPoolExecutor(arguments.jobs) as pool:
+        running = [pool.submit(cell.run, place, tercel, *what, 12000 + number * 4) for number, what in enumerate(cells)]
+        for future in concurrent.futures.as_completed(running):
+            result = future.result()
+            results.append(result)
+            print(f"{result.outcome:5} {result.peer} as {result.role}: {result.case} ({result.seconds:.1f} s) {result.note}",
+                  flush=True)
     text = report.table(results, wanted, ends)
     print(text)
     print(f"{time.monotonic() - started:.0f} s; what failed is in {place}")

@@ -129,8 +129,19 @@ pub(crate) unsafe extern "C" fn create(
             queues.push(*unsafe { boundary::reference(config.event_queue) }.ok_or(Status::INVALID_PARAMETER)?);
         }
         let drivers = library::with(|library| library.drive(queues.len()).map_err(|error| status_of(&error)))?;
-        for (at, (driver, queue)) in drivers.into_iter().zip(queues).enumerate() {
-            let made = Arc::new(Execution::new(driver, queue)?);
+        let mut all_made = Vec::new();
+        for (driver, queue) in drivers.into_iter().zip(queues) {
+            match Execution::new(driver, queue) {
+                Ok(made) => all_made.push(Arc::new(made)),
+                Err(status) => {
+                    // All of them or none: nobody would drive the others.
+                    all_made.iter().for_each(|made| made.end());
+                    library::with(library::Library::undrive);
+                    return Err(status);
+                }
+            }
+        }
+        for (at, made) in all_made.into_iter().enumerate() {
             let mut name = Handle::NULL;
             handle::insert(|handle| {
                 name = handle;

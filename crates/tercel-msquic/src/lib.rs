@@ -7,6 +7,7 @@
 //! | `boundary` | the door: panics stay inside, pointers become references and bytes |
 //! | `handle` | every `HQUIC`: a key, never an address, so that a stale one is told from a good one |
 //! | `gate` | one callback at a time, and none after a close |
+//! | `target` | which callback |
 //! | `library`, `registration`, `configuration`, `credential`, `settings`, `listener`, `connection`, `stream` | the objects |
 //! | `execution` | workers that the application drives |
 //! | `param` | parameters, a line each |
@@ -35,5 +36,6 @@ mod registration;
 mod settings;
 mod stream;
 mod table;
+mod target;
 
 pub use library::{MsQuicClose, MsQuicOpenVersion};

@@ -17,13 +17,7 @@ use crate::handle;
 use crate::library;
 use crate::outcome::status_of;
 use crate::registration::Registration;
-
-/// Whom to tell.
-#[derive(Clone, Copy)]
-struct Target {
-    handler: Option<ListenerCallback>,
-    context: Context,
-}
+use crate::target::Target;
 
 enum Stage {
     Stopped,
@@ -36,13 +30,13 @@ struct State {
     stage: Stage,
     alpn: Vec<Vec<u8>>,
     address: Option<SocketAddr>,
-    target: Target,
 }
 
 /// See the [module](self).
 pub(crate) struct Listener {
     handle: Handle,
     pub(crate) registration: Arc<Registration>,
+    target: Target<ListenerCallback>,
     state: Mutex<State>,
     /// Several workers may tell of new connections at a time.
     callbacks: Crowd,
@@ -65,17 +59,8 @@ impl Listener {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes whom to tell.
-    pub(crate) fn set_target(&self, handler: Option<Option<ListenerCallback>>, context: Context) {
-        let mut state = self.state();
-        state.target.context = context;
-        if let Some(handler) = handler {
-            state.target.handler = handler;
-        }
-    }
-
-    pub(crate) fn context(&self) -> Context {
-        self.state().target.context
+    pub(crate) const fn target(&self) -> &Target<ListenerCallback> {
+        &self.target
     }
 
     /// Where it listens, or did.
@@ -214,11 +199,10 @@ impl Listener {
     /// Calls the application.
     fn tell(&self, mut event: abi::ListenerEvent) -> Option<Status> {
         let _member = self.callbacks.enter();
-        let target = self.state().target;
-        let handler = target.handler?;
+        let (handler, context) = self.target.get()?;
         // SAFETY: the application gave this function to be called with this context until STOP_COMPLETE; the event
         // is whole, and lives until the function has returned.
-        Some(unsafe { handler(self.handle, target.context.0, &raw mut event) })
+        Some(unsafe { handler(self.handle, context.0, &raw mut event) })
     }
 
     fn close(&self) {
@@ -231,7 +215,7 @@ impl Listener {
         if !matches!(before, Stage::Stopped) {
             self.tell_stopped();
         }
-        self.state().target.handler = None;
+        self.target.silence();
         // Who has read the target before that is inside already.
         self.callbacks.wait_for_others();
         drop(before);
@@ -256,12 +240,12 @@ pub(crate) unsafe extern "C" fn open(
         if registration.shut_down().is_some() {
             return Err(Status::INVALID_STATE);
         }
-        let target = Target { handler, context: Context(context) };
         let made = handle::insert(|handle| {
             Arc::new(Listener {
                 handle,
                 registration: registration.clone(),
-                state: Mutex::new(State { stage: Stage::Stopped, alpn: Vec::new(), address: None, target }),
+                target: Target::new(handler, Context(context)),
+                state: Mutex::new(State { stage: Stage::Stopped, alpn: Vec::new(), address: None }),
                 callbacks: Crowd::default(),
                 closed: AtomicBool::new(false),
                 tells_load: AtomicBool::new(false),

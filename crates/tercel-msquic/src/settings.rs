@@ -95,10 +95,6 @@ const fn set_bit(settings: &mut Settings, (shift, width): (u32, u32), value: u8)
     settings.bits = settings.bits & !mask | value << shift & mask;
 }
 
-const fn is_power_of_two(value: u32) -> bool {
-    value.is_power_of_two()
-}
-
 fn put_field(bytes: &mut [u8], at: usize, value: &[u8]) {
     if let Some(room) = bytes.get_mut(at..at + value.len()) {
         room.copy_from_slice(value);
@@ -124,42 +120,35 @@ macro_rules! fields {
             put_field(bytes, offset_of!(Settings, flags), &settings.flags.to_ne_bytes());
         }
 
-        /// The same for settings that say only what they change, and were checked.
+        /// Lays what is set in `new`, and was checked, over `settings`.
         pub(crate) fn overlay(settings: &mut Settings, new: &Settings) {
             $(if new.is_set & is_set::$set != 0 {
                 settings.$field = new.$field;
+                settings.is_set |= is_set::$set;
             })*
-            for (_, place) in BITS.into_iter().filter(|(set, _)| new.is_set & set != 0) {
+            for (set, place) in BITS.into_iter().filter(|(set, _)| new.is_set & set != 0) {
                 set_bit(settings, place, bit(new, place));
+                settings.is_set |= set;
             }
-            for (_, flag) in FLAGS.into_iter().filter(|(set, _)| new.is_set & set != 0) {
+            for (set, flag) in FLAGS.into_iter().filter(|(set, _)| new.is_set & set != 0) {
                 settings.flags = settings.flags & !flag | new.flags & flag;
+                settings.is_set |= set;
             }
-            settings.is_set |= new.is_set;
         }
 
-        /// Lays what is set in `new` over `settings`.
+        /// Checks what is set in `new`, and lays it over `settings`.
         ///
         /// # Errors
         /// [`Status::INVALID_PARAMETER`]: a value is out of its range. Nothing has changed.
         pub(crate) fn apply(settings: &mut Settings, new: &Settings) -> Result<(), Status> {
-            let mut result = *settings;
             $(if new.is_set & is_set::$set != 0 {
                 let $value = new.$field;
                 if !$good {
                     return Err(Status::INVALID_PARAMETER);
                 }
-                result.$field = $value;
-                result.is_set |= is_set::$set;
             })*
-            for (set, place) in BITS.into_iter().filter(|(set, _)| new.is_set & set != 0) {
-                set_bit(&mut result, place, bit(new, place));
-                result.is_set |= set;
-            }
-            for (set, flag) in FLAGS.into_iter().filter(|(set, _)| new.is_set & set != 0) {
-                result.flags = result.flags & !flag | new.flags & flag;
-                result.is_set |= set;
-            }
+            let mut result = *settings;
+            overlay(&mut result, new);
             if bit(&result, bits::SERVER_RESUMPTION_LEVEL) > 2 || result.minimum_mtu > result.maximum_mtu {
                 return Err(Status::INVALID_PARAMETER);
             }
@@ -195,7 +184,7 @@ fields! {
     mtu_discovery_search_complete_timeout_us, MTU_DISCOVERY_SEARCH_COMPLETE_TIMEOUT_US, 600_000_000, |_value| true;
     tls_client_max_send_buffer, TLS_CLIENT_MAX_SEND_BUFFER, 4096, |_value| true;
     tls_server_max_send_buffer, TLS_SERVER_MAX_SEND_BUFFER, 8192, |_value| true;
-    stream_recv_window_default, STREAM_RECV_WINDOW_DEFAULT, 65_536, |value| is_power_of_two(value);
+    stream_recv_window_default, STREAM_RECV_WINDOW_DEFAULT, 65_536, |value| value.is_power_of_two();
     stream_recv_buffer_default, STREAM_RECV_BUFFER_DEFAULT, 4096, |value| value >= 4096;
     conn_flow_control_window, CONN_FLOW_CONTROL_WINDOW, 16_777_216, |_value| true;
     max_worker_queue_delay_us, MAX_WORKER_QUEUE_DELAY_US, 250_000, |_value| true;
@@ -217,10 +206,10 @@ fields! {
     mtu_discovery_missing_probe_count, MTU_DISCOVERY_MISSING_PROBE_COUNT, 3, |_value| true;
     dest_cid_update_idle_timeout_ms, DEST_CID_UPDATE_IDLE_TIMEOUT_MS, 20_000, |_value| true;
     stream_recv_window_bidi_local_default, STREAM_RECV_WINDOW_BIDI_LOCAL_DEFAULT, 65_536,
-        |value| is_power_of_two(value);
+        |value| value.is_power_of_two();
     stream_recv_window_bidi_remote_default, STREAM_RECV_WINDOW_BIDI_REMOTE_DEFAULT, 65_536,
-        |value| is_power_of_two(value);
-    stream_recv_window_unidi_default, STREAM_RECV_WINDOW_UNIDI_DEFAULT, 65_536, |value| is_power_of_two(value);
+        |value| value.is_power_of_two();
+    stream_recv_window_unidi_default, STREAM_RECV_WINDOW_UNIDI_DEFAULT, 65_536, |value| value.is_power_of_two();
 }
 
 /// How far a server lets clients resume: 0 not, 1 sessions, 2 with early data.

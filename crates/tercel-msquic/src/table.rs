@@ -66,9 +66,9 @@ unsafe extern "C" fn set_context(handle: Handle, context: *mut c_void) {
         match handle::object(handle) {
             Ok(Object::Registration(of)) => *of.context().lock().unwrap_or_else(PoisonError::into_inner) = context,
             Ok(Object::Configuration(of)) => *of.context().lock().unwrap_or_else(PoisonError::into_inner) = context,
-            Ok(Object::Listener(of)) => of.set_target(None, context),
-            Ok(Object::Connection(of)) => of.set_target(None, context),
-            Ok(Object::Stream(of)) => of.set_target(None, context),
+            Ok(Object::Listener(of)) => of.target().set_context(context),
+            Ok(Object::Connection(of)) => of.target().set_context(context),
+            Ok(Object::Stream(of)) => of.target().set_context(context),
             Ok(Object::Execution(_)) | Err(_) => {}
         }
     });
@@ -83,9 +83,9 @@ unsafe extern "C" fn get_context(handle: Handle) -> *mut c_void {
         let context = match handle::object(handle) {
             Ok(Object::Registration(of)) => *of.context().lock().unwrap_or_else(PoisonError::into_inner),
             Ok(Object::Configuration(of)) => *of.context().lock().unwrap_or_else(PoisonError::into_inner),
-            Ok(Object::Listener(of)) => of.context(),
-            Ok(Object::Connection(of)) => of.context(),
-            Ok(Object::Stream(of)) => of.context(),
+            Ok(Object::Listener(of)) => of.target().context(),
+            Ok(Object::Connection(of)) => of.target().context(),
+            Ok(Object::Stream(of)) => of.target().context(),
             Ok(Object::Execution(_)) | Err(_) => Context::NULL,
         };
         context.0
@@ -103,17 +103,17 @@ unsafe extern "C" fn set_callback_handler(handle: Handle, handler: *mut c_void, 
             Ok(Object::Listener(of)) => {
                 // SAFETY: as demanded of the caller; null is `None`.
                 let handler = unsafe { std::mem::transmute::<*mut c_void, Option<ListenerCallback>>(handler) };
-                of.set_target(Some(handler), context);
+                of.target().set(handler, context);
             }
             Ok(Object::Connection(of)) => {
                 // SAFETY: as demanded of the caller; null is `None`.
                 let handler = unsafe { std::mem::transmute::<*mut c_void, Option<ConnectionCallback>>(handler) };
-                of.set_target(Some(handler), context);
+                of.target().set(handler, context);
             }
             Ok(Object::Stream(of)) => {
                 // SAFETY: as demanded of the caller; null is `None`.
                 let handler = unsafe { std::mem::transmute::<*mut c_void, Option<StreamCallback>>(handler) };
-                of.set_target(Some(handler), context);
+                of.target().set(handler, context);
             }
             _ => {}
         }

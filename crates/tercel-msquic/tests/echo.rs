@@ -15,21 +15,6 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 7 + at / 256) as u8).collect()
 }
 
-/// A client that collects what comes back.
-fn collector() -> (&'static Program, Heard, Collected) {
-    let collected: Collected = Arc::new(Mutex::new(Vec::new()));
-    let to = collected.clone();
-    let (program, heard) = Program::new(move |_, event| {
-        if let Event::Stream(_, event) = event
-            && event.event_type == stream_event::RECEIVE
-        {
-            to.lock().unwrap().extend(received(event));
-        }
-        Status::SUCCESS
-    });
-    (program, heard, collected)
-}
-
 #[test]
 fn what_is_sent_comes_back_and_events_come_in_order() {
     let stage = stage();

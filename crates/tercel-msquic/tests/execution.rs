@@ -35,6 +35,13 @@ fn an_application_drives_the_workers() {
     unsafe {
         let none = (api.execution_create)(0, 0, 0, &mut config, &mut execution);
         assert_eq!(none, Status::INVALID_PARAMETER);
+        // All of them or none: a queue that is none leaves nothing behind.
+        let mut nowhere = -1;
+        let bad = ExecutionConfig { ideal_processor: 0, event_queue: &mut nowhere };
+        let good = ExecutionConfig { ideal_processor: 0, event_queue: &mut queue };
+        let (mut configs, mut executions) = ([good, bad], [std::ptr::null_mut(); 2]);
+        let failed = (api.execution_create)(0, 0, 2, configs.as_mut_ptr(), executions.as_mut_ptr());
+        assert!(failed.is_failure());
         assert_eq!((api.execution_create)(0, 0, 1, &mut config, &mut execution), Status::SUCCESS);
     }
     let until = |program: &Program, words: &[&str]| {

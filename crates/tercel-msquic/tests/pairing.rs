@@ -69,16 +69,7 @@ fn visit() {
     let port = std::env::var("TERCEL_PORT").unwrap().parse().unwrap();
     let registration = registration();
     let client = client_configuration(registration);
-    let collected = Collected::default();
-    let to = collected.clone();
-    let (program, heard) = Program::new(move |_, event| {
-        if let Event::Stream(_, event) = event
-            && event.event_type == stream_event::RECEIVE
-        {
-            to.lock().unwrap().extend(received(event));
-        }
-        Status::SUCCESS
-    });
+    let (program, heard, collected) = collector();
     let connection = open_connection(registration, program);
     start(connection, client, port);
     heard.wait_for("CONNECTED 0");

@@ -48,11 +48,7 @@ impl<T> ShortQueue<T> {
 
     /// Takes the first element.
     pub fn pop_front(&mut self) -> Option<T> {
-        let first = self.first.take();
-        if !self.rest.is_empty() {
-            self.first = self.rest.pop_front();
-        }
-        first
+        std::mem::replace(&mut self.first, self.rest.pop_front())
     }
 
     /// Takes the last element.

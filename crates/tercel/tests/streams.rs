@@ -541,6 +541,26 @@ fn a_stream_tells_what_it_has_done_and_what_kept_it_from_more() {
     drop((stream, pair));
 }
 
+/// What counts as complete when it is taken does so though the peer takes nothing, and does not a second time when the
+/// stream is reset; what waits to be acknowledged waits on.
+#[test]
+fn a_send_may_be_complete_when_it_is_taken() {
+    let small = TransportConfig { stream_receive_window: 1000, max_stream_receive_window: 1000, ..Default::default() };
+    let pair = pair(small, |new| new.accept_into(Vec::new(), |_: &Stream, _: StreamEvent<'_>| {}).unwrap().detach());
+    let (record, heard) = Record::new();
+    let handler = move |_: &Stream, event: StreamEvent<'_>| record.note(format!("{event:?}"));
+    let stream = pair.client.open_stream(Direction::Unidirectional, handler).unwrap();
+    stream.send(pattern(100_000), false, 1).unwrap();
+    let taken = SendOptions { context: Some(2), done_when_taken: true, ..SendOptions::default() };
+    stream.send_with(pattern(100_000), taken).unwrap();
+    let first = heard.iter().find(|word| word.starts_with("SendComplete")).unwrap();
+    assert_eq!(first, "SendComplete { context: 2, canceled: false }");
+    stream.reset(0u32.into()).unwrap();
+    let rest: Vec<_> = heard.iter().take_while(|word| word != "ShutdownComplete").collect();
+    let completed: Vec<_> = rest.iter().filter(|word| word.starts_with("SendComplete")).collect();
+    assert_eq!(completed, ["SendComplete { context: 1, canceled: true }"]);
+}
+
 /// Tells when it is gone.
 struct Memory(Arc<std::sync::atomic::AtomicBool>);
 

@@ -29,10 +29,6 @@ LACKS = {
     "reset": "it neither sends stateless resets nor looks for them",
 }
 SERVER_LACKS = {
-    "addressdiscovery": "it does not tell of observed addresses",
-    "reliablereset": "it has no RESET_STREAM_AT",
-    "timestamps": "it does not measure the delay of one way",
-    "grease": "it leaves the QUIC bit alone",
     "clientcert": "its server asks for no certificate",
     "connectionmigration": "its server has no preferred address",
 }

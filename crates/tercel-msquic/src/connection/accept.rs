@@ -9,14 +9,14 @@ use std::task::{Context as TaskContext, Wake, Waker};
 use tercel::{CloseReason, NewConnection, Resume, TransportErrorCode};
 
 use super::events::Events;
-use super::{Connection, Stage, Target, elsewhere};
+use super::{Connection, Stage, elsewhere};
 use crate::abi::{ConnectionEventBody, Resumed, Status, connection_event};
-use crate::boundary::Context;
 use crate::configuration::Configuration;
 use crate::credential::Role;
 use crate::handle;
 use crate::outcome::of_end;
 use crate::registration::Registration;
+use crate::target::Target;
 
 /// Woken when the client has left before it was answered.
 struct Left(Weak<Connection>);
@@ -35,10 +35,9 @@ impl Connection {
     /// # Errors
     /// There are too many.
     pub(crate) fn offered(registration: Arc<Registration>, new: NewConnection) -> Result<Arc<Self>, Status> {
-        let target = Target { handler: None, context: Context::NULL };
         let cancelled = new.cancelled();
         let stage = Stage::Offered(Box::new(new));
-        let connection = Self::make(&registration, tercel::Role::Server, stage, target)?;
+        let connection = Self::make(&registration, tercel::Role::Server, stage, Target::nobody())?;
         let waker = Waker::from(Arc::new(Left(Arc::downgrade(&connection))));
         // It stays with the question, not with the future.
         let _ = std::pin::pin!(cancelled).poll(&mut TaskContext::from_waker(&waker));

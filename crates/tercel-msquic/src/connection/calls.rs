@@ -5,13 +5,14 @@ use std::ffi::{c_char, c_void};
 use bytes::{Bytes, BytesMut};
 use tercel::{Alert, DatagramPriority, Resume, Role, Verdict};
 
-use super::{Connection, Stage, Target};
+use super::{Connection, Stage};
 use crate::abi::{self, Buffer, ConnectionCallback, Handle, Status};
 use crate::boundary::{self, Context};
 use crate::configuration::Configuration;
 use crate::handle;
 use crate::outcome::status_of;
 use crate::registration::Registration;
+use crate::target::Target;
 
 /// `ConnectionOpen`.
 ///
@@ -29,7 +30,7 @@ pub(crate) unsafe extern "C" fn open(
         if handler.is_none() || connection.is_null() {
             return Err(Status::INVALID_PARAMETER);
         }
-        let target = Target { handler, context: Context(context) };
+        let target = Target::new(handler, Context(context));
         let made = Connection::make(&registration, Role::Client, Stage::Idle, target)?;
         // SAFETY: as demanded of the caller.
         unsafe { boundary::put(connection, made.handle) }?;

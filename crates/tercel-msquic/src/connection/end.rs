@@ -122,7 +122,7 @@ impl Connection {
         }
         // The callback of the last event may still be running.
         drop(self.gate.enter());
-        self.target().handler = None;
+        self.target.silence();
         self.forget();
     }
 

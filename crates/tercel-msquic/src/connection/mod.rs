@@ -34,13 +34,7 @@ use crate::handle;
 use crate::library;
 use crate::registration::Registration;
 use crate::stream::Stream;
-
-/// Whom to tell.
-#[derive(Clone, Copy)]
-struct Target {
-    handler: Option<ConnectionCallback>,
-    context: Context,
-}
+use crate::target::Target;
 
 /// How far a connection has come.
 enum Stage {
@@ -99,7 +93,7 @@ pub(crate) struct Connection {
     pub(crate) registration: Arc<Registration>,
     role: Role,
     gate: Gate,
-    target: Mutex<Target>,
+    target: Target<ConnectionCallback>,
     state: Mutex<State>,
     /// It has begun, or never will.
     begun: Condvar,
@@ -112,7 +106,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn make(registration: &Arc<Registration>, role: Role, stage: Stage, target: Target) -> Result<Arc<Self>, Status> {
+    fn make(
+        registration: &Arc<Registration>,
+        role: Role,
+        stage: Stage,
+        target: Target<ConnectionCallback>,
+    ) -> Result<Arc<Self>, Status> {
         let state = State {
             stage,
             configuration: None,
@@ -139,7 +138,7 @@ impl Connection {
                 registration: registration.clone(),
                 role,
                 gate: Gate::default(),
-                target: Mutex::new(target),
+                target,
                 state: Mutex::new(state),
                 begun: Condvar::new(),
                 closing: AtomicBool::new(false),
@@ -169,21 +168,8 @@ impl Connection {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn target(&self) -> MutexGuard<'_, Target> {
-        self.target.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes whom to tell.
-    pub(crate) fn set_target(&self, handler: Option<Option<ConnectionCallback>>, context: Context) {
-        let mut target = self.target();
-        target.context = context;
-        if let Some(handler) = handler {
-            target.handler = handler;
-        }
-    }
-
-    pub(crate) fn context(&self) -> Context {
-        self.target().context
+    pub(crate) const fn target(&self) -> &Target<ConnectionCallback> {
+        &self.target
     }
 
     /// Whether the application has heard the last event.
@@ -341,12 +327,11 @@ impl Connection {
     /// Calls the application. By who is inside the gate.
     fn call(&self, event_type: u32, body: ConnectionEventBody) -> (Status, ConnectionEventBody) {
         let mut event = abi::ConnectionEvent { event_type, body };
-        let target = *self.target();
-        let Some(handler) = target.handler else { return (Status::SUCCESS, body) };
+        let Some((handler, context)) = self.target.get() else { return (Status::SUCCESS, body) };
         // SAFETY: the application gave this function to be called with this context until SHUTDOWN_COMPLETE or until
         // it has closed the handle, which the gate sees to; the event is whole, and lives until the function has
         // returned.
-        let status = unsafe { handler(self.handle, target.context.0, &raw mut event) };
+        let status = unsafe { handler(self.handle, context.0, &raw mut event) };
         (status, event.body)
     }
 }

@@ -4,10 +4,11 @@ use std::ffi::c_void;
 
 use tercel::Direction;
 
-use super::{Stream, Target};
+use super::Stream;
 use crate::abi::{self, Boolean, Buffer, Handle, Status, StreamCallback, stream_open, stream_shutdown, stream_start};
 use crate::boundary::{self, Context};
 use crate::handle;
+use crate::target::Target;
 
 /// `StreamOpen`.
 ///
@@ -33,7 +34,7 @@ pub(crate) unsafe extern "C" fn open(
             true => Direction::Unidirectional,
             false => Direction::Bidirectional,
         };
-        let target = Target { handler, context: Context(context) };
+        let target = Target::new(handler, Context(context));
         let made = Stream::make(&connection, direction, true, target)?;
         // SAFETY: as demanded of the caller.
         unsafe { boundary::put(stream, made.handle) }?;

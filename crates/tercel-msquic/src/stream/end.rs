@@ -24,11 +24,11 @@ impl Stream {
             // What has ended already needs no end.
             if flags & flag::GRACEFUL != 0 && self.sends() {
                 let _ = self.call(&mut state, Call::Finish);
-                state.sends.closed = true;
+                state.sends.close();
             }
             if flags & flag::ABORT_SEND != 0 && self.sends() {
                 let _ = self.call(&mut state, Call::Reset { code, reliable });
-                state.sends.closed = true;
+                state.sends.close();
             }
             if flags & flag::ABORT_RECEIVE != 0 && (!self.local || self.direction == Direction::Bidirectional) {
                 let _ = self.call(&mut state, Call::Stop(code));
@@ -135,14 +135,14 @@ impl Stream {
         }
         // The callback of the last event may still be running.
         drop(self.connection.gate().enter());
-        self.target().handler = None;
+        self.target.silence();
         self.connection.remove_stream(self.handle);
     }
 
     /// The application does not want the peer's stream: nothing is left of it.
     pub(crate) fn refuse(self: &Arc<Self>) {
         if handle::remove::<Self>(self.handle).is_ok() {
-            self.target().handler = None;
+            self.target.silence();
             self.abort();
             self.settle();
         }

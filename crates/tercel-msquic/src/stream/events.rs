@@ -49,7 +49,7 @@ impl StreamHandler for Events {
                 stream.tell(kind::PEER_SEND_ABORTED, body);
             }
             StreamEvent::PeerReceiveAborted(code) => {
-                stream.state().sends.stopped = true;
+                stream.state().sends.stop();
                 let body = StreamEventBody { peer_receive_aborted: code.into_inner() };
                 stream.tell(kind::PEER_RECEIVE_ABORTED, body);
             }

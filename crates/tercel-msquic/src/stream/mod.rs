@@ -21,22 +21,15 @@ use bytes::Bytes;
 use tercel::{AtLimit, Direction, NewStream, SendOptions, StreamOptions, VarInt};
 
 use crate::abi::{self, Handle, Status, StreamCallback, StreamEventBody, stream_start};
-use crate::boundary::Context;
 use crate::connection::Connection;
 use crate::handle;
 use crate::library;
 use crate::outcome::status_of;
+use crate::target::Target;
 
 use self::events::Events;
 use self::receive::Receiving;
 use self::send::Outstanding;
-
-/// Whom to tell.
-#[derive(Clone, Copy)]
-struct Target {
-    handler: Option<StreamCallback>,
-    context: Context,
-}
 
 /// What was asked of a stream before it could be done.
 enum Call {
@@ -76,7 +69,7 @@ pub(crate) struct Stream {
     connection: Arc<Connection>,
     direction: Direction,
     local: bool,
-    target: Mutex<Target>,
+    target: Target<StreamCallback>,
     state: Mutex<State>,
     /// Receives may be outstanding by the dozen.
     receives_many: bool,
@@ -96,7 +89,7 @@ impl Stream {
         connection: &Arc<Connection>,
         direction: Direction,
         local: bool,
-        target: Target,
+        target: Target<StreamCallback>,
     ) -> Result<Arc<Self>, Status> {
         let state = State {
             stage: Stage::Opened(Vec::new()),
@@ -116,7 +109,7 @@ impl Stream {
                 connection: connection.clone(),
                 direction,
                 local,
-                target: Mutex::new(target),
+                target,
                 state: Mutex::new(state),
                 receives_many: crate::settings::receives_many(&settings),
                 buffers_sends: crate::settings::buffers_sends(&settings),
@@ -131,8 +124,7 @@ impl Stream {
 
     /// A stream that the peer opened. `None`: it is refused.
     pub(crate) fn of_peer(connection: &Arc<Connection>, new: NewStream) -> Option<Arc<Self>> {
-        let target = Target { handler: None, context: Context::NULL };
-        let stream = Self::make(connection, new.direction(), false, target).ok()?;
+        let stream = Self::make(connection, new.direction(), false, Target::nobody()).ok()?;
         let mut state = stream.state();
         state.id = Some(new.id().into_wire());
         match new.accept(Events::new(stream.clone())) {
@@ -161,26 +153,13 @@ impl Stream {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn target(&self) -> MutexGuard<'_, Target> {
-        self.target.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes whom to tell.
-    pub(crate) fn set_target(&self, handler: Option<Option<StreamCallback>>, context: Context) {
-        let mut target = self.target();
-        target.context = context;
-        if let Some(handler) = handler {
-            target.handler = handler;
-        }
-    }
-
-    pub(crate) fn context(&self) -> Context {
-        self.target().context
+    pub(crate) const fn target(&self) -> &Target<StreamCallback> {
+        &self.target
     }
 
     /// Whether the application has taken it, or has closed it already.
     pub(crate) fn has_handler(&self) -> bool {
-        self.target().handler.is_some() || self.closing.load(Ordering::Acquire)
+        self.target.get().is_some() || self.closing.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -329,13 +308,12 @@ impl Stream {
 
     /// Calls the application. By who is inside the gate.
     fn call_application(&self, event_type: u32, body: StreamEventBody) -> (Status, StreamEventBody) {
-        let target = *self.target();
-        let Some(handler) = target.handler else { return (Status::SUCCESS, body) };
+        let Some((handler, context)) = self.target.get() else { return (Status::SUCCESS, body) };
         let mut event = abi::StreamEvent { event_type, body };
         // SAFETY: the application gave this function to be called with this context until SHUTDOWN_COMPLETE or until
         // it has closed the handle, which the gate sees to; the event is whole, and lives until the function has
         // returned.
-        let status = unsafe { handler(self.handle, target.context.0, &raw mut event) };
+        let status = unsafe { handler(self.handle, context.0, &raw mut event) };
         (status, event.body)
     }
 }

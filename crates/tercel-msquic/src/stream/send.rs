@@ -16,12 +16,8 @@ use crate::boundary::{self, Context};
 pub(super) struct Outstanding {
     next: u64,
     sends: VecDeque<(u64, Context)>,
-    /// The application has ended the sending part.
-    pub(super) closed: bool,
-    /// The peer wants no more.
-    pub(super) stopped: bool,
-    /// No more is accepted: the last completions are being told.
-    sealed: bool,
+    /// Why no more is accepted.
+    refused: Option<Status>,
 }
 
 impl Outstanding {
@@ -38,18 +34,19 @@ impl Outstanding {
         self.sends.remove(at).map(|(_, context)| context)
     }
 
-    /// Why no more is accepted.
-    const fn refused(&self) -> Option<Status> {
-        match (self.stopped, self.closed || self.sealed) {
-            (true, _) => Some(Status::ABORTED),
-            (_, true) => Some(Status::INVALID_STATE),
-            _ => None,
-        }
+    /// The application has ended the sending part, or there is no stream any more.
+    pub(super) fn close(&mut self) {
+        self.refused.get_or_insert(Status::INVALID_STATE);
+    }
+
+    /// The peer wants no more, which is the better reason of the two.
+    pub(super) const fn stop(&mut self) {
+        self.refused = Some(Status::ABORTED);
     }
 
     /// All of them are, and there will be no more.
     pub(super) fn seal(&mut self) -> impl Iterator<Item = Context> {
-        self.sealed = true;
+        self.close();
         std::mem::take(&mut self.sends).into_iter().map(|(_, context)| context)
     }
 }
@@ -95,7 +92,7 @@ impl Stream {
             return Err(Status::INVALID_PARAMETER);
         }
         let mut state = self.state();
-        if let Some(refused) = state.sends.refused() {
+        if let Some(refused) = state.sends.refused {
             return Err(refused);
         }
         if state.send_ended || self.is_over() {
@@ -126,7 +123,8 @@ impl Stream {
         pieces.push((last, options));
         let sent = self.call(&mut state, Call::Send(pieces));
         match sent {
-            Ok(()) => state.sends.closed |= flags & send::FIN != 0,
+            Ok(()) if flags & send::FIN != 0 => state.sends.close(),
+            Ok(()) => {}
             Err(_) => drop(state.sends.take(number)),
         }
         let starts = flags & send::START != 0 && matches!(state.stage, Stage::Opened(_));

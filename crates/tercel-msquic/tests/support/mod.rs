@@ -457,3 +457,18 @@ impl Drop for Stage {
 
 /// Bytes shared between a callback and a test.
 pub(crate) type Collected = Arc<Mutex<Vec<u8>>>;
+
+/// A client that collects what comes back.
+pub(crate) fn collector() -> (&'static Program, Heard, Collected) {
+    let collected = Collected::default();
+    let to = collected.clone();
+    let (program, heard) = Program::new(move |_, event| {
+        if let Event::Stream(_, event) = event
+            && event.event_type == stream_event::RECEIVE
+        {
+            to.lock().unwrap().extend(received(event));
+        }
+        Status::SUCCESS
+    });
+    (program, heard, collected)
+}

@@ -175,7 +175,6 @@ impl Connection {
             if answer == Answer::Path {
                 self.give_up_previous();
                 self.events.push_back(Event::PathValidated(self.paths.active.address));
-                self.paths.settled();
             }
             self.update_progress(now);
             return;
@@ -195,7 +194,6 @@ impl Connection {
         candidate.path.amplification = AntiAmplification::Validated;
         let intent = candidate.intent;
         self.events.push_back(Event::PathValidated(candidate.path.address));
-        self.paths.settled();
         if intent == Intent::Move {
             let path = self.paths.candidates.remove(at).path;
             self.arrive(now, path);
@@ -221,7 +219,6 @@ impl Connection {
         while let Some(at) = self.paths.candidates.iter_mut().position(failed) {
             let Candidate { path, intent } = self.paths.candidates.remove(at);
             self.peer_ids.release(path.id);
-            self.paths.settled();
             // RFC 9000 section 9.6.1#3.
             if self.preferred_beside(path.address.remote) == Some(path.address.remote) {
                 self.paths.seeks_preferred = false;
@@ -237,7 +234,6 @@ impl Connection {
             self.give_up_previous();
         }
         if self.paths.active.validation.timeout(now) {
-            self.paths.settled();
             self.on_active_path_failed(now);
         }
     }

@@ -170,8 +170,8 @@ pub struct Paths {
     pub reports: AddressReports,
     /// Client: where the server was before, if it is reached elsewhere now. Some go on to answer from there.
     pub left: Option<SocketAddr>,
-    /// Client: for how many paths that it has tried the server may still take a connection ID of its own.
-    pub unanswered: usize,
+    /// Client: how many paths it has tried since it last awaited no answer.
+    unanswered: usize,
     /// Server: its address of the handshake, if it has left that for its preferred one, and the largest packet number
     /// that was received until then.
     pub left_local: Option<(SocketAddr, u64)>,
@@ -237,21 +237,15 @@ impl Paths {
         candidate.or_else(|| self.previous.take_if(is_it))
     }
 
-    /// The validation of a path has come to an end: of those tried before nothing more is to be expected.
-    pub fn settled(&mut self) {
-        let pending = |path: &&Path| matches!(path.validation, Validation::Pending { .. });
-        self.unanswered = self.iter().filter(pending).count();
-    }
-
-    /// For how many paths that were tried before another one is the server may still take a connection ID: for none if
-    /// no answer is awaited, whatever became of them.
+    /// For how many paths that it has tried the server may still take a connection ID of its own: for none once nothing
+    /// awaits an answer, whatever became of them.
     pub fn claimed(&self) -> usize {
-        let is_pending = |path: &Path| matches!(path.validation, Validation::Pending { .. });
-        let awaits = is_pending(&self.active) || self.candidates.iter().any(|candidate| is_pending(&candidate.path));
+        let mut tried = std::iter::once(&self.active).chain(self.candidates.iter().map(|candidate| &candidate.path));
+        let awaits = tried.any(|path| matches!(path.validation, Validation::Pending { .. }));
         if awaits { self.unanswered } else { 0 }
     }
 
-    /// Another path is tried.
+    /// Another path is about to be tried.
     pub fn claim(&mut self) {
         self.unanswered = self.claimed() + 1;
     }
@@ -413,6 +407,25 @@ mod tests {
         paths.on_datagram(&address(2), 1000);
         assert_eq!(allowance(&mut paths, 2), Some(3000));
         assert!(paths.is_known_remote(address(2).remote) && !paths.is_known_remote(address(3).remote));
+    }
+
+    /// RFC 9000 section 5.1.1#7: the server may be about to take an ID for each of several moves in a breath; for none of
+    /// them when there is nothing left to be answered, however that came about.
+    #[test]
+    fn claims_end_with_the_last_answer() {
+        let mut paths = paths();
+        let pending = || Validation::begin(Time::ZERO, std::time::Duration::ZERO, std::time::Duration::ZERO);
+        let tries = [1, 2, 3].map(|_| {
+            paths.claim();
+            paths.active.validation = pending();
+            paths.claimed()
+        });
+        assert_eq!(tries, [1, 2, 3]);
+        paths.active.validation = Validation::Done;
+        assert_eq!(paths.claimed(), 0);
+        paths.claim();
+        paths.active.validation = pending();
+        assert_eq!(paths.claimed(), 1);
     }
 
     /// RFC 9000 section 9.6.2#4: what was sent before is taken, however late it comes.

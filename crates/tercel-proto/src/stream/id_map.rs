@@ -110,8 +110,8 @@ impl<T> Default for Kind<T> {
 
 impl<T> Kind<T> {
     /// Where in the window an index is, or would be. Nowhere (very far behind it) if it is below.
-    const fn place(&self, index: u64) -> usize {
-        index.wrapping_sub(self.base) as usize
+    fn place(&self, index: u64) -> usize {
+        usize::try_from(index.wrapping_sub(self.base)).unwrap_or(usize::MAX)
     }
 
     fn get(&self, index: u64) -> Option<&T> {
