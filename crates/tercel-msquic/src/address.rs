@@ -33,6 +33,13 @@ pub(crate) fn read(address: &Addr) -> Result<PartialAddress, Status> {
     }
 }
 
+impl From<SocketAddr> for PartialAddress {
+    fn from(address: SocketAddr) -> Self {
+        let scope = if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 };
+        Self { ip: Some(address.ip()), port: address.port(), scope }
+    }
+}
+
 impl PartialAddress {
     /// The address, where an open IP address is that of any IPv6 or IPv4 interface.
     pub(crate) fn or_any(self) -> SocketAddr {

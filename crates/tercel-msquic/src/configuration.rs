@@ -12,10 +12,11 @@ use crate::handle;
 use crate::outcome::status_of;
 use crate::registration::Registration;
 use crate::settings;
+use crate::versions::VersionLists;
 
 struct State {
     settings: Settings,
-    versions: Vec<tercel::Version>,
+    versions: VersionLists,
     credential: Option<Arc<Loaded>>,
     /// What it comes to, for connections without settings of their own.
     built: Option<tercel::Configuration>,
@@ -60,12 +61,12 @@ impl Configuration {
     }
 
     /// Which versions of QUIC are spoken; none is all.
-    pub(crate) fn versions(&self) -> Vec<tercel::Version> {
+    pub(crate) fn versions(&self) -> VersionLists {
         self.state().versions.clone()
     }
 
     /// Sets which versions of QUIC are spoken.
-    pub(crate) fn set_versions(&self, versions: Vec<tercel::Version>) {
+    pub(crate) fn set_versions(&self, versions: VersionLists) {
         let mut state = self.state();
         state.versions = versions;
         state.built = None;
@@ -93,7 +94,7 @@ impl Configuration {
         &self,
         role: Role,
         own: &Settings,
-        versions: &[tercel::Version],
+        versions: &VersionLists,
     ) -> Result<tercel::Configuration, Status> {
         let mut state = self.state();
         let credential = state.credential.clone().filter(|credential| credential.role() == role);
@@ -106,18 +107,18 @@ impl Configuration {
                 built
             }
         };
-        if own.is_set == 0 && versions.is_empty() {
+        if own.is_set == 0 && versions.are_empty() {
             return Ok(built);
         }
         let mut settings = state.settings;
         settings::apply(&mut settings, own)?;
-        let versions = if versions.is_empty() { state.versions.clone() } else { versions.to_vec() };
-        let settings = tercel::Settings { versions, ..settings::translate(&settings) };
+        let versions = if versions.are_empty() { &state.versions } else { versions };
+        let settings = tercel::Settings { versions: versions.spoken(), ..settings::translate(&settings) };
         built.with_settings(&settings).map_err(|error| status_of(&error))
     }
 
     fn build_anew(&self, state: &State, credential: &Loaded) -> Result<tercel::Configuration, tercel::Error> {
-        let settings = tercel::Settings { versions: state.versions.clone(), ..settings::translate(&state.settings) };
+        let settings = tercel::Settings { versions: state.versions.spoken(), ..settings::translate(&state.settings) };
         let built = credential.configuration(&self.alpn, settings)?;
         match credential.role() {
             Role::Client => Ok(built.without_session_cache()),

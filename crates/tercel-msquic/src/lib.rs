@@ -8,7 +8,7 @@
 //! | `handle` | every `HQUIC`: a key, never an address, so that a stale one is told from a good one |
 //! | `gate` | one callback at a time, and none after a close |
 //! | `target` | which callback |
-//! | `library`, `registration`, `configuration`, `credential`, `settings`, `listener`, `connection`, `stream` | the objects |
+//! | `library`, `registration`, `configuration`, `credential`, `settings`, `versions`, `listener`, `connection`, `stream` | the objects |
 //! | `execution` | workers that the application drives |
 //! | `param` | parameters, a line each |
 //! | `outcome` | Tercel's errors as status codes |
@@ -37,5 +37,6 @@ mod settings;
 mod stream;
 mod table;
 mod target;
+mod versions;
 
 pub use library::{MsQuicClose, MsQuicOpenVersion};

@@ -14,6 +14,7 @@ use crate::abi::{ApiTable, GlobalSettings, Settings, Status};
 use crate::boundary;
 use crate::settings;
 use crate::table;
+use crate::versions::VersionLists;
 
 /// The only version of the table that there is.
 const API_VERSION: u32 = 2;
@@ -26,7 +27,7 @@ pub(crate) struct Library {
     /// What configurations begin with.
     pub(crate) settings: Settings,
     pub(crate) global: GlobalSettings,
-    pub(crate) versions: Vec<tercel::Version>,
+    pub(crate) versions: VersionLists,
     pub(crate) reset_key: Option<[u8; 32]>,
 }
 
@@ -52,7 +53,7 @@ impl Library {
             workers: None,
             settings: settings::defaults(),
             global: GlobalSettings { is_set: 0, retry_memory_limit: 65, load_balancing_mode: 0, fixed_server_id: 0 },
-            versions: Vec::new(),
+            versions: VersionLists::default(),
             reset_key: None,
         }
     }
@@ -108,6 +109,12 @@ pub(crate) fn workers() -> Result<tercel::Registration, Error> {
         }
         library.workers.clone().ok_or(Error::Closed)
     })
+}
+
+/// How many partitions there are: the workers, or as many as there would be.
+pub(crate) fn partitions() -> usize {
+    let running = with(|library| library.running().map(tercel::Registration::workers));
+    running.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// `MsQuicOpenVersion`: gives the table of functions.

@@ -54,6 +54,23 @@ fn taken() -> MutexGuard<'static, BTreeMap<(SocketAddr, Vec<u8>), Handle>> {
     TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The longest CIBIR ID, its offset not counted.
+const MAX_CIBIR: usize = 6;
+
+/// A CIBIR ID as a program gives it: an offset, which must be 0, and the ID.
+///
+/// # Errors
+/// [`Status::INVALID_PARAMETER`], [`Status::NOT_SUPPORTED`].
+pub(crate) fn cibir_id(bytes: &[u8]) -> Result<Vec<u8>, Status> {
+    match bytes {
+        [] => Ok(Vec::new()),
+        [_] => Err(Status::INVALID_PARAMETER),
+        bytes if bytes.len() > MAX_CIBIR + 1 => Err(Status::INVALID_PARAMETER),
+        // It is for network cards that bring packets to a process by it, which there are none of here.
+        _ => Err(Status::NOT_SUPPORTED),
+    }
+}
+
 impl Listener {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -149,6 +166,7 @@ impl Listener {
         let list: Vec<u8> = new.alpn().flat_map(|protocol| [&[protocol.len() as u8], protocol].concat()).collect();
         let chosen = chosen.unwrap_or_default();
         let chosen = [&[chosen.len() as u8], chosen.as_slice()].concat();
+        let hello = new.client_hello().clone();
         let name = new.server_name().map(str::as_bytes).unwrap_or_default().to_vec();
         let (local, remote) = (address::write(new.local_address()), address::write(new.remote_address()));
         let version = new.version().0;
@@ -157,11 +175,11 @@ impl Listener {
             quic_version: version,
             local_address: &raw const local,
             remote_address: &raw const remote,
-            crypto_buffer_length: 0,
+            crypto_buffer_length: u32::try_from(hello.len()).unwrap_or(u32::MAX),
             client_alpn_list_length: u16::try_from(list.len()).unwrap_or(u16::MAX),
             server_name_length: u16::try_from(name.len()).unwrap_or(u16::MAX),
             negotiated_alpn_length: chosen[0],
-            crypto_buffer: list.as_ptr(),
+            crypto_buffer: hello.as_ptr(),
             client_alpn_list: list.as_ptr(),
             negotiated_alpn: chosen[1..].as_ptr(),
             server_name: if name.is_empty() { std::ptr::null() } else { name.as_ptr().cast::<c_char>() },

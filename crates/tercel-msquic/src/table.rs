@@ -4,8 +4,7 @@ use std::ffi::c_void;
 use std::sync::PoisonError;
 
 use crate::abi::{
-    ApiTable, ConnectionCallback, ConnectionPoolConfig, Handle, KeyingMaterialConfig, ListenerCallback, Status,
-    StreamCallback,
+    ApiTable, ConnectionCallback, Handle, KeyingMaterialConfig, ListenerCallback, Status, StreamCallback,
 };
 use crate::boundary::{self, Context};
 use crate::handle::{self, Object};
@@ -47,7 +46,7 @@ pub(crate) fn functions() -> ApiTable {
         connection_certificate_validation_complete: connection::calls::certificate_validation_complete,
         connection_open_in_partition: connection::calls::open_in_partition,
         stream_provide_receive_buffers: stream::calls::provide_receive_buffers,
-        connection_pool_create,
+        connection_pool_create: connection::pool::create,
         execution_create: execution::create,
         execution_delete: execution::delete,
         execution_poll: execution::poll,
@@ -118,14 +117,6 @@ unsafe extern "C" fn set_callback_handler(handle: Handle, handler: *mut c_void, 
             _ => {}
         }
     });
-}
-
-/// `ConnectionPoolCreate`: connections for each processor's own queue of a network card, which there are none of here.
-unsafe extern "C" fn connection_pool_create(config: *mut ConnectionPoolConfig, pool: *mut Handle) -> Status {
-    match config.is_null() || pool.is_null() {
-        true => Status::INVALID_PARAMETER,
-        false => Status::NOT_SUPPORTED,
-    }
 }
 
 /// `ConnectionExportKeyingMaterial`.

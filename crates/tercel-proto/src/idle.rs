@@ -20,8 +20,9 @@ pub enum Expired {
 /// Watches for silence.
 #[derive(Debug)]
 pub struct Idle {
-    /// Zero for never.
-    timeout: Duration,
+    /// What this end bears, and what the peer does; zero for everything.
+    own: Duration,
+    peer: Duration,
     keep_alive: Option<Duration>,
     handshake_deadline: Option<Time>,
     /// When the idle timeout ends the connection, unless something is heard.
@@ -38,7 +39,8 @@ impl Idle {
     /// [`on_received`](Self::on_received).
     pub fn new(now: Time, timeout: Duration, handshake_timeout: Duration, keep_alive: Option<Duration>) -> Self {
         Self {
-            timeout,
+            own: timeout,
+            peer: Duration::ZERO,
             keep_alive,
             handshake_deadline: Some(now + handshake_timeout),
             deadline: (!timeout.is_zero()).then(|| now + timeout.max(handshake_timeout)),
@@ -49,17 +51,29 @@ impl Idle {
     }
 
     /// The peer's max_idle_timeout: the smaller one holds; zero is none (section 10.1).
-    pub fn set_peer_timeout(&mut self, peer: Duration) {
-        self.timeout = match (self.timeout.is_zero(), peer.is_zero()) {
-            (_, true) => self.timeout,
-            (true, false) => peer,
-            (false, false) => self.timeout.min(peer),
-        };
+    pub const fn set_peer_timeout(&mut self, peer: Duration) {
+        self.peer = peer;
+    }
+
+    /// This end bears silence for another time from now on, and keeps it from coming up in another way. `pto` as for
+    /// [`on_received`](Self::on_received).
+    pub fn change(&mut self, now: Time, pto: Duration, timeout: Duration, keep_alive: Option<Duration>) {
+        if (self.own, self.keep_alive) == (timeout, keep_alive) {
+            return;
+        }
+        (self.own, self.keep_alive) = (timeout, keep_alive);
+        if self.handshake_deadline.is_none() {
+            self.restart(now, pto);
+        }
     }
 
     /// How long the two ends bear silence; zero for ever.
-    pub const fn timeout_of_both(&self) -> Duration {
-        self.timeout
+    pub fn timeout_of_both(&self) -> Duration {
+        match (self.own.is_zero(), self.peer.is_zero()) {
+            (_, true) => self.own,
+            (true, false) => self.peer,
+            (false, false) => self.own.min(self.peer),
+        }
     }
 
     /// When the handshake has taken too long.
@@ -90,10 +104,11 @@ impl Idle {
     // RFC 9000 section 10.1#1.
     fn restart(&mut self, now: Time, pto: Duration) {
         // Section 10.1: at least three times the probe timeout.
-        self.deadline = (!self.timeout.is_zero()).then(|| now + self.timeout.max(3 * pto));
+        let timeout = self.timeout_of_both();
+        self.deadline = (!timeout.is_zero()).then(|| now + timeout.max(3 * pto));
         if self.handshake_deadline.is_none() {
             self.keep_alive_at = self.keep_alive.map(|after| now + after);
-            self.limited_at = (!self.timeout.is_zero()).then(|| now + self.timeout / 3);
+            self.limited_at = (!timeout.is_zero()).then(|| now + timeout / 3);
         }
     }
 
@@ -117,7 +132,8 @@ impl Idle {
             return Some(Expired::KeepAlive);
         }
         if limited && due(self.limited_at) {
-            self.limited_at = (!self.timeout.is_zero()).then(|| now + self.timeout / 3);
+            let timeout = self.timeout_of_both();
+            self.limited_at = (!timeout.is_zero()).then(|| now + timeout / 3);
             return Some(Expired::Limited);
         }
         None
@@ -174,6 +190,22 @@ mod tests {
         idle.on_received(Time::ZERO + 9 * S, PTO);
         assert_eq!(idle.timeout(Time::ZERO + 9 * S, false), None);
         assert_eq!(idle.timeout(Time::ZERO + 10 * S, false), Some(Expired::Handshake));
+    }
+
+    #[test]
+    fn what_this_end_bears_may_change() {
+        let mut idle = idle(10 * S, None);
+        idle.set_peer_timeout(20 * S);
+        idle.change(Time::ZERO + S, PTO, 30 * S, Some(7 * S));
+        assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 8 * S));
+        idle.change(Time::ZERO + 2 * S, PTO, 30 * S, None);
+        assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 22 * S));
+        idle.change(Time::ZERO + 3 * S, PTO, 5 * S, None);
+        assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 8 * S));
+        // The handshake has a time of its own.
+        let mut idle = Idle::new(Time::ZERO, 30 * S, 10 * S, None);
+        idle.change(Time::ZERO, PTO, S, Some(S));
+        assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 10 * S));
     }
 
     #[test]

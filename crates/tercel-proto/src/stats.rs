@@ -25,6 +25,8 @@ pub struct ConnectionStats {
     pub packets_sent: u64,
     /// Packets received and authenticated.
     pub packets_received: u64,
+    /// Packets that the peer has acknowledged.
+    pub packets_acked: u64,
     /// Packets declared lost.
     pub packets_lost: u64,
     /// Of these, packets whose acknowledgement came after all.

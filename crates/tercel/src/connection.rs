@@ -17,6 +17,8 @@ use crate::cell::{ConnectionShared, StreamShared};
 use crate::event::StreamHandler;
 use crate::handshake_info::HandshakeInfo;
 use crate::operation::{ConnectionOperation, Move, Operation, StreamOperation};
+use crate::receive::{ReceiveMemory, Space, lent};
+use crate::settings::Settings;
 use crate::status::Error;
 use crate::stream::{Stream, StreamOptions, emptied};
 
@@ -119,7 +121,7 @@ impl Connection {
     ) -> Result<(Stream, bool), Error> {
         let stream = Stream { shared: StreamShared::new(self.shared.clone(), direction, true) };
         let permitted = self.shared.count_opening(direction);
-        stream.submit(StreamOperation::Open { handler: Box::new(handler), options, buffers: None })?;
+        stream.submit(StreamOperation::Open { handler: Box::new(handler), options, into: None })?;
         Ok((stream, permitted))
     }
 
@@ -164,11 +166,30 @@ impl Connection {
         buffers: Vec<BytesMut>,
         handler: impl StreamHandler,
     ) -> Result<Stream, Error> {
-        let buffers = Some(emptied(buffers)?);
-        let stream = Stream { shared: StreamShared::new(self.shared.clone(), Direction::Bidirectional, true) };
+        let stream = self.open_into(options, emptied(buffers)?, handler)?;
         stream.shared.receives_into.store(true, Ordering::Relaxed);
+        Ok(stream)
+    }
+
+    /// Opens a bidirectional stream whose data is put into `memory`, and into what [`Stream::lend_memory`] adds,
+    /// piece by piece, and [`StreamEvent::Receive`](crate::StreamEvent::Receive) shows it there. For the rest as
+    /// [`open_stream_into`](Self::open_stream_into): the room in the memory takes the place of the receive window.
+    ///
+    /// # Errors
+    /// As [`open_stream`](Self::open_stream); [`Error::InvalidArgument`]: there is no room in a piece.
+    pub fn open_stream_into_memory(
+        &self,
+        options: StreamOptions,
+        memory: Vec<Box<dyn ReceiveMemory>>,
+        handler: impl StreamHandler,
+    ) -> Result<Stream, Error> {
+        self.open_into(options, lent(memory)?, handler)
+    }
+
+    fn open_into(&self, options: StreamOptions, space: Space, handler: impl StreamHandler) -> Result<Stream, Error> {
+        let stream = Stream { shared: StreamShared::new(self.shared.clone(), Direction::Bidirectional, true) };
         self.shared.count_opening(Direction::Bidirectional);
-        stream.submit(StreamOperation::Open { handler: Box::new(handler), options, buffers })?;
+        stream.submit(StreamOperation::Open { handler: Box::new(handler), options, into: Some(space) })?;
         Ok(stream)
     }
 
@@ -265,6 +286,26 @@ impl Connection {
         self.submit(ConnectionOperation::SetStreamScheduling(scheduling))
     }
 
+    /// Takes over from `settings` what may change while the connection runs: `max_idle_timeout` (the peer does not
+    /// learn of it) and `keep_alive`; `max_bidi_streams` and `max_uni_streams` (what was permitted stays);
+    /// `max_receive_window`, and `max_stream_receive_window` for streams to come; `pacing`; `key_update_bytes`. The
+    /// other settings are checked and stay as they were at the start.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`]: a setting is out of its range; [`Error::ConnectionClosed`] if the connection is
+    /// over.
+    pub fn change_settings(&self, settings: &Settings) -> Result<(), Error> {
+        self.submit(ConnectionOperation::ChangeSettings(settings.transport()?))
+    }
+
+    /// Sets whether [`Network`](crate::ConnectionEvent::Network) is told. At the start it is not.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionClosed`] if the connection is over.
+    pub fn tell_network(&self, tells: bool) -> Result<(), Error> {
+        self.submit(ConnectionOperation::TellNetwork(tells))
+    }
+
     /// Client: moves the connection to a new socket bound to `local` (port 0 for any port), as soon as
     /// the handshake is confirmed: a server hears nothing from elsewhere before (RFC 9000 section 9).
     /// At a server it does nothing, and is an error from the connection's own handlers. Asked for before
@@ -317,6 +358,11 @@ impl Connection {
     /// final. For exact figures see [`inspect`](Self::inspect).
     pub fn stats(&self) -> ConnectionStats {
         self.shared.facts().stats
+    }
+
+    /// Which of the registration's workers has it, from 0. That does not change.
+    pub fn worker(&self) -> usize {
+        self.shared.worker
     }
 
     /// The peer's address.

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use tercel_proto::connection::ClientHello;
 use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::error::CloseReason;
+use tercel_proto::stats::ConnectionStats;
 use tercel_proto::time::Time;
 use tercel_wire::{ApplicationErrorCode, Direction, StreamId, TransportErrorCode, Version};
 
@@ -120,6 +121,20 @@ pub enum ConnectionEvent<'a> {
         /// Unidirectional streams that can be opened now.
         unidirectional: u64,
     },
+    /// The peer would open more streams than it may. Once for each limit; it may be permitted more
+    /// ([`Connection::change_settings`]).
+    PeerNeedsStreams(Direction),
+    /// How the network does, after something was acknowledged: told to who wants it
+    /// ([`Connection::tell_network`]), once in a turn of the connection.
+    Network {
+        /// What the connection has done so far.
+        stats: &'a ConnectionStats,
+        /// Bytes of streams that were given to send and are not acknowledged.
+        posted: u64,
+        /// How many of these keep the path busy, as for
+        /// [`IdealSendBufferSize`](StreamEvent::IdealSendBufferSize).
+        ideal: u64,
+    },
     /// A datagram came in.
     DatagramReceived(Bytes),
     /// What can be sent as a datagram has changed.
@@ -208,6 +223,13 @@ pub enum StreamEvent<'a> {
     /// All buffers that the application provided are full and were given back: until there are more
     /// ([`Stream::provide_receive_buffers`]) the peer is held back. Once each time that they are used up.
     ReceiveBufferNeeded,
+    /// The memory that the application has lent is full: until there is more ([`Stream::lend_memory`]) the peer is
+    /// held back. Once each time that it is used up; and once more if data comes in for which there is no room,
+    /// because the peer was permitted to send it before.
+    ReceiveMemoryNeeded {
+        /// How many bytes wait, up to the highest offset that came in; perhaps none.
+        bytes: u64,
+    },
     /// The peer has sent everything, and it was delivered.
     PeerSendShutdown,
     /// The peer reset its sending part; no more data comes.
@@ -377,6 +399,11 @@ impl NewConnection {
     /// The application protocols that the client offered, most wanted first.
     pub fn alpn(&self) -> impl Iterator<Item = &[u8]> {
         self.hello.alpn.iter().map(Vec::as_slice)
+    }
+
+    /// The ClientHello (RFC 8446 section 4.1.2), with the header of the message: for who knows clients by it.
+    pub const fn client_hello(&self) -> &Bytes {
+        &self.hello.message
     }
 
     /// The version of QUIC with which the client began.

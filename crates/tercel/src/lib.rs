@@ -119,7 +119,7 @@ pub use event::{
 pub use handshake_info::HandshakeInfo;
 pub use listener::Listener;
 pub use qlog::Qlog;
-pub use receive::{FilledBuffer, PendingReceive, Receive, Rest};
+pub use receive::{FilledBuffer, PendingReceive, Receive, ReceiveMemory, Rest};
 pub use registration::{
     Connect, Listen, Registration, RegistrationConfig, RegistrationStats, RetryPolicy, RoutableIds, SocketChoice,
 };

@@ -3,7 +3,10 @@
 //! Without further ado everything counts as consumed when the handler returns. Besides, a handler can
 //! take receives one at a time and answer later ([`Receive::pend`]); take a part and have the rest again
 //! ([`Receive::accept`]); let many be outstanding and give credit as it goes ([`Receive::defer`]); or have
-//! the data put into buffers of its own from the start ([`FilledBuffer`]).
+//! the data put into buffers of its own from the start ([`FilledBuffer`]), or into memory that it lends
+//! ([`ReceiveMemory`]).
+
+use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use tercel_proto::error::ApiMisuse;
@@ -203,6 +206,61 @@ impl PendingReceive {
 impl Drop for PendingReceive {
     fn drop(&mut self) {
         self.answer(self.len, Rest::AtOnce);
+    }
+}
+
+/// Memory that an application lends, to have what is received put there: for those whose memory is no
+/// [`BytesMut`] that they could give away. It is dropped when it is full, and when nothing more is received.
+pub trait ReceiveMemory: Send + 'static {
+    /// How many more bytes there is room for.
+    fn room(&self) -> usize;
+
+    /// Takes the next data, of which there is never more than [`room`](Self::room) for. Gives it as it lies there:
+    /// that is what [`Receive`] shows.
+    fn put(&mut self, data: &[u8]) -> Bytes;
+}
+
+/// What a stream receives into, in this order.
+pub(crate) enum Space {
+    /// Buffers that are given back.
+    Buffers(VecDeque<BytesMut>),
+    /// Memory that is shown where it lies.
+    Memory(VecDeque<Box<dyn ReceiveMemory>>),
+}
+
+impl Space {
+    /// How many bytes fit in.
+    pub(crate) fn room(&self) -> u64 {
+        match self {
+            Self::Buffers(buffers) => buffers.iter().map(|buffer| buffer.capacity() as u64).sum(),
+            Self::Memory(memory) => memory.iter().map(|memory| memory.room() as u64).sum(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Buffers(buffers) => buffers.is_empty(),
+            Self::Memory(memory) => memory.is_empty(),
+        }
+    }
+
+    /// # Errors
+    /// It is of the other kind.
+    pub(crate) fn extend(&mut self, more: Self) -> Result<(), Error> {
+        match (self, more) {
+            (Self::Buffers(buffers), Self::Buffers(more)) => buffers.extend(more),
+            (Self::Memory(memory), Self::Memory(more)) => memory.extend(more),
+            _ => return Err(ApiMisuse::NoReceiveBuffers.into()),
+        }
+        Ok(())
+    }
+}
+
+/// Memory of the application that there is room in.
+pub(crate) fn lent(memory: Vec<Box<dyn ReceiveMemory>>) -> Result<Space, Error> {
+    match memory.iter().all(|memory| memory.room() > 0) {
+        true => Ok(Space::Memory(memory.into())),
+        false => Err(Error::InvalidArgument("memory to receive into has no room")),
     }
 }
 

@@ -184,6 +184,8 @@ pub struct Connect {
     /// the session belongs to; if there is none, that of the token; if there is none, that which the
     /// settings say.
     pub ticket: Option<ResumptionTicket>,
+    /// Which worker is to have the connection, from 0, if it has that socket. Default each in turn.
+    pub worker: Option<usize>,
     /// How to hide the ClientHello, if not as the configuration says ([`Configuration::with_ech`]).
     pub ech: Option<Ech>,
 }
@@ -192,7 +194,7 @@ impl Connect {
     /// To `remote`, whose certificate must be for `server_name`.
     pub fn new(remote: SocketAddr, server_name: impl Into<String>) -> Self {
         let (server_name, socket) = (server_name.into(), SocketChoice::default());
-        Self { remote, server_name, socket, token: Bytes::new(), ticket: None, ech: None }
+        Self { remote, server_name, socket, token: Bytes::new(), ticket: None, worker: None, ech: None }
     }
 }
 
@@ -502,7 +504,13 @@ impl Registration {
         };
         let of_token = || Some(KeptToken::from_bytes(&connect.token).ok()?.version).filter(|of| versions.contains(of));
         let version = version.or_else(of_token).unwrap_or(transport.first_version());
-        let turn = shared.next_worker.fetch_add(1, Ordering::Relaxed);
+        let turn = match connect.worker {
+            Some(worker) if worker >= shared.mailboxes.len() => {
+                return Err(Error::InvalidArgument("there is no such worker"));
+            }
+            Some(worker) => worker,
+            None => shared.next_worker.fetch_add(1, Ordering::Relaxed),
+        };
         let worker = turn % shared.mailboxes.len();
         let binding = match connect.socket {
             SocketChoice::Shared => shared.bindings.shared(worker, connect.remote)?,

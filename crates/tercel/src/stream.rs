@@ -11,6 +11,7 @@ use tercel_wire::{ApplicationErrorCode, Direction, StreamId};
 use crate::cell::StreamShared;
 use crate::connection::Connection;
 use crate::operation::{Operation, StreamOperation};
+use crate::receive::{ReceiveMemory, Space, lent};
 use crate::status::Error;
 
 /// A stream. Cheap to clone, usable from any thread, under the rules of [`Connection`]. Dropping
@@ -52,10 +53,10 @@ pub struct Stream {
 }
 
 /// Buffers of the application, ready to be filled.
-pub(crate) fn emptied(mut buffers: Vec<BytesMut>) -> Result<Vec<BytesMut>, Error> {
+pub(crate) fn emptied(mut buffers: Vec<BytesMut>) -> Result<Space, Error> {
     buffers.iter_mut().for_each(BytesMut::clear);
     match buffers.iter().all(|buffer| buffer.capacity() > 0) {
-        true => Ok(buffers),
+        true => Ok(Space::Buffers(buffers.into())),
         false => Err(Error::InvalidArgument("a receive buffer has no capacity")),
     }
 }
@@ -275,7 +276,7 @@ impl Stream {
         if self.shared.receive_closed.load(Ordering::Relaxed) {
             return Err(Error::Misuse(ApiMisuse::ReceiveClosed));
         }
-        self.submit(StreamOperation::ProvideBuffers(emptied(buffers)?))
+        self.submit(StreamOperation::Provide(emptied(buffers)?))
     }
 
     /// The first buffers, of a stream of the peer's that nobody has taken yet: from now on it receives into
@@ -283,7 +284,25 @@ impl Stream {
     pub(crate) fn provide_first(&self, buffers: Vec<BytesMut>) -> Result<(), Error> {
         let buffers = emptied(buffers)?;
         self.shared.receives_into.store(true, Ordering::Relaxed);
-        self.submit(StreamOperation::ProvideBuffers(buffers))
+        self.submit(StreamOperation::Provide(buffers))
+    }
+
+    /// Lends memory: what is received from now on is put there, in this order, behind what was lent before
+    /// ([`Connection::open_stream_into_memory`](crate::Connection::open_stream_into_memory)). A stream of the
+    /// peer's that is to receive so from its first byte on is lent some before the handler that hears of it
+    /// returns.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`]: the stream receives into buffers, or no more; [`Error::InvalidArgument`]: there is no
+    /// room in a piece; [`Error::ConnectionClosed`] if the connection is over.
+    pub fn lend_memory(&self, memory: Vec<Box<dyn ReceiveMemory>>) -> Result<(), Error> {
+        if self.shared.receives_into.load(Ordering::Relaxed) {
+            return Err(Error::Misuse(ApiMisuse::NoReceiveBuffers));
+        }
+        if self.shared.receive_closed.load(Ordering::Relaxed) {
+            return Err(Error::Misuse(ApiMisuse::ReceiveClosed));
+        }
+        self.submit(StreamOperation::Provide(lent(memory)?))
     }
 
     /// Pauses or resumes the delivery of data.

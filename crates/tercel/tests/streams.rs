@@ -15,7 +15,7 @@ use relay::Relay;
 use support::*;
 use tercel::{
     AtLimit, Bytes, BytesMut, Connect, Connection, Direction, Error, Listen, Listener, ListenerEvent, NewStream,
-    PendingReceive, Registration, Rest, SendOptions, Stream, StreamEvent, StreamOptions,
+    PendingReceive, ReceiveMemory, Registration, Rest, SendOptions, Stream, StreamEvent, StreamOptions,
 };
 use tercel_proto::config::TransportConfig;
 use tercel_proto::error::ApiMisuse;
@@ -314,6 +314,86 @@ fn data_comes_into_buffers_of_the_application() {
     );
     let plain = pair.client.open_stream(Direction::Bidirectional, |_: &Stream, _: StreamEvent<'_>| {}).unwrap();
     assert!(matches!(plain.provide_receive_buffers(Vec::new()), Err(Error::Misuse(ApiMisuse::NoReceiveBuffers))));
+}
+
+/// Memory of a program's that data is put into: here a vector behind a lock.
+struct Lent {
+    memory: Arc<Mutex<Vec<u8>>>,
+    room: usize,
+}
+
+impl ReceiveMemory for Lent {
+    fn room(&self) -> usize {
+        self.room
+    }
+
+    fn put(&mut self, data: &[u8]) -> Bytes {
+        self.room -= data.len();
+        self.memory.lock().unwrap().extend_from_slice(data);
+        Bytes::copy_from_slice(data)
+    }
+}
+
+/// What is received is put into memory that is lent, piece after piece, and shown as ever: in part, again, later. When
+/// there is no room the peer waits until there is.
+#[test]
+fn memory_that_is_lent_is_filled_in_order() {
+    const LEN: usize = 1 << 20;
+    let pair = pair(TransportConfig::default(), |new| {
+        taken(new, |stream, event| {
+            if let StreamEvent::Receive(mut receive) = event {
+                let fin = receive.fin();
+                for chunk in receive.take() {
+                    stream.send(chunk, false, 0).unwrap();
+                }
+                if fin {
+                    stream.finish().unwrap();
+                }
+            }
+        });
+    });
+    let memory = Arc::new(Mutex::new(Vec::new()));
+    let lend = move |of: &Arc<Mutex<Vec<u8>>>, room| -> Vec<Box<dyn ReceiveMemory>> {
+        vec![Box::new(Lent { memory: of.clone(), room })]
+    };
+    let (tell, got) = teller();
+    let (to, mut steps) = (memory.clone(), 0);
+    let handler = move |stream: &Stream, event: StreamEvent<'_>| {
+        if let Some(end) = end_of(&event) {
+            tell.lock().unwrap().send(end).unwrap();
+        }
+        match event {
+            StreamEvent::Receive(mut receive) => {
+                steps += 1;
+                let whole = receive.len();
+                if steps % 3 == 0 {
+                    receive.accept(whole / 2, Rest::AtOnce).unwrap();
+                }
+                let data = receive.chunks().concat();
+                tell.lock().unwrap().send(Got::Data(data)).unwrap();
+                if steps % 3 == 1 {
+                    receive.pend().unwrap().complete();
+                }
+            }
+            StreamEvent::ReceiveMemoryNeeded { .. } => {
+                stream.lend_memory(lend(&to, 5000)).unwrap();
+            }
+            StreamEvent::ReceiveBuffer(_) | StreamEvent::ReceiveBufferNeeded => panic!("not on such a stream"),
+            _ => {}
+        }
+    };
+    let first = lend(&memory, 100);
+    let stream = pair.client.open_stream_into_memory(StreamOptions::default(), first, handler).unwrap();
+    stream.send(pattern(LEN), true, 0).unwrap();
+    assert!(pattern(LEN) == collect(&got));
+    assert!(*memory.lock().unwrap() == pattern(LEN));
+    let late = stream.lend_memory(lend(&memory, 1));
+    assert!(matches!(late, Err(Error::Misuse(ApiMisuse::ReceiveClosed))), "{late:?}");
+    assert!(matches!(stream.lend_memory(lend(&memory, 0)), Err(Error::Misuse(_) | Error::InvalidArgument(_))));
+    let into_buffers =
+        pair.client.open_stream_into(StreamOptions::default(), Vec::new(), |_: &Stream, _: StreamEvent<'_>| {});
+    let refused = into_buffers.unwrap().lend_memory(lend(&memory, 1));
+    assert!(matches!(refused, Err(Error::Misuse(ApiMisuse::NoReceiveBuffers))), "{refused:?}");
 }
 
 /// The peer may send no more than there is space, and goes on when there is more.

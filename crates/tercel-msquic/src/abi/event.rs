@@ -323,6 +323,8 @@ pub mod stream_event {
     pub const PEER_ACCEPTED: u32 = 9;
     /// A loss cancels it.
     pub const CANCEL_ON_LOSS: u32 = 10;
+    /// More came than there is room for in the application's memory.
+    pub const RECEIVE_BUFFER_NEEDED: u32 = 11;
 }
 
 /// `QUIC_STREAM_EVENT`.
@@ -350,6 +352,8 @@ pub union StreamEventBody {
     pub ideal_send_buffer_size: u64,
     /// Set by the application.
     pub cancel_on_loss: u64,
+    /// How many more bytes of room would do.
+    pub receive_buffer_needed: u64,
 }
 
 /// See [`StreamEventBody`].

@@ -25,20 +25,34 @@ pub(crate) unsafe extern "C" fn open(
     context: *mut c_void,
     connection: *mut Handle,
 ) -> Status {
-    boundary::answer(|| {
-        let registration = handle::get::<Registration>(registration)?;
-        if handler.is_none() || connection.is_null() {
-            return Err(Status::INVALID_PARAMETER);
-        }
-        let target = Target::new(handler, Context(context));
-        let made = Connection::make(&registration, Role::Client, Stage::Idle, target)?;
-        // SAFETY: as demanded of the caller.
-        unsafe { boundary::put(connection, made.handle) }?;
-        Ok(Status::SUCCESS)
-    })
+    // SAFETY: as demanded of the caller.
+    boundary::answer(|| unsafe { open_on(registration, None, handler, context, connection) })
 }
 
-/// `ConnectionOpenInPartition`: which worker has a connection is Tercel's choice.
+/// Opens a connection that `worker` is to have.
+///
+/// # Safety
+/// As for [`open`].
+unsafe fn open_on(
+    registration: Handle,
+    worker: Option<usize>,
+    handler: Option<ConnectionCallback>,
+    context: *mut c_void,
+    connection: *mut Handle,
+) -> Result<Status, Status> {
+    let registration = handle::get::<Registration>(registration)?;
+    if handler.is_none() || connection.is_null() {
+        return Err(Status::INVALID_PARAMETER);
+    }
+    let target = Target::new(handler, Context(context));
+    let made = Connection::make(&registration, Role::Client, Stage::Idle, target)?;
+    made.wish(|wishes| wishes.worker = worker);
+    // SAFETY: as demanded of the caller.
+    unsafe { boundary::put(connection, made.handle) }?;
+    Ok(Status::SUCCESS)
+}
+
+/// `ConnectionOpenInPartition`: a partition is a worker.
 ///
 /// # Safety
 /// As for [`open`].
@@ -49,12 +63,14 @@ pub(crate) unsafe extern "C" fn open_in_partition(
     context: *mut c_void,
     connection: *mut Handle,
 ) -> Status {
-    let partitions = std::thread::available_parallelism().map_or(1, usize::from);
-    if usize::from(partition_index) >= partitions {
-        return Status::INVALID_PARAMETER;
-    }
-    // SAFETY: as demanded of the caller.
-    unsafe { open(registration, handler, context, connection) }
+    boundary::answer(|| {
+        let worker = usize::from(partition_index);
+        if worker >= crate::library::partitions() {
+            return Err(Status::INVALID_PARAMETER);
+        }
+        // SAFETY: as demanded of the caller.
+        unsafe { open_on(registration, Some(worker), handler, context, connection) }
+    })
 }
 
 /// `ConnectionClose`.

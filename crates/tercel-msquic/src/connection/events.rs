@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use tercel::{CloseReason, ConnectionEvent, ConnectionHandler, DatagramSendState, NewStream, Role};
+use tercel::{CloseReason, ConnectionEvent, ConnectionHandler, ConnectionStats, DatagramSendState, NewStream, Role};
 
 use super::{Connection, elsewhere};
 use crate::abi::{
     self, Buffer, ConnectionEventBody, DatagramReceived, DatagramSendStateChanged, DatagramStateChanged,
-    OneWayDelayNegotiated, PeerStreamStarted, ShutdownByTransport, Status, StreamsAvailable, TicketReceived,
-    connection_event as kind, datagram_send_state as datagram, settings::flags,
+    IdealProcessorChanged, NetworkStatistics, OneWayDelayNegotiated, PeerStreamStarted, ShutdownByTransport, Status,
+    StreamsAvailable, TicketReceived, connection_event as kind, datagram_send_state as datagram, settings::flags,
 };
 use crate::address;
 use crate::boundary::Context;
@@ -46,6 +46,10 @@ impl ConnectionHandler for Events {
         if !std::mem::replace(&mut self.begun, true) {
             self.connection.gate.is_worked_here();
             self.connection.begin(live);
+            if self.connection.role == Role::Server {
+                // Which it is was settled with the first packet, before anybody could be told.
+                self.connection.tell_processor(live.worker());
+            }
         }
         self.connection.heard(live, event);
     }
@@ -65,6 +69,11 @@ impl Connection {
                 };
                 self.tell(kind::STREAMS_AVAILABLE, ConnectionEventBody { streams_available });
             }
+            ConnectionEvent::PeerNeedsStreams(direction) => {
+                let peer_needs_streams = (direction == tercel::Direction::Bidirectional).into();
+                self.tell(kind::PEER_NEEDS_STREAMS, ConnectionEventBody { peer_needs_streams });
+            }
+            ConnectionEvent::Network { stats, posted, ideal } => self.tell_network(stats, posted, ideal),
             ConnectionEvent::DatagramReceived(data) => self.datagram_received(&data),
             ConnectionEvent::DatagramStateChanged { max_size } => {
                 let datagram_state_changed = DatagramStateChanged {
@@ -145,6 +154,28 @@ impl Connection {
         }
     }
 
+    /// Tells how the network does.
+    fn tell_network(&self, stats: &ConnectionStats, posted_bytes: u64, ideal_bytes: u64) {
+        let small = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let micros = u64::try_from(stats.rtt.as_micros()).unwrap_or(u64::MAX);
+        let network_statistics = NetworkStatistics {
+            bytes_in_flight: small(stats.bytes_in_flight),
+            posted_bytes,
+            ideal_bytes,
+            smoothed_rtt: micros,
+            congestion_window: small(stats.congestion_window),
+            bandwidth: stats.congestion_window.saturating_mul(1_000_000) / micros.max(1),
+        };
+        self.tell(kind::NETWORK_STATISTICS, ConnectionEventBody { network_statistics });
+    }
+
+    /// Tells which processor has the connection.
+    fn tell_processor(&self, worker: usize) {
+        let number = u16::try_from(worker).unwrap_or(u16::MAX);
+        let ideal_processor_changed = IdealProcessorChanged { ideal_processor: number, partition_index: number };
+        self.tell(kind::IDEAL_PROCESSOR_CHANGED, ConnectionEventBody { ideal_processor_changed });
+    }
+
     fn moved(&self, event: u32, to: SocketAddr) {
         let address = address::write(to);
         self.tell(event, ConnectionEventBody { address_changed: &raw const address });
@@ -159,7 +190,8 @@ impl Connection {
             flags |= abi::stream_open::ZERO_RTT;
         }
         let peer_stream_started = PeerStreamStarted { stream: stream.handle(), flags };
-        let (status, _) = self.tell(kind::PEER_STREAM_STARTED, ConnectionEventBody { peer_stream_started });
+        let body = ConnectionEventBody { peer_stream_started };
+        let (status, _) = stream.while_offered(|| self.tell(kind::PEER_STREAM_STARTED, body));
         if status.is_failure() || !stream.has_handler() {
             stream.refuse();
         }

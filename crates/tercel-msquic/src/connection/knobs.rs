@@ -5,9 +5,11 @@ use std::sync::Arc;
 use tercel::{Alert, ConnectionStats, Direction, Role, StreamScheduling, Verdict};
 
 use super::{Connection, Stage, Wishes};
+use crate::abi::settings::{flags, is_set};
 use crate::abi::{Addr, Settings, Status, TlsSecrets};
 use crate::address::{self, PartialAddress};
 use crate::outcome::status_of;
+use crate::versions::VersionLists;
 
 /// Where an application wants the secrets of TLS to be written.
 #[derive(Debug, Clone, Copy)]
@@ -66,12 +68,52 @@ impl Connection {
     /// Lays settings over those of the configuration. What is agreed on in the handshake does not change after it.
     ///
     /// # Errors
-    /// [`Status::INVALID_PARAMETER`]: a value is out of its range.
+    /// [`Status::INVALID_PARAMETER`]: a value is out of its range, or can only be set before the start.
     pub(crate) fn change_settings(&self, new: &Settings) -> Result<(), Status> {
+        const AT_START: u64 = is_set::MINIMUM_MTU | is_set::MAXIMUM_MTU | is_set::ECN_ENABLED;
+        let started = self.require_unstarted().is_err();
+        if started && new.is_set & AT_START != 0 {
+            return Err(Status::INVALID_PARAMETER);
+        }
         // In the light of everything that holds.
-        crate::settings::apply(&mut self.settings(), new)?;
+        let mut all = self.settings();
+        crate::settings::apply(&mut all, new)?;
         crate::settings::overlay(&mut self.state().settings, new);
+        if let Some(live) = self.live() {
+            // What has ended needs no settings.
+            let _ = live.change_settings(&crate::settings::translate(&all));
+            let _ = live.tell_network(all.flags & flags::NET_STATS_EVENT_ENABLED != 0);
+        }
         Ok(())
+    }
+
+    /// # Errors
+    /// [`Status::INVALID_STATE`]: it was started, is not a client's, or does not share its socket;
+    /// [`Status::INVALID_PARAMETER`]; [`Status::NOT_SUPPORTED`].
+    pub(crate) fn set_cibir_id(&self, id: &[u8]) -> Result<(), Status> {
+        self.require_unstarted_client()?;
+        match self.wish(|wishes| wishes.share_binding) {
+            true => crate::listener::cibir_id(id).map(drop),
+            false => Err(Status::INVALID_STATE),
+        }
+    }
+
+    /// Which processor it is on.
+    pub(crate) fn processor(&self) -> u16 {
+        let worker = self.live().map(|live| live.worker()).or_else(|| self.wish(|wishes| wishes.worker));
+        u16::try_from(worker.unwrap_or(0)).unwrap_or(u16::MAX)
+    }
+
+    /// Which versions it speaks, as its own settings say, or else its configuration's.
+    pub(crate) fn versions(&self) -> VersionLists {
+        let (own, configuration) = {
+            let state = self.state();
+            (state.wishes.versions.clone(), state.configuration.clone())
+        };
+        match configuration {
+            Some(configuration) if own.are_empty() => configuration.versions(),
+            _ => own,
+        }
     }
 
     pub(crate) fn set_reason_phrase(&self, phrase: Vec<u8>) {

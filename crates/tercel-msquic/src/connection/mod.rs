@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `start` | how a client's connection begins |
 //! | `accept` | how a server's does |
+//! | `pool` | many at once |
 //! | `events` | what is told of it |
 //! | `verify` | the peer's certificate |
 //! | `end` | shutting down, and closing the handle |
@@ -16,6 +17,7 @@ pub(crate) mod calls;
 mod end;
 mod events;
 mod knobs;
+pub(crate) mod pool;
 mod start;
 mod verify;
 
@@ -25,6 +27,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tercel::{CloseReason, NewConnection, PendingVerdict, ResumptionTicket, Role};
 
+use crate::abi::settings::flags;
 use crate::abi::{self, ConnectionCallback, ConnectionEventBody, Handle, Settings, Status};
 use crate::address::PartialAddress;
 use crate::boundary::Context;
@@ -35,6 +38,7 @@ use crate::library;
 use crate::registration::Registration;
 use crate::stream::Stream;
 use crate::target::Target;
+use crate::versions::VersionLists;
 
 /// How far a connection has come.
 enum Stage {
@@ -57,9 +61,11 @@ pub(crate) struct Wishes {
     pub(crate) remote: Option<PartialAddress>,
     pub(crate) local: Option<PartialAddress>,
     pub(crate) share_binding: bool,
+    /// Which worker is to have it.
+    pub(crate) worker: Option<usize>,
     pub(crate) ticket: Option<ResumptionTicket>,
     pub(crate) keep_tls_secrets: bool,
-    pub(crate) versions: Vec<tercel::Version>,
+    pub(crate) versions: VersionLists,
     pub(crate) scheduling: Option<tercel::StreamScheduling>,
 }
 
@@ -304,7 +310,17 @@ impl Connection {
         }
         let waiting = std::mem::take(&mut state.waiting);
         let shut_down = state.shut_down;
+        let had_own = state.settings.is_set != 0;
         drop(state);
+        let settings = self.settings();
+        if settings.flags & flags::NET_STATS_EVENT_ENABLED != 0 {
+            // What has ended has nothing to tell.
+            let _ = connection.tell_network(true);
+        }
+        if had_own {
+            // They may have changed since the start.
+            let _ = connection.change_settings(&crate::settings::translate(&settings));
+        }
         self.begun.notify_all();
         for stream in waiting {
             stream.start_on(connection);

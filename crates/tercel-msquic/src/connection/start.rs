@@ -16,11 +16,11 @@ use crate::library;
 use crate::outcome::status_of;
 
 /// Where a connection leads.
-struct Server {
-    name: String,
-    remote: Option<PartialAddress>,
-    family: i32,
-    port: u16,
+pub(super) struct Server {
+    pub(super) name: String,
+    pub(super) remote: Option<PartialAddress>,
+    pub(super) family: i32,
+    pub(super) port: u16,
 }
 
 impl Server {
@@ -33,7 +33,7 @@ impl Server {
     }
 
     /// Its address, if no name need be looked up.
-    fn known(&self) -> Option<SocketAddr> {
+    pub(super) fn known(&self) -> Option<SocketAddr> {
         if let Some(remote) = self.remote.and_then(PartialAddress::whole) {
             let port = if self.port != 0 { self.port } else { remote.port() };
             return Some(SocketAddr::new(remote.ip(), port));
@@ -43,7 +43,7 @@ impl Server {
     }
 
     /// Its address, which may take long to find.
-    fn look_up(&self) -> Result<SocketAddr, Status> {
+    pub(super) fn look_up(&self) -> Result<SocketAddr, Status> {
         let found = (self.name.as_str(), self.port).to_socket_addrs().map_err(|_| Status::NOT_FOUND)?;
         found.into_iter().find(|address| self.fits(address.ip())).ok_or(Status::NOT_FOUND)
     }
@@ -61,6 +61,47 @@ impl Connection {
         name: Option<&str>,
         port: u16,
     ) -> Result<(), Status> {
+        let (built, server) = self.prepare(configuration, family, name, port)?;
+        let connection = self.clone();
+        match server.known() {
+            Some(address) => {
+                if let Err(status) = self.connect(&built, address, &server.name) {
+                    elsewhere(move || connection.never_began(status));
+                }
+            }
+            None => elsewhere(move || {
+                let begun = server.look_up().and_then(|address| connection.connect(&built, address, &server.name));
+                if let Err(status) = begun {
+                    connection.never_began(status);
+                }
+            }),
+        }
+        Ok(())
+    }
+
+    /// The same for a connection whose address is known; if it cannot begin that is an error, and not an event.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start); what the system says.
+    pub(super) fn start_quietly(
+        self: &Arc<Self>,
+        configuration: &Arc<Configuration>,
+        family: u16,
+        name: &str,
+        port: u16,
+    ) -> Result<(), Status> {
+        let (built, server) = self.prepare(configuration.clone(), family, Some(name), port)?;
+        self.connect(&built, server.known().ok_or(Status::INVALID_PARAMETER)?, &server.name)
+    }
+
+    /// From now on it is starting.
+    fn prepare(
+        &self,
+        configuration: Arc<Configuration>,
+        family: u16,
+        name: Option<&str>,
+        port: u16,
+    ) -> Result<(tercel::Configuration, Server), Status> {
         let mut state = self.state();
         if self.role != tercel::Role::Client || (name.is_none() && state.wishes.remote.is_none()) {
             return Err(Status::INVALID_PARAMETER);
@@ -82,22 +123,7 @@ impl Connection {
         }
         state.configuration = Some(configuration);
         state.stage = Stage::Beginning;
-        drop(state);
-        let connection = self.clone();
-        match server.known() {
-            Some(address) => {
-                if let Err(status) = self.connect(&built, address, &server.name) {
-                    elsewhere(move || connection.never_began(status));
-                }
-            }
-            None => elsewhere(move || {
-                let begun = server.look_up().and_then(|address| connection.connect(&built, address, &server.name));
-                if let Err(status) = begun {
-                    connection.never_began(status);
-                }
-            }),
-        }
-        Ok(())
+        Ok((built, server))
     }
 
     fn connect(
@@ -121,6 +147,7 @@ impl Connection {
                 (None, true) => SocketChoice::Shared,
                 (None, false) => SocketChoice::Own,
             };
+            connect.worker = state.wishes.worker;
             // A ticket that leads elsewhere is of no use.
             connect.ticket = state.wishes.ticket.take().filter(|of| of.server_name().eq_ignore_ascii_case(name));
         }

@@ -45,7 +45,7 @@ fn ticket_key(bytes: &[u8]) -> Result<[u8; 32], Status> {
 pub(super) fn get(of: &Configuration, parameter: u32, room: usize) -> Got {
     match parameter {
         param::CONFIGURATION_SETTINGS => settings(&of.settings(), room),
-        param::CONFIGURATION_VERSION_SETTINGS => versions::value(&of.versions(), room),
+        param::CONFIGURATION_VERSION_SETTINGS => versions::value(&of.versions()),
         _ => Err(Status::INVALID_PARAMETER.into()),
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tercel::{ResumptionTicket, StreamScheduling};
 
-use super::listener::cibir_id;
 use super::statistics::{self, Known};
 use super::{Got, read, settings, value, versions, whole};
 use crate::abi::{Addr, Settings, Status, TlsSecrets, param, settings as names};
@@ -106,10 +105,7 @@ pub(super) unsafe fn set(
             of.keep_secrets_at(buffer.cast::<TlsSecrets>().cast_mut());
             Ok(())
         }
-        param::CONN_CIBIR_ID => {
-            of.require_unstarted_client()?;
-            cibir_id(bytes).map(drop)
-        }
+        param::CONN_CIBIR_ID => of.set_cibir_id(bytes),
         private::FORCE_KEY_UPDATE => {
             let live = of.live().filter(|_| of.is_connected()).ok_or(Status::INVALID_STATE)?;
             live.update_keys().map_err(|error| status_of(&error))
@@ -131,9 +127,9 @@ pub(super) fn get(of: &Arc<Connection>, parameter: u32, room: usize) -> Got {
         },
         param::CONN_LOCAL_ADDRESS => value(of.addresses().0.ok_or(Status::INVALID_STATE)?),
         param::CONN_REMOTE_ADDRESS => value(of.addresses().1.ok_or(Status::INVALID_STATE)?),
-        param::CONN_IDEAL_PROCESSOR => value(0u16),
+        param::CONN_IDEAL_PROCESSOR => value(of.processor()),
         param::CONN_SETTINGS => return settings(&of.settings(), room),
-        param::CONN_VERSION_SETTINGS => return versions::value(&of.wish(|wishes| wishes.versions.clone()), room),
+        param::CONN_VERSION_SETTINGS => return versions::value(&of.versions()),
         param::CONN_STATISTICS | param::CONN_STATISTICS_PLAT => {
             let (stats, known) = stats(of);
             value(statistics::first(&stats, known))

@@ -107,7 +107,7 @@ pub(super) fn get(parameter: u32, room: usize) -> Got {
         param::GLOBAL_LIBRARY_VERSION => value(VERSION),
         param::GLOBAL_SETTINGS => return settings(&library::with(|library| library.settings), room),
         param::GLOBAL_GLOBAL_SETTINGS => value(library::with(|library| library.global)),
-        param::GLOBAL_VERSION_SETTINGS => return versions::value(&library::with(|it| it.versions.clone()), room),
+        param::GLOBAL_VERSION_SETTINGS => return versions::value(&library::with(|it| it.versions.clone())),
         param::GLOBAL_LIBRARY_GIT_HASH => whole(concat!("tercel-", env!("CARGO_PKG_VERSION"), "\0").as_bytes()),
         param::GLOBAL_EXECUTION_CONFIG => Vec::new(),
         // Not Schannel; to programs it is as OpenSSL: certificates come from files.

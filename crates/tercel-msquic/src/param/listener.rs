@@ -5,21 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Got, read, value, whole};
 use crate::abi::{ListenerStatistics, Status, param};
-use crate::listener::Listener;
-
-/// The longest CIBIR ID, its offset not counted.
-const MAX_CIBIR: usize = 6;
-
-/// A CIBIR ID as a program gives it: an offset, which must be 0, and the ID.
-pub(super) fn cibir_id(bytes: &[u8]) -> Result<Vec<u8>, Status> {
-    match bytes {
-        [] => Ok(Vec::new()),
-        [_] => Err(Status::INVALID_PARAMETER),
-        bytes if bytes.len() > MAX_CIBIR + 1 => Err(Status::INVALID_PARAMETER),
-        // Connection IDs of Tercel's hold its own routing, and no ID of the application's.
-        _ => Err(Status::NOT_SUPPORTED),
-    }
-}
+use crate::listener::{Listener, cibir_id};
 
 pub(super) fn set(of: &Listener, parameter: u32, bytes: &[u8]) -> Result<(), Status> {
     match parameter {

@@ -168,6 +168,10 @@ pub(crate) unsafe extern "C" fn get(
                 if !value.is_empty() {
                     // SAFETY: there is room for as many bytes, as demanded of the caller and seen above.
                     unsafe { std::ptr::copy_nonoverlapping(value.as_ptr(), buffer.cast(), value.len()) };
+                    if versions::are(parameter) {
+                        // SAFETY: it was put there just now.
+                        unsafe { versions::place(buffer.cast()) };
+                    }
                 }
                 needed(value.len());
                 Ok(Status::SUCCESS)

@@ -15,7 +15,7 @@ pub(super) fn set(of: &Stream, parameter: u32, bytes: &[u8]) -> Result<(), Statu
 pub(super) fn get(of: &Stream, parameter: u32) -> Got {
     Ok(match parameter {
         param::STREAM_ID => value(of.id().ok_or(Status::INVALID_STATE)?),
-        param::STREAM_0RTT_LENGTH => value(of.id().map(|_| 0u64).ok_or(Status::INVALID_STATE)?),
+        param::STREAM_0RTT_LENGTH => value(of.early()?),
         param::STREAM_IDEAL_SEND_BUFFER_SIZE => value(of.ideal()),
         param::STREAM_PRIORITY => value(of.priority()),
         param::STREAM_RELIABLE_OFFSET => match of.reliable_offset() {

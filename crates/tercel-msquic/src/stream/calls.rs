@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use tercel::Direction;
 
 use super::Stream;
+use super::memory::Memory;
 use crate::abi::{self, Boolean, Buffer, Handle, Status, StreamCallback, stream_open, stream_shutdown, stream_start};
 use crate::boundary::{self, Context};
 use crate::handle;
@@ -36,6 +37,9 @@ pub(crate) unsafe extern "C" fn open(
         };
         let target = Target::new(handler, Context(context));
         let made = Stream::make(&connection, direction, true, target)?;
+        if flags & stream_open::APP_OWNED_BUFFERS != 0 {
+            made.state().memory = Memory::lent();
+        }
         // SAFETY: as demanded of the caller.
         unsafe { boundary::put(stream, made.handle) }?;
         Ok(Status::SUCCESS)
@@ -140,20 +144,25 @@ pub(crate) unsafe extern "C" fn receive_set_enabled(stream: Handle, is_enabled: 
     })
 }
 
-/// `StreamProvideReceiveBuffers`: not yet.
+/// `StreamProvideReceiveBuffers`.
 ///
 /// # Safety
-/// None: handles are checked.
+/// `buffers` is null or leads to as many buffers as said, and each to its memory, which stays there until all of it was
+/// received and accepted, or nothing more is received.
 pub(crate) unsafe extern "C" fn provide_receive_buffers(
     stream: Handle,
     buffer_count: u32,
     buffers: *const Buffer,
 ) -> Status {
     boundary::answer(|| {
-        handle::get::<Stream>(stream)?;
-        match buffers.is_null() || buffer_count == 0 {
-            true => Err(Status::INVALID_PARAMETER),
-            false => Err(Status::NOT_SUPPORTED),
+        let stream = handle::get::<Stream>(stream)?;
+        // SAFETY: as demanded of the caller.
+        let buffers = unsafe { boundary::slice(buffers, buffer_count as usize) }.unwrap_or_default();
+        if buffers.is_empty() || buffers.iter().any(|buffer| buffer.length == 0 || buffer.buffer.is_null()) {
+            return Err(Status::INVALID_PARAMETER);
         }
+        // SAFETY: as demanded of the caller.
+        unsafe { stream.provide(buffers) }?;
+        Ok(Status::SUCCESS)
     })
 }

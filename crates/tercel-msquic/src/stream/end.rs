@@ -60,6 +60,7 @@ impl Stream {
         self.tell_complete();
         let before = {
             let mut state = self.state();
+            state.memory.end();
             (std::mem::replace(&mut state.stage, Stage::Over), std::mem::take(&mut state.receiving))
         };
         if let (Stage::Live(live), receiving) = before {
@@ -75,6 +76,7 @@ impl Stream {
     /// Both parts end at once, and nothing is sent any more.
     fn abort(&self) {
         let mut state = self.state();
+        state.memory.end();
         let code = VarInt::from_u32(0);
         let Stage::Live(live) = &state.stage else {
             if let Stage::Opened(calls) | Stage::Waiting(calls) = &mut state.stage {

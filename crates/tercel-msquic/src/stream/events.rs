@@ -53,7 +53,12 @@ impl StreamHandler for Events {
                 let body = StreamEventBody { peer_receive_aborted: code.into_inner() };
                 stream.tell(kind::PEER_RECEIVE_ABORTED, body);
             }
-            StreamEvent::SendShutdownComplete { graceful } => stream.tell_send_ended(graceful),
+            StreamEvent::SendShutdownComplete { graceful } => {
+                let counted = stream.clone();
+                // In a handler it is run at once.
+                let _ = live.inspect(move |stats| counted.state().early = stats.bytes_early);
+                stream.tell_send_ended(graceful);
+            }
             StreamEvent::IdealSendBufferSize(ideal) => {
                 stream.state().ideal = ideal;
                 stream.tell(kind::IDEAL_SEND_BUFFER_SIZE, StreamEventBody { ideal_send_buffer_size: ideal });
@@ -68,6 +73,11 @@ impl StreamHandler for Events {
                 let (_, body) = stream.tell(kind::CANCEL_ON_LOSS, StreamEventBody { cancel_on_loss: 0 });
                 // SAFETY: this part of the union was written above; the application may have changed it.
                 *code = VarInt::saturating(unsafe { body.cancel_on_loss });
+            }
+            // An application counts for itself what it has lent.
+            StreamEvent::ReceiveMemoryNeeded { bytes: 0 } => {}
+            StreamEvent::ReceiveMemoryNeeded { bytes } => {
+                stream.tell(kind::RECEIVE_BUFFER_NEEDED, StreamEventBody { receive_buffer_needed: bytes });
             }
             StreamEvent::ShutdownComplete => stream.settle(),
             _ => {}

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `send` | what is sent, and whose memory it is |
 //! | `receive` | what is received, and how much of it was taken |
+//! | `memory` | where the application wants it, if it lends memory for it |
 //! | `events` | what is told of it |
 //! | `end` | shutting down, and closing the handle |
 //! | `calls` | the functions |
@@ -11,6 +12,7 @@
 pub(crate) mod calls;
 mod end;
 mod events;
+mod memory;
 mod receive;
 mod send;
 
@@ -18,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tercel::{AtLimit, Direction, NewStream, SendOptions, StreamOptions, VarInt};
+use tercel::{AtLimit, Direction, NewStream, ReceiveMemory, SendOptions, StreamOptions, VarInt};
 
 use crate::abi::{self, Handle, Status, StreamCallback, StreamEventBody, stream_start};
 use crate::connection::Connection;
@@ -28,6 +30,7 @@ use crate::outcome::status_of;
 use crate::target::Target;
 
 use self::events::Events;
+use self::memory::Memory;
 use self::receive::Receiving;
 use self::send::Outstanding;
 
@@ -38,6 +41,7 @@ enum Call {
     Reset { code: VarInt, reliable: u64 },
     Stop(VarInt),
     SetReceiveEnabled(bool),
+    Lend(Vec<Box<dyn ReceiveMemory>>),
 }
 
 /// How far a stream has come.
@@ -59,6 +63,9 @@ struct State {
     ideal: u64,
     sends: Outstanding,
     receiving: Receiving,
+    memory: Memory,
+    /// Bytes that were sent as early data.
+    early: u64,
     /// SEND_SHUTDOWN_COMPLETE was told.
     send_ended: bool,
 }
@@ -100,6 +107,8 @@ impl Stream {
             ideal: IDEAL,
             sends: Outstanding::default(),
             receiving: Receiving::default(),
+            memory: Memory::default(),
+            early: 0,
             send_ended: direction == Direction::Unidirectional && !local,
         };
         let settings = connection.settings();
@@ -173,6 +182,18 @@ impl Stream {
 
     pub(crate) fn id(&self) -> Option<u64> {
         self.state().id
+    }
+
+    /// How many bytes were sent as early data, once the sending part is done.
+    ///
+    /// # Errors
+    /// [`Status::INVALID_STATE`]: it is not.
+    pub(crate) fn early(&self) -> Result<u64, Status> {
+        let state = self.state();
+        match state.send_ended && state.id.is_some() {
+            true => Ok(state.early),
+            false => Err(Status::INVALID_STATE),
+        }
     }
 
     pub(crate) fn ideal(&self) -> u64 {
@@ -269,7 +290,13 @@ impl Stream {
             priority: state.priority.into(),
         };
         // Its handler waits for the state; nothing of it runs within these calls.
-        match connection.open_stream_with(self.direction, options, Events::new(self.clone())) {
+        let events = Events::new(self.clone());
+        let opened = match state.memory.is_lent() && self.direction == Direction::Bidirectional {
+            // What was lent so far is among the calls: nothing is received before them without room for it.
+            true => connection.open_stream_into_memory(options, Vec::new(), events),
+            false => connection.open_stream_with(self.direction, options, events),
+        };
+        match opened {
             Ok(live) => {
                 for call in calls {
                     // What cannot be done any more is told by events.
@@ -336,6 +363,7 @@ impl Call {
                 live.set_receive_enabled(enabled);
                 Ok(())
             }
+            Self::Lend(memory) => live.lend_memory(memory),
         };
         done.map_err(|error| status_of(&error))
     }

@@ -14,8 +14,9 @@ use crate::abi::{self, Buffer, Status, StreamEventBody, receive as flag, stream_
 pub(super) enum Receiving {
     #[default]
     Nothing,
-    /// The application looks at it. It may have said already how much it took.
-    Shown { completed: Option<u64> },
+    /// The application looks at it. It may have said already how much it took, and that it wants more, whatever that
+    /// was.
+    Shown { completed: Option<u64>, enabled: bool },
     /// It will say later, and looks at `data` until then.
     Pending {
         receive: PendingReceive,
@@ -60,18 +61,19 @@ impl Stream {
             buffer_count: shown.buffers.len() as u32,
             flags,
         };
-        if self.receives_many {
+        if self.receives_many && !self.state().memory.is_lent() {
             return self.received_many(receive, event);
         }
-        self.state().receiving = Receiving::Shown { completed: None };
+        self.state().receiving = Receiving::Shown { completed: None, enabled: false };
         let (status, body) = self.tell(stream_event::RECEIVE, StreamEventBody { receive: event });
         // SAFETY: this part of the union was written above; the application may have changed it.
         let taken = unsafe { body.receive.total_buffer_length }.min(len);
         let mut state = self.state();
-        let completed = match std::mem::take(&mut state.receiving) {
-            Receiving::Shown { completed } => completed,
-            _ => None,
+        let (completed, enabled) = match std::mem::take(&mut state.receiving) {
+            Receiving::Shown { completed, enabled } => (completed, enabled),
+            _ => (None, false),
         };
+        let rest = if enabled { Rest::AtOnce } else { Rest::WhenEnabled };
         let (taken, rest) = match (status, completed) {
             (Status::PENDING, None) => {
                 if let Ok(receive) = receive.pend() {
@@ -79,9 +81,9 @@ impl Stream {
                 }
                 return;
             }
-            (Status::PENDING, Some(completed)) => (completed.min(len), Rest::WhenEnabled),
+            (Status::PENDING, Some(completed)) => (completed.min(len), rest),
             (Status::CONTINUE, _) => (taken, Rest::AtOnce),
-            _ => (taken, Rest::WhenEnabled),
+            _ => (taken, rest),
         };
         drop(state);
         // No more than came was taken, and nothing was taken out.
@@ -114,7 +116,7 @@ impl Stream {
         let mut state = self.state();
         let consumed = match &mut state.receiving {
             Receiving::Nothing => return,
-            Receiving::Shown { completed } => {
+            Receiving::Shown { completed, .. } => {
                 *completed = Some(completed.unwrap_or(0).saturating_add(len));
                 return;
             }
@@ -155,7 +157,13 @@ impl Stream {
     /// # Errors
     /// The stream has ended.
     pub(super) fn set_receive_enabled(&self, enabled: bool) -> Result<(), Status> {
+        let inside = self.connection.gate().is_inside();
         let mut state = self.state();
+        if let Receiving::Shown { enabled: wanted, .. } = &mut state.receiving
+            && inside
+        {
+            *wanted = enabled;
+        }
         self.call(&mut state, Call::SetReceiveEnabled(enabled))
     }
 }

@@ -52,19 +52,25 @@ impl Outstanding {
 }
 
 /// Memory of the application's.
-struct Lent {
+pub(super) struct Lent {
     pointer: *const u8,
     len: usize,
 }
 
-// SAFETY: memory can be read from any thread, and the application does not change it before SEND_COMPLETE.
+impl Lent {
+    pub(super) const fn new(pointer: *const u8, len: usize) -> Self {
+        Self { pointer, len }
+    }
+}
+
+// SAFETY: memory can be read from any thread, and the application does not change it while it is lent.
 unsafe impl Send for Lent {}
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: the application keeps it valid and unchanged until SEND_COMPLETE, and that is not told before Tercel
+        // SAFETY: what is sent the application keeps valid and unchanged until SEND_COMPLETE, and that is not told before Tercel
         // reads it no more: it is acknowledged, or reset, or its connection has ended (which its queue knows before
-        // anybody else does).
+        // anybody else does). What was received is looked at here once, when it has just been put there.
         unsafe { std::slice::from_raw_parts(self.pointer, self.len) }
     }
 }
@@ -139,7 +145,7 @@ impl Stream {
 }
 
 fn lent(buffer: &Buffer) -> Bytes {
-    Bytes::from_owner(Lent { pointer: buffer.buffer.cast_const(), len: buffer.length as usize })
+    Bytes::from_owner(Lent::new(buffer.buffer.cast_const(), buffer.length as usize))
 }
 
 /// # Safety

@@ -78,6 +78,11 @@ impl Heard {
         self.until(start).pop().unwrap()
     }
 
+    /// The next word.
+    pub(crate) fn next(&self) -> Word {
+        self.0.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no word"))
+    }
+
     /// All words up to one that begins with `start`.
     pub(crate) fn until(&self, start: &str) -> Vec<Word> {
         let mut words = Vec::new();
@@ -171,6 +176,12 @@ pub(crate) fn connection_word(event: &ConnectionEvent) -> String {
             connection_event::PEER_CERTIFICATE_RECEIVED => {
                 format!("PEER_CERTIFICATE_RECEIVED {:?}", event.body.peer_certificate_received.deferred_status)
             }
+            connection_event::PEER_NEEDS_STREAMS => format!("PEER_NEEDS_STREAMS {}", event.body.peer_needs_streams),
+            connection_event::IDEAL_PROCESSOR_CHANGED => "IDEAL_PROCESSOR_CHANGED".into(),
+            connection_event::NETWORK_STATISTICS => "NETWORK_STATISTICS".into(),
+            connection_event::RELIABLE_RESET_NEGOTIATED => {
+                format!("RELIABLE_RESET_NEGOTIATED {}", event.body.reliable_reset_negotiated)
+            }
             other => format!("EVENT {other}"),
         }
     }
@@ -200,6 +211,9 @@ pub(crate) fn stream_word(event: &StreamEvent) -> String {
             ),
             stream_event::IDEAL_SEND_BUFFER_SIZE => "IDEAL_SEND_BUFFER_SIZE".into(),
             stream_event::PEER_ACCEPTED => "PEER_ACCEPTED".into(),
+            stream_event::RECEIVE_BUFFER_NEEDED => {
+                format!("RECEIVE_BUFFER_NEEDED {}", event.body.receive_buffer_needed)
+            }
             other => format!("STREAM {other}"),
         }
     }
@@ -294,8 +308,12 @@ pub(crate) fn server_configuration(registration: Handle) -> Handle {
 
 /// A client that trusts everybody.
 pub(crate) fn client_configuration(registration: Handle) -> Handle {
+    client_configuration_with(registration, &settings())
+}
+
+pub(crate) fn client_configuration_with(registration: Handle, settings: &Settings) -> Handle {
     let flags = credential_flags::CLIENT | credential_flags::NO_CERTIFICATE_VALIDATION;
-    configuration(registration, &settings(), &credential(credential_type::NONE, flags))
+    configuration(registration, settings, &credential(credential_type::NONE, flags))
 }
 
 /// A client that trusts the certificate of the tests.
@@ -375,7 +393,18 @@ pub(crate) fn received(event: &StreamEvent) -> Vec<u8> {
 /// A server that takes every connection with `configuration`, gives what its streams bring back, and closes what has
 /// ended.
 pub(crate) fn echo(configuration: Handle) -> (&'static Program, Heard) {
-    Program::new(move |program, event| unsafe {
+    echo_but(configuration, |_, _| None)
+}
+
+/// The same, but `other` is asked first: what it answers is the answer.
+pub(crate) fn echo_but(
+    configuration: Handle,
+    other: impl Fn(&Program, &mut Event<'_>) -> Option<Status> + Send + Sync + 'static,
+) -> (&'static Program, Heard) {
+    Program::new(move |program, mut event| unsafe {
+        if let Some(status) = other(program, &mut event) {
+            return status;
+        }
         match event {
             Event::Listener(_, event) if event.event_type == listener_event::NEW_CONNECTION => {
                 let connection = event.body.new_connection.connection;
@@ -423,11 +452,35 @@ pub(crate) struct Stage {
 }
 
 pub(crate) fn stage() -> Stage {
+    stage_with(&settings(), |_, _| None)
+}
+
+/// The same with other settings at both ends, and a server that does something else besides.
+pub(crate) fn stage_with(
+    settings: &Settings,
+    other: impl Fn(&Program, &mut Event<'_>) -> Option<Status> + Send + Sync + 'static,
+) -> Stage {
     let registration = registration();
-    let server = server_configuration(registration);
-    let (program, heard) = echo(server);
+    let server = server_configuration_with(registration, settings, 0);
+    let (program, heard) = echo_but(server, other);
     let (listener, port) = listen(registration, program);
-    Stage { registration, server, client: client_configuration(registration), listener, port, heard }
+    let client = client_configuration_with(registration, settings);
+    Stage { registration, server, client, listener, port, heard }
+}
+
+/// Sets a parameter to a plain value.
+pub(crate) fn set<T: Copy>(handle: Handle, parameter: u32, value: T) -> Status {
+    unsafe { (api().set_param)(handle, parameter, size_of::<T>() as u32, (&raw const value).cast()) }
+}
+
+/// Reads a parameter that is a plain value: numbers, for which zero will do.
+pub(crate) fn get<T: Copy>(handle: Handle, parameter: u32) -> Result<T, Status> {
+    let mut value: T = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<T>() as u32;
+    match unsafe { (api().get_param)(handle, parameter, &mut len, (&raw mut value).cast()) } {
+        Status::SUCCESS => Ok(value),
+        status => Err(status),
+    }
 }
 
 impl Stage {

@@ -73,6 +73,8 @@ pub struct ClientHello {
     pub tickets: Vec<Vec<u8>>,
     /// Whether it offers early data.
     pub early_data: bool,
+    /// The message itself (RFC 8446 section 4).
+    pub message: Bytes,
 }
 
 /// What the handshake settled.

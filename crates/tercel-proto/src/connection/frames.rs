@@ -70,7 +70,8 @@ impl Connection {
     ) -> Result<(), Violation> {
         let now = arrival.now;
         match frame {
-            Frame::Padding(_) | Frame::Ping | Frame::DataBlocked(_) | Frame::StreamsBlocked { .. } => {}
+            Frame::Padding(_) | Frame::Ping | Frame::DataBlocked(_) => {}
+            Frame::StreamsBlocked { direction, limit } => self.streams.on_streams_blocked(direction, limit),
             Frame::Ack(ack) => self.on_ack(arrival, level, &ack)?,
             Frame::Crypto { offset, data } => self.on_crypto(now, level, offset, payload.slice_ref(data))?,
             Frame::Stream(frame) => self.streams.on_stream(&frame, payload.slice_ref(frame.data))?,

@@ -220,6 +220,7 @@ impl Connection {
         let Tls::AwaitHello(bytes) = &mut self.handshake.tls else { return Ok(()) };
         let hello = client_hello::parse(bytes).map_err(|_| tls::tls_error(alert::DECODE_ERROR, "not a ClientHello"))?;
         if let Some(hello) = hello {
+            let message = Bytes::copy_from_slice(bytes);
             self.handshake.tls = Tls::AwaitDecision(std::mem::take(bytes));
             self.handshake.server_name.clone_from(&hello.server_name);
             let client_hello::ClientHello { server_name, alpn, tickets, early_data, transport_parameters } = hello;
@@ -227,7 +228,7 @@ impl Connection {
             let parameters =
                 transport_parameters.and_then(|bytes| TransportParameters::decode(&bytes, Role::Client).ok());
             self.versions.set_peer(parameters.and_then(|parameters| parameters.version_information));
-            let hello = ClientHello { server_name, alpn, tickets, early_data };
+            let hello = ClientHello { server_name, alpn, tickets, early_data, message };
             self.events.push_back(Event::ClientHello(hello));
         }
         Ok(())

@@ -587,6 +587,12 @@ impl Connection {
         self.streams.read_end(id)
     }
 
+    /// How many bytes of a stream up to the highest offset that came in were not read yet, those that are missing
+    /// included.
+    pub fn unread(&self, id: StreamId) -> u64 {
+        self.streams.unread(id)
+    }
+
     /// The application has provided space for so many more bytes of a stream, and from the first such
     /// call on that is what limits the peer.
     ///
@@ -594,6 +600,17 @@ impl Connection {
     /// There is no such stream, or it has no receiving part.
     pub fn provide_receive_space(&mut self, id: StreamId, bytes: u64) -> Result<(), ApiMisuse> {
         self.streams.provide(id, bytes)
+    }
+
+    /// Takes over from `config` what may change while the connection runs: for how long this end bears silence, and
+    /// how it is kept from coming up; how many streams the peer may have open; how far receive windows may grow;
+    /// pacing; after how many bytes the keys are updated. What was agreed on in the handshake stays.
+    pub fn reconfigure(&mut self, now: Time, config: &TransportConfig) {
+        self.streams.reconfigure(config);
+        self.recovery.set_pacing(config.pacing);
+        self.idle.change(now, self.recovery.pto(SpaceId::Data), config.max_idle_timeout, config.keep_alive);
+        let own = Arc::make_mut(&mut self.config);
+        own.key_update_bytes = config.key_update_bytes;
     }
 
     /// Gives the peer credit for `len` bytes that were read and are now consumed.
@@ -819,6 +836,7 @@ impl Connection {
         let (recovery, rtt) = (self.recovery.stats(), self.recovery.rtt());
         let path = &self.paths.active;
         ConnectionStats {
+            packets_acked: recovery.packets_acked,
             packets_lost: recovery.packets_lost,
             packets_lost_spuriously: recovery.packets_lost_spuriously,
             congestion_events: recovery.congestion_events,

@@ -341,7 +341,7 @@ impl Connection {
             self.streams.write_control(sink);
             // RFC 9221 sections 5#1, 5.4#1.
             self.datagrams.write(sink);
-            self.streams.write_data(sink);
+            self.streams.write_data(level == EncryptionLevel::ZeroRtt, sink);
             if self.ping_due {
                 self.ping_due = !sink.ack_eliciting() && !sink.push(&Frame::Ping, None);
             }

@@ -91,6 +91,8 @@ impl AckOutcome {
 /// Figures of recovery since the start of the connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RecoveryStats {
+    /// Packets that the peer has acknowledged.
+    pub packets_acked: u64,
     /// Packets declared lost.
     pub packets_lost: u64,
     /// Of these, packets whose acknowledgement came after all.
@@ -237,6 +239,7 @@ impl Recovery {
         let Some(raised) = self.take_acked(space, ack, outcome)? else { return Ok(()) };
         let Some(newest) = outcome.acked.iter().max_by_key(|packet| packet.number) else { return Ok(()) };
         let (newest_time, on_path) = (newest.time, newest.path == self.path);
+        self.stats.packets_acked += outcome.acked.len() as u64;
         // RFC 9002 section 5.1#1.
         if newest.number == ack.largest {
             outcome.largest_acked_sent = Some(newest_time).filter(|_| raised);
@@ -593,6 +596,14 @@ impl Recovery {
     /// The congestion window of the active path, in bytes.
     pub const fn window(&self) -> u64 {
         self.controller.window()
+    }
+
+    /// Whether packets are spread over the round trip from now on.
+    pub fn set_pacing(&mut self, pacing: bool) {
+        if self.settings.pacing != pacing {
+            self.settings.pacing = pacing;
+            self.pacer = Pacer::new(pacing);
+        }
     }
 
     /// The rate at which packets are paced, in bytes each second; 0 if they are not.

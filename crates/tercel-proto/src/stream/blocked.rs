@@ -39,6 +39,9 @@ pub struct StreamStats {
     pub bytes_sent: u64,
     /// Bytes sent again because they were lost.
     pub bytes_retransmitted: u64,
+    /// Bytes that were first sent as early data which the server did not refuse, if the
+    /// [setting](crate::config::TransportConfig::stream_statistics) is on.
+    pub bytes_early: u64,
     /// Bytes that the peer has sent and of which this end knows.
     pub bytes_received: u64,
     /// What has kept it from sending, if the [setting](crate::config::TransportConfig::stream_statistics)
@@ -124,7 +127,7 @@ impl Watches {
 
     /// The stopwatch of a stream that begins now.
     pub(super) fn begin(&self) -> Box<Meter> {
-        Box::new(Meter { before: self.connection.read(self.now), own: Watch::new(self.now) })
+        Box::new(Meter { early: 0, before: self.connection.read(self.now), own: Watch::new(self.now) })
     }
 
     /// What has kept a stream from sending.
@@ -144,9 +147,11 @@ impl Watches {
     }
 }
 
-/// The stopwatch of a stream.
+/// The stopwatch of a stream, and what else is counted only if it is wanted.
 #[derive(Debug)]
 pub(super) struct Meter {
+    /// Bytes sent as early data.
+    pub(super) early: u64,
     /// What the connection's showed when the stream began.
     before: [Duration; 6],
     own: Watch<4>,

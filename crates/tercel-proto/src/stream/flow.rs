@@ -163,6 +163,11 @@ impl ReceiveWindow {
         }
     }
 
+    /// It may grow up to `max`, or stays as large as it is.
+    pub(super) fn set_max(&mut self, max: u64) {
+        self.max = max.max(self.window);
+    }
+
     /// The application has provided space, and from now on the limit follows that alone. It is never
     /// taken back (RFC 9000 section 4.1), so at first it may be higher than all that was provided. True if
     /// the peer is to be told of a higher limit.

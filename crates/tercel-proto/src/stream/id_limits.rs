@@ -101,13 +101,23 @@ pub(super) struct RemoteIds {
     concurrent: u64,
     closed: RangeSet,
     closed_count: u64,
+    /// The limit at which the peer was last known to want more.
+    wanted_at: Option<u64>,
     pub(super) say: Say,
 }
 
 impl RemoteIds {
     pub(super) fn new(concurrent: u64) -> Self {
         let concurrent = concurrent.min(MAX_STREAMS);
-        Self { opened: 0, limit: concurrent, concurrent, closed: RangeSet::new(), closed_count: 0, say: Say::Said }
+        Self {
+            opened: 0,
+            limit: concurrent,
+            concurrent,
+            closed: RangeSet::new(),
+            closed_count: 0,
+            wanted_at: None,
+            say: Say::Said,
+        }
     }
 
     pub(super) const fn limit(&self) -> u64 {
@@ -137,10 +147,26 @@ impl RemoteIds {
         if self.closed.insert_one(index) {
             self.closed_count += 1;
         }
+        self.raise((self.concurrent / 8).max(1));
+    }
+
+    /// So many may be open at once from now on. What the peer was permitted stays.
+    pub(super) fn set_concurrent(&mut self, concurrent: u64) {
+        self.concurrent = concurrent.min(MAX_STREAMS);
+        self.raise(1);
+    }
+
+    /// Raises the limit to what may be, if that is at least `least` more.
+    fn raise(&mut self, least: u64) {
         let limit = (self.closed_count + self.concurrent).min(MAX_STREAMS);
-        if limit - self.limit >= (self.concurrent / 8).max(1) {
+        if limit.saturating_sub(self.limit) >= least {
             self.limit = limit;
             self.say = Say::Due;
         }
+    }
+
+    /// The peer says that `limit` keeps it from opening more. True if that is so, and news.
+    pub(super) fn on_blocked(&mut self, limit: u64) -> bool {
+        limit == self.limit && self.wanted_at.replace(limit) != Some(limit)
     }
 }

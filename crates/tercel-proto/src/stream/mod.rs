@@ -71,6 +71,8 @@ pub enum StreamEvent {
     Closed(StreamId),
     /// The peer permits more streams.
     Available(Direction),
+    /// The peer would open more streams than it may. Once for each limit.
+    Wanted(Direction),
     /// The peer permits a stream that was opened ahead of its limit.
     Accepted(StreamId),
     /// Something that was sent on it is lost, and that was to be its end: nothing more is sent, and the
@@ -135,7 +137,7 @@ pub struct Streams {
     watches: Option<Box<Watches>>,
     /// What streams that have ended have done, until the application has heard of their end; and the last
     /// of which it has.
-    ended: VecDeque<StreamStats>,
+    ended: VecDeque<(StreamId, StreamStats)>,
     last_ended: Option<Box<(StreamId, StreamStats)>>,
 }
 
@@ -233,6 +235,9 @@ impl Streams {
         for (id, stream) in self.streams.iter_mut() {
             if let Some(send) = &mut stream.send {
                 send.rewind();
+                if let Some(meter) = &mut send.meter {
+                    meter.early = 0;
+                }
             }
             if let Some(recv) = &mut stream.recv {
                 recv.stop_lost();
@@ -379,6 +384,11 @@ impl Streams {
         whole
     }
 
+    /// How many bytes up to the highest offset that came in were not read yet, those that are missing included.
+    pub fn unread(&self, id: StreamId) -> u64 {
+        self.streams.get(id).and_then(|stream| stream.recv.as_ref()).map_or(0, Recv::unread)
+    }
+
     /// The application has provided space for so many more bytes of a stream. From the first such call
     /// on the peer's limit on the stream is all that was provided, instead of a window that follows
     /// what is consumed; only what it was permitted before stays.
@@ -394,6 +404,14 @@ impl Streams {
             self.control.insert(id);
         }
         Ok(())
+    }
+
+    /// Takes over how many streams the peer may have open, and how far windows may grow.
+    pub fn reconfigure(&mut self, config: &TransportConfig) {
+        self.remote[Direction::Bidirectional as usize].set_concurrent(config.max_bidi_streams);
+        self.remote[Direction::Unidirectional as usize].set_concurrent(config.max_uni_streams);
+        self.windows.max = config.max_stream_receive_window;
+        self.receive_window.set_max(config.max_receive_window);
     }
 
     /// Gives the peer credit for bytes that were read and are now consumed.
@@ -584,6 +602,13 @@ impl Streams {
         }
     }
 
+    /// A STREAMS_BLOCKED frame.
+    pub fn on_streams_blocked(&mut self, direction: Direction, limit: u64) {
+        if self.remote[direction as usize].on_blocked(limit) {
+            self.events.push_back(StreamEvent::Wanted(direction));
+        }
+    }
+
     /// A STREAM_DATA_BLOCKED frame; our windows grow by themselves.
     ///
     /// # Errors
@@ -667,9 +692,9 @@ impl Streams {
         }
     }
 
-    /// Writes STREAM frames while there are data, credit and room.
+    /// Writes STREAM frames while there are data, credit and room; `early`: into a packet of early data.
     // RFC 9000 sections 2.2#3, 4.1#1, 13.3#4, 19.10#3.
-    pub fn write_data(&mut self, sink: &mut FrameSink<'_, '_>) {
+    pub fn write_data(&mut self, early: bool, sink: &mut FrameSink<'_, '_>) {
         // There is a packet: this is what lingering data has waited for.
         self.lingering = 0;
         loop {
@@ -678,7 +703,7 @@ impl Streams {
             // Of equal priority, what is repeated goes first (section 13.3).
             let next = match self.repeats.priority() >= new {
                 true => self.write_repeat(sink),
-                false => self.write_new(sink, credit),
+                false => self.write_new(early, sink, credit),
             };
             if matches!(next, None | Some(send::Next::Full)) {
                 break;
@@ -705,13 +730,16 @@ impl Streams {
         Some(written.next)
     }
 
-    fn write_new(&mut self, sink: &mut FrameSink<'_, '_>, credit: u64) -> Option<send::Next> {
+    fn write_new(&mut self, early: bool, sink: &mut FrameSink<'_, '_>, credit: u64) -> Option<send::Next> {
         let id = self.schedule.first()?;
         let Some(send) = self.streams.get_mut(id).and_then(|stream| stream.send.as_mut()) else {
             self.schedule.remove_first();
             return Some(send::Next::Nothing);
         };
         let written = send.write_new(id, sink, credit);
+        if let (true, Some(meter)) = (early, &mut send.meter) {
+            meter.early += written.bytes;
+        }
         if send.owes_reset_at() {
             self.control.insert(id);
         }
@@ -819,8 +847,8 @@ impl Streams {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<StreamEvent> {
         let event = self.events.pop_front()?;
-        if let (StreamEvent::Closed(id), true) = (event, self.watches.is_some()) {
-            self.last_ended = self.ended.pop_front().map(|stats| Box::new((id, stats)));
+        if let (StreamEvent::Closed(_), true) = (event, self.watches.is_some()) {
+            self.last_ended = self.ended.pop_front().map(Box::new);
         }
         Some(event)
     }
@@ -851,13 +879,15 @@ impl Streams {
     /// are measured.
     pub fn stats(&self, id: StreamId) -> Option<StreamStats> {
         let Some(stream) = self.streams.get(id) else {
-            return self.last_ended.as_deref().filter(|(ended, _)| *ended == id).map(|(_, stats)| *stats);
+            let mut ended = self.last_ended.as_deref().into_iter().chain(&self.ended);
+            return ended.find(|(ended, _)| *ended == id).map(|(_, stats)| *stats);
         };
         let (bytes_sent, bytes_retransmitted) = stream.send.as_ref().map(Send::bytes).unwrap_or_default();
         let bytes_received = stream.recv.as_ref().map(Recv::received).unwrap_or_default();
         let meter = stream.send.as_ref().and_then(|send| send.meter.as_ref());
         let blocked = self.watches.as_ref().map(|watches| meter.map(|meter| watches.read(meter)).unwrap_or_default());
-        Some(StreamStats { bytes_sent, bytes_retransmitted, bytes_received, blocked })
+        let bytes_early = meter.map_or(0, |meter| meter.early);
+        Some(StreamStats { bytes_sent, bytes_retransmitted, bytes_early, bytes_received, blocked })
     }
 
     /// Notes what keeps a stream from sending now.
@@ -985,7 +1015,7 @@ impl Streams {
     fn close_if_done(&mut self, id: StreamId) {
         if self.streams.get(id).is_some_and(Stream::is_done) {
             if self.watches.is_some() {
-                self.ended.extend(self.stats(id));
+                self.ended.extend(self.stats(id).map(|stats| (id, stats)));
             }
             self.streams.remove(id);
             self.control.remove(&id);

@@ -84,6 +84,11 @@ impl Recv {
         self.highest
     }
 
+    /// How many bytes up to the highest offset received were not read, those that are missing included.
+    pub(super) const fn unread(&self) -> u64 {
+        self.highest.saturating_sub(self.data.read_offset())
+    }
+
     const fn is_stopped(&self) -> bool {
         matches!(self.stop, Stop::Asked { .. })
     }

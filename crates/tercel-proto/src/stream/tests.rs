@@ -58,7 +58,7 @@ fn packet(streams: &mut Streams, size: usize) -> (Vec<u8>, SentFrames) {
     let mut writer = Writer::new(&mut bytes);
     let mut sink = FrameSink::new(&mut writer, &mut sent);
     streams.write_control(&mut sink);
-    streams.write_data(&mut sink);
+    streams.write_data(false, &mut sink);
     let len = writer.position();
     bytes.truncate(len);
     (bytes, sent)

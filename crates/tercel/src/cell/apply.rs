@@ -60,14 +60,14 @@ impl Core {
     fn apply(&mut self, operation: Operation, origin: Origin) -> Result<(), Error> {
         match operation {
             Operation::Connection(operation) => self.apply_to_connection(operation, origin),
-            Operation::Stream(stream, StreamOperation::Open { handler, options, buffers }) => {
+            Operation::Stream(stream, StreamOperation::Open { handler, options, into }) => {
                 self.monitor.stream_opened();
                 let mut entry = Entry::new(stream, None, Listening::Handler(Some(handler)));
                 entry.waiting.announce = options.announce;
                 entry.waiting.priority = Some(options.priority).filter(|priority| *priority != 0);
                 let key = self.streams.insert(entry);
-                if let Some(buffers) = buffers {
-                    self.provide(key, buffers)?;
+                if let Some(space) = into {
+                    self.provide(key, space)?;
                 }
                 self.start(key, options.at_limit);
                 Ok(())
@@ -109,6 +109,10 @@ impl Core {
             ConnectionOperation::Ping => self.proto.ping(),
             ConnectionOperation::UpdateKeys => self.proto.update_keys()?,
             ConnectionOperation::SetStreamScheduling(scheduling) => self.proto.set_stream_scheduling(scheduling),
+            ConnectionOperation::ChangeSettings(transport) => self.proto.reconfigure(self.now, &transport),
+            ConnectionOperation::TellNetwork(tells) => {
+                self.network_told = tells.then(|| self.proto.stats().packets_acked);
+            }
             ConnectionOperation::Rebind { .. } if self.role == Role::Server => {
                 return Err(ApiMisuse::WrongRole.into());
             }
@@ -270,7 +274,7 @@ impl Core {
             // Nobody is to hear of the rest.
             StreamOperation::CompleteReceive { len, .. } if entry.forgotten => self.consume(key, len as u64),
             StreamOperation::CompleteReceive { accepted, rest, .. } => self.complete_receive(key, accepted, rest),
-            StreamOperation::ProvideBuffers(buffers) => self.provide(key, buffers)?,
+            StreamOperation::Provide(space) => self.provide(key, space)?,
             StreamOperation::SetReceiveEnabled(enabled) => {
                 entry.receive_enabled = enabled;
                 entry.readable |= enabled && !entry.kept.is_empty();

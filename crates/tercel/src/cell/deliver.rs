@@ -70,6 +70,12 @@ fn happened(core: Box<Core>, happening: Happening) -> Box<Core> {
         Happening::Datagram { context, state } => {
             tell(core, ConnectionEvent::DatagramSendStateChanged { context, state })
         }
+        Happening::Network if core.is_closing() => core,
+        Happening::Network => {
+            let stats = core.proto.stats();
+            let (posted, ideal) = (core.streams.posted(), ideal::bytes(stats.congestion_window));
+            tell(core, ConnectionEvent::Network { stats: &stats, posted, ideal })
+        }
         Happening::Complete => complete(core),
     }
 }
@@ -307,6 +313,7 @@ fn stream_event(mut core: Box<Core>, event: TransportStreamEvent) -> Box<Core> {
             }
             core
         }
+        TransportStreamEvent::Wanted(direction) => tell(core, ConnectionEvent::PeerNeedsStreams(direction)),
         TransportStreamEvent::Available(_) => {
             core.permit_openings();
             core.start_waiting();

@@ -7,8 +7,8 @@ use tercel_proto::error::CloseReason;
 use tercel_proto::time::Time;
 use tercel_wire::{ApplicationErrorCode, ConnectionId};
 
-use super::Core;
 use super::deliver::{deliver, finish};
+use super::{Core, Happening};
 use crate::worker::{Floor, Sent};
 
 /// How many batches a connection may send in one turn.
@@ -41,6 +41,7 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
         core.proto.receive(now, datagram);
     }
     core.inbox = inbox;
+    core.note_acknowledged();
     core.rebind();
     if core.deadline.is_some_and(|deadline| deadline <= now) {
         core.proto.timeout(now);
@@ -94,6 +95,15 @@ impl Core {
     fn transmit(&mut self, floor: &mut Floor) -> Sent {
         let (now, batch, proto) = (self.now, self.batch, &mut self.proto);
         floor.transmit(self.socket, self.slot, |segments, buffer| proto.poll_transmit(now, segments.min(batch), buffer))
+    }
+
+    /// If something was acknowledged, and the application wants to hear of that, it will.
+    fn note_acknowledged(&mut self) {
+        let Some(told) = &mut self.network_told else { return };
+        let acked = self.proto.stats().packets_acked;
+        if std::mem::replace(told, acked) < acked && !self.is_closing() {
+            self.happened.push_back(Happening::Network);
+        }
     }
 
     /// Its first route, before the protocol has asked for it.

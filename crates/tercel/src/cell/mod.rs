@@ -72,6 +72,8 @@ enum Happening {
         context: u64,
         state: DatagramSendState,
     },
+    /// Something was acknowledged, and the application wants to know how the network does.
+    Network,
     /// Everything is wound up, and the protocol's own end needs not be awaited.
     Complete,
 }
@@ -119,6 +121,9 @@ pub(crate) struct Core {
     /// How much should be under way, and whether it has to be computed anew.
     ideal: u64,
     ideal_stale: bool,
+    /// How many packets were acknowledged when the application was last told how the network does, if it wants to
+    /// hear of that.
+    network_told: Option<u64>,
     /// Room for what a read gives, used again and again.
     chunks: Vec<Bytes>,
     inbox: Vec<Datagram>,
@@ -197,6 +202,7 @@ impl Core {
             datagrams: BTreeMap::new(),
             ideal: 0,
             ideal_stale: true,
+            network_told: None,
             chunks: Vec::new(),
             inbox: Vec::new(),
             operations: VecDeque::new(),

@@ -5,18 +5,19 @@
 //! be deferred. The end of the stream is told when everything before it was accepted; so a stream that is
 //! over for the protocol stays until then.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tercel_proto::connection::Read;
 use tercel_proto::error::ApiMisuse;
 use tercel_wire::ApplicationErrorCode;
 
 use super::Core;
 use super::deliver::{tell_stream, tell_stream_by};
-use super::streams::{Entry, Listening, Note, ReceivePart, StreamKey};
+use super::streams::{Entry, Listening, Need, Note, Provided, ReceivePart, StreamKey};
 use crate::event::StreamEvent;
-use crate::receive::{Answer, FilledBuffer, Receive, Rest};
+use crate::receive::{Answer, FilledBuffer, Receive, ReceiveMemory, Rest, Space};
 use crate::status::Error;
 
 /// How many bytes one [`Receive`] gathers before the handler is called, about.
@@ -24,7 +25,7 @@ const GATHER: usize = 1 << 20;
 
 /// Delivers what can be read.
 pub(super) fn pump(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
-    if core.streams.get(key).is_some_and(|entry| entry.provided.is_some()) {
+    if core.streams.get(key).is_some_and(|entry| entry.receives_into_buffers()) {
         return fill(core, key);
     }
     loop {
@@ -33,6 +34,7 @@ pub(super) fn pump(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
             core.chunks = chunks;
             // The answer to the last receive may have come.
             core = told_end(core, key);
+            core = told_need(core, key);
             return told_reset(core, key);
         };
         if read.len > 0 || read.fin {
@@ -59,6 +61,20 @@ struct Gathered {
     len: usize,
     fin: bool,
     reset: Option<ApplicationErrorCode>,
+}
+
+/// Tells, once, that the memory is used up; and once that data waits for more.
+fn told_need(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
+    let Some(entry) = core.streams.get(key).filter(|entry| entry.may_deliver()) else { return core };
+    if entry.memory().is_none() {
+        return core;
+    }
+    let bytes = entry.id.map_or(0, |id| core.proto.unread(id));
+    let need = if bytes > 0 { Need::DataWaits } else { Need::UsedUp };
+    match entry.is_news(need) {
+        true => tell_stream(core, key, StreamEvent::ReceiveMemoryNeeded { bytes }),
+        false => core,
+    }
 }
 
 /// Tells that the peer has reset the stream even if no data may be delivered.
@@ -99,13 +115,23 @@ fn fill(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
             core = tell_stream(core, key, StreamEvent::PeerSendShutdown);
         } else if let Some(code) = reset {
             core = tell_stream(core, key, StreamEvent::PeerSendAborted(code));
-        } else if core.streams.get(key).is_some_and(Entry::needs_buffers) {
+        } else if core.streams.get(key).is_some_and(|entry| entry.is_news(Need::UsedUp)) {
             core = tell_stream(core, key, StreamEvent::ReceiveBufferNeeded);
         }
         if !again || end || reset.is_some() {
             return told_reset(core, key);
         }
     }
+}
+
+/// Puts data into the first memory, where there is room for it.
+fn put(memory: &mut VecDeque<Box<dyn ReceiveMemory>>, data: &Bytes) -> Bytes {
+    let Some(first) = memory.front_mut() else { return data.clone() };
+    let there = first.put(data);
+    if first.room() == 0 {
+        memory.pop_front();
+    }
+    there
 }
 
 impl Core {
@@ -121,8 +147,15 @@ impl Core {
         let kept = read.len;
         // Always something new behind what is kept, if there is.
         while (read.len < GATHER || read.len == kept) && !entry.finished {
-            match self.proto.read(id, GATHER) {
+            let room = entry.memory().map_or(GATHER, |memory| memory.front().map_or(0, |first| first.room()));
+            match self.proto.read(id, room) {
+                // There is data, and no room for it.
+                Ok(Read::Data(_)) if room == 0 => break,
                 Ok(Read::Data(data)) => {
+                    let data = match entry.memory() {
+                        Some(memory) => put(memory, &data),
+                        None => data,
+                    };
                     read.len += data.len();
                     chunks.push(data);
                     continue;
@@ -214,9 +247,12 @@ impl Core {
     /// Fills buffers of the application until one is full or there is no more data.
     fn fill_one(&mut self, key: StreamKey) -> Option<FilledBuffer> {
         let entry = self.streams.get(key).filter(|entry| entry.readable && entry.receive_enabled)?;
-        let (id, provided) = (entry.id?, entry.provided.as_mut()?);
+        let id = entry.id?;
+        let Some(Space::Buffers(buffers)) = entry.provided.as_mut().map(|provided| &mut provided.space) else {
+            return None;
+        };
         let mut consumed = 0;
-        while let Some(buffer) = provided.buffers.front_mut()
+        while let Some(buffer) = buffers.front_mut()
             && buffer.len() < buffer.capacity()
         {
             match self.proto.read(id, buffer.capacity() - buffer.len()) {
@@ -232,17 +268,17 @@ impl Core {
             entry.readable = false;
             break;
         }
-        if provided.buffers.is_empty() && entry.readable {
+        if buffers.is_empty() && entry.readable {
             // The end alone needs no space.
             entry.reset = self.proto.read_reset(id);
             entry.finished = entry.reset.is_none() && self.proto.read_end(id);
             entry.readable = !entry.finished && entry.reset.is_none();
         }
-        let buffer = provided.buffers.front_mut().filter(|buffer| !buffer.is_empty())?;
+        let buffer = buffers.front_mut().filter(|buffer| !buffer.is_empty())?;
         let data = buffer.split();
         let is_last = buffer.capacity() == 0;
         if is_last {
-            provided.buffers.pop_front();
+            buffers.pop_front();
         }
         let offset = entry.delivered;
         entry.delivered += data.len() as u64;
@@ -250,17 +286,21 @@ impl Core {
         Some(FilledBuffer { data, offset, is_last })
     }
 
-    /// The application provides buffers.
-    pub(super) fn provide(&mut self, key: StreamKey, buffers: Vec<BytesMut>) -> Result<(), Error> {
+    /// The application provides space.
+    pub(super) fn provide(&mut self, key: StreamKey, space: Space) -> Result<(), Error> {
         let Some(entry) = self.streams.get(key) else { return Ok(()) };
         if entry.receive == ReceivePart::Done {
             return Err(ApiMisuse::ReceiveClosed.into());
         }
-        let provided = entry.provided.get_or_insert_default();
-        let space = buffers.iter().map(|buffer| buffer.capacity() as u64).sum::<u64>();
-        provided.buffers.extend(buffers);
-        provided.needed_told &= space == 0;
-        provided.untold += space;
+        let room = space.room();
+        match &mut entry.provided {
+            Some(provided) => provided.space.extend(space)?,
+            none => *none = Some(Box::new(Provided { space, untold: 0, told: Need::None })),
+        }
+        if let Some(provided) = &mut entry.provided {
+            provided.told = if room > 0 { Need::None } else { provided.told };
+            provided.untold += room;
+        }
         let readable = entry.readable;
         self.tell_space(key)?;
         if readable {
@@ -274,8 +314,8 @@ impl Core {
         if let Some(entry) = self.streams.get(key)
             && let (Some(id), Some(provided)) = (entry.id, &mut entry.provided)
         {
-            let space = std::mem::take(&mut provided.untold);
-            self.proto.provide_receive_space(id, space)?;
+            let room = std::mem::take(&mut provided.untold);
+            self.proto.provide_receive_space(id, room)?;
         }
         Ok(())
     }
@@ -363,11 +403,26 @@ impl Entry {
         }
     }
 
-    /// Whether the application is to be told that there is no more space: once.
-    fn needs_buffers(&mut self) -> bool {
+    fn receives_into_buffers(&self) -> bool {
+        self.provided.as_ref().is_some_and(|provided| matches!(provided.space, Space::Buffers(_)))
+    }
+
+    /// Memory that the application lends, if it receives into such.
+    fn memory(&mut self) -> Option<&mut VecDeque<Box<dyn ReceiveMemory>>> {
+        match &mut self.provided.as_mut()?.space {
+            Space::Memory(memory) => Some(memory),
+            Space::Buffers(_) => None,
+        }
+    }
+
+    /// Whether there is no more space, and the application has not been told as much of it.
+    fn is_news(&mut self, need: Need) -> bool {
         let Some(provided) = &mut self.provided else { return false };
         let over = self.receive == ReceivePart::Done || self.finished || self.reset.is_some();
-        let needed = provided.buffers.is_empty() && !over;
-        needed && !std::mem::replace(&mut provided.needed_told, true)
+        let news = provided.space.is_empty() && !over && need > provided.told;
+        if news {
+            provided.told = need;
+        }
+        news
     }
 }

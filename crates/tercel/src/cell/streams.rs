@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tercel_proto::short_queue::ShortQueue;
 use tercel_proto::stream::{IdMap, StreamStats};
 use tercel_wire::{ApplicationErrorCode, Direction, StreamId};
@@ -12,7 +12,7 @@ use tercel_wire::{ApplicationErrorCode, Direction, StreamId};
 use super::handle::StreamShared;
 use super::ideal::MIN_IDEAL;
 use crate::event::StreamHandler;
-use crate::receive::Rest;
+use crate::receive::{Rest, Space};
 use crate::status::Error;
 use crate::stream::{SendOptions, Stream};
 
@@ -88,15 +88,25 @@ pub(super) struct Waiting {
     pub(super) stop: Option<ApplicationErrorCode>,
 }
 
-/// Buffers of the application.
-#[derive(Default)]
+/// Space of the application.
 pub(super) struct Provided {
-    /// The first of them is being filled.
-    pub(super) buffers: VecDeque<BytesMut>,
+    /// The first of it is being filled.
+    pub(super) space: Space,
     /// Space of which the protocol does not know yet.
     pub(super) untold: u64,
-    /// The application was told that there is no more.
-    pub(super) needed_told: bool,
+    /// How much of the need for more the application was told.
+    pub(super) told: Need,
+}
+
+/// Why there should be more space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Need {
+    #[default]
+    None,
+    /// All of it is used up.
+    UsedUp,
+    /// And data waits for more.
+    DataWaits,
 }
 
 /// One stream.
@@ -273,6 +283,15 @@ impl StreamTable {
             SendPart::Finished | SendPart::Truncated => false,
             SendPart::Aborted | SendPart::Done => true,
         })
+    }
+
+    /// How many bytes were given to send and are not acknowledged.
+    pub(super) fn posted(&self) -> u64 {
+        let posted = |entry: &Entry| match entry.send {
+            SendPart::Open | SendPart::Finished | SendPart::Truncated => entry.given.saturating_sub(entry.acked),
+            SendPart::Aborted | SendPart::Done => 0,
+        };
+        self.slots.iter().flatten().map(|entry| posted(entry)).sum()
     }
 
     /// The keys of all streams.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tercel_proto::config::TransportConfig;
 use tercel_proto::datagram::DatagramPriority;
 use tercel_proto::stream::{StreamScheduling, StreamStats};
@@ -20,7 +20,7 @@ use crate::cell::StreamShared;
 use crate::connection::Inspect;
 use crate::datapath::SocketId;
 use crate::event::{ConnectionHandler, StreamHandler};
-use crate::receive::Rest;
+use crate::receive::{Rest, Space};
 use crate::resumption::Tickets;
 use crate::stream::{SendOptions, StreamOptions};
 
@@ -82,6 +82,9 @@ pub(crate) enum ConnectionOperation {
     Ping,
     UpdateKeys,
     SetStreamScheduling(StreamScheduling),
+    ChangeSettings(Arc<TransportConfig>),
+    /// Whether to tell how the network does.
+    TellNetwork(bool),
     Rebind {
         binding: Arc<Binding>,
         socket: SocketId,
@@ -108,7 +111,7 @@ pub(crate) enum StreamOperation {
         handler: Box<dyn StreamHandler>,
         options: StreamOptions,
         /// What to receive into, if it is that kind of stream.
-        buffers: Option<Vec<BytesMut>>,
+        into: Option<Space>,
     },
     Accept(Box<dyn StreamHandler>),
     Send {
@@ -129,8 +132,8 @@ pub(crate) enum StreamOperation {
         len: usize,
         rest: Rest,
     },
-    /// Further buffers to receive into.
-    ProvideBuffers(Vec<BytesMut>),
+    /// Further space to receive into.
+    Provide(Space),
     SetReceiveEnabled(bool),
     SetPriority(i32),
     Inspect(StreamLook),

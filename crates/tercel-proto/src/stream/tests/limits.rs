@@ -290,3 +290,50 @@ fn limits_that_are_in_the_way_are_spoken_of_again() {
     client.say_limits_again();
     assert!(!client.wants_to_send() && !client.may_be_limited());
 }
+
+/// More may be permitted at any time. Less takes nothing back: it holds once so many have ended.
+#[test]
+// RFC 9000 section 4.6#6.
+fn how_many_streams_the_peer_may_have_can_change() {
+    let config = small();
+    let (mut client, mut server) = (streams(Role::Client, &config), streams(Role::Server, &config));
+    let exchange = |client: &mut Streams, server: &mut Streams| {
+        let (bytes, _) = packet(server, 100);
+        deliver(client, &bytes).unwrap();
+        client.available(Direction::Bidirectional)
+    };
+    server.reconfigure(&TransportConfig { max_bidi_streams: 5, ..small() });
+    assert_eq!(exchange(&mut client, &mut server), 5);
+    server.reconfigure(&TransportConfig { max_bidi_streams: 1, ..small() });
+    assert_eq!(exchange(&mut client, &mut server), 5);
+    // Five end, and only then one more is permitted for each.
+    for index in 0..5 {
+        let id = client.open(Direction::Bidirectional).unwrap();
+        assert_eq!((id.index(), exchange(&mut client, &mut server)), (index, 4 - index));
+        server.on_reset_stream(id, CODE.into(), 0).unwrap();
+        assert!(matches!(server.read(id, 1), Ok(Read::Reset(_))));
+        server.reset(id, CODE.into()).unwrap();
+        packet(&mut server, 100).1.into_iter().for_each(|frame| server.acked(frame));
+    }
+    assert_eq!(exchange(&mut client, &mut server), 1);
+}
+
+/// RFC 9000 section 19.14: the application hears once of each limit that is in the peer's way, and not of those that
+/// are no more.
+#[test]
+fn a_peer_that_wants_more_streams_is_heard() {
+    let mut server = streams(Role::Server, &small());
+    while server.poll_event().is_some() {}
+    let wanted = |server: &mut Streams, direction, limit| {
+        server.on_streams_blocked(direction, limit);
+        let event = server.poll_event();
+        assert!(server.poll_event().is_none());
+        event == Some(StreamEvent::Wanted(direction))
+    };
+    let (both, one) = (Direction::Bidirectional, Direction::Unidirectional);
+    assert!(!wanted(&mut server, both, 2), "more are permitted");
+    assert!(wanted(&mut server, both, 3) && !wanted(&mut server, both, 3));
+    assert!(wanted(&mut server, one, 2));
+    server.reconfigure(&TransportConfig { max_bidi_streams: 4, ..small() });
+    assert!(!wanted(&mut server, both, 3) && wanted(&mut server, both, 4));
+}
