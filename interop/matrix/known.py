@@ -18,4 +18,25 @@ KNOWN = {
         "s2n-quic 1.91 drops long-header packets whose Source Connection ID is not the one that it uses at the time "
         "(Path::on_datagram_received): if it has moved on to one of NEW_CONNECTION_ID, which came with the server's flight, "
         "it never hears CONNECTION_CLOSE in Initial and Handshake packets; the trace shows RETIRE_CONNECTION_ID before that"),
+    **{("quiche", "server", case): (
+        "quiche 0.30 looks for losses path by path (detect_lost_packets goes no further than what was acknowledged of that path): "
+        "what was under way on the path that the NAT has closed is never lost to it, however many later packets are acknowledged, "
+        "and of that it sends on each timeout the two oldest packets only, which had arrived otherwise; the trace shows 44 KB of the "
+        "stream that it sends but once, and DATA_BLOCKED until the end; with Connection::send in place of send_on_path the same")
+        for case in ("rebind-port", "rebind-addr")},
+    **{("tquic", "server", case): (
+        "tquic 1.6 challenges the new path and sends nothing else there: that a server follows its client is still to be done "
+        "(a TODO in Connection::recv_packet); the trace shows PATH_RESPONSE from the new path, and no other frame on it")
+        for case in ("rebind-port", "rebind-addr")},
+    ("tquic", "server", "migration"): (
+        "tquic 1.6 does not follow its client, and asks the path that the client has left for its connection ID on every packet "
+        "(Connection::scid in recv_packet): when the client retires that ID, it closes with INTERNAL_ERROR, as the trace shows"),
+    **{("tquic", role, "keyupdatestorm"): (
+        "tquic 1.6 takes a packet of another key phase for one of an update if its packet number is above the first of the current "
+        "phase, and compares both as they are on the wire, cut off (hdr.pkt_num in TlsSession::select_key): in the trace the first "
+        "packet of a phase is 88, and of the updated ones those above 344 are the first that it acknowledges")
+        for role in ("client", "server")},
+    ("tquic", "server", "versionnegotiation"): (
+        "tquic 1.6 reads the type of a packet whose version it does not know as one of version 1 (PacketHeader::from_bytes), takes an "
+        "Initial packet of version 2 for 0-RTT, and keeps it for later"),
 }

@@ -3,6 +3,7 @@
 import argparse
 import concurrent.futures
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -71,6 +72,7 @@ def main():
     # The longest first, so that none is left over at the end.
     cells.sort(key=lambda one: -one[2].seconds)
     results, started = [], time.monotonic()
+    load = [os.getloadavg()[0]]
     # Processes, and no threads: one that reads a large trace holds up the others for seconds, and some cases have a
     # clock in them. Ports are below those that the kernel gives away.
     with concurrent.futures.ProcessPoolExecutor(arguments.jobs) as pool:
@@ -80,7 +82,10 @@ def main():
             results.append(result)
             print(f"{result.outcome:5} {result.peer} as {result.role}: {result.case} ({result.seconds:.1f} s) {result.note}",
                   flush=True)
-    text = report.table(results, wanted, ends)
+            load.append(os.getloadavg()[0])
+    circumstances = (f"{arguments.jobs} cells at a time, on a machine of {os.cpu_count()} processors whose load was {load[0]:.0f} "
+                     f"when it began and {statistics.median(load):.0f} in the middle")
+    text = report.table(results, wanted, ends, circumstances)
     print(text)
     print(f"{time.monotonic() - started:.0f} s; what failed is in {place}")
     if arguments.results:

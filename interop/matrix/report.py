@@ -4,15 +4,17 @@ from cell import FAIL, PASS, PEER, UNSUPPORTED
 
 HEAD = """# Tercel and its peers
 
-As `interop/run` found it, with {peers}. "asks X" is Tercel's client at X's server; "serves X" is X's client at
-Tercel's server. "-" is what a peer does not do; why is below the table.
+As `interop/run` found it in one go, {circumstances}, with {peers}. goodput and crosstraffic count the start of the
+client's process, and Tercel is built for debugging here: they are no measure of speed. "asks X" is Tercel's client at X's
+server; "serves X" is X's client at Tercel's server. "-" is what a peer does not do; why is below the table.
+[HTTP/3](http3/RESULTS.md) has a matrix of its own.
 
 """
 
 
-def table(results, cases, ends):
+def table(results, cases, ends, circumstances):
     by_cell = {(result.peer, result.role, result.case): result for result in results}
-    text = HEAD.format(peers=", ".join(end.version() for end in ends))
+    text = HEAD.format(circumstances=circumstances, peers=", ".join(end.version() for end in ends))
     columns = [(end, role) for end in ends for role in ("server", "client")
                if any(result.peer == end.name and result.role == role for result in results)]
     head = [f"{'asks' if role == 'server' else 'serves'} {end.name}" for end, role in columns]

@@ -13,10 +13,15 @@
 //! What an end wants to tell of a case it prints as a line of its own.
 #![forbid(unsafe_code)]
 
+mod wire;
+
+use std::fs::File;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::exit;
+
+pub use wire::Wire;
 
 /// The application protocol of all cases but `http3`.
 pub const ALPN: &[u8] = b"hq-interop";
@@ -161,6 +166,12 @@ pub fn file(directory: &Path, path: &str) -> Option<Vec<u8>> {
 /// What a client sends on a stream, followed by FIN.
 pub fn request(path: &str) -> Vec<u8> {
     format!("GET /{path}\r\n").into_bytes()
+}
+
+/// Where the keys of connections go, if they are wanted.
+pub fn key_log() -> Option<File> {
+    let file = std::env::var_os("SSLKEYLOGFILE")?;
+    File::options().append(true).create(true).open(file).ok()
 }
 
 /// Server: it listens.

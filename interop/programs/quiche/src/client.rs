@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use quiche::{Config, Connection, h3};
-use tercel_interop_end::{Arguments, DATAGRAMS, KEEP_ALIVE, SERVER_NAME, request, tell};
+use quiche::{Config, Connection, RecvInfo, h3};
+use tercel_interop_end::{Arguments, DATAGRAMS, KEEP_ALIVE, SERVER_NAME, Wire, request, tell};
 
-use crate::wire::{Wire, connection_id, reset_token};
+use crate::wire::{connection_id, reset_token, send};
 use crate::{Failure, Outgoing, config, log_keys, receive};
 
 /// Does what the case says, once.
@@ -53,20 +53,20 @@ impl<'a> One<'a> {
     /// Sends, waits no longer than `most`, and takes what came.
     fn turn(&mut self, most: Duration) -> Result<(), Failure> {
         for wire in &self.wires {
-            wire.send(&mut self.connection)?;
+            send(wire, &mut self.connection)?;
         }
         let most = if self.wires.len() > 1 { Duration::from_millis(2) } else { most };
         let timeout = self.connection.timeout().unwrap_or(most).min(most);
-        for wire in &mut self.wires {
-            wire.receive(timeout, |data, info| {
-                let _ = self.connection.recv(data, info);
+        for wire in &self.wires {
+            wire.receive(timeout, |data, from| {
+                let _ = self.connection.recv(data, RecvInfo { from, to: wire.local });
             })?;
         }
         if self.connection.timeout() == Some(Duration::ZERO) {
             self.connection.on_timeout();
         }
         for wire in &self.wires {
-            wire.send(&mut self.connection)?;
+            send(wire, &mut self.connection)?;
         }
         match self.connection.is_closed() {
             true => {
@@ -115,7 +115,7 @@ impl<'a> One<'a> {
         let session = self.connection.session().map(<[u8]>::to_vec);
         self.connection.close(true, 0, b"")?;
         for wire in &self.wires {
-            wire.send(&mut self.connection)?;
+            send(wire, &mut self.connection)?;
         }
         Ok(session)
     }

@@ -9,7 +9,7 @@ mod wire;
 use std::collections::BTreeMap;
 
 use quiche::{Config, Connection};
-use tercel_interop_end::{ALPN, Arguments, RESERVED_VERSION, Role, failed};
+use tercel_interop_end::{ALPN, Arguments, RESERVED_VERSION, Role, failed, key_log};
 
 /// Why a case goes wrong.
 type Failure = Box<dyn std::error::Error>;
@@ -64,8 +64,7 @@ fn config(arguments: &Arguments) -> Result<Config, quiche::Error> {
 
 /// Keys go where others put theirs.
 fn log_keys(connection: &mut Connection) {
-    let file = std::env::var_os("SSLKEYLOGFILE");
-    if let Some(Ok(file)) = file.map(|file| std::fs::OpenOptions::new().append(true).create(true).open(file)) {
+    if let Some(file) = key_log() {
         connection.set_keylog(Box::new(file));
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use quiche::h3::{self, NameValue as _};
 use quiche::{Config, Connection, ConnectionId, Header, RecvInfo, Type};
-use tercel_interop_end::{Arguments, file, ready};
+use tercel_interop_end::{Arguments, Wire, file, ready};
 
-use crate::wire::{Wire, connection_id, reset_token};
+use crate::wire::{connection_id, reset_token};
 use crate::{Failure, Outgoing, config, log_keys, receive};
 
 struct Client {
@@ -21,29 +21,42 @@ struct Client {
 /// The length of our connection IDs.
 const ID: usize = 16;
 
+/// The connections, by number, and the numbers by connection ID.
+#[derive(Default)]
+struct Clients {
+    clients: BTreeMap<usize, Client>,
+    ids: BTreeMap<Vec<u8>, usize>,
+    /// How many there were.
+    count: usize,
+}
+
 /// Serves until the process is ended.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     arguments.cannot(&["halfrtt"], "its server sends nothing before the handshake is complete");
     let mut config = config(arguments)?;
-    let mut wire = Wire::open(arguments.address)?;
+    let wire = Wire::open(arguments.address)?;
     ready();
-    let (mut clients, mut ids): (Vec<Client>, BTreeMap<Vec<u8>, usize>) = Default::default();
+    let mut known = Clients::default();
     loop {
-        let timeout = clients.iter().filter_map(|client| client.connection.timeout()).min();
+        let timeout = known.clients.values().filter_map(|client| client.connection.timeout()).min();
         let mut arrived = Vec::new();
-        wire.receive(timeout.unwrap_or(Duration::from_secs(1)), |data, info| arrived.push((data.to_vec(), info)))?;
+        wire.receive(timeout.unwrap_or(Duration::from_secs(1)), |data, from| {
+            arrived.push((data.to_vec(), RecvInfo { from, to: wire.local }));
+        })?;
         for (mut data, info) in arrived {
-            let Some(index) = whose(arguments, &mut config, &wire, &mut clients, &mut ids, &mut data, info) else {
-                continue;
-            };
-            let _ = clients[index].connection.recv(&mut data, info);
+            let client = whose(arguments, &mut config, &wire, &mut known, &mut data, info);
+            let closed = client.is_some_and(|client| {
+                let _ = client.connection.recv(&mut data, info);
+                client.connection.is_closed()
+            });
+            if closed {
+                known.forget_closed();
+            }
         }
-        for (index, client) in clients.iter_mut().enumerate() {
+        let Clients { clients, ids, .. } = &mut known;
+        for (number, client) in clients {
             if client.connection.timeout() == Some(Duration::ZERO) {
                 client.connection.on_timeout();
-            }
-            if client.connection.is_closed() {
-                continue;
             }
             if let Err(error) = client.turn(arguments) {
                 eprintln!("{error}");
@@ -54,26 +67,47 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 if client.connection.new_scid(&id, reset_token(&id), false).is_err() {
                     break;
                 }
-                ids.insert(id.to_vec(), index);
+                ids.insert(id.to_vec(), *number);
             }
-            wire.send(&mut client.connection)?;
+            let mut datagram = [0; 1350];
+            while let Ok((len, to)) = client.connection.send(&mut datagram) {
+                wire.datagram(&datagram[..len], to.to);
+            }
         }
+        known.forget_closed();
+    }
+}
+
+impl Clients {
+    fn insert(&mut self, ids: [&[u8]; 2], connection: Connection) -> Option<&mut Client> {
+        let number = self.count;
+        self.count += 1;
+        self.ids.extend(ids.map(|id| (id.to_vec(), number)));
+        let client = Client { connection, http: None, incoming: BTreeMap::new(), outgoing: Outgoing::default() };
+        self.clients.insert(number, client);
+        self.clients.get_mut(&number)
+    }
+
+    /// A connection whose first packet cannot be opened is closed at once (`drop_pkt_on_err`): the next Initial packet
+    /// with the same connection ID must begin another one.
+    fn forget_closed(&mut self) {
+        self.clients.retain(|_, client| !client.connection.is_closed());
+        self.ids.retain(|_, number| self.clients.contains_key(number));
     }
 }
 
 /// Whose datagram it is; a new client's if it begins a connection. Others are answered without state.
-fn whose(
+fn whose<'a>(
     arguments: &Arguments,
     config: &mut Config,
     wire: &Wire,
-    clients: &mut Vec<Client>,
-    ids: &mut BTreeMap<Vec<u8>, usize>,
+    known: &'a mut Clients,
     data: &mut [u8],
     info: RecvInfo,
-) -> Option<usize> {
+) -> Option<&'a mut Client> {
     let header = Header::from_slice(data, ID).ok()?;
-    if let Some(index) = ids.get(&*header.dcid) {
-        return Some(*index);
+    if let Some(number) = known.ids.get(&*header.dcid) {
+        return known.clients.get_mut(number);
     }
     let mut answer = [0; 1500];
     if header.ty == Type::Short {
@@ -110,10 +144,7 @@ fn whose(
     config.set_stateless_reset_token(Some(reset_token(&id)));
     let mut connection = quiche::accept(&id, original.as_ref(), info.to, info.from, config).ok()?;
     log_keys(&mut connection);
-    ids.insert(id.to_vec(), clients.len());
-    ids.insert(header.dcid.to_vec(), clients.len());
-    clients.push(Client { connection, http: None, incoming: BTreeMap::new(), outgoing: Outgoing::default() });
-    Some(clients.len() - 1)
+    known.insert([&id, &header.dcid], connection)
 }
 
 fn address_bytes(address: SocketAddr) -> Vec<u8> {

@@ -1,71 +1,27 @@
-//! Sockets, and the datagrams of connections over them.
+//! The datagrams of connections, and what is in them that we choose.
 
 use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
-use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::net::SocketAddr;
 
-use quiche::{Connection, ConnectionId, RecvInfo};
-use tercel_interop_end::RESET_KEY;
+use quiche::{Connection, ConnectionId};
+use tercel_interop_end::{RESET_KEY, Wire};
 
 use crate::Failure;
 
-/// A UDP socket.
-pub struct Wire {
-    socket: UdpSocket,
-    pub local: SocketAddr,
-    buffer: Vec<u8>,
-}
-
-impl Wire {
-    pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let socket = UdpSocket::bind(address)?;
-        let local = socket.local_addr()?;
-        Ok(Self { socket, local, buffer: vec![0; 65_535] })
-    }
-
-    /// Waits for datagrams, no longer than `timeout`, and gives all that are there to `take`. Says whether
-    /// there were some.
-    pub fn receive(&mut self, timeout: Duration, mut take: impl FnMut(&mut [u8], RecvInfo)) -> io::Result<bool> {
-        self.socket.set_nonblocking(false)?;
-        self.socket.set_read_timeout(Some(timeout.max(Duration::from_millis(1))))?;
-        let mut any = false;
+/// Sends all that a connection has to send from the address of this socket.
+pub fn send(wire: &Wire, connection: &mut Connection) -> Result<(), Failure> {
+    let mut datagram = [0; 1350];
+    let paths: Vec<SocketAddr> = connection.paths_iter(wire.local).collect();
+    for peer in paths {
         loop {
-            match self.socket.recv_from(&mut self.buffer) {
-                Ok((len, from)) => take(&mut self.buffer[..len], RecvInfo { from, to: self.local }),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(any),
-                // The other end is gone for a while.
-                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionRefused) => continue,
-                Err(error) => return Err(error),
-            }
-            if !any {
-                self.socket.set_nonblocking(true)?;
-                any = true;
+            match connection.send_on_path(&mut datagram, Some(wire.local), Some(peer)) {
+                Ok((len, to)) => wire.datagram(&datagram[..len], to.to),
+                Err(quiche::Error::Done) => break,
+                Err(error) => return Err(error.into()),
             }
         }
     }
-
-    /// Sends a datagram.
-    pub fn datagram(&self, data: &[u8], to: SocketAddr) {
-        let _ = self.socket.set_nonblocking(false);
-        let _ = self.socket.send_to(data, to);
-    }
-
-    /// Sends all that a connection has to send from this address.
-    pub fn send(&self, connection: &mut Connection) -> Result<(), Failure> {
-        let mut datagram = [0; 1350];
-        let paths: Vec<SocketAddr> = connection.paths_iter(self.local).collect();
-        for peer in paths {
-            loop {
-                match connection.send_on_path(&mut datagram, Some(self.local), Some(peer)) {
-                    Ok((len, to)) => self.datagram(&datagram[..len], to.to),
-                    Err(quiche::Error::Done) => break,
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// A connection ID that nobody else has.
