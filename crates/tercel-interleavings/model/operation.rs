@@ -24,6 +24,11 @@ impl Operation {
         matches!(self, Self::Connection(ConnectionOperation::Close { .. }))
     }
 
+    /// There are no streams here.
+    pub(crate) const fn begins_to_wait(&self) {}
+
+    pub(crate) const fn waits_no_more(&self) {}
+
     /// Handles stay until the end here.
     pub(crate) const fn is_letting_go(&self) -> bool {
         false

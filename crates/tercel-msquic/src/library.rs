@@ -29,6 +29,10 @@ pub(crate) struct Library {
     pub(crate) global: GlobalSettings,
     pub(crate) versions: VersionLists,
     pub(crate) reset_key: Option<[u8; 32]>,
+    /// Which processors to use, as the application said it: there is a worker for each.
+    pub(crate) execution: Vec<u8>,
+    /// How many they are; 0: all that there are.
+    pub(crate) processors: usize,
 }
 
 /// Connections made so far, and streams that are not closed.
@@ -55,6 +59,8 @@ impl Library {
             global: GlobalSettings { is_set: 0, retry_memory_limit: 65, load_balancing_mode: 0, fixed_server_id: 0 },
             versions: VersionLists::default(),
             reset_key: None,
+            execution: Vec::new(),
+            processors: 0,
         }
     }
 
@@ -63,12 +69,27 @@ impl Library {
         self.workers.is_some()
     }
 
+    /// Keeps what the application says of processors, so many of them.
+    ///
+    /// # Errors
+    /// [`Status::INVALID_STATE`]: the workers run already.
+    pub(crate) fn set_execution(&mut self, said: &[u8], processors: usize) -> Result<(), Status> {
+        if self.is_running() {
+            return Err(Status::INVALID_STATE);
+        }
+        (self.execution, self.processors) = (said.to_vec(), processors);
+        Ok(())
+    }
+
     fn workers_config(&self) -> tercel::RegistrationConfig {
         let mut config = tercel::RegistrationConfig::default();
         if self.global.retry_memory_limit == 0 {
             config.retry = RetryPolicy::Always;
         }
         config.reset_keys.extend(self.reset_key);
+        if self.processors > 0 {
+            config.workers = self.processors;
+        }
         config
     }
 

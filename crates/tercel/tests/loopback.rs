@@ -277,6 +277,75 @@ fn calls_from_a_handler_take_effect_at_once_and_call_nobody_back() {
     drop(connection);
 }
 
+/// What a thread has sent before a handler sends stands before it in the stream, though it waits in the queue.
+#[test]
+fn a_send_from_a_handler_does_not_overtake_that_of_a_thread() {
+    let configuration = configuration(TransportConfig::default());
+    let registration = registration(1);
+    let (server_record, _server_heard) = Record::new();
+    let listener = echo_server(&registration, &configuration, loopback(), &server_record);
+    let (connection, _record, heard) = connect(&registration, &configuration, listener.local_address());
+    wait_for(&heard, "Connected");
+    let (started, has_started) = mpsc::channel();
+    let (sent, is_sent) = mpsc::channel::<()>();
+    let (said, echoed) = mpsc::channel();
+    let mut back = Vec::new();
+    let stream = connection
+        .open_stream(Direction::Bidirectional, move |stream: &Stream, event: StreamEvent<'_>| match event {
+            StreamEvent::Started(_) => {
+                started.send(()).unwrap();
+                is_sent.recv_timeout(PATIENCE).unwrap();
+                stream.send(Bytes::from_static(b"second"), true, 2).unwrap();
+            }
+            StreamEvent::Receive(receive) => {
+                receive.chunks().iter().for_each(|chunk| back.extend_from_slice(chunk));
+                if receive.fin() {
+                    said.send(std::mem::take(&mut back)).unwrap();
+                }
+            }
+            _ => {}
+        })
+        .unwrap();
+    // The handler runs, and waits for this.
+    has_started.recv_timeout(PATIENCE).unwrap();
+    stream.send(Bytes::from_static(b"first "), false, 1).unwrap();
+    sent.send(()).unwrap();
+    assert_eq!(echoed.recv_timeout(PATIENCE).unwrap(), b"first second");
+}
+
+/// A stream that is opened, and sent on, when the end of the connection is there and not yet told.
+#[test]
+fn a_send_that_meets_the_end_of_the_connection_is_completed_before_the_last_event() {
+    let configuration = configuration(TransportConfig::default());
+    let registration = registration(1);
+    let (server_record, _server_heard) = Record::new();
+    let listener = echo_server(&registration, &configuration, loopback(), &server_record);
+    let (connection, _record, heard) = connect(&registration, &configuration, listener.local_address());
+    wait_for(&heard, "Connected");
+    let (said, words) = mpsc::channel();
+    let open = {
+        let connection = connection.clone();
+        move || {
+            let handler = move |_: &Stream, event: StreamEvent<'_>| said.send(format!("{event:?}")).unwrap();
+            let stream = connection.open_stream(Direction::Bidirectional, handler).unwrap();
+            stream.send(Bytes::from_static(b"too late"), false, 1).unwrap();
+            stream.detach();
+        }
+    };
+    // What is called within a look is queued: the close and the second look; and what that calls, behind the close.
+    let again = connection.clone();
+    let first = move || {
+        again.close_silently();
+        again.inspect(move |_| open()).unwrap();
+    };
+    connection.inspect(move |_| first()).unwrap();
+    let mut told = Vec::new();
+    while !told.last().is_some_and(|word: &String| word.starts_with("ShutdownComplete")) {
+        told.push(words.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{told:?}")));
+    }
+    assert!(told.iter().any(|word| word.starts_with("SendComplete")), "{told:?}");
+}
+
 #[test]
 fn a_transfer_survives_a_rebind() {
     let configuration = configuration(TransportConfig::default());

@@ -245,8 +245,10 @@ pub(crate) unsafe extern "C" fn datagram_send(
         let Stage::Live(live) = &state.stage else {
             return Err(if connection.is_over() { Status::ABORTED } else { Status::INVALID_STATE });
         };
-        if state.connected && live.max_datagram_size().is_none() {
-            return Err(Status::INVALID_STATE);
+        match live.max_datagram_size() {
+            None if state.connected => return Err(Status::INVALID_STATE),
+            Some(largest) if data.len() > largest => return Err(Status::INVALID_PARAMETER),
+            _ => {}
         }
         let number = state.next_datagram;
         let priority = match flags & abi::send::DGRAM_PRIORITY != 0 {

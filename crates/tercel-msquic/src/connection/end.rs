@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use tercel::{CloseReason, VarInt};
 
-use super::{Connection, Stage, elsewhere};
+use super::{Connection, Stage, elsewhere, on_worker};
 use crate::abi::{connection_shutdown, datagram_send_state};
 use crate::execution;
 use crate::gate::{Signal, SignalWhenDropped};
@@ -74,8 +74,9 @@ impl Connection {
         for stream in streams.iter().filter(|stream| stream.was_started()) {
             stream.settle();
         }
-        let datagrams = std::mem::take(&mut self.state().datagrams);
-        for context in datagrams.into_values() {
+        // One by one: the application may close the handle meanwhile, and hears of those that are left within that.
+        loop {
+            let Some((_, context)) = self.state().datagrams.pop_first() else { break };
             self.tell_datagram(context, datagram_send_state::CANCELED);
         }
         let (connected, timed_out) = {
@@ -133,10 +134,11 @@ impl Connection {
         let done = Arc::new(Signal::default());
         let signal = SignalWhenDropped(done.clone());
         let own_thread = self.gate.is_own_thread();
-        let asked = live.inspect(move |_| {
+        let settle = move || {
             connection.settle(CloseReason::Silent);
             drop(signal);
-        });
+        };
+        let asked = on_worker(live, self, Box::new(settle));
         match asked {
             Ok(()) if own_thread && !execution::drive_until(|| done.is_given()) => return false,
             Ok(()) => {

@@ -215,12 +215,15 @@ impl Connection {
         };
         // Told and forgotten in one: who settles the connection from another thread would tell it again.
         let _pass = self.gate.enter();
-        let Some(context) = self.state().datagrams.get(&number).copied() else { return };
+        let context = match told >= datagram::LOST_DISCARDED {
+            // Forgotten first: who closes the connection within the callback would be told again.
+            true => self.state().datagrams.remove(&number),
+            false => self.state().datagrams.get(&number).copied(),
+        };
+        let Some(context) = context else { return };
         let context = self.tell_datagram(context, told);
-        let mut of = self.state();
-        match told >= datagram::LOST_DISCARDED {
-            true => drop(of.datagrams.remove(&number)),
-            false => drop(of.datagrams.get_mut(&number).map(|kept| *kept = context)),
+        if let Some(kept) = self.state().datagrams.get_mut(&number) {
+            *kept = context;
         }
     }
 

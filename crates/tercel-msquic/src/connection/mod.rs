@@ -239,6 +239,8 @@ impl Connection {
         match &state.stage {
             Stage::Live(connection) => Ok(Some(connection.clone())),
             Stage::Over => Err(Status::INVALID_STATE),
+            // Its end is being told.
+            _ if state.close_reason.is_some() => Err(Status::INVALID_STATE),
             _ => {
                 state.waiting.push(stream.clone());
                 Ok(None)
@@ -350,6 +352,24 @@ impl Connection {
         let status = unsafe { handler(self.handle, context.0, &raw mut event) };
         (status, event.body)
     }
+}
+
+/// Has the connection's worker do something that calls the application: in order with what was asked of the
+/// connection before, and not within a callback of it.
+///
+/// # Errors
+/// The connection has ended.
+pub(crate) fn on_worker(
+    live: &tercel::Connection,
+    connection: &Arc<Connection>,
+    act: Box<dyn FnOnce() + Send>,
+) -> Result<(), tercel::Error> {
+    let (again, connection) = (live.clone(), connection.clone());
+    live.inspect(move |_| match connection.gate.is_inside() {
+        // A callback that runs has come to a call which had to wait for this. What is asked here is queued.
+        true => drop(on_worker(&again, &connection, act)),
+        false => act(),
+    })
 }
 
 /// Runs something that may call the application where no call of the application's is on the stack.

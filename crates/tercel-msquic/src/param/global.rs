@@ -83,17 +83,17 @@ fn set_global(library: &mut Library, new: &GlobalSettings) -> Result<(), Status>
     Ok(())
 }
 
-/// Which processors to use, and how to wait: looked at and left to Tercel.
+/// How many processors to use, before any is used. Which, and how workers wait, is looked at and left to Tercel.
 fn set_execution(bytes: &[u8]) -> Result<(), Status> {
     const HEAD: usize = 12;
     if bytes.is_empty() {
-        return Ok(());
+        return library::with(|library| library.set_execution(bytes, 0));
     }
     let count: u32 = read(bytes.get(8..HEAD).ok_or(Status::INVALID_PARAMETER)?)?;
     let list = bytes.get(HEAD..HEAD + 2 * count as usize).ok_or(Status::INVALID_PARAMETER)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     match list.chunks_exact(2).all(|number| usize::from(u16::from_ne_bytes([number[0], number[1]])) < processors) {
-        true => Ok(()),
+        true => library::with(|library| library.set_execution(bytes, count as usize)),
         false => Err(Status::INVALID_PARAMETER),
     }
 }
@@ -109,7 +109,7 @@ pub(super) fn get(parameter: u32, room: usize) -> Got {
         param::GLOBAL_GLOBAL_SETTINGS => value(library::with(|library| library.global)),
         param::GLOBAL_VERSION_SETTINGS => return versions::value(&library::with(|it| it.versions.clone())),
         param::GLOBAL_LIBRARY_GIT_HASH => whole(concat!("tercel-", env!("CARGO_PKG_VERSION"), "\0").as_bytes()),
-        param::GLOBAL_EXECUTION_CONFIG => Vec::new(),
+        param::GLOBAL_EXECUTION_CONFIG => whole(&library::with(|library| library.execution.clone())),
         // Not Schannel; to programs it is as OpenSSL: certificates come from files.
         param::GLOBAL_TLS_PROVIDER => value(1u32),
         param::GLOBAL_STATISTICS_V2_SIZES => return sizes(room),

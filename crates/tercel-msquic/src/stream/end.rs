@@ -7,6 +7,7 @@ use tercel::{Direction, VarInt};
 
 use super::{Call, Receiving, Stage, Stream};
 use crate::abi::{Status, stream_shutdown as flag};
+use crate::connection::on_worker;
 use crate::execution;
 use crate::gate::{Signal, SignalWhenDropped};
 use crate::handle;
@@ -34,6 +35,9 @@ impl Stream {
                 let _ = self.call(&mut state, Call::Stop(code));
             }
         }
+        if flags & flag::ABORT_RECEIVE != 0 {
+            self.hold_back_nothing();
+        }
         if flags & flag::IMMEDIATE != 0 {
             self.settle_soon();
         }
@@ -47,8 +51,9 @@ impl Stream {
         if self.is_over() {
             return;
         }
-        let canceled: Vec<_> = self.state().sends.seal().collect();
-        for context in canceled {
+        // One by one: the application may close the handle meanwhile, and hears of those that are left within that.
+        loop {
+            let Some(context) = self.state().sends.seal() else { break };
             self.tell_sent(context, true);
         }
         self.tell_send_ended(false);
@@ -61,13 +66,14 @@ impl Stream {
         let before = {
             let mut state = self.state();
             state.memory.end();
-            (std::mem::replace(&mut state.stage, Stage::Over), std::mem::take(&mut state.receiving))
+            let many = matches!(state.receiving, Receiving::Many { .. });
+            (std::mem::replace(&mut state.stage, Stage::Over), many, state.receiving.end())
         };
-        if let (Stage::Live(live), receiving) = before {
-            if let Receiving::Many(_) = receiving {
+        if let (Stage::Live(live), many, pending) = before {
+            if many {
                 live.consumed(u64::MAX);
             }
-            drop(receiving);
+            drop(pending);
             live.detach();
         }
         self.connection.remove_stream(self.handle);
@@ -105,10 +111,11 @@ impl Stream {
         };
         let done = Arc::new(Signal::default());
         let (stream, signal) = (self.clone(), SignalWhenDropped(done.clone()));
-        let asked = live.inspect(move |_| {
+        let settle = move || {
             stream.settle();
             drop(signal);
-        });
+        };
+        let asked = on_worker(&live, &self.connection, Box::new(settle));
         match asked {
             Ok(()) => Some(done),
             Err(_) => {

@@ -43,7 +43,7 @@ impl StreamHandler for Events {
                     stream.tell_sent(context, canceled);
                 }
             }
-            StreamEvent::PeerSendShutdown => stream.tell_plain(kind::PEER_SEND_SHUTDOWN),
+            StreamEvent::PeerSendShutdown => stream.received_all(),
             StreamEvent::PeerSendAborted(code) => {
                 let body = StreamEventBody { peer_send_aborted: code.into_inner() };
                 stream.tell(kind::PEER_SEND_ABORTED, body);
@@ -79,7 +79,7 @@ impl StreamHandler for Events {
             StreamEvent::ReceiveMemoryNeeded { bytes } => {
                 stream.tell(kind::RECEIVE_BUFFER_NEEDED, StreamEventBody { receive_buffer_needed: bytes });
             }
-            StreamEvent::ShutdownComplete => stream.settle(),
+            StreamEvent::ShutdownComplete => stream.ended(),
             _ => {}
         }
     }

@@ -2,12 +2,14 @@
 //! by StreamReceiveComplete; and when it wants more.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 use tercel::{PendingReceive, Receive, Rest};
 
 use super::{Call, Stage, Stream};
 use crate::abi::{self, Buffer, Status, StreamEventBody, receive as flag, stream_event};
+use crate::connection::on_worker;
 
 /// What is being received.
 #[derive(Default)]
@@ -24,7 +26,40 @@ pub(super) enum Receiving {
         data: Shown,
     },
     /// The same, of more than one: the oldest first.
-    Many(VecDeque<Bytes>),
+    Many { kept: VecDeque<Bytes>, behind: Behind },
+    /// The stream is over, and the application may look until it closes the handle.
+    Left {
+        #[allow(dead_code, reason = "it keeps what the application looks at")]
+        data: Shown,
+    },
+}
+
+/// What is to be told when the application has taken all that is outstanding.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Behind {
+    Nothing,
+    /// The peer has sent everything.
+    End,
+    /// That, and the last event.
+    Over,
+    /// The application wants no more: nothing waits for it.
+    Unheld,
+}
+
+impl Receiving {
+    /// The stream is over. What the application looks at stays where it is; nobody waits for its answer.
+    pub(super) fn end(&mut self) -> Option<PendingReceive> {
+        match std::mem::take(self) {
+            Self::Pending { receive, data } => {
+                *self = Self::Left { data };
+                Some(receive)
+            }
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
 }
 
 /// What the application may look at: the bytes, and where it finds them.
@@ -49,7 +84,7 @@ impl Shown {
 
 impl Stream {
     /// Data came in.
-    pub(super) fn received(&self, mut receive: Receive<'_>) {
+    pub(super) fn received(self: &Arc<Self>, mut receive: Receive<'_>) {
         let shown = Shown::new(receive.chunks());
         let len = receive.len() as u64;
         let early = self.connection.role() == tercel::Role::Server && !self.connection.is_connected();
@@ -91,15 +126,15 @@ impl Stream {
     }
 
     /// The same, while others may be outstanding.
-    fn received_many(&self, mut receive: Receive<'_>, event: abi::Receive) {
+    fn received_many(self: &Arc<Self>, mut receive: Receive<'_>, event: abi::Receive) {
         let len = event.total_buffer_length;
         receive.defer();
         {
             let mut state = self.state();
-            if !matches!(state.receiving, Receiving::Many(_)) {
-                state.receiving = Receiving::Many(VecDeque::new());
+            if !matches!(state.receiving, Receiving::Many { .. }) {
+                state.receiving = Receiving::Many { kept: VecDeque::new(), behind: Behind::Nothing };
             }
-            if let Receiving::Many(kept) = &mut state.receiving {
+            if let Receiving::Many { kept, .. } = &mut state.receiving {
                 kept.extend(receive.chunks().iter().cloned());
             }
         }
@@ -112,10 +147,10 @@ impl Stream {
     }
 
     /// `StreamReceiveComplete`.
-    pub(super) fn complete_receive(&self, len: u64) {
+    pub(super) fn complete_receive(self: &Arc<Self>, len: u64) {
         let mut state = self.state();
-        let consumed = match &mut state.receiving {
-            Receiving::Nothing => return,
+        let (consumed, behind) = match &mut state.receiving {
+            Receiving::Nothing | Receiving::Left { .. } => return,
             Receiving::Shown { completed, .. } => {
                 *completed = Some(completed.unwrap_or(0).saturating_add(len));
                 return;
@@ -132,7 +167,7 @@ impl Stream {
                 }
                 return;
             }
-            Receiving::Many(kept) => {
+            Receiving::Many { kept, behind } => {
                 let mut left = len;
                 while left > 0
                     && let Some(first) = kept.front_mut()
@@ -144,12 +179,75 @@ impl Stream {
                         kept.pop_front();
                     }
                 }
-                len - left
+                (len - left, if kept.is_empty() { std::mem::replace(behind, Behind::Nothing) } else { Behind::Nothing })
             }
         };
         if let Stage::Live(live) = &state.stage {
             live.consumed(consumed);
         }
+        drop(state);
+        self.tell_behind(behind);
+    }
+
+    /// The peer has sent everything.
+    pub(super) fn received_all(&self) {
+        if !self.holds_back(Behind::End) {
+            self.tell_plain(stream_event::PEER_SEND_SHUTDOWN);
+        }
+    }
+
+    /// It has ended.
+    pub(super) fn ended(&self) {
+        if !self.holds_back(Behind::Over) {
+            self.settle();
+        }
+    }
+
+    /// Whether something is told only when the application has taken what is outstanding, for by then it may have closed
+    /// the handle else.
+    fn holds_back(&self, event: Behind) -> bool {
+        match &mut self.state().receiving {
+            Receiving::Many { kept, behind } if !kept.is_empty() => match (*behind, event) {
+                (Behind::Nothing, Behind::End) | (Behind::End, Behind::Over) => {
+                    *behind = event;
+                    true
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// The application wants no more of what is outstanding.
+    pub(super) fn hold_back_nothing(self: &Arc<Self>) {
+        let before = match &mut self.state().receiving {
+            Receiving::Many { behind, .. } => std::mem::replace(behind, Behind::Unheld),
+            _ => Behind::Nothing,
+        };
+        if before == Behind::Over {
+            self.by_worker(Self::settle);
+        }
+    }
+
+    fn tell_behind(self: &Arc<Self>, what: Behind) {
+        match what {
+            Behind::Nothing | Behind::Unheld => {}
+            Behind::End => self.by_worker(|stream| stream.tell_plain(stream_event::PEER_SEND_SHUTDOWN)),
+            Behind::Over => self.by_worker(|stream| {
+                stream.tell_plain(stream_event::PEER_SEND_SHUTDOWN);
+                stream.settle();
+            }),
+        }
+    }
+
+    fn by_worker(self: &Arc<Self>, act: fn(&Self)) {
+        let live = match &self.state().stage {
+            Stage::Live(live) => live.connection(),
+            _ => return,
+        };
+        let stream = self.clone();
+        // If the connection has ended, it has settled its streams or is about to.
+        let _ = on_worker(&live, &self.connection, Box::new(move || act(&stream)));
     }
 
     /// `StreamReceiveSetEnabled`.

@@ -44,10 +44,10 @@ impl Outstanding {
         self.refused = Some(Status::ABORTED);
     }
 
-    /// All of them are, and there will be no more.
-    pub(super) fn seal(&mut self) -> impl Iterator<Item = Context> {
+    /// The next of those that are left, and there will be no more.
+    pub(super) fn seal(&mut self) -> Option<Context> {
         self.close();
-        std::mem::take(&mut self.sends).into_iter().map(|(_, context)| context)
+        self.sends.pop_front().map(|(_, context)| context)
     }
 }
 

@@ -32,8 +32,12 @@ enum Origin {
 }
 
 impl Core {
-    /// A call from the connection's own handler.
+    /// A call from the connection's own handler. What other threads have asked of the same stream was asked before,
+    /// and comes before it.
     pub(crate) fn call(&mut self, operation: Operation) -> Result<(), Error> {
+        if operation.is_behind_others() {
+            self.catch_up();
+        }
         if self.is_closing() {
             return Err(self.shared.closed());
         }
@@ -42,6 +46,7 @@ impl Core {
 
     /// An operation from the queue: it was accepted, so a failure now is told by an event.
     pub(super) fn apply_queued(&mut self, operation: Operation) {
+        operation.waits_no_more();
         let promise = operation.promise();
         if self.apply(operation, Origin::Queue).is_err() {
             match promise {
@@ -419,7 +424,7 @@ impl Core {
     fn start(&mut self, key: StreamKey, at_limit: AtLimit) {
         let Some(direction) = self.streams.get(key).map(|entry| entry.shared.direction) else { return };
         if self.is_closing() {
-            self.wind_up(key);
+            // It is wound up with the others, when all that was asked of it is known.
         } else if at_limit == AtLimit::Ahead {
             self.start_ahead(key, direction);
         } else if !self.streams.opening[index(direction)].is_empty() || !self.try_start(key) {

@@ -26,6 +26,7 @@ use crate::worker::{Floor, current};
 pub(super) fn deliver(mut core: Box<Core>, floor: &mut Floor) -> (Box<Core>, bool) {
     let mut any = false;
     loop {
+        core.look();
         while let Some(change) = core.proto.poll_route() {
             core.reroute(change, floor);
         }

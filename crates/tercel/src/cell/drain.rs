@@ -116,8 +116,30 @@ impl Core {
         self.take_operations_and(|| {});
     }
 
-    /// The same, and changes something so that whoever puts an operation later sees it.
+    /// The same from within a handler, where looks have to wait: they are code of the application's, which does not
+    /// expect them there.
+    pub(super) fn catch_up(&mut self) {
+        let mut operations = std::mem::take(&mut self.operations);
+        self.shared.queue.take(&mut operations, || {});
+        while let Some(operation) = operations.pop_front() {
+            match operation.is_look() {
+                true => self.looks.push_back(operation),
+                false => self.apply_queued(operation),
+            }
+        }
+        self.operations = operations;
+    }
+
+    /// Has those look who had to wait.
+    pub(super) fn look(&mut self) {
+        while let Some(look) = self.looks.pop_front() {
+            self.apply_queued(look);
+        }
+    }
+
+    /// Does what other threads have asked for, and changes something so that whoever asks later sees it.
     pub(super) fn take_operations_and(&mut self, seal: impl FnOnce()) {
+        self.look();
         let mut operations = std::mem::take(&mut self.operations);
         self.shared.queue.take(&mut operations, seal);
         while let Some(operation) = operations.pop_front() {

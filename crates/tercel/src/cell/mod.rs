@@ -130,6 +130,8 @@ pub(crate) struct Core {
     /// Room for operations, exchanged with the queue's.
     operations: VecDeque<Operation>,
     operations_wait: bool,
+    /// Looks that came while a handler ran.
+    looks: VecDeque<Operation>,
     socket: SocketId,
     binding: Arc<Binding>,
     /// Where it is to move as soon as it may.
@@ -207,6 +209,7 @@ impl Core {
             inbox: Vec::new(),
             operations: VecDeque::new(),
             operations_wait: false,
+            looks: VecDeque::new(),
             socket: start.socket,
             binding: start.binding,
             rebinding: None,

@@ -149,6 +149,33 @@ pub(crate) enum Promise {
 }
 
 impl Operation {
+    fn stream(&self) -> Option<&StreamShared> {
+        match self {
+            Self::Stream(stream, _) => Some(stream),
+            Self::Connection(_) => None,
+        }
+    }
+
+    /// It is put into the queue.
+    pub(crate) fn begins_to_wait(&self) {
+        self.stream().into_iter().for_each(StreamShared::begins_to_wait);
+    }
+
+    /// It is taken out of the queue.
+    pub(crate) fn waits_no_more(&self) {
+        self.stream().into_iter().for_each(StreamShared::waits_no_more);
+    }
+
+    /// Whether it is code of the application's.
+    pub(crate) const fn is_look(&self) -> bool {
+        matches!(self, Self::Connection(ConnectionOperation::Inspect(_)) | Self::Stream(_, StreamOperation::Inspect(_)))
+    }
+
+    /// Whether others on the same stream wait in the queue.
+    pub(crate) fn is_behind_others(&self) -> bool {
+        self.stream().is_some_and(StreamShared::is_awaited)
+    }
+
     /// Whether its stream has ended. To be asked under the lock of the queue.
     pub(crate) fn is_late(&self) -> bool {
         match self {
