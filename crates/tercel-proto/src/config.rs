@@ -106,6 +106,9 @@ pub struct TransportConfig {
     pub active_connection_id_limit: u64,
     /// Whether the peer may migrate (server) (RFC 9000 section 9). Default yes.
     pub migration: bool,
+    /// Client: whether it goes to its server's preferred address of the other family (IPv4, IPv6) than it has
+    /// connected by, if there is none of that family or nobody answers there (RFC 9000 section 9.6). Default yes.
+    pub change_family: bool,
     /// A server's preferred address (RFC 9000 section 9.6). Default none.
     pub preferred_address: Option<PreferredAddress>,
     /// Update the keys after this many bytes sent under one key; the AEAD's own limits hold as
@@ -184,6 +187,7 @@ impl Default for TransportConfig {
             one_way_delay: false,
             active_connection_id_limit: 8,
             migration: true,
+            change_family: true,
             preferred_address: None,
             key_update_bytes: 256 << 30,
             crypto_buffer: 64 << 10,

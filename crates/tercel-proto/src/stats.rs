@@ -102,6 +102,9 @@ pub enum PathState {
     Previous,
     /// It is probed, by this end or by the peer.
     Probed,
+    /// It was, and is held ready, at a client for when the active one fails, at a server for when its client comes
+    /// there.
+    Ready,
 }
 
 /// Figures of a path.

@@ -67,8 +67,8 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    loss reordering duplication corruption mtu_black_hole nat_rebinding migration black_holes one_way_outage
-    bufferbloat asymmetric_paths stalled_reader thousand_streams handshake_loss extensions
+    loss reordering duplication corruption mtu_black_hole nat_rebinding migration black_holes failing_links
+    preferred_address one_way_outage bufferbloat asymmetric_paths stalled_reader thousand_streams handshake_loss extensions
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tercel_proto::datagram::DatagramPriority;
 use tercel_proto::error::CloseReason;
+use tercel_proto::path::MAX_LOCAL_ADDRESSES;
 use tercel_proto::stats::{ConnectionStats, PathStats};
 use tercel_proto::stream::StreamScheduling;
 use tercel_proto::tls::{MAX_TICKET_DATA, Negotiated, TlsSecrets};
@@ -16,7 +17,7 @@ use tercel_wire::{ApplicationErrorCode, Direction, StreamId, TransportParameters
 use crate::cell::{ConnectionShared, StreamShared};
 use crate::event::StreamHandler;
 use crate::handshake_info::HandshakeInfo;
-use crate::operation::{ConnectionOperation, Move, Operation, StreamOperation};
+use crate::operation::{ConnectionOperation, Opened, Operation, PathChange, StreamOperation};
 use crate::receive::{ReceiveMemory, Space, lent};
 use crate::settings::Settings;
 use crate::status::Error;
@@ -316,7 +317,8 @@ impl Connection {
     /// [`Error::Io`] if the socket cannot be opened, [`Error::ConnectionClosed`] if the connection is
     /// over.
     pub fn rebind(&self, local: SocketAddr) -> Result<(), Error> {
-        self.move_to(local, Move::AtOnce)
+        let change = PathChange::Rebind(self.open_socket(local)?);
+        self.submit(ConnectionOperation::ChangePath(change))
     }
 
     /// Client: moves the connection to a new socket bound to `local` (port 0 for any port) if the server
@@ -329,19 +331,76 @@ impl Connection {
     /// # Errors
     /// As for [`rebind`](Self::rebind).
     pub fn migrate(&self, local: SocketAddr) -> Result<(), Error> {
-        self.move_to(local, Move::Probed)
+        let change = PathChange::Probe(self.open_socket(local)?);
+        self.submit(ConnectionOperation::ChangePath(change))
     }
 
-    fn move_to(&self, local: SocketAddr, how: Move) -> Result<(), Error> {
+    /// Client: opens another socket bound to `local` (port 0 for any port), and has the connection hold a path from
+    /// there ready: as soon as the handshake is confirmed it is probed
+    /// ([`PathValidated`](crate::ConnectionEvent::PathValidated)), and when the path in use fails the connection
+    /// goes on by it on its own ([`PathFailed`](crate::ConnectionEvent::PathFailed) of the old one,
+    /// [`LocalAddressChanged`](crate::ConnectionEvent::LocalAddressChanged)). A path has failed when the system
+    /// sends nothing from there, when its address is [removed](Self::remove_local_address), or when the server has not
+    /// answered three probe timeouts (RFC 9002 section 6.2). An address from which the server is not reached is
+    /// tried again from time to time. Gives the address with its port.
+    ///
+    /// At a server it does nothing, and is an error from the connection's own handlers. A path beside the one in
+    /// use takes a connection ID of either end, and both keep one to spare, so a server that gives few may have none
+    /// held ready; then the connection moves, when it has to, to an address that was not tried.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`]: the connection has [`MAX_LOCAL_ADDRESSES`](crate::MAX_LOCAL_ADDRESSES) already, or
+    /// the server forbids migration (asked for before the handshake it is forgotten then); [`Error::Io`]: the socket
+    /// cannot be opened; [`Error::ConnectionClosed`]: the connection is over.
+    pub fn add_local_address(&self, local: SocketAddr) -> Result<SocketAddr, Error> {
+        let has_room = |others: &[SocketAddr]| match others.len() + 1 < MAX_LOCAL_ADDRESSES {
+            true => Ok(()),
+            false => Err(Error::InvalidArgument("so many local addresses are too many for a connection")),
+        };
+        has_room(&self.shared.facts().others)?;
+        let opened = self.open_socket(local)?;
+        let address = opened.address();
+        let mut facts = self.shared.facts();
+        has_room(&facts.others)?;
+        facts.others.push(address);
+        drop(facts);
+        let result = self.submit(ConnectionOperation::ChangePath(PathChange::Add(opened)));
+        if result.is_err() {
+            self.shared.facts().others.retain(|other| *other != address);
+        }
+        result.map(|()| address)
+    }
+
+    /// Client: takes one of its local addresses from the connection; its socket is closed. If it is the one in use
+    /// the connection first goes on from another, as soon as it can.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`]: it is not among the [local addresses](Self::local_addresses), or the only one;
+    /// [`Error::ConnectionClosed`]: the connection is over.
+    pub fn remove_local_address(&self, local: SocketAddr) -> Result<(), Error> {
+        let mut facts = self.shared.facts();
+        match facts.others.iter().position(|other| *other == local) {
+            Some(at) => drop(facts.others.remove(at)),
+            None if facts.local != local => {
+                return Err(Error::InvalidArgument("the connection has no such local address"));
+            }
+            None if facts.others.is_empty() => {
+                return Err(Error::InvalidArgument("there is no other local address to go on from"));
+            }
+            None => {}
+        }
+        drop(facts);
+        self.submit(ConnectionOperation::ChangePath(PathChange::Remove(local)))
+    }
+
+    fn open_socket(&self, local: SocketAddr) -> Result<Opened, Error> {
         if self.shared.facts().settled {
             return Err(Error::InvalidArgument("the server does not permit migration"));
         }
-        let bindings = &self.shared.registration.bindings;
         let worker = self.shared.worker;
-        let binding = bindings.own(worker, local)?;
+        let binding = self.shared.registration.bindings.own(worker, local)?;
         let socket = binding.socket_of(worker).ok_or(Error::Closed)?;
-        let address = binding.address;
-        self.submit(ConnectionOperation::Rebind { binding, socket, address, how })
+        Ok(Opened { binding, socket })
     }
 
     /// Runs `look` on the worker that owns the connection, in order with the other calls. It is
@@ -373,6 +432,13 @@ impl Connection {
     /// The address that this end is bound to (possibly a wildcard).
     pub fn local_address(&self) -> SocketAddr {
         self.shared.facts().local
+    }
+
+    /// The addresses that this end is bound to: the one in use first, then those that were
+    /// [added](Self::add_local_address).
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        let facts = self.shared.facts();
+        std::iter::once(facts.local).chain(facts.others.iter().copied()).collect()
     }
 
     /// The address at which the peer says that it sees this end, once it has

@@ -157,19 +157,20 @@ pub enum ConnectionEvent<'a> {
     /// The peer says at which address it sees this end (see
     /// [`Settings::learn_address`](crate::Settings::learn_address)). It may say what it wants.
     AddressObserved(SocketAddr),
-    /// This end now speaks from another address: a client that has moved, or a server whose client came to
-    /// its preferred address. It is that of the socket, possibly a wildcard.
+    /// This end now speaks from another address: a client that has moved, or whose path has failed
+    /// ([`Connection::add_local_address`]), or a server whose client came to its preferred address. It is that of the socket, possibly a wildcard.
     LocalAddressChanged(SocketAddr),
     /// The peer has shown that it is reached on this path (RFC 9000 section 8.2): after a change of
-    /// address, or when a path was probed ([`Connection::migrate`], a server's preferred address).
+    /// address, or when a path was probed ([`Connection::migrate`], [`Connection::add_local_address`], a server's
+    /// preferred address).
     PathValidated {
         /// This end's address, where it is known.
         local: Option<SocketAddr>,
         /// The peer's.
         remote: SocketAddr,
     },
-    /// The peer does not answer on this path. The connection stays on, or goes back to, the one that it
-    /// had; if there is none it goes on as long as it can.
+    /// The peer does not answer on this path, or the system sends nothing there. The connection goes on by another,
+    /// that which it had or one that is held ready; if there is none it goes on as long as it can.
     PathFailed {
         /// This end's address, where it is known.
         local: Option<SocketAddr>,

@@ -134,6 +134,7 @@ pub use rustls::KeyLog;
 pub use tercel_proto::cid::quic_lb::QuicLb;
 pub use tercel_proto::datagram::{DatagramPriority, DatagramSendState};
 pub use tercel_proto::error::CloseReason;
+pub use tercel_proto::path::MAX_LOCAL_ADDRESSES;
 pub use tercel_proto::stats::{ConnectionStats, HandshakePhases, PathCongestion, PathState, PathStats};
 pub use tercel_proto::stream::{BlockedTimes, StreamScheduling, StreamStats};
 pub use tercel_proto::time::Time;

@@ -206,6 +206,9 @@ settings! {
     one_way_delay: bool = 0, 0 => 1, "yes or no";
     /// Whether the peer may migrate.
     migration: bool = 1, 0 => 1, "yes or no";
+    /// Client: whether it goes to its server's preferred address of the other family (IPv4, IPv6) than it has
+    /// connected by, if there is none of that family or nobody answers there (RFC 9000 section 9.6).
+    change_family: bool = 1, 0 => 1, "yes or no";
     /// The keys are updated after this many bytes.
     key_update_bytes: u64 = 274_877_906_944, 65_536 => 1_125_899_906_842_624, "bytes";
     /// Whether the peer, and whoever is on the way, are kept used to what is reserved or random: transport
@@ -260,6 +263,7 @@ impl Settings {
             learn_address: self.learn_address,
             one_way_delay: self.one_way_delay,
             migration: self.migration,
+            change_family: self.change_family,
             preferred_address: self.preferred_address,
             key_update_bytes: self.key_update_bytes,
             versions: self.versions.clone(),

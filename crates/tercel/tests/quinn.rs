@@ -1,15 +1,23 @@
 //! Tercel and quinn, each as client and as server of the other, over real UDP.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests measure time")]
 
+#[path = "support/balancer.rs"]
+mod balancer;
+mod support;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use balancer::Balancer;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tercel::aio::{ConnectError, Connection, Endpoint};
 use tercel::{
     Bytes, ClientAuthentication, ClientCredential, CloseReason, Configuration, DatagramPriority, DatagramSendState,
-    Identity, Registration, RegistrationConfig, RetryPolicy, ServerCredential, Settings, TransportErrorCode, Trust,
+    Identity, PathState, PathStats, Registration, RegistrationConfig, RetryPolicy, ServerCredential, Settings,
+    TransportErrorCode, Trust,
 };
 
 const ALPN: &[u8] = b"test";
@@ -494,6 +502,42 @@ async fn clients_move_in_mid_transfer() {
     tokio::join!(quinn_sends(&pair.client, &pair.server, &data), moving);
     assert_ne!(pair.server.remote_address(), before);
     tercel_sends(&pair.server, &pair.client, &data).await;
+}
+
+/// Where a client may go on from beside where it is: to quinn's server when its path is cut, and when its address is taken
+/// away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_with_several_addresses_stays_with_quinn() {
+    let certificate = Certificate::new("localhost");
+    let quinn = quinn_server(&certificate);
+    let nowhere = std::net::UdpSocket::bind(local()).unwrap();
+    let to = [quinn.local_addr().unwrap(), nowhere.local_addr().unwrap()];
+    let is_cut = Arc::new(AtomicBool::default());
+    let cut = is_cut.clone();
+    let way = Balancer::new(Box::new(move |flow, _, _| to[usize::from(flow == 0 && cut.load(Ordering::Relaxed))]));
+    let endpoint = Endpoint::client().unwrap();
+    let connecting = endpoint.connect(&tercel_client(&certificate), way.address(), "localhost").unwrap();
+    let accepting = async { quinn.accept().await.unwrap().await.unwrap() };
+    let (client, server) = soon("the handshake", async { tokio::join!(connecting, accepting) }).await;
+    let client = client.unwrap();
+    let data = pattern(4 << 20);
+    let first = client.local_address();
+    for host in [2, 3] {
+        let other = client.add_local_address(([127, 0, 0, host], 0).into()).unwrap();
+        let is_ready = move |path: &PathStats| path.local == Some(other) && path.state == PathState::Ready;
+        let readiness =
+            async { while !client.inspect(move |look| look.paths().iter().any(is_ready)).await.unwrap() {} };
+        soon("a path in readiness", readiness).await;
+        let before = server.remote_address();
+        match host {
+            2 => is_cut.store(true, Ordering::Relaxed),
+            _ => client.remove_local_address(client.local_address()).unwrap(),
+        }
+        tercel_sends(&client, &server, &data).await;
+        quinn_sends(&server, &client, &data).await;
+        assert_eq!(client.local_addresses(), [other, first]);
+        assert_ne!(server.remote_address(), before);
+    }
 }
 
 /// RFC 9000 section 9.6. quinn's own client does not act on one.

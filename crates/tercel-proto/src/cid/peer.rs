@@ -195,6 +195,14 @@ impl PeerIds {
         self.is_empty() || self.spare().is_some()
     }
 
+    /// For how many more paths there are connection IDs; none if the peer uses none.
+    pub fn spares(&self) -> usize {
+        match self.is_empty() {
+            true => 0,
+            false => self.known.keys().filter(|sequence| !self.is_lent(**sequence)).count(),
+        }
+    }
+
     /// Gives `path` a connection ID that was not used before, unless it has one. False if there is none.
     // RFC 9000 section 9.5#1#2.
     pub fn assign(&mut self, path: u32) -> bool {

@@ -48,6 +48,13 @@ pub enum Event {
     /// The peer does not answer on this path: it is not used any more, or will not be. If it is the one
     /// in use, and the only one, it stays so, for there is nothing better.
     PathFailed(PathAddress),
+    /// Client: the server would rather be reached at `remote` (RFC 9000 section 9.6), of the other address family
+    /// than the connection uses, for which an address of this end's is wanted
+    /// ([`super::Connection::offer_local_address`]). Without one the connection stays where it is.
+    LocalAddressWanted {
+        /// The preferred address.
+        remote: SocketAddr,
+    },
     /// Client: a token for a later connection to the same server (RFC 9000 section 8.1.3), as
     /// [`KeptToken`](crate::token::KeptToken) writes it.
     NewToken(Bytes),

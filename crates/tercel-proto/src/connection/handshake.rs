@@ -520,8 +520,7 @@ impl Connection {
         }
         if self.handshake.state == HandshakeState::Complete {
             self.confirm(now);
-            self.paths.seeks_preferred = true;
-            self.probe_preferred_address(now);
+            self.set_out_for_preferred_address(now);
         }
         Ok(())
     }

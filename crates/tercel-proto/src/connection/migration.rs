@@ -1,5 +1,5 @@
-//! Moving between paths (RFC 9000 section 9): the peer's moves, our own, and a server's preferred
-//! address.
+//! Moving between paths (RFC 9000 section 9): the peer's moves and our own. Where a client goes by itself say
+//! `preferred` (a server's preferred address) and `failover` (when the path in use fails).
 
 use std::net::SocketAddr;
 
@@ -11,6 +11,9 @@ use crate::close::HandshakeState;
 use crate::error::{ApiMisuse, CloseReason, Violation};
 use crate::path::{Answer, AntiAmplification, Candidate, Intent, Path, PathAddress, Validation};
 use crate::time::Time;
+
+/// How many paths a server holds ready for its client.
+const MAX_READY: usize = 2;
 
 impl Connection {
     /// The newest packet of the peer came with more than probes, to `dcid`: if it came from elsewhere, the
@@ -60,9 +63,14 @@ impl Connection {
             candidate.intent = intent;
             return;
         }
+        // The oldest makes room: the client may come there all the same, and is asked again.
+        let has_room = self.paths.candidates.len() < MAX_READY && self.peer_ids.has_spare();
+        if !has_room && !self.paths.candidates.is_empty() {
+            let oldest = self.paths.candidates.remove(0);
+            self.peer_ids.release(oldest.path.id);
+        }
         let mut path = self.take_path(arrival.path, AntiAmplification::limited(), arrival.datagram_len);
         if self.peer_ids.assign(path.id) {
-            self.give_up_candidates();
             path.validation = self.begin_validation(arrival.now);
             self.paths.candidates.push(Candidate { path, intent });
         }
@@ -70,7 +78,7 @@ impl Connection {
 
     /// The path of this address: the one that is known, taken out of its place, or a new one, from which a
     /// datagram of `received` bytes has come.
-    fn take_path(&mut self, address: PathAddress, account: AntiAmplification, received: usize) -> Path {
+    pub(super) fn take_path(&mut self, address: PathAddress, account: AntiAmplification, received: usize) -> Path {
         let paths = &mut self.paths;
         if let Some(path) = paths.take(|path| path.address.is_same(&address)) {
             return Path { address, ..path };
@@ -82,27 +90,32 @@ impl Connection {
         path
     }
 
-    fn give_up_candidates(&mut self) {
-        for candidate in self.paths.candidates.drain(..) {
+    /// Gives up the paths beside the active one of which `is_done` is true.
+    pub(super) fn give_up(&mut self, mut is_done: impl FnMut(&Candidate) -> bool) {
+        for candidate in self.paths.candidates.extract_if(.., |candidate| is_done(candidate)) {
             self.peer_ids.release(candidate.path.id);
         }
     }
 
+    /// Those that were on their way to become the active one.
+    fn give_up_moves(&mut self) {
+        self.give_up(|candidate| candidate.intent == Intent::Move);
+    }
+
     /// Server: the client has done with a connection ID, as it has when it is done with a path. Paths that were only held
     /// ready for it give up theirs, so that there is one for where it goes next (section 5.1.1); it may come there all
-    /// the same, and is asked again.
-    pub(super) fn on_peer_retired(&mut self) {
-        let is_ready = |candidate: &Candidate| {
-            candidate.intent == Intent::Wait && !matches!(candidate.path.validation, Validation::Pending { .. })
-        };
+    /// the same, and is asked again. Where it says so it is about to be.
+    pub(super) fn on_peer_retired(&mut self, at: PathAddress) {
         if self.role == Role::Server {
-            for candidate in self.paths.candidates.extract_if(.., |candidate| is_ready(candidate)) {
-                self.peer_ids.release(candidate.path.id);
-            }
+            self.give_up(|candidate| {
+                candidate.intent == Intent::Wait
+                    && !matches!(candidate.path.validation, Validation::Pending { .. })
+                    && !candidate.path.address.is_same(&at)
+            });
         }
     }
 
-    fn give_up_previous(&mut self) {
+    pub(super) fn give_up_previous(&mut self) {
         if let Some(path) = self.paths.previous.take() {
             self.peer_ids.release(path.id);
         }
@@ -110,7 +123,7 @@ impl Connection {
 
     /// Makes `path` the active one, and has it validated unless it is. The path before is kept, to fall
     /// back to.
-    fn switch(&mut self, now: Time, mut path: Path) {
+    pub(super) fn switch(&mut self, now: Time, mut path: Path) {
         let (id, address) = (path.id, path.address);
         let old_address = self.paths.active.address;
         // Section 9.4: where only the peer's port changed the path is most likely the same.
@@ -133,6 +146,7 @@ impl Connection {
             self.paths.left_local = old_address.local.zip(largest);
         }
         let is_validated = path.validation == Validation::Done;
+        self.paths.is_cut = false;
         self.peer_ids.activate(id);
         let mut old = std::mem::replace(&mut self.paths.active, path);
         self.recovery.path_changed(id, self.paths.active.mtu.current(), same_host);
@@ -192,11 +206,14 @@ impl Connection {
         let Some(at) = self.paths.candidates.iter_mut().position(answers) else { return };
         let Some(candidate) = self.paths.candidates.get_mut(at) else { return };
         candidate.path.amplification = AntiAmplification::Validated;
-        let intent = candidate.intent;
-        self.events.push_back(Event::PathValidated(candidate.path.address));
-        if intent == Intent::Move {
-            let path = self.paths.candidates.remove(at).path;
-            self.arrive(now, path);
+        let (intent, address) = (candidate.intent, candidate.path.address);
+        self.events.push_back(Event::PathValidated(address));
+        match intent {
+            Intent::Wait => address.local.into_iter().for_each(|local| self.paths.locals.works(local)),
+            Intent::Move => {
+                let path = self.paths.candidates.remove(at).path;
+                self.arrive(now, path);
+            }
         }
     }
 
@@ -204,10 +221,12 @@ impl Connection {
     // RFC 9000 section 9.6.1#2.
     fn arrive(&mut self, now: Time, path: Path) {
         // RFC 9000 section 9.6.3#2: nothing else is tried any more.
-        if self.preferred_beside(path.address.remote) == Some(path.address.remote) {
-            self.paths.seeks_preferred = false;
-            self.give_up_candidates();
+        if self.is_preferred(path.address.remote) {
+            self.paths.goals.clear();
+            self.give_up(|_| true);
         }
+        // It takes the place of the one that is left.
+        self.paths.locals.take(path.address.local);
         self.switch(now, path);
         if self.role == Role::Client {
             self.give_up_previous();
@@ -217,15 +236,8 @@ impl Connection {
     pub(super) fn on_path_timeout(&mut self, now: Time) {
         let failed = |candidate: &mut Candidate| candidate.path.validation.timeout(now);
         while let Some(at) = self.paths.candidates.iter_mut().position(failed) {
-            let Candidate { path, intent } = self.paths.candidates.remove(at);
-            self.peer_ids.release(path.id);
-            // RFC 9000 section 9.6.1#3.
-            if self.preferred_beside(path.address.remote) == Some(path.address.remote) {
-                self.paths.seeks_preferred = false;
-            }
-            if intent == Intent::Move {
-                self.events.push_back(Event::PathFailed(path.address));
-            }
+            let candidate = self.paths.candidates.remove(at);
+            self.on_candidate_failed(now, &candidate);
         }
         // As long as nobody has answered at the active one, it is the last that is known to have worked.
         if self.paths.previous.as_mut().is_some_and(|path| path.validation.timeout(now))
@@ -235,6 +247,33 @@ impl Connection {
         }
         if self.paths.active.validation.timeout(now) {
             self.on_active_path_failed(now);
+        }
+    }
+
+    /// Nobody answers where the path leads.
+    fn on_candidate_failed(&mut self, now: Time, candidate: &Candidate) {
+        let Candidate { path, intent } = candidate;
+        self.peer_ids.release(path.id);
+        // What a server has asked of its own accord it has not told of.
+        if self.role == Role::Client || *intent == Intent::Move {
+            self.events.push_back(Event::PathFailed(path.address));
+        }
+        match (intent, path.address.local) {
+            (Intent::Move, _) => self.on_goal_failed(now, path.address),
+            (Intent::Wait, Some(local)) => self.paths.locals.failed(now, local),
+            (Intent::Wait, None) => {}
+        }
+    }
+
+    /// The system sends nothing on this path.
+    pub(super) fn on_send_failed(&mut self, now: Time, address: PathAddress) {
+        if self.paths.active.address.is_same(&address) {
+            self.paths.is_cut = true;
+        } else if let Some(at) =
+            self.paths.candidates.iter().position(|candidate| candidate.path.address.is_same(&address))
+        {
+            let candidate = self.paths.candidates.remove(at);
+            self.on_candidate_failed(now, &candidate);
         }
     }
 
@@ -250,6 +289,10 @@ impl Connection {
                 self.peer_ids.rename(before, previous.id);
                 self.peer_ids.activate(previous.id);
                 self.recovery.path_changed(previous.id, previous.mtu.current(), false);
+                self.paths.is_cut = false;
+                if let (Some(back), Some(failed)) = (previous.address.local, failed.local) {
+                    self.paths.locals.exchange(now, failed, back);
+                }
                 let gone = std::mem::replace(&mut self.paths.active, previous);
                 self.peer_ids.release(gone.id);
                 self.datagrams.set_limits(None, self.packet_payload());
@@ -289,7 +332,7 @@ impl Connection {
 
     /// The same, and section 9.5: another path gets other connection IDs, in both directions, so there must be some.
     // RFC 9000 sections 5.1.1#7, 9.5#1.
-    fn check_other_path(&self) -> Result<(), ApiMisuse> {
+    pub(super) fn check_other_path(&self) -> Result<(), ApiMisuse> {
         self.check_migration()?;
         // RFC 9000 section 9.5#3.
         if self.peer_ids.is_empty() {
@@ -304,18 +347,15 @@ impl Connection {
     /// Whether the peer forbids migration. Section 18.2: that is said of the address of the handshake, not
     /// of the preferred one.
     pub(super) fn settled(&self) -> bool {
-        let remote = self.paths.active.address.remote;
-        let at_preferred = self.peer_parameters.preferred_address.as_ref().is_some_and(|preferred| {
-            [preferred.ipv4.map(SocketAddr::V4), preferred.ipv6.map(SocketAddr::V6)].contains(&Some(remote))
-        });
-        self.peer_parameters.disable_active_migration && !at_preferred
+        self.peer_parameters.disable_active_migration && !self.is_preferred(self.paths.active.address.remote)
     }
 
     pub(super) fn begin_migration(&mut self, now: Time, address: PathAddress) -> Result<(), ApiMisuse> {
         self.check_other_path()?;
         let path = self.take_path(address, AntiAmplification::Validated, 0);
         self.paths.claim();
-        self.give_up_candidates();
+        self.give_up_moves();
+        self.paths.locals.take(address.local);
         self.switch(now, path);
         self.ping_due = true;
         self.seek_preferred_address(now, address.local);
@@ -325,18 +365,18 @@ impl Connection {
     /// See [`Connection::probe_path`].
     pub(super) fn begin_probing(&mut self, now: Time, address: PathAddress) -> Result<(), ApiMisuse> {
         self.check_other_path()?;
-        self.give_up_candidates();
-        self.probe(now, address);
+        self.give_up_moves();
+        self.probe(now, address, Intent::Move);
         self.seek_preferred_address(now, address.local);
         Ok(())
     }
 
-    fn probe(&mut self, now: Time, address: PathAddress) {
+    pub(super) fn probe(&mut self, now: Time, address: PathAddress, intent: Intent) {
         let mut path = self.take_path(address, AntiAmplification::Validated, 0);
         if self.peer_ids.assign(path.id) {
             path.validation = self.begin_validation(now);
             self.paths.claim();
-            self.paths.candidates.push(Candidate { path, intent: Intent::Move });
+            self.paths.candidates.push(Candidate { path, intent });
         }
     }
 
@@ -348,41 +388,13 @@ impl Connection {
         self.paths.claim();
         let mut path = Path::new(id, PathAddress { remote, local }, &self.config, AntiAmplification::Validated);
         path.mtu.set_peer_max(u16::try_from(self.peer_parameters.max_udp_payload_size).unwrap_or(u16::MAX));
-        self.give_up_candidates();
+        self.give_up_moves();
+        self.paths.locals.take(local);
         self.switch(now, path);
         // There is no way back to the old one.
         self.give_up_previous();
         self.ping_due = true;
         self.seek_preferred_address(now, local);
         Ok(())
-    }
-
-    /// Client: the server would rather be reached elsewhere (section 9.6): tries that path, and
-    /// moves if it works.
-    // RFC 9000 sections 9.6.1#1, 9.6.2#1, 9.6.3#5, 21.5.3#1.
-    pub(super) fn probe_preferred_address(&mut self, now: Time) {
-        self.seek_preferred_address(now, self.paths.active.address.local);
-    }
-
-    /// Client: on its way to the preferred address, if it is, it goes on from this address of its own; beside whatever
-    /// else it tries from there.
-    // RFC 9000 section 9.6.3#1.
-    fn seek_preferred_address(&mut self, now: Time, local: Option<SocketAddr>) {
-        let here = self.paths.active.address.remote;
-        let preferred = self.preferred_beside(here).filter(|preferred| *preferred != here);
-        if let Some(remote) = preferred.filter(|_| self.paths.seeks_preferred) {
-            self.probe(now, PathAddress { remote, local });
-        }
-    }
-
-    /// Client: the server's preferred address of the family of `remote`: the same socket leads there.
-    fn preferred_beside(&self, remote: SocketAddr) -> Option<SocketAddr> {
-        let preferred = self.peer_parameters.preferred_address.as_ref()?;
-        let address = match remote {
-            SocketAddr::V4(_) => preferred.ipv4.map(SocketAddr::V4),
-            SocketAddr::V6(_) => preferred.ipv6.map(SocketAddr::V6),
-        };
-        // RFC 9000 section 21.5.6#1.
-        address.filter(|address| !self.paths.leads_inside(*address))
     }
 }

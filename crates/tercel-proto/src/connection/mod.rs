@@ -9,11 +9,13 @@ mod acks;
 mod certificate;
 mod closing;
 mod event;
+mod failover;
 mod frames;
 mod handshake;
 mod migration;
 mod packetize;
 mod phase;
+mod preferred;
 mod receive;
 mod timeout;
 mod tracing;
@@ -431,6 +433,7 @@ impl Connection {
     fn after_input(&mut self, now: Time) {
         self.update_progress(now);
         self.tell_pending_end(now);
+        self.tend_locals(now);
         self.maybe_update_keys();
         // RFC 9000 section 12.3#3.
         if self.spaces.data.numbers.is_used_up() {
@@ -872,6 +875,7 @@ impl Connection {
             state: match (path.id == active, self.paths.previous.as_ref().is_some_and(|old| old.id == path.id)) {
                 (true, _) => PathState::Active,
                 (_, true) => PathState::Previous,
+                _ if path.validation == Validation::Done => PathState::Ready,
                 _ => PathState::Probed,
             },
             validated: path.amplification.is_validated() && !matches!(path.validation, Validation::Pending { .. }),

@@ -339,6 +339,7 @@ impl Connection {
         };
         // RFC 9000 section 13.2.5#2: the peer is told of the time that the packet waited.
         numbers.acks.on_packet(arrival.came, packet, &numbers.received);
+        self.note_heard(&arrival, digest.ack_eliciting);
         let newest = largest_before.is_none_or(|largest| opened.number > largest);
         if level == EncryptionLevel::OneRtt && newest && digest.non_probing {
             self.follow_peer(arrival, dcid);

@@ -2,6 +2,7 @@
 
 mod early_data;
 mod extensions;
+mod failover;
 mod paths;
 mod preferred;
 mod rules;
@@ -327,6 +328,10 @@ impl Pair {
         });
         assert!(received == data);
     }
+}
+
+fn has(events: &[Event], what: fn(&Event) -> bool) -> bool {
+    events.iter().any(what)
 }
 
 fn ends(events: &[Event]) -> Vec<&CloseReason> {

@@ -33,6 +33,7 @@ impl Connection {
         self.on_recovery_timeout(now);
         self.spaces.data.timeout(now);
         self.on_path_timeout(now);
+        self.ask_peer(now);
         self.after_input(now);
     }
 

@@ -7,6 +7,7 @@
 
 mod amplification;
 mod ecn;
+mod locals;
 pub mod mtu;
 mod observed;
 mod validation;
@@ -16,6 +17,7 @@ use std::net::SocketAddr;
 
 pub use amplification::AntiAmplification;
 pub use ecn::EcnValidation;
+pub use locals::{LocalAddresses, MAX_LOCAL_ADDRESSES};
 pub use mtu::Mtu;
 pub use observed::{AddressReports, Heard, Report};
 pub use validation::{Answer, ChallengeSize, Validation};
@@ -132,7 +134,7 @@ pub struct Candidate {
 /// What becomes of a path that is probed once it is validated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intent {
-    /// It is in readiness, for when the peer comes there.
+    /// It is in readiness: at a server for when the peer comes there, at a client for when the active one fails.
     Wait,
     /// It becomes the active one.
     Move,
@@ -161,11 +163,14 @@ pub struct Paths {
     pub active: Path,
     /// The one before, if it was validated, while the active one is not.
     pub previous: Option<Path>,
-    /// Those that are probed before they are used: one, or two while a client moves that is on its way to the
-    /// server's preferred address.
+    /// Those that are probed before they are used, or are held ready.
     pub candidates: Vec<Candidate>,
-    /// Client: whether the server's preferred address is still to be gone to.
-    pub seeks_preferred: bool,
+    /// Client: the server's preferred addresses that are still to be gone to, that which is tried first in front.
+    pub goals: VecDeque<SocketAddr>,
+    /// Client: its addresses beside that of the active path.
+    pub locals: LocalAddresses,
+    /// Client: whether the system says that nothing can be sent on the active path.
+    pub is_cut: bool,
     /// What the peer is told of its addresses.
     pub reports: AddressReports,
     /// Client: where the server was before, if it is reached elsewhere now. Some go on to answer from there.
@@ -189,7 +194,9 @@ impl Paths {
             active,
             previous: None,
             candidates: Vec::new(),
-            seeks_preferred: false,
+            goals: VecDeque::new(),
+            locals: LocalAddresses::default(),
+            is_cut: false,
             reports: AddressReports::default(),
             left: None,
             unanswered: 0,
@@ -327,7 +334,8 @@ impl Paths {
     /// holds it back, not for a time.
     pub fn next_timeout(&self, asked: Time) -> Option<Time> {
         let challenges = self.iter().filter_map(|path| path.validation.next_challenge());
-        let sends = challenges.chain(self.active.mtu.next_timeout()).filter(|at| *at > asked);
+        let sends = challenges.chain(self.active.mtu.next_timeout()).chain(self.locals.next_timeout());
+        let sends = sends.filter(|at| *at > asked);
         sends.chain(self.iter().filter_map(|path| path.validation.deadline())).min()
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub use application::Application;
 use bytes::{Bytes, BytesMut};
 pub use grammar::Grammar;
-pub use peer::{DONE, Move, Peer, Reading, Script};
+pub use peer::{DONE, How, Move, Peer, Reading, Script};
 use tercel_proto::config::{ConnectionIdIssuer, TransportConfig};
 use tercel_proto::congestion::SavedPath;
 use tercel_proto::connection::{

@@ -34,15 +34,28 @@ pub enum Reading {
     Stalled(Duration),
 }
 
-/// A move of a client to another path.
+/// A change in where a client speaks from.
 #[derive(Debug, Clone, Copy)]
 pub struct Move {
     /// How long after the handshake.
     pub after: Duration,
-    /// The local address to speak from.
+    /// The local address.
     pub local: SocketAddr,
-    /// Whether the path is to be probed first.
-    pub probed: bool,
+    /// What is to be done with it.
+    pub how: How,
+}
+
+/// See [`Move`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// The client moves there at once.
+    AtOnce,
+    /// It moves there if that works.
+    Probed,
+    /// It may go on from there when it has to.
+    Added,
+    /// It may not any more.
+    Removed,
 }
 
 /// The goals of an application.
@@ -68,6 +81,8 @@ pub struct Script {
     pub key_updates: Vec<Duration>,
     /// The moves of a client.
     pub moves: Vec<Move>,
+    /// The address of a client that it speaks the other family from.
+    pub other_family: Option<SocketAddr>,
     /// How many streams of the other end must be over before it is done.
     pub awaits: u64,
     /// Whether it closes when it is done.
@@ -87,6 +102,7 @@ impl Default for Script {
             datagrams: (0, Duration::ZERO),
             key_updates: Vec::new(),
             moves: Vec::new(),
+            other_family: None,
             awaits: 0,
             closes: false,
         }
@@ -117,6 +133,8 @@ pub struct Peer {
     closed_at: Option<Time>,
     /// How many bytes came in.
     pub read: u64,
+    /// The path that it has moved to last, and when.
+    pub path: Option<(Time, PathAddress)>,
 }
 
 impl Peer {
@@ -142,6 +160,7 @@ impl Peer {
             moves_done: 0,
             closed_at: None,
             read: 0,
+            path: None,
         }
     }
 
@@ -365,14 +384,16 @@ impl Peer {
 
 impl Peer {
     fn move_on(&mut self, now: Time, connected: Time, connection: &mut Connection) -> bool {
-        let Some(Move { after, local, probed }) = self.script.moves.get(self.moves_done).copied() else { return false };
+        let Some(Move { after, local, how }) = self.script.moves.get(self.moves_done).copied() else { return false };
         if now < connected + after {
             return false;
         }
         let path = PathAddress { remote: connection.remote_address(), local: Some(local) };
-        let moved = match probed {
-            true => connection.probe_path(now, path),
-            false => connection.migrate(now, path),
+        let moved = match how {
+            How::AtOnce => connection.migrate(now, path),
+            How::Probed => connection.probe_path(now, path),
+            How::Added => connection.add_local_address(now, local),
+            How::Removed => connection.remove_local_address(now, local),
         };
         match moved {
             Ok(()) => self.moves_done += 1,
@@ -395,6 +416,10 @@ impl Application for Peer {
             }
             Event::Stream(event) => self.on_stream(*event, connection.role()),
             Event::Datagram(event) => self.on_datagram(event),
+            Event::PathChanged(path) => self.path = Some((now, *path)),
+            Event::LocalAddressWanted { .. } => {
+                self.script.other_family.into_iter().for_each(|local| connection.offer_local_address(now, local));
+            }
             Event::Closing(_) => self.ended = true,
             _ => {}
         }

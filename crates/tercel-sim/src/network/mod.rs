@@ -18,7 +18,7 @@ pub use bottleneck::{Bottleneck, HEADERS, Mtu};
 use bytes::BytesMut;
 pub use damage::{BurstLoss, Corrupt, Duplicate, Ecn, LoseOne, Loss, Outage, corrupt};
 pub use delay::{Delay, Reorder};
-pub use nat::{Hole, Nat};
+pub use nat::{Hole, Nat, Severed};
 use tercel_proto::path::Ecn as EcnMark;
 use tercel_proto::time::Time;
 

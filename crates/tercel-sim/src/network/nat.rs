@@ -1,6 +1,6 @@
 //! A network address translator that forgets, and addresses from which nothing gets through.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tercel_proto::time::Time;
 
@@ -51,6 +51,23 @@ pub struct Hole(pub Vec<SocketAddr>);
 impl Node for Hole {
     fn pass(&mut self, now: Time, datagram: Datagram, _: &mut Random, onward: &mut Vec<(Time, Datagram)>) {
         if !self.0.contains(&datagram.from) && !self.0.contains(&datagram.to) {
+            onward.push((now, datagram));
+        }
+    }
+}
+
+/// Swallows what comes from this host or goes to it, from a time on.
+#[derive(Debug, Clone)]
+pub struct Severed {
+    /// The host.
+    pub host: IpAddr,
+    /// When its link dies.
+    pub from: Time,
+}
+
+impl Node for Severed {
+    fn pass(&mut self, now: Time, datagram: Datagram, _: &mut Random, onward: &mut Vec<(Time, Datagram)>) {
+        if now < self.from || ![datagram.from.ip(), datagram.to.ip()].contains(&self.host) {
             onward.push((now, datagram));
         }
     }

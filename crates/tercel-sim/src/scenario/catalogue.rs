@@ -1,14 +1,16 @@
 //! The scenarios. Each draws its numbers from the seed.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::time::Duration;
 
-use tercel_proto::config::{CongestionAlgorithm, TransportConfig};
+use tercel_proto::config::{CongestionAlgorithm, PreferredAddress, TransportConfig};
 
 use super::{Expectation, Setup, client_address};
 use crate::crypto::KeyShares;
-use crate::host::{Move, Reading, Script};
-use crate::network::{Bottleneck, BurstLoss, Corrupt, Delay, Duplicate, Ecn, Hole, Loss, Mtu, Node, Outage, Reorder};
+use crate::host::{How, Move, Reading, Script};
+use crate::network::{
+    Bottleneck, BurstLoss, Corrupt, Delay, Duplicate, Ecn, Hole, Loss, Mtu, Node, Outage, Reorder, Severed,
+};
 use crate::random::Random;
 use crate::world::START;
 
@@ -29,7 +31,7 @@ impl Scenario {
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 15] = [
+pub const ALL: [Scenario; 17] = [
     Scenario { name: "loss", make: loss },
     Scenario { name: "reordering", make: reordering },
     Scenario { name: "duplication", make: duplication },
@@ -38,6 +40,8 @@ pub const ALL: [Scenario; 15] = [
     Scenario { name: "nat_rebinding", make: nat_rebinding },
     Scenario { name: "migration", make: migration },
     Scenario { name: "black_holes", make: black_holes },
+    Scenario { name: "failing_links", make: failing_links },
+    Scenario { name: "preferred_address", make: preferred_address },
     Scenario { name: "one_way_outage", make: one_way_outage },
     Scenario { name: "bufferbloat", make: bufferbloat },
     Scenario { name: "asymmetric_paths", make: asymmetric_paths },
@@ -246,7 +250,7 @@ fn moves(random: &mut Random, addresses: &[SocketAddr]) -> Vec<Move> {
     let mut after = Duration::ZERO;
     let next = |local: &SocketAddr| {
         after += random.millis(0..=1_500);
-        Move { after, local: *local, probed: random.chance(0.5) }
+        Move { after, local: *local, how: random.one_of(&[How::AtOnce, How::Probed]) }
     };
     addresses.iter().map(next).collect()
 }
@@ -287,6 +291,76 @@ fn black_holes(random: &mut Random) -> Setup {
     }
     if ways != 1 {
         setup.down.insert(0, Box::new(hole));
+    }
+    setup
+}
+
+/// The client has two links or three. One after the other dies or is taken away, but the last.
+fn failing_links(random: &mut Random) -> Setup {
+    let mut setup = usual(random);
+    setup.client.bidi += 1;
+    setup.client.bytes = random.within(60..=1_500) * 1_000;
+    setup.client.window = 256 << 10;
+    let links = random.within(2..=3) as u8;
+    if links > 2 {
+        // With two connection IDs nobody can leave a link that was dead when it was gone to: there is none for another, and
+        // none can be brought.
+        setup.client_transport.active_connection_id_limit = 8;
+        setup.server_transport.active_connection_id_limit = 4;
+    }
+    let link = |number: u8| SocketAddr::from(([10, 0, number, 1], 50_000 + u16::from(number)));
+    let mut after = Duration::ZERO;
+    for number in 1..links {
+        after += random.millis(0..=300);
+        setup.client.moves.push(Move { after, local: link(number), how: How::Added });
+    }
+    let mut dying = client_address();
+    // Not in the midst of the handshake.
+    let mut when = random.millis(1_500..=2_500);
+    for number in 1..links {
+        when += random.millis(200..=2_500);
+        if random.chance(0.7) {
+            for way in [&mut setup.up, &mut setup.down] {
+                way.insert(0, Box::new(Severed { host: dying.ip(), from: START + when }));
+            }
+        }
+        // The system may notice, sooner or later; its word is needed for a link that works.
+        after = after.max(when + random.millis(0..=3_000));
+        setup.client.moves.push(Move { after, local: dying, how: How::Removed });
+        dying = link(number);
+    }
+    let part = random.one_of(&[0.0, 0.0, 0.01, 0.05]);
+    for way in [&mut setup.up, &mut setup.down] {
+        way.push(Box::new(Loss(part)));
+    }
+    setup
+}
+
+/// The server would rather be reached elsewhere, by either family, and not always is.
+// RFC 9000 sections 9.6.1#1#2#3, 9.6.2#2#4.
+fn preferred_address(random: &mut Random) -> Setup {
+    let mut setup = usual(random);
+    setup.client.bidi += 1;
+    setup.client.bytes = 60_000;
+    let host = |number: u16| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number);
+    let near = SocketAddrV4::new([198, 51, 100, 2].into(), 443);
+    let far = SocketAddrV6::new(host(2), 443, 0, 0);
+    let (ipv4, ipv6) = (Some(near).filter(|_| random.chance(0.6)), Some(far).filter(|_| random.chance(0.8)));
+    setup.server_transport.preferred_address = Some(PreferredAddress { ipv4, ipv6 });
+    setup.server_transport.migration = random.chance(0.5);
+    setup.client.other_family = Some(SocketAddr::from((host(1), 50_006))).filter(|_| random.chance(0.8));
+    let holes: Vec<SocketAddr> = [near.into(), far.into()].into_iter().filter(|_| random.chance(0.3)).collect();
+    let part = random.one_of(&[0.0, 0.0, 0.02, 0.1]);
+    for way in [&mut setup.up, &mut setup.down] {
+        way.insert(0, Box::new(Hole(holes.clone())));
+        way.push(Box::new(Loss(part)));
+    }
+    if setup.server_transport.migration && random.chance(0.3) {
+        let how = random.one_of(&[How::AtOnce, How::Probed, How::Added]);
+        setup.client.moves.push(Move { after: random.millis(0..=500), local: other_address(random), how });
+    }
+    if part > 0.05 {
+        setup.expectation = Expectation::MayTimeOut;
     }
     setup
 }

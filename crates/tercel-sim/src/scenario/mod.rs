@@ -6,7 +6,7 @@
 
 pub mod catalogue;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tercel_proto::config::TransportConfig;
@@ -117,13 +117,17 @@ pub fn build(setup: Setup, seed: u64) -> World<Endpoint<Peer>> {
     let Setup { mut up, mut down, outside, client, server, .. } = setup;
     let mut seen_at: Vec<_> = client.moves.iter().map(|next| next.local.ip()).collect();
     seen_at.push(client_address().ip());
+    seen_at.extend(client.other_family.map(|local| local.ip()));
     if !outside.is_empty() {
         seen_at = outside.iter().map(|(_, address)| address.ip()).collect();
         let (out, back) = Nat::pair(client_address(), outside);
         up.insert(0, Box::new(out));
         down.push(Box::new(back));
     }
-    network.link(CLIENT, SERVER, [server_address().ip()], up);
+    let preferred = setup.server_transport.preferred_address;
+    let ipv4 = preferred.and_then(|preferred| preferred.ipv4).map(|address| IpAddr::from(*address.ip()));
+    let ipv6 = preferred.and_then(|preferred| preferred.ipv6).map(|address| IpAddr::from(*address.ip()));
+    network.link(CLIENT, SERVER, [Some(server_address().ip()), ipv4, ipv6].into_iter().flatten(), up);
     network.link(SERVER, CLIENT, seen_at, down);
 
     let service = Service {

@@ -555,6 +555,35 @@ impl Connection {
         self.inner.migrate(local)
     }
 
+    /// Client: another socket bound to `local` (port 0 for any), from which the connection goes on by itself when
+    /// the path in use fails: see [`Connection::add_local_address`](crate::Connection::add_local_address). Gives
+    /// the address with its port.
+    ///
+    /// # Errors
+    /// There are too many, the server forbids migration, the socket cannot be opened, or the connection has ended.
+    pub fn add_local_address(&self, local: SocketAddr) -> Result<SocketAddr, Error> {
+        self.inner.add_local_address(local)
+    }
+
+    /// Client: takes one of its local addresses from the connection, which first goes on from another if it is the one
+    /// in use.
+    ///
+    /// # Errors
+    /// It is none of them, or the only one; or the connection has ended.
+    pub fn remove_local_address(&self, local: SocketAddr) -> Result<(), Error> {
+        self.inner.remove_local_address(local)
+    }
+
+    /// The addresses that this end is bound to, the one in use first.
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.inner.local_addresses()
+    }
+
+    /// The address that this end is bound to (possibly a wildcard).
+    pub fn local_address(&self) -> SocketAddr {
+        self.inner.local_address()
+    }
+
     /// The handle of the callback face.
     pub const fn handle(&self) -> &crate::Connection {
         &self.inner

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use tercel_proto::connection::Transmit;
+use tercel_proto::path::PathAddress;
 
 use super::Binding;
 use super::listener::ListenerShared;
@@ -33,6 +34,8 @@ pub(crate) enum Sent {
     Nothing,
     /// The socket takes nothing for now, or is not there yet.
     Blocked,
+    /// A batch was made, and the system says that nothing can be sent on its path.
+    Failed(PathAddress),
 }
 
 /// The sockets of a worker.
@@ -81,10 +84,25 @@ impl Sockets {
         self.slots.get(&id).map(|slot| slot.socket.local_address())
     }
 
+    /// What every socket is bound to.
+    #[cfg(test)]
+    pub(crate) fn all_addresses(&self) -> Vec<SocketAddr> {
+        self.slots.values().map(|slot| slot.socket.local_address()).collect()
+    }
+
     /// The socket here that is bound to `address`.
     pub(crate) fn at(&self, address: SocketAddr) -> Option<SocketId> {
         let is_at = |slot: &Slot| slot.socket.local_address() == address;
         self.slots.iter().find(|(_, slot)| is_at(slot)).map(|(id, _)| *id)
+    }
+
+    /// Whether a socket that was opened is here already. If not, the connection `key` gets a turn when it is.
+    pub(crate) fn is_here(&mut self, id: SocketId, key: u32) -> bool {
+        let is_here = self.slots.contains_key(&id);
+        if !is_here {
+            self.orphans.push(key);
+        }
+        is_here
     }
 
     /// The socket here from which datagrams leave with the source address `local`, and its binding.
@@ -148,7 +166,7 @@ impl Sockets {
     pub(crate) fn writable(&mut self, id: SocketId) -> Vec<u32> {
         let Some(slot) = self.slots.get_mut(&id) else { return Vec::new() };
         if let Some((transmit, contents)) = slot.stalled.take()
-            && is_blocked(slot.socket.send(&transmit, &contents))
+            && outcome(slot.socket.send(&transmit, &contents)) == Outcome::Blocked
         {
             slot.stalled = Some((transmit, contents));
             return Vec::new();
@@ -178,11 +196,14 @@ impl Sockets {
         let elsewhere = transmit.path.local.filter(|local| !leaves_from(slot, *local));
         let from = elsewhere.and_then(|local| self.id_of(local)).unwrap_or(id);
         let Some(slot) = self.slots.get_mut(&from) else { return Sent::Nothing };
+        let path = transmit.path;
         // A client leaves the choice of its address to the system, as its socket does.
         transmit.path.local = transmit.path.local.filter(|local| !local.ip().is_unspecified());
         let contents = self.batch.get(..transmit.len).unwrap_or(&self.batch);
-        if is_blocked(slot.socket.send(&transmit, contents)) && from == id {
-            slot.stalled = Some((transmit, contents.to_vec()));
+        match outcome(slot.socket.send(&transmit, contents)) {
+            Outcome::Blocked if from == id => slot.stalled = Some((transmit, contents.to_vec())),
+            Outcome::Cut => return Sent::Failed(path),
+            Outcome::Blocked | Outcome::Sent => {}
         }
         Sent::Batch
     }
@@ -198,17 +219,37 @@ impl Sockets {
 
 fn leaves_from(slot: &Slot, local: SocketAddr) -> bool {
     let bound = slot.socket.local_address();
-    bound.port() == local.port() && (bound.ip() == local.ip() || bound.ip().is_unspecified())
+    // A socket of IPv6 may serve IPv4 as well.
+    let is_any = bound.ip().is_unspecified() && (bound.is_ipv6() || local.is_ipv4());
+    bound.port() == local.port() && (bound.ip() == local.ip() || is_any)
 }
 
-fn is_blocked(result: io::Result<()>) -> bool {
-    match result {
-        Ok(()) => false,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
-        Err(error) => {
-            // As good as lost on the way; recovery will find out.
+/// What the system says of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It is on its way, or as good as lost there; recovery will find out.
+    Sent,
+    /// Not now.
+    Blocked,
+    /// Not by this socket, or not to this address.
+    Cut,
+}
+
+fn outcome(result: io::Result<()>) -> Outcome {
+    use io::ErrorKind::{
+        AddrNotAvailable, HostUnreachable, InvalidInput, NetworkDown, NetworkUnreachable, PermissionDenied, WouldBlock,
+    };
+    let Err(error) = result else { return Outcome::Sent };
+    match error.kind() {
+        WouldBlock => Outcome::Blocked,
+        // Linux says of a source address that is gone that it is invalid.
+        AddrNotAvailable | HostUnreachable | InvalidInput | NetworkDown | NetworkUnreachable | PermissionDenied => {
+            tracing::debug!(%error, "cannot be sent");
+            Outcome::Cut
+        }
+        _ => {
             tracing::debug!(%error, "not sent");
-            false
+            Outcome::Sent
         }
     }
 }

@@ -10,14 +10,13 @@ use tercel_proto::congestion::SavedPath;
 use tercel_proto::connection::{Connection as Protocol, ServerAccept};
 use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::error::ApiMisuse;
-use tercel_proto::path::PathAddress;
 use tercel_proto::stream::Flush;
 use tercel_wire::{ApplicationErrorCode, Direction, Role, StreamId, TransportErrorCode};
 
 use super::streams::{Entry, Listening, Note, Pending, ReceivePart, SendPart, StreamKey};
-use super::{Core, Farewell, Happening, Phase, Rebinding, StreamShared, index};
+use super::{Core, Farewell, Happening, Phase, StreamShared, index};
 use crate::connection::Inspect;
-use crate::operation::{Acceptance, ConnectionOperation, Move, Operation, Promise, Resumption, StreamOperation};
+use crate::operation::{Acceptance, ConnectionOperation, Operation, Promise, Resumption, StreamOperation};
 use crate::status::Error;
 use crate::stream::{AtLimit, SendOptions};
 use crate::worker::current;
@@ -118,13 +117,10 @@ impl Core {
             ConnectionOperation::TellNetwork(tells) => {
                 self.network_told = tells.then(|| self.proto.stats().packets_acked);
             }
-            ConnectionOperation::Rebind { .. } if self.role == Role::Server => {
+            ConnectionOperation::ChangePath(_) if self.role == Role::Server => {
                 return Err(ApiMisuse::WrongRole.into());
             }
-            ConnectionOperation::Rebind { binding, socket, address, how } => {
-                self.rebinding = Some(Rebinding { binding, socket, address, how });
-                self.rebind();
-            }
+            ConnectionOperation::ChangePath(change) => self.ask_for(change),
             ConnectionOperation::Inspect(look) => {
                 if current::guard(|| look(&Inspect { proto: &self.proto })).is_err() {
                     self.panicked();
@@ -205,29 +201,6 @@ impl Core {
                 // A client that cannot resume gets none.
                 return;
             }
-        }
-    }
-
-    /// Moves to another socket, if that is wanted, as soon as it may: once the handshake is confirmed, for
-    /// a server hears nothing from elsewhere before (RFC 9000 section 9), and with another connection ID
-    /// (section 9.5). If the server forbids it, which was not known when it was asked for, it stays.
-    pub(super) fn rebind(&mut self) {
-        let Some(Rebinding { binding, socket, address, how }) = self.rebinding.take() else { return };
-        let local = Some(address);
-        let moved = match how {
-            Move::AtOnce => self.proto.local_address_changed(self.now, local),
-            Move::Probed => self.proto.probe_path(self.now, PathAddress { remote: self.remote(), local }),
-        };
-        match (moved, how) {
-            (Ok(()), Move::AtOnce) => {
-                self.binding = binding;
-                self.socket = socket;
-                self.beside = None;
-                self.shared.facts().local = address;
-            }
-            (Ok(()), Move::Probed) => self.beside = Some(binding),
-            (Err(ApiMisuse::TooEarly), _) => self.rebinding = Some(Rebinding { binding, socket, address, how }),
-            (Err(_), _) => {}
         }
     }
 

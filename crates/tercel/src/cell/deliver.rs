@@ -90,24 +90,19 @@ fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<
         Event::ClientHello(hello) => client_hello(core, hello, floor),
         Event::Certificate(presented) => certificate(core, presented),
         Event::Connected(connected) => connected_event(core, &connected),
-        Event::Confirmed => {
-            let mut core = tell(core, ConnectionEvent::HandshakeConfirmed);
-            core.rebind();
-            core
-        }
+        Event::Confirmed => tell(core, ConnectionEvent::HandshakeConfirmed),
         Event::EarlyDataRejected => tell(core, ConnectionEvent::EarlyDataRejected),
         Event::Stream(event) => stream_event(core, event),
         Event::Datagram(event) => datagram_event(core, event),
         Event::PathChanged(path) => {
-            let socket = path.local.and_then(|local| floor.sockets.leaving_from(local));
-            let has_moved = socket.is_some_and(|(socket, binding)| core.leave_from(socket, binding));
+            let has_moved = core.follow_path(path.local, floor);
             let settled = core.proto.is_settled();
             let mut facts = core.shared.facts();
             facts.settled = settled;
             let before = std::mem::replace(&mut facts.remote, path.remote);
             let local = facts.local;
             drop(facts);
-            // `rebind` has put the connection there already.
+            // It was put there already if it was asked for.
             let has_moved = has_moved || core.role == Role::Client && before == path.remote;
             if before != path.remote {
                 core = tell(core, ConnectionEvent::PeerAddressChanged(path.remote));
@@ -128,7 +123,14 @@ fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<
             }
             tell(core, ConnectionEvent::PathValidated { local: path.local, remote: path.remote })
         }
-        Event::PathFailed(path) => tell(core, ConnectionEvent::PathFailed { local: path.local, remote: path.remote }),
+        Event::PathFailed(path) => {
+            core.let_go();
+            tell(core, ConnectionEvent::PathFailed { local: path.local, remote: path.remote })
+        }
+        Event::LocalAddressWanted { remote } => {
+            core.offer_address(remote);
+            core
+        }
         Event::Ticket(ticket) => tell(core, ConnectionEvent::ResumptionTicket(&ticket)),
         Event::NewToken(token) => tell(core, ConnectionEvent::NewToken(&token)),
         Event::PathObserved(path) => {

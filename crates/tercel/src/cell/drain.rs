@@ -42,7 +42,6 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
     }
     core.inbox = inbox;
     core.note_acknowledged();
-    core.rebind();
     if core.deadline.is_some_and(|deadline| deadline <= now) {
         core.proto.timeout(now);
     }
@@ -50,9 +49,14 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
     let mut outcome: fn(Box<Core>) -> Outcome = Outcome::Again;
     for _ in 0..BATCHES {
         (core, _) = deliver(core, floor);
+        core.change_paths(floor);
         core.close_if_delivered();
         match core.transmit(floor) {
             Sent::Batch => continue,
+            Sent::Failed(path) => {
+                core.proto.send_failed(now, path);
+                continue;
+            }
             Sent::Blocked => outcome = Outcome::Blocked,
             Sent::Nothing => {
                 // Sending may have caused events, and these something to send.

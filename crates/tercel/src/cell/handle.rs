@@ -22,6 +22,8 @@ use crate::worker::{Letter, Mailbox, current};
 pub(crate) struct Facts {
     pub(crate) remote: SocketAddr,
     pub(crate) local: SocketAddr,
+    /// Client: its other addresses, those included that its worker is still to hear of.
+    pub(crate) others: Vec<SocketAddr>,
     pub(crate) alpn: Option<Bytes>,
     pub(crate) handshake: Option<Box<HandshakeInfo>>,
     /// Client: what becomes of an encrypted ClientHello if the handshake completes.
@@ -107,6 +109,7 @@ impl ConnectionShared {
         let facts = Facts {
             remote,
             local,
+            others: Vec::new(),
             alpn: None,
             handshake: None,
             ech: EchStatus::NotOffered,

@@ -8,6 +8,7 @@ mod drain;
 mod handle;
 mod ideal;
 mod monitor;
+mod paths;
 mod receive;
 mod streams;
 
@@ -35,7 +36,7 @@ use crate::connection::Connection;
 use crate::counters::{Counters, Facade, Traffic, traffic};
 use crate::datapath::SocketId;
 use crate::event::ConnectionHandler;
-use crate::operation::{Move, Operation};
+use crate::operation::Operation;
 use crate::qlog::Tracer;
 use crate::resumption::Tickets;
 use crate::stream::Stream;
@@ -44,6 +45,7 @@ use crate::worker::Charge;
 pub(crate) use self::drain::{Outcome, drain, end};
 pub(crate) use self::handle::{ConnectionShared, StreamShared};
 pub(crate) use self::ideal::MIN_IDEAL;
+use self::paths::Beside;
 
 /// The largest UDP payload over IPv4: no batch for the network is longer.
 const MAX_BATCH: usize = 65_507;
@@ -76,14 +78,6 @@ enum Happening {
     Network,
     /// Everything is wound up, and the protocol's own end needs not be awaited.
     Complete,
-}
-
-/// A socket to move to.
-struct Rebinding {
-    binding: Arc<Binding>,
-    socket: SocketId,
-    address: SocketAddr,
-    how: Move,
 }
 
 /// A close that waits until all that was sent is delivered.
@@ -134,10 +128,8 @@ pub(crate) struct Core {
     looks: VecDeque<Operation>,
     socket: SocketId,
     binding: Arc<Binding>,
-    /// Where it is to move as soon as it may.
-    rebinding: Option<Rebinding>,
-    /// A socket that is probed, or was left.
-    beside: Option<Arc<Binding>>,
+    /// Its other sockets.
+    beside: Beside,
     /// How many datagrams a batch may have.
     batch: usize,
     charged: Charge,
@@ -212,8 +204,7 @@ impl Core {
             looks: VecDeque::new(),
             socket: start.socket,
             binding: start.binding,
-            rebinding: None,
-            beside: None,
+            beside: Beside::default(),
             batch: batch_of(&start.transport),
             charged: Charge::default(),
             routes: Vec::new(),
@@ -240,18 +231,6 @@ impl Core {
             datagram.path.local = bound;
         }
         self.inbox.push(datagram);
-    }
-
-    /// Its active path leads through another socket. Tells whether that is bound elsewhere.
-    fn leave_from(&mut self, socket: SocketId, binding: Arc<Binding>) -> bool {
-        if socket == self.socket {
-            return false;
-        }
-        self.socket = socket;
-        let address = binding.address;
-        // What is on its way to the old one still arrives.
-        self.beside = Some(std::mem::replace(&mut self.binding, binding));
-        std::mem::replace(&mut self.shared.facts().local, address) != address
     }
 
     /// Its queue holds operations.

@@ -148,19 +148,23 @@ impl<I: Io + Send> Socket for OsSocket<I> {
 
     fn send(&mut self, transmit: &Transmit, contents: &[u8]) -> io::Result<()> {
         let size = transmit.segment_size.filter(|size| *size > 0 && *size < contents.len());
-        match size {
-            // The system has turned out not to segment after the datagrams were made.
-            Some(size) if contents.len().div_ceil(size) > self.state.max_gso_segments() => {
-                for (index, datagram) in contents.chunks(size).enumerate() {
-                    match self.send_one(transmit, datagram, None) {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock && index > 0 => break,
-                        result => result?,
-                    }
-                }
-                Ok(())
+        let Some(size) = size else { return self.send_one(transmit, contents, None) };
+        let segments = contents.len().div_ceil(size);
+        if segments <= self.state.max_gso_segments() {
+            match self.send_one(transmit, contents, Some(size)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                Err(_) if segments > self.state.max_gso_segments() => {}
+                result => return result,
             }
-            size => self.send_one(transmit, contents, size),
         }
+        // The system has turned out not to segment, now or after the datagrams were made.
+        for (index, datagram) in contents.chunks(size).enumerate() {
+            match self.send_one(transmit, datagram, None) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && index > 0 => break,
+                result => result?,
+            }
+        }
+        Ok(())
     }
 
     fn receive(&mut self, buffers: &mut Buffers) -> io::Result<Received> {

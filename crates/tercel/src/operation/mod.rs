@@ -85,24 +85,44 @@ pub(crate) enum ConnectionOperation {
     ChangeSettings(Arc<TransportConfig>),
     /// Whether to tell how the network does.
     TellNetwork(bool),
-    Rebind {
-        binding: Arc<Binding>,
-        socket: SocketId,
-        address: SocketAddr,
-        how: Move,
-    },
+    ChangePath(PathChange),
     Inspect(Look),
     /// The last handle is gone.
     Dropped,
 }
 
-/// How a client moves to another socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Move {
-    /// At once and for good.
-    AtOnce,
-    /// When the server has answered there.
-    Probed,
+/// A change in where a client speaks from.
+pub(crate) enum PathChange {
+    /// From there, at once and for good.
+    Rebind(Opened),
+    /// From there, when the server has answered.
+    Probe(Opened),
+    /// From there, when the path in use fails.
+    Add(Opened),
+    /// From there to a preferred address of the server, if that is still wanted.
+    Offer(Opened),
+    /// Not from there any more.
+    Remove(SocketAddr),
+}
+
+impl PathChange {
+    /// Whether it takes the place of the path in use.
+    pub(crate) const fn is_move(&self) -> bool {
+        matches!(self, Self::Rebind(_) | Self::Probe(_))
+    }
+}
+
+/// A socket of a connection's worker.
+pub(crate) struct Opened {
+    pub(crate) binding: Arc<Binding>,
+    pub(crate) socket: SocketId,
+}
+
+impl Opened {
+    /// What it is bound to.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.binding.address
+    }
 }
 
 /// A call on a stream.

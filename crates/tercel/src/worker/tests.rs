@@ -11,7 +11,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tercel_proto::connection::Transmit;
 use tercel_wire::{Direction, VarInt};
 
-use tercel_proto::path::{Ecn, PathAddress};
+use tercel_proto::path::{Ecn, MAX_LOCAL_ADDRESSES, PathAddress};
 
 use super::*;
 use crate::configuration::Configuration;
@@ -20,6 +20,7 @@ use crate::datapath::{Bind, Datapath, Received};
 use crate::event::{ListenerEvent, StreamEvent};
 use crate::listener::Listener;
 use crate::registration::{Connect, Listen, Registration, RegistrationConfig};
+use crate::status::Error;
 use crate::stream::Stream;
 
 type Queue = VecDeque<(SocketAddr, Ecn, Vec<u8>)>;
@@ -31,6 +32,8 @@ struct Net {
     /// How many sends are refused before one is taken.
     refuse: usize,
     refused: usize,
+    /// From where nothing can be sent, so the system says.
+    cut: Option<SocketAddr>,
     bytes_sent: usize,
 }
 
@@ -71,6 +74,9 @@ impl Socket for MemorySocket {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         net.refused = 0;
+        if net.cut == Some(self.address) {
+            return Err(io::ErrorKind::NetworkUnreachable.into());
+        }
         net.bytes_sent += contents.len();
         if let Some(queue) = net.sockets.get_mut(&transmit.path.remote) {
             let size = transmit.segment_size.unwrap_or(contents.len());
@@ -150,8 +156,18 @@ impl World {
     }
 
     fn connect(&self) -> (Connection, mpsc::Receiver<String>) {
+        self.connect_with(|_, _| {})
+    }
+
+    fn connect_with(
+        &self,
+        mut act: impl FnMut(&Connection, &ConnectionEvent<'_>) + Send + 'static,
+    ) -> (Connection, mpsc::Receiver<String>) {
         let (tell, heard) = mpsc::channel();
-        let handler = move |_: &Connection, event: ConnectionEvent<'_>| drop(tell.send(format!("{event:?}")));
+        let handler = move |connection: &Connection, event: ConnectionEvent<'_>| {
+            act(connection, &event);
+            drop(tell.send(format!("{event:?}")));
+        };
         let to = Connect::new(SERVER.into(), "localhost");
         (self.client.connect(&self.configuration, to, handler).unwrap(), heard)
     }
@@ -160,7 +176,7 @@ impl World {
     fn step(&mut self) {
         self.now += Duration::from_micros(100);
         for worker in &mut self.workers {
-            let sockets: Vec<SocketId> = (0..8).map(SocketId).collect();
+            let sockets: Vec<SocketId> = (0..16).map(SocketId).collect();
             sockets.iter().for_each(|socket| worker.readable(*socket));
             sockets.iter().for_each(|socket| worker.writable(*socket));
             let _ = worker.turn(self.now);
@@ -410,4 +426,60 @@ fn dropping_the_registration_ends_everything() {
     world.client.shutdown(VarInt::from_u32(3));
     world.run_until(|| heard(&late_events, "ShutdownComplete"));
     assert!(late.ping().is_err());
+}
+
+/// A path is left at once when the system says that nothing goes there, and one that is taken away before that.
+#[test]
+fn a_connection_goes_on_from_its_other_addresses() {
+    let mut world = World::new(TransportConfig::default());
+    world.serve(|_, _| {});
+    let (connection, events) = world.connect();
+    world.run_until(|| heard(&events, "HandshakeConfirmed"));
+    let any = SocketAddr::from(([0; 4], 0));
+    let first = connection.local_address();
+    let [second, third] = [(); 2].map(|()| connection.add_local_address(any).unwrap());
+    assert_eq!(connection.local_addresses(), [first, second, third]);
+    let sockets = |world: &World| world.workers[0].floor.sockets.all_addresses();
+    let mut validated = 0;
+    world.run_until(|| {
+        validated += usize::from(heard(&events, "PathValidated"));
+        validated == 2
+    });
+    world.net.0.lock().unwrap().cut = Some(first);
+    connection.ping().unwrap();
+    world.step();
+    assert_eq!(connection.local_addresses(), [second, third, first]);
+    world.run_until(|| heard(&events, "LocalAddressChanged"));
+    connection.remove_local_address(first).unwrap();
+    connection.remove_local_address(second).unwrap();
+    world.run_until(|| heard(&events, "LocalAddressChanged"));
+    assert_eq!(connection.local_addresses(), [third]);
+    world.step();
+    // That which clients share is kept.
+    assert_eq!(sockets(&world), [first, third]);
+    assert!(matches!(connection.remove_local_address(third), Err(Error::InvalidArgument(_))));
+    assert!(matches!(connection.remove_local_address(first), Err(Error::InvalidArgument(_))));
+    // As many as may be, before the worker has heard of one.
+    let added = (0..20).filter(|_| connection.add_local_address(any).is_ok()).count();
+    assert_eq!((added, connection.local_addresses().len()), (MAX_LOCAL_ADDRESSES - 1, MAX_LOCAL_ADDRESSES));
+    world.run(Duration::from_secs(2));
+    assert_eq!(connection.local_addresses().len(), MAX_LOCAL_ADDRESSES);
+    assert!(connection.close_reason().is_none());
+}
+
+/// From within a handler the socket is not at the worker yet, and is waited for.
+#[test]
+fn an_address_may_be_added_by_a_handler() {
+    let mut world = World::new(TransportConfig::default());
+    world.serve(|_, _| {});
+    let (connection, events) = world.connect_with(|connection, event| {
+        if matches!(event, ConnectionEvent::Connected { .. }) {
+            connection.add_local_address(SocketAddr::from(([0; 4], 0))).unwrap();
+        }
+    });
+    let began = world.now;
+    world.run_until(|| heard(&events, "PathValidated"));
+    // No challenge was lost.
+    assert!(world.now.since(began) < Duration::from_millis(300));
+    assert_eq!(connection.local_addresses().len(), 2);
 }

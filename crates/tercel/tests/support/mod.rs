@@ -87,11 +87,22 @@ impl Record {
 
 /// Waits for an event whose word begins with `start`.
 pub(crate) fn wait_for(heard: &Receiver<String>, start: &str) -> String {
+    let mut others = Vec::new();
     loop {
-        let word = heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {start}"));
+        let word = heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {start}, but {others:?}"));
         if word.starts_with(start) {
             return word;
         }
+        others.push(word);
+    }
+}
+
+/// Waits for events whose words begin with each of `starts`, in whatever order.
+pub(crate) fn wait_for_all(heard: &Receiver<String>, starts: &[&str]) {
+    let mut awaited = starts.to_vec();
+    while !awaited.is_empty() {
+        let word = heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {awaited:?}"));
+        awaited.retain(|start| !word.starts_with(start));
     }
 }
 

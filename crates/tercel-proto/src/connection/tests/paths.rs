@@ -4,21 +4,17 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-fn to(local: SocketAddr) -> PathAddress {
+pub(super) fn to(local: SocketAddr) -> PathAddress {
     PathAddress { remote: SERVER.into(), local: Some(local) }
 }
 
 /// No connection ID may be seen at two addresses.
-fn assert_unlinkable(pair: &Pair) {
+pub(super) fn assert_unlinkable(pair: &Pair) {
     let mut places: BTreeMap<(bool, &[u8]), SocketAddr> = BTreeMap::new();
     for (client, address, id) in &pair.seen {
         let first = places.entry((*client, id)).or_insert(*address);
         assert_eq!(first, address, "{id:?} of the {} links two paths", if *client { "client" } else { "server" });
     }
-}
-
-fn has(events: &[Event], what: fn(&Event) -> bool) -> bool {
-    events.iter().any(what)
 }
 
 /// RFC 9000 section 9.5, of both ends, for paths that are probed and for those that are moved to.
