@@ -30,7 +30,9 @@ impl Connection {
             return self.ask_back(arrival, Intent::Move);
         }
         // RFC 9000 section 9.5#2: a peer that took another connection ID gets another. If it gave us none it cannot be
-        // followed (section 5.1.1).
+        // followed: only to who kept its own may we go on with ours, and who has used up those of its peer cannot "respond
+        // to probes or attempts by its peer to migrate" (section 9.5; section 5.1.1 says so to who moves). It may bring
+        // one along, as section 9.5 advises: frames are read before we come here.
         let has_kept_its_own = self.paths.heard_at == Some(dcid);
         let has_id = known.is_some_and(|(id, _)| self.peer_ids.of(id).is_some()) || self.peer_ids.has_spare();
         if !(has_kept_its_own || has_id) {

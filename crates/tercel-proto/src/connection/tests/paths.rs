@@ -114,6 +114,33 @@ fn without_a_spare_connection_id_the_peer_is_followed_only_if_it_kept_its_own() 
     pair.upload(10_000);
 }
 
+/// RFC 9000 section 9.5: "a migrating endpoint could include a NEW_CONNECTION_ID frame in all packets sent on a new
+/// network path".
+#[test]
+fn who_brings_a_connection_id_along_is_followed() {
+    for brings_one in [true, false] {
+        let mut pair = Pair::new(TransportConfig::default());
+        pair.connect();
+        pair.upload(10_000);
+        let mut paths = 100..;
+        while pair.server().peer_ids.assign(paths.next().unwrap()) {}
+        if brings_one {
+            pair.server().peer_ids.release(100);
+            pair.flush(false);
+            pair.now += DELAY;
+            pair.deliver();
+            assert!(pair.client.local_ids.wants_to_send());
+        }
+        let now = pair.now;
+        let path = pair.client.take_path(to(address(3000)), AntiAmplification::Validated, 0);
+        pair.client.switch(now, path);
+        pair.client.ping();
+        pair.pass(3 * DELAY);
+        assert_eq!(pair.server().remote_address() == address(3000), brings_one);
+        assert_unlinkable(&pair);
+    }
+}
+
 /// RFC 9000 sections 5.1.1#7, 9.5#1: who moves waits until both ends have another connection ID for it.
 #[test]
 fn nobody_moves_without_another_connection_id() {
