@@ -142,13 +142,24 @@ impl Listener {
     fn heard(self: &Arc<Self>, event: ListenerEvent) {
         match event {
             ListenerEvent::NewConnection(new) => self.new_connection(new),
-            ListenerEvent::LoadShedding { active } if self.tells_load.load(Ordering::Relaxed) => {
-                let body = ListenerEventBody { dos_mode_changed: active.into() };
-                self.tell(abi::ListenerEvent { event_type: listener_event::DOS_MODE_CHANGED, body });
-            }
+            ListenerEvent::LoadShedding { active } if self.tells_load.load(Ordering::Relaxed) => self.tell_load(active),
             ListenerEvent::StopComplete => self.stopped(),
             _ => {}
         }
+    }
+
+    /// Sets whether it tells that clients are kept away; if they are now, it does so at once.
+    pub(crate) fn watch_load(&self, wanted: bool) {
+        self.tells_load.store(wanted, Ordering::Relaxed);
+        let active = library::with(|library| library.running().is_some_and(|workers| workers.stats().shedding > 0));
+        if wanted && active {
+            self.tell_load(true);
+        }
+    }
+
+    fn tell_load(&self, active: bool) {
+        let body = ListenerEventBody { dos_mode_changed: active.into() };
+        self.tell(abi::ListenerEvent { event_type: listener_event::DOS_MODE_CHANGED, body });
     }
 
     fn new_connection(self: &Arc<Self>, new: NewConnection) {

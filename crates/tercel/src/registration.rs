@@ -616,6 +616,14 @@ impl Registration {
         sum
     }
 
+    /// Takes over from `config` what limits load: `retry` and `retry_memory`, `max_half_open`, `max_handshake_memory`,
+    /// `max_queue_delay`, and how many answers of each kind there are in a second. What else it says stays as it was
+    /// at the start.
+    pub fn change_limits(&self, config: &RegistrationConfig) {
+        let config = Arc::new(config.clone());
+        self.0.shared.tell_workers(|| Letter::Limit(config.clone()));
+    }
+
     /// How many workers there are.
     pub fn workers(&self) -> usize {
         self.0.shared.mailboxes.len()

@@ -18,7 +18,10 @@ pub(super) unsafe fn set(parameter: u32, bytes: &[u8]) -> Result<(), Status> {
     match parameter {
         param::GLOBAL_RETRY_MEMORY_PERCENT => {
             let limit = read(bytes)?;
-            library::with(|library| library.global.retry_memory_limit = limit);
+            library::with(|library| {
+                library.global.retry_memory_limit = limit;
+                library.limits_changed();
+            });
             Ok(())
         }
         param::GLOBAL_LOAD_BALANCING_MODE => {
@@ -30,7 +33,11 @@ pub(super) unsafe fn set(parameter: u32, bytes: &[u8]) -> Result<(), Status> {
         }
         param::GLOBAL_SETTINGS => {
             let new = crate::settings::read(bytes)?;
-            library::with(|library| crate::settings::apply(&mut library.settings, &new))
+            library::with(|library| {
+                crate::settings::apply(&mut library.settings, &new)?;
+                library.limits_changed();
+                Ok(())
+            })
         }
         param::GLOBAL_GLOBAL_SETTINGS => {
             let new: GlobalSettings = read(bytes)?;
@@ -57,7 +64,7 @@ pub(super) unsafe fn set(parameter: u32, bytes: &[u8]) -> Result<(), Status> {
     }
 }
 
-/// Connection IDs name no server here but by QUIC-LB, which this interface does not know.
+/// Connection IDs are of one form as long as there are any.
 fn set_load_balancing(library: &mut Library, mode: u16) -> Result<(), Status> {
     if library.is_running() && library.global.load_balancing_mode != mode {
         return Err(Status::INVALID_STATE);
@@ -72,12 +79,13 @@ fn set_global(library: &mut Library, new: &GlobalSettings) -> Result<(), Status>
     }
     if new.is_set & 1 != 0 {
         library.global.retry_memory_limit = new.retry_memory_limit;
+        library.limits_changed();
     }
     if new.is_set & 2 != 0 {
         set_load_balancing(library, new.load_balancing_mode)?;
     }
     if new.is_set & 4 != 0 {
-        library.global.fixed_server_id = new.fixed_server_id;
+        library.set_fixed_server_id(new.fixed_server_id).map_err(|error| status_of(&error))?;
     }
     library.global.is_set |= new.is_set & 7;
     Ok(())

@@ -15,7 +15,7 @@ pub(super) fn set(of: &Listener, parameter: u32, bytes: &[u8]) -> Result<(), Sta
         }
         param::DOS_MODE_EVENTS => {
             let wanted: u8 = read(bytes)?;
-            of.tells_load.store(wanted != 0, Ordering::Relaxed);
+            of.watch_load(wanted != 0);
             Ok(())
         }
         _ => Err(Status::INVALID_PARAMETER),

@@ -8,6 +8,7 @@
 //! The stateless reset token of an ID is another keyed hash of it (section 10.3.2), so that it can be
 //! made again without any state: after a restart, or by another server, if the key is the same.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
@@ -93,10 +94,10 @@ impl CidKeys {
         issuers.find(|issuer| issuer.rotation() == rotation)?.worker_of(cid)
     }
 
-    /// A new connection ID that names `worker`.
+    /// A new connection ID, for who came to `local`, that names `worker`.
     // RFC 9000 section 5.1#1#2.
-    pub(crate) fn issue(&self, worker: u8, entropy: &mut Entropy) -> ConnectionId {
-        let routable = self.routable.iter().find_map(|issuer| issuer.issue(worker, entropy));
+    pub(crate) fn issue(&self, worker: u8, local: Option<IpAddr>, entropy: &mut Entropy) -> ConnectionId {
+        let routable = self.routable.iter().find_map(|issuer| issuer.issue(worker, local, entropy));
         routable.unwrap_or_else(|| self.issue_unroutable(worker, entropy))
     }
 
@@ -134,15 +135,17 @@ pub(crate) fn derive_bytes(secret: &[u8; 32], purpose: &[u8]) -> [u8; 32] {
     bytes
 }
 
-/// Issues the connection IDs of one worker's connections.
+/// Issues the connection IDs of a connection.
 pub(crate) struct Issuer {
     pub(crate) keys: Arc<CidKeys>,
     pub(crate) worker: u8,
+    /// Where its client came to, if it is a server's.
+    pub(crate) local: Option<IpAddr>,
 }
 
 impl ConnectionIdIssuer for Issuer {
     fn issue(&mut self, entropy: &mut Entropy) -> (ConnectionId, ResetToken) {
-        let cid = self.keys.issue(self.worker, entropy);
+        let cid = self.keys.issue(self.worker, self.local, entropy);
         (cid, self.keys.reset_token(&cid))
     }
 
@@ -165,7 +168,7 @@ mod tests {
         let mut entropy = Entropy::from_seed([1; 32]);
         let mut last = Vec::new();
         for worker in 0..=255 {
-            let cid = keys.issue(worker, &mut entropy);
+            let cid = keys.issue(worker, None, &mut entropy);
             assert_eq!(cid.len(), PLAIN_LEN);
             assert_eq!(keys.worker_of(&cid), Some(worker));
             last.push(cid[RANDOM_LEN] == worker);
@@ -187,13 +190,13 @@ mod tests {
     fn balancers_and_we_read_the_same_id() {
         let mut entropy = Entropy::from_seed([1; 32]);
         let (keys, balancer) = routable(CidKeys::new(&[7; 32]), 0, 1);
-        let old = keys.issue(100, &mut entropy);
+        let old = keys.issue(100, None, &mut entropy);
         assert_eq!((keys.worker_of(&old), balancer.server_id(&old)), (Some(100), Some(vec![1, 2, 3])));
         let of_retry = keys.issue_unroutable(101, &mut entropy);
         assert_eq!((of_retry.len(), of_retry[0]), (10, 0b1110_1001));
         assert_eq!((keys.worker_of(&of_retry), balancer.server_id(&of_retry)), (Some(101), None));
         let (keys, next) = routable(keys, 1, 2);
-        let new = keys.issue(102, &mut entropy);
+        let new = keys.issue(102, None, &mut entropy);
         assert_eq!(next.server_id(&new), Some(vec![1, 2, 3]));
         assert_eq!([old, of_retry, new].map(|cid| keys.worker_of(&cid)), [Some(100), Some(101), Some(102)]);
         let (keys, _) = routable(keys, 0, 3);
@@ -212,7 +215,7 @@ mod tests {
             .into();
         issuers.iter().for_each(|issuer| issuer.leave(0, 2));
         let keys = CidKeys::new(&[7; 32]).with_routable(issuers, 8);
-        let ids = [0; 6].map(|_| keys.issue(0, &mut entropy));
+        let ids = [0; 6].map(|_| keys.issue(0, None, &mut entropy));
         assert_eq!(ids.map(|cid| cid[0] >> 5), [4, 4, 5, 5, 7, 7]);
         assert_eq!(ids.map(|cid| (cid.len(), keys.worker_of(&cid))), [(8, Some(0)); 6]);
     }
@@ -233,8 +236,8 @@ mod tests {
     // RFC 9000 section 10.3.2#1#5.
     fn tokens_depend_on_secret_and_id_alone() {
         let mut entropy = Entropy::from_seed([1; 32]);
-        let cid = CidKeys::new(&[7; 32]).issue(0, &mut entropy);
-        let other = CidKeys::new(&[7; 32]).issue(0, &mut entropy);
+        let cid = CidKeys::new(&[7; 32]).issue(0, None, &mut entropy);
+        let other = CidKeys::new(&[7; 32]).issue(0, None, &mut entropy);
         let token = CidKeys::new(&[7; 32]).reset_token(&cid);
         assert_eq!(token, CidKeys::new(&[7; 32]).reset_token(&cid));
         assert_ne!(token, CidKeys::new(&[8; 32]).reset_token(&cid));

@@ -138,7 +138,7 @@ mod tests {
         let config = RegistrationConfig { routable_ids: vec![ids(3, 10)], ..RegistrationConfig::default() };
         let ring = keyring(&config).unwrap();
         assert_eq!(ring.cid_keys().cid_len(), 13);
-        let cid = ring.cid_keys().issue(1, &mut Entropy::from_seed([3; 32]));
+        let cid = ring.cid_keys().issue(1, None, &mut Entropy::from_seed([3; 32]));
         assert!(ring.set_routable_ids(&[]).is_ok());
         assert_eq!(ring.cid_keys().cid_len(), 13, "the length stays");
         assert!(ring.cid_keys().worker_of(&cid).is_some());

@@ -5,6 +5,7 @@
 //! Without a key the whole nonce is permuted by a key of this process, so that it tells strangers
 //! nothing.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tercel_proto::cid::quic_lb::{Permutation, QuicLb};
@@ -21,7 +22,28 @@ use crate::status::Error;
 #[derive(Debug, Clone)]
 pub struct RoutableIds {
     balancer: QuicLb,
-    server_id: Vec<u8>,
+    server_id: ServerId,
+}
+
+/// What this server is to balancers.
+#[derive(Debug, Clone)]
+enum ServerId {
+    /// Always the same.
+    Fixed(Vec<u8>),
+    /// The address that the client came to.
+    Address,
+}
+
+/// The length of the server ID that an address makes.
+const ADDRESS_ID_LEN: usize = 4;
+
+/// The server ID that an address makes: it itself, or the end of it.
+fn address_id(local: Option<IpAddr>) -> [u8; ADDRESS_ID_LEN] {
+    match local {
+        Some(IpAddr::V4(v4)) => v4.octets(),
+        Some(IpAddr::V6(v6)) => v6.octets()[12..].try_into().unwrap_or_default(),
+        None => [0; ADDRESS_ID_LEN],
+    }
 }
 
 impl RoutableIds {
@@ -32,8 +54,37 @@ impl RoutableIds {
     pub fn new(balancer: QuicLb, server_id: impl Into<Vec<u8>>) -> Result<Self, Error> {
         let server_id = server_id.into();
         match server_id.len() == balancer.server_id_len() {
-            true => Ok(Self { balancer, server_id }),
+            true => Ok(Self { balancer, server_id: ServerId::Fixed(server_id) }),
             false => Err(Error::InvalidArgument("the server ID has another length than its configuration says")),
+        }
+    }
+
+    /// To balancers that know `balancer` this server is the address that a client came to: an IPv4 address, or the
+    /// last four bytes of an IPv6 address; and zero where the address is not known, as in the IDs of its own clients.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`]: the configuration does not say that server IDs have four bytes.
+    pub fn by_address(balancer: QuicLb) -> Result<Self, Error> {
+        match balancer.server_id_len() == ADDRESS_ID_LEN {
+            true => Ok(Self { balancer, server_id: ServerId::Address }),
+            false => Err(Error::InvalidArgument("an address makes a server ID of four bytes")),
+        }
+    }
+
+    /// What this server is in IDs of who came to `local`.
+    fn encode(&self, local: Option<IpAddr>, nonce: &[u8], random: u8) -> Option<ConnectionId> {
+        match &self.server_id {
+            ServerId::Fixed(id) => self.balancer.encode(id, nonce, random),
+            ServerId::Address => self.balancer.encode(&address_id(local), nonce, random),
+        }
+    }
+
+    /// Whether this server may be meant.
+    fn may_be(&self, server_id: &[u8]) -> bool {
+        match &self.server_id {
+            ServerId::Fixed(id) => id == server_id,
+            // It may have any address.
+            ServerId::Address => true,
         }
     }
 
@@ -82,8 +133,8 @@ impl RoutableIssuer {
         }
     }
 
-    /// A new ID that names `worker`; `None` once all are used up.
-    pub(crate) fn issue(&self, worker: u8, entropy: &mut Entropy) -> Option<ConnectionId> {
+    /// A new ID, for who came to `local`, that names `worker`; `None` once all are used up.
+    pub(crate) fn issue(&self, worker: u8, local: Option<IpAddr>, entropy: &mut Entropy) -> Option<ConnectionId> {
         let count = self.counts.get(usize::from(worker))?;
         let used = count.used.load(Ordering::Relaxed);
         if used >= self.capacity() {
@@ -103,13 +154,13 @@ impl RoutableIssuer {
             permutation.apply(nonce)?;
         }
         let [random] = entropy.array();
-        self.ids.balancer.encode(&self.ids.server_id, nonce, random)
+        self.ids.encode(local, nonce, random)
     }
 
     /// The worker that `cid` names, if it is of this server.
     pub(crate) fn worker_of(&self, cid: &ConnectionId) -> Option<u8> {
         let parts = self.ids.balancer.decode(cid)?;
-        if parts.server_id() != self.ids.server_id {
+        if !self.ids.may_be(parts.server_id()) {
             return None;
         }
         let mut nonce = [0; 18];
@@ -146,13 +197,13 @@ mod tests {
             let (issuer, mut entropy) = (issuer(key, nonce_len), Entropy::from_seed([5; 32]));
             let mut seen = BTreeSet::new();
             for worker in (0..3).cycle().take(3000) {
-                let cid = issuer.issue(worker, &mut entropy).unwrap();
+                let cid = issuer.issue(worker, None, &mut entropy).unwrap();
                 assert_eq!((cid.len(), cid[0] >> 5), (4 + nonce_len, 2));
                 assert_eq!(issuer.ids.balancer.server_id(&cid), Some(vec![1, 2, 3]));
                 assert_eq!(issuer.worker_of(&cid), Some(worker));
                 assert!(seen.insert(cid[1..].to_vec()), "twice");
             }
-            assert_eq!(issuer.issue(3, &mut entropy), None, "there is no such worker");
+            assert_eq!(issuer.issue(3, None, &mut entropy), None, "there is no such worker");
         }
     }
 
@@ -162,7 +213,7 @@ mod tests {
     fn plain_nonces_tell_nothing() {
         let (issuer, mut entropy) = (issuer(None, 8), Entropy::from_seed([5; 32]));
         let nonces: Vec<[u8; 8]> =
-            (0..1000).map(|_| issuer.issue(0, &mut entropy).unwrap()[4..].try_into().unwrap()).collect();
+            (0..1000).map(|_| issuer.issue(0, None, &mut entropy).unwrap()[4..].try_into().unwrap()).collect();
         let differing = |pair: &[[u8; 8]]| (u64::from_be_bytes(pair[0]) ^ u64::from_be_bytes(pair[1])).count_ones();
         let mean = nonces.windows(2).map(differing).sum::<u32>() / 999;
         assert!((30..=34).contains(&mean), "{mean} of 64 bits differ");
@@ -172,8 +223,8 @@ mod tests {
     fn ids_end() {
         let (issuer, mut entropy) = (issuer(Some(&[7; 16]), 4), Entropy::from_seed([5; 32]));
         issuer.leave(1, 2);
-        assert_eq!([0; 3].map(|_| issuer.issue(1, &mut entropy).is_some()), [true, true, false]);
-        assert!(issuer.issue(0, &mut entropy).is_some(), "each worker has its own");
+        assert_eq!([0; 3].map(|_| issuer.issue(1, None, &mut entropy).is_some()), [true, true, false]);
+        assert!(issuer.issue(0, None, &mut entropy).is_some(), "each worker has its own");
     }
 
     #[test]
@@ -181,8 +232,23 @@ mod tests {
         let balancer = QuicLb::new(2, 3, 5, Some(&[7; 16])).unwrap();
         let other = RoutableIds::new(balancer.clone(), [1, 2, 4]).unwrap();
         let other = RoutableIssuer::new(other, 1, &mut Entropy::from_seed([4; 32])).unwrap();
-        let cid = other.issue(0, &mut Entropy::from_seed([5; 32])).unwrap();
+        let cid = other.issue(0, None, &mut Entropy::from_seed([5; 32])).unwrap();
         assert_eq!(issuer(Some(&[7; 16]), 5).worker_of(&cid), None);
         assert!(RoutableIds::new(balancer, [1, 2]).is_err());
+    }
+
+    #[test]
+    fn an_address_is_a_server() {
+        let (balancer, mut entropy) = (QuicLb::new(0, 4, 8, None).unwrap(), Entropy::from_seed([5; 32]));
+        assert!(RoutableIds::by_address(QuicLb::new(0, 3, 8, None).unwrap()).is_err());
+        let ids = RoutableIds::by_address(balancer.clone()).unwrap();
+        let issuer = RoutableIssuer::new(ids, 3, &mut Entropy::from_seed([4; 32])).unwrap();
+        for (local, id) in
+            [(Some("192.0.2.7"), [192, 0, 2, 7]), (Some("2001:db8::1:203"), [0, 1, 2, 3]), (None, [0; 4])]
+        {
+            let local = local.map(|local| local.parse().unwrap());
+            let cid = issuer.issue(2, local, &mut entropy).unwrap();
+            assert_eq!((balancer.server_id(&cid), issuer.worker_of(&cid)), (Some(id.to_vec()), Some(2)));
+        }
     }
 }

@@ -243,6 +243,11 @@ impl Core {
         self.proto.stateless_reset(now);
     }
 
+    /// A server's: where its client came to.
+    pub(crate) fn local_of_server(&self) -> Option<IpAddr> {
+        (self.role == Role::Server).then(|| self.shared.facts().local.ip())
+    }
+
     /// Its connection IDs are to be replaced by others.
     pub(crate) fn renew_ids(&mut self, issuer: Box<dyn ConnectionIdIssuer>) {
         self.proto.renew_connection_ids(issuer);

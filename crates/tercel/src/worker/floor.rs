@@ -1,5 +1,6 @@
 //! What the connections of a worker share while one of them has its turn: routes, sockets, timers.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tercel_proto::config::TransportConfig;
@@ -96,15 +97,15 @@ impl Floor {
         }
     }
 
-    /// What a new connection shares with the others.
-    pub(super) fn shared(&mut self, transport: Arc<TransportConfig>) -> Shared {
-        let issuer = Box::new(self.issuer());
+    /// What a new connection shares with the others; `local` is where its client came to, if it is a server's.
+    pub(super) fn shared(&mut self, transport: Arc<TransportConfig>, local: Option<IpAddr>) -> Shared {
+        let issuer = Box::new(self.issuer(local));
         Shared { transport, issuer, entropy: Entropy::from_seed(self.entropy.array()) }
     }
 
     /// Makes connection IDs that lead here.
-    pub(super) fn issuer(&self) -> Issuer {
-        Issuer { keys: self.keys.clone(), worker: self.worker }
+    pub(super) fn issuer(&self, local: Option<IpAddr>) -> Issuer {
+        Issuer { keys: self.keys.clone(), worker: self.worker, local }
     }
 
     /// The first listener on `socket` that serves one of `alpn`.

@@ -68,16 +68,27 @@ enum Shedding {
     Calm(Time),
 }
 
-impl Load {
-    pub(crate) fn new(config: &RegistrationConfig) -> Self {
-        let limits = Limits {
+impl Limits {
+    const fn new(config: &RegistrationConfig) -> Self {
+        Self {
             retry: config.retry,
             retry_memory: config.retry_memory,
             max_half_open: config.max_half_open,
             max_memory: config.max_handshake_memory,
             max_delay: config.max_queue_delay,
-        };
+        }
+    }
+}
+
+impl Load {
+    pub(crate) fn new(config: &RegistrationConfig) -> Self {
+        let limits = Limits::new(config);
         Self { limits, half_open: 0, memory: 0, delay: Duration::ZERO, due: None, shedding: Shedding::Off }
+    }
+
+    /// Other limits hold from now on.
+    pub(crate) const fn limit(&mut self, config: &RegistrationConfig) {
+        self.limits = Limits::new(config);
     }
 
     /// A connection counts for something else than before.
@@ -200,6 +211,17 @@ mod tests {
         ] {
             assert_eq!(demand(retry, half_open, memory), expected, "{retry:?} {half_open} {memory}");
         }
+    }
+
+    #[test]
+    fn limits_may_change() {
+        let mut load = load(RetryPolicy::Above(4));
+        load.settle(&mut Charge::default(), Charge { half_open: true, memory: 500 });
+        assert_eq!((load.demand(), load.look(NOW)), (Demand::Nothing, None));
+        load.limit(&RegistrationConfig { retry_memory: 500, ..RegistrationConfig::default() });
+        assert_eq!((load.demand(), load.look(NOW)), (Demand::Proof, Some(true)));
+        load.limit(&RegistrationConfig { max_half_open: 1, ..RegistrationConfig::default() });
+        assert_eq!(load.demand(), Demand::Refuse);
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub(crate) use self::mailbox::Mailbox;
 use crate::binding::Binding;
 use crate::binding::cid_layout::CidKeys;
 use crate::binding::listener::ListenerShared;
+use crate::binding::ration::Rations;
 pub(crate) use crate::binding::sockets::Sent;
 use crate::binding::stateless::FirstFlight;
 use crate::cell::{ConnectionShared, Core, CoreStart, Outcome, drain, end};
@@ -43,7 +44,7 @@ use crate::datapath::{Socket, SocketId};
 use crate::event::{ConnectionEvent, ConnectionHandler};
 use crate::operation::{ConnectionOperation, Operation};
 use crate::qlog::Tracer;
-use crate::registration::{Holdings, RegistrationShared, RegistrationStats};
+use crate::registration::{Holdings, RegistrationConfig, RegistrationShared, RegistrationStats};
 
 /// How long a worker need not be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub(crate) enum Letter {
     StopListening(Arc<ListenerShared>),
     /// Connection IDs are made in another way from now on.
     Identify(Arc<CidKeys>),
+    /// Other limits hold.
+    Limit(Arc<RegistrationConfig>),
     /// Close every connection, and take no more.
     Shutdown(ApplicationErrorCode),
     /// The registration is gone.
@@ -247,6 +250,10 @@ impl Worker {
                 }
             }
             Letter::Identify(keys) => self.identify(keys),
+            Letter::Limit(config) => {
+                self.load.limit(&config);
+                self.floor.rations = Some(Rations::new(&config, self.floor.now));
+            }
             Letter::Shutdown(code) => self.shut_down(code),
             Letter::Quit => self.quitting = true,
         }
@@ -310,7 +317,7 @@ impl Worker {
         let NewClient { shared, mut handler, socket, binding, transport, start } = new;
         let proto = match self.shut_down {
             true => Err(CloseReason::Silent),
-            false => proto::Connection::client(self.floor.now, self.floor.shared(transport.clone()), start)
+            false => proto::Connection::client(self.floor.now, self.floor.shared(transport.clone(), None), start)
                 .map_err(|_| CloseReason::Violation(Violation::new(TransportErrorCode::INTERNAL_ERROR, "TLS refused"))),
         };
         match proto {
@@ -370,10 +377,8 @@ impl Worker {
         };
         let remote = datagram.path.remote;
         let local = datagram.path.local.unwrap_or(binding.address);
-        let Ok(mut proto) = proto::Connection::server(self.floor.now, self.floor.shared(transport.clone()), start)
-        else {
-            return;
-        };
+        let shared = self.floor.shared(transport.clone(), Some(local.ip()));
+        let Ok(mut proto) = proto::Connection::server(self.floor.now, shared, start) else { return };
         let tracer = self.trace(&mut proto);
         proto.receive(self.floor.now, datagram);
         if proto.stats().packets_received == 0 {
@@ -412,7 +417,8 @@ impl Worker {
     fn identify(&mut self, keys: Arc<CidKeys>) {
         self.floor.keys = keys;
         for core in self.cells.iter_mut().flatten() {
-            core.renew_ids(Box::new(self.floor.issuer()));
+            let local = core.local_of_server();
+            core.renew_ids(Box::new(self.floor.issuer(local)));
             self.floor.ready.push(core.slot());
         }
     }
