@@ -321,12 +321,14 @@ fn several_receives_may_be_outstanding() {
     let to = collected.clone();
     let places = Arc::new(Mutex::new(Vec::new()));
     let found = places.clone();
-    let (program, heard) = Program::new(move |_, event| {
-        if let Event::Stream(_, event) = event
+    let (program, heard) = Program::new(move |program, event| {
+        if let Event::Stream(handle, event) = event
             && event.event_type == stream_event::RECEIVE
         {
             to.lock().unwrap().extend(received(event));
             found.lock().unwrap().extend(shown(event));
+            let receive = unsafe { event.body.receive };
+            program.say(handle, format!("SHOWN {} {}", receive.absolute_offset, receive.total_buffer_length));
             // The end alone is done with at once.
             let end = unsafe { event.body.receive.total_buffer_length } == 0;
             return if end { Status::SUCCESS } else { Status::PENDING };
@@ -338,11 +340,11 @@ fn several_receives_may_be_outstanding() {
     // Each comes back while all before it are outstanding.
     let data = pattern(600);
     assert_eq!(send(stream, &data[..100], send::START, 0), Status::PENDING);
-    heard.wait_for("RECEIVE 0 100");
+    heard.wait_for("SHOWN 0 100");
     assert_eq!(send(stream, &data[100..300], 0, 0), Status::PENDING);
-    heard.wait_for("RECEIVE 100 200");
+    heard.wait_for("SHOWN 100 200");
     assert_eq!(send(stream, &data[300..], 0, 0), Status::PENDING);
-    heard.wait_for("RECEIVE 300 300");
+    heard.wait_for("SHOWN 300 300");
     assert!(*collected.lock().unwrap() == data);
     // What is outstanding lies where it was shown.
     let still: Vec<u8> = places.lock().unwrap().iter().flat_map(|(at, len)| read(*at, *len)).collect();

@@ -79,6 +79,9 @@ pub struct Datagrams {
     limit: usize,
     next_number: u64,
     events: VecDeque<DatagramEvent>,
+    /// Whether the datagrams of which these tell came as early data; and the last that was told of.
+    early: VecDeque<bool>,
+    last_early: bool,
 }
 
 impl Datagrams {
@@ -95,6 +98,8 @@ impl Datagrams {
             limit,
             next_number: 0,
             events: VecDeque::new(),
+            early: VecDeque::new(),
+            last_early: false,
         }
     }
 
@@ -165,19 +170,25 @@ impl Datagrams {
         Ok(number)
     }
 
-    /// A DATAGRAM frame came in.
+    /// A DATAGRAM frame came in, in a packet of early data or not.
     ///
     /// # Errors
     /// PROTOCOL_VIOLATION: we take none, or none so large (RFC 9221 section 3).
     // RFC 9221 sections 3#3#4, 5#2.
-    pub fn on_datagram(&mut self, data: Bytes) -> Result<(), Violation> {
+    pub fn on_datagram(&mut self, data: Bytes, early: bool) -> Result<(), Violation> {
         // The length may have been left out, which saves its bytes: the frame in its shortest form.
         let shortest = 1 + data.len() as u64;
         if self.local_max == 0 || shortest > self.local_max {
             return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "datagram not allowed, or too large"));
         }
         self.events.push_back(DatagramEvent::Received(data));
+        self.early.push_back(early);
         Ok(())
+    }
+
+    /// Whether the received datagram that was last told of came as early data.
+    pub const fn is_early(&self) -> bool {
+        self.last_early
     }
 
     /// Whether one waits.
@@ -229,7 +240,11 @@ impl Datagrams {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<DatagramEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if matches!(event, Some(DatagramEvent::Received(_))) {
+            self.last_early = self.early.pop_front().unwrap_or(false);
+        }
+        event
     }
 }
 
@@ -388,7 +403,10 @@ mod tests {
     fn what_comes_in_keeps_to_our_limit() {
         let take = |local_max, len| {
             let mut datagrams = Datagrams::new(local_max, 0);
-            datagrams.on_datagram(bytes(len)).map(|()| datagrams.poll_event()).map_err(|violation| violation.code)
+            datagrams
+                .on_datagram(bytes(len), false)
+                .map(|()| datagrams.poll_event())
+                .map_err(|violation| violation.code)
         };
         let violation = Err(TransportErrorCode::PROTOCOL_VIOLATION);
         assert_eq!(take(0, 0), violation);

@@ -479,6 +479,13 @@ impl Inspect<'_> {
         self.proto.stats()
     }
 
+    /// Whether the datagram that was last told of ([`DatagramReceived`](crate::ConnectionEvent::DatagramReceived))
+    /// came as early data, so that an attacker may have repeated it (RFC 8446 section 8): to be asked in the
+    /// handler of that event.
+    pub const fn is_datagram_early(&self) -> bool {
+        self.proto.is_datagram_early()
+    }
+
     /// The version of QUIC in use.
     pub const fn version(&self) -> Version {
         self.proto.version()

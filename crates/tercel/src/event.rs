@@ -269,11 +269,12 @@ pub enum StreamEvent<'a> {
 pub struct NewStream {
     stream: Stream,
     id: StreamId,
+    early: bool,
 }
 
 impl NewStream {
-    pub(crate) const fn new(stream: Stream, id: StreamId) -> Self {
-        Self { stream, id }
+    pub(crate) const fn new(stream: Stream, id: StreamId, early: bool) -> Self {
+        Self { stream, id, early }
     }
 
     /// Takes the stream; `handler` hears its events from now on.
@@ -306,6 +307,11 @@ impl NewStream {
     /// Its ID.
     pub const fn id(&self) -> StreamId {
         self.id
+    }
+
+    /// Whether it came as early data: an attacker may have repeated it (RFC 8446 section 8).
+    pub const fn is_early(&self) -> bool {
+        self.early
     }
 
     /// Whether it carries data both ways.

@@ -23,6 +23,7 @@ pub struct Receive<'a> {
     pub(crate) offset: u64,
     pub(crate) len: usize,
     pub(crate) fin: bool,
+    pub(crate) early: bool,
     pub(crate) answer: &'a mut Answer,
 }
 
@@ -81,6 +82,11 @@ impl Receive<'_> {
     /// Whether the stream ends after this.
     pub const fn fin(&self) -> bool {
         self.fin
+    }
+
+    /// Whether some of it came as early data: an attacker may have repeated it (RFC 8446 section 8).
+    pub const fn is_early(&self) -> bool {
+        self.early
     }
 
     /// Withholds the peer's credit for these bytes until [`Stream::consumed`] gives it, from any

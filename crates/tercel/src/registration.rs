@@ -483,6 +483,21 @@ impl Registration {
         connect: Connect,
         handler: impl ConnectionHandler,
     ) -> Result<Connection, Error> {
+        self.connect_then(configuration, connect, handler, |_| {})
+    }
+
+    /// The same, but what `first` asks of the connection is done before it has said anything: what is sent by that goes
+    /// as early data, if any can.
+    ///
+    /// # Errors
+    /// As for [`connect`](Self::connect).
+    pub fn connect_then(
+        &self,
+        configuration: &Configuration,
+        connect: Connect,
+        handler: impl ConnectionHandler,
+        first: impl FnOnce(&Connection),
+    ) -> Result<Connection, Error> {
         let shared = &self.0.shared;
         let server_name = ServerName::try_from(connect.server_name)
             .map_err(|_| Error::InvalidArgument("the server name is neither a DNS name nor an IP address"))?;
@@ -538,8 +553,10 @@ impl Registration {
                 session,
             },
         };
+        let connection = Connection { shared: connection };
+        first(&connection);
         shared.mailboxes[worker].send(Letter::Connect(Box::new(new))).map_err(|_| Error::Closed)?;
-        Ok(Connection { shared: connection })
+        Ok(connection)
     }
 
     /// Begins to listen.

@@ -9,7 +9,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use tercel::{Bytes, Connect, Connection, ConnectionEvent, Driver, Listen, Listener, ListenerEvent, Park};
-use tercel::{CloseReason, Registration, RegistrationConfig, TransportErrorCode};
+use tercel::{CloseReason, Direction, Registration, RegistrationConfig, Stream, StreamEvent, TransportErrorCode};
+use tercel::{Configuration, Identity, Settings, Trust};
 use tercel_proto::config::TransportConfig;
 
 fn one_worker() -> (Registration, Driver) {
@@ -185,4 +186,59 @@ fn a_worker_that_does_not_keep_up_refuses() {
     assert!(!turns(&mut driver, None, &shedding), "it is over");
     let (_third, told) = connect();
     assert_eq!(turns(&mut driver, None, &told), None);
+}
+
+/// What is asked of a connection before its worker has it is done first: so what is sent by that goes as early data.
+#[test]
+fn what_is_asked_before_a_connection_begins_is_done_first() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let identity = Identity::new(vec![made.cert.der().clone()], key.into()).unwrap();
+    let serving = Configuration::server(&[support::ALPN], Settings::default(), identity).unwrap();
+    let trust = Trust::roots([made.cert.der().clone()]).unwrap();
+    let configuration = Configuration::client(&[support::ALPN], Settings::default(), trust).unwrap();
+    let server = support::registration(1);
+    let (tell, told) = channel();
+    let tell = std::sync::Mutex::new(tell);
+    let listener = server
+        .listen(Listen::new(support::loopback(), [support::ALPN]), move |_: &Listener, event: ListenerEvent| {
+            let ListenerEvent::NewConnection(new) = event else { return };
+            let tell = tell.lock().unwrap().clone();
+            let accepted = new.accept(&serving, move |_: &Connection, event: ConnectionEvent<'_>| {
+                if let ConnectionEvent::PeerStreamStarted(new) = event {
+                    tell.send(new.is_early()).unwrap();
+                }
+            });
+            accepted.unwrap().detach();
+        })
+        .unwrap();
+    let (client, mut driver) = one_worker();
+    let connect = || Connect::new(listener.local_address(), "localhost");
+    let nobody = |_: &Stream, _: StreamEvent<'_>| {};
+    for early in [false, true] {
+        let (note, ticket) = channel();
+        let handler = move |_: &Connection, event: ConnectionEvent<'_>| {
+            if matches!(event, ConnectionEvent::ResumptionTicket(_)) {
+                note.send(()).unwrap();
+            }
+        };
+        let connection = client.connect_then(&configuration, connect(), handler, |connection| {
+            let stream = connection.open_stream(Direction::Unidirectional, nobody).unwrap();
+            stream.send(Bytes::from_static(b"early"), true, 0).unwrap();
+            stream.detach();
+            // The worker has heard of it, and has no such connection.
+            driver.turn();
+        });
+        let begun = Instant::now();
+        let (mut had_stream, mut has_ticket) = (None, false);
+        while had_stream.is_none() || !has_ticket {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{had_stream:?} {has_ticket}");
+            driver.wait(Park::Now).unwrap();
+            driver.turn();
+            had_stream = had_stream.or_else(|| told.try_recv().ok());
+            has_ticket |= ticket.try_recv().is_ok();
+        }
+        assert_eq!(had_stream, Some(early));
+        drop(connection);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tercel::{CloseReason, ConnectionEvent, ConnectionHandler, ConnectionStats, DatagramSendState, NewStream, Role};
@@ -74,7 +74,7 @@ impl Connection {
                 self.tell(kind::PEER_NEEDS_STREAMS, ConnectionEventBody { peer_needs_streams });
             }
             ConnectionEvent::Network { stats, posted, ideal } => self.tell_network(stats, posted, ideal),
-            ConnectionEvent::DatagramReceived(data) => self.datagram_received(&data),
+            ConnectionEvent::DatagramReceived(data) => self.datagram_received(live, &data),
             ConnectionEvent::DatagramStateChanged { max_size } => {
                 let datagram_state_changed = DatagramStateChanged {
                     send_enabled: max_size.is_some().into(),
@@ -183,10 +183,11 @@ impl Connection {
 
     fn peer_stream(self: &Arc<Self>, new: NewStream) {
         let unidirectional = new.direction() == tercel::Direction::Unidirectional;
+        let early = new.is_early();
         // If there is no room for it, it is refused.
         let Some(stream) = Stream::of_peer(self, new) else { return };
         let mut flags = if unidirectional { abi::stream_open::UNIDIRECTIONAL } else { 0 };
-        if self.role == Role::Server && !self.state().connected {
+        if early {
             flags |= abi::stream_open::ZERO_RTT;
         }
         let peer_stream_started = PeerStreamStarted { stream: stream.handle(), flags };
@@ -197,9 +198,19 @@ impl Connection {
         }
     }
 
-    fn datagram_received(&self, data: &Bytes) {
+    fn datagram_received(&self, live: &tercel::Connection, data: &Bytes) {
+        let early = Arc::new(AtomicBool::new(false));
+        let found = early.clone();
+        let may_be = self.role == Role::Server && {
+            let state = self.state();
+            state.resumed || !state.connected
+        };
+        if may_be {
+            // In a handler it is run at once.
+            let _ = live.inspect(move |look| found.store(look.is_datagram_early(), Ordering::Relaxed));
+        }
         let buffer = Buffer { length: data.len() as u32, buffer: data.as_ptr().cast_mut() };
-        let flags = if self.role == Role::Server && !self.state().connected { abi::receive::ZERO_RTT } else { 0 };
+        let flags = if early.load(Ordering::Relaxed) { abi::receive::ZERO_RTT } else { 0 };
         let datagram_received = DatagramReceived { buffer: &raw const buffer, flags };
         self.tell(kind::DATAGRAM_RECEIVED, ConnectionEventBody { datagram_received });
     }

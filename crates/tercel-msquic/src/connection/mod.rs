@@ -162,10 +162,6 @@ impl Connection {
         self.handle
     }
 
-    pub(crate) const fn role(&self) -> Role {
-        self.role
-    }
-
     pub(crate) const fn gate(&self) -> &Gate {
         &self.gate
     }

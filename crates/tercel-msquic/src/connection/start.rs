@@ -153,9 +153,9 @@ impl Connection {
         }
         let workers = library::workers().map_err(|error| status_of(&error))?;
         let events = Events::new(self.clone());
-        let connection = workers.connect(configuration, connect, events).map_err(|error| status_of(&error))?;
-        self.begin(&connection);
-        Ok(())
+        // What waits to be sent goes with the first packets.
+        let connection = workers.connect_then(configuration, connect, events, |connection| self.begin(connection));
+        connection.map(drop).map_err(|error| status_of(&error))
     }
 
     /// Tells of the end of a connection that never was one.

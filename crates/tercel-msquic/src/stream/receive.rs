@@ -87,8 +87,7 @@ impl Stream {
     pub(super) fn received(self: &Arc<Self>, mut receive: Receive<'_>) {
         let shown = Shown::new(receive.chunks());
         let len = receive.len() as u64;
-        let early = self.connection.role() == tercel::Role::Server && !self.connection.is_connected();
-        let flags = if receive.fin() { flag::FIN } else { 0 } | if early { flag::ZERO_RTT } else { 0 };
+        let flags = if receive.fin() { flag::FIN } else { 0 } | if receive.is_early() { flag::ZERO_RTT } else { 0 };
         let event = abi::Receive {
             absolute_offset: receive.offset(),
             total_buffer_length: len,

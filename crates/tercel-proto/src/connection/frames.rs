@@ -74,7 +74,12 @@ impl Connection {
             Frame::StreamsBlocked { direction, limit } => self.streams.on_streams_blocked(direction, limit),
             Frame::Ack(ack) => self.on_ack(arrival, level, &ack)?,
             Frame::Crypto { offset, data } => self.on_crypto(now, level, offset, payload.slice_ref(data))?,
-            Frame::Stream(frame) => self.streams.on_stream(&frame, payload.slice_ref(frame.data))?,
+            Frame::Stream(frame) => {
+                self.streams.on_stream(&frame, payload.slice_ref(frame.data))?;
+                if level == EncryptionLevel::ZeroRtt {
+                    self.streams.note_early(frame.id, frame.offset + frame.data.len() as u64);
+                }
+            }
             Frame::ResetStream { id, error, final_size } => self.streams.on_reset_stream(id, error, final_size)?,
             Frame::ResetStreamAt(frame) => self.on_reset_stream_at(&frame)?,
             Frame::ObservedAddress(report) => self.on_observed_address(arrival, report)?,
@@ -84,7 +89,9 @@ impl Connection {
             Frame::MaxStreamData { id, maximum } => self.streams.on_max_stream_data(id, maximum)?,
             Frame::MaxStreams { direction, maximum } => self.streams.on_max_streams(direction, maximum),
             Frame::StreamDataBlocked { id, .. } => self.streams.on_stream_data_blocked(id)?,
-            Frame::Datagram { data } => self.datagrams.on_datagram(payload.slice_ref(data))?,
+            Frame::Datagram { data } => {
+                self.datagrams.on_datagram(payload.slice_ref(data), level == EncryptionLevel::ZeroRtt)?
+            }
             Frame::NewConnectionId(frame) => self.peer_ids.on_new(&frame)?,
             Frame::RetireConnectionId { sequence } => {
                 self.local_ids.on_retire(sequence, dcid, self.issuer.as_mut(), &mut self.entropy)?;

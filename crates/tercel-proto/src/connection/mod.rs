@@ -590,6 +590,17 @@ impl Connection {
         self.streams.read_end(id)
     }
 
+    /// Up to which offset a stream came as early data, if anything of it did and it is not over.
+    pub fn early(&self, id: StreamId) -> Option<u64> {
+        self.streams.early(id)
+    }
+
+    /// Whether the datagram of which the last [`DatagramEvent::Received`](crate::datagram::DatagramEvent::Received)
+    /// told came as early data.
+    pub const fn is_datagram_early(&self) -> bool {
+        self.datagrams.is_early()
+    }
+
     /// How many bytes of a stream up to the highest offset that came in were not read yet, those that are missing
     /// included.
     pub fn unread(&self, id: StreamId) -> u64 {

@@ -384,6 +384,18 @@ impl Streams {
         whole
     }
 
+    /// What has come of a stream up to `end` was early data.
+    pub fn note_early(&mut self, id: StreamId, end: u64) {
+        if let Some(recv) = self.recv_mut(id) {
+            recv.note_early(end);
+        }
+    }
+
+    /// Up to which offset a stream came as early data, if anything of it did and it is not over.
+    pub fn early(&self, id: StreamId) -> Option<u64> {
+        self.streams.get(id)?.recv.as_ref()?.early()
+    }
+
     /// How many bytes up to the highest offset that came in were not read yet, those that are missing included.
     pub fn unread(&self, id: StreamId) -> u64 {
         self.streams.get(id).and_then(|stream| stream.recv.as_ref()).map_or(0, Recv::unread)

@@ -46,6 +46,8 @@ pub(super) struct Recv {
     data: Reassembly,
     /// The highest offset received.
     highest: u64,
+    /// That which came as early data, if anything did.
+    early: Option<u64>,
     window: ReceiveWindow,
     /// Whether the application has been told that there is something to read, and has not been
     /// blocked since.
@@ -70,6 +72,7 @@ impl Recv {
             stop: Stop::No,
             data: Reassembly::default(),
             highest: 0,
+            early: None,
             window: ReceiveWindow::new(window, max_window),
             announced: false,
         }
@@ -82,6 +85,16 @@ impl Recv {
     /// The highest offset received.
     pub(super) const fn received(&self) -> u64 {
         self.highest
+    }
+
+    /// What came up to `end` was early data.
+    pub(super) fn note_early(&mut self, end: u64) {
+        self.early = self.early.max(Some(end));
+    }
+
+    /// The highest offset that came as early data, if anything did.
+    pub(super) const fn early(&self) -> Option<u64> {
+        self.early
     }
 
     /// How many bytes up to the highest offset received were not read, those that are missing included.

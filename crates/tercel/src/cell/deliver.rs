@@ -265,7 +265,8 @@ fn stream_event(mut core: Box<Core>, event: TransportStreamEvent) -> Box<Core> {
     match event {
         TransportStreamEvent::Opened(id) => {
             let stream = core.add_peer_stream(id);
-            tell(core, ConnectionEvent::PeerStreamStarted(NewStream::new(stream, id)))
+            let early = core.proto.early(id).is_some();
+            tell(core, ConnectionEvent::PeerStreamStarted(NewStream::new(stream, id, early)))
         }
         TransportStreamEvent::Readable(id) => match core.streams.by_id(id) {
             Some(entry) => {

@@ -40,8 +40,8 @@ pub(super) fn pump(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
         if read.len > 0 || read.fin {
             let mut answer = Answer::All;
             core = tell_stream_by(core, key, |handler, stream| {
-                let Gathered { offset, len, fin, .. } = read;
-                let receive = Receive { stream, chunks: &mut chunks, offset, len, fin, answer: &mut answer };
+                let Gathered { offset, len, fin, early, .. } = read;
+                let receive = Receive { stream, chunks: &mut chunks, offset, len, fin, early, answer: &mut answer };
                 handler.event(stream, StreamEvent::Receive(receive));
             });
             core.answered_receive(key, &read, answer);
@@ -60,6 +60,8 @@ struct Gathered {
     offset: u64,
     len: usize,
     fin: bool,
+    /// Some of it came as early data.
+    early: bool,
     reset: Option<ApplicationErrorCode>,
 }
 
@@ -139,7 +141,9 @@ impl Core {
     fn gather(&mut self, key: StreamKey, chunks: &mut Vec<Bytes>) -> Option<Gathered> {
         let entry = self.streams.get(key).filter(|entry| entry.readable && entry.may_deliver())?;
         let id = entry.id?;
-        let mut read = Gathered { offset: entry.delivered, len: 0, fin: false, reset: None };
+        entry.early = entry.early.max(self.proto.early(id).unwrap_or(0));
+        let early = entry.delivered < entry.early;
+        let mut read = Gathered { offset: entry.delivered, len: 0, fin: false, early, reset: None };
         while let Some(data) = entry.kept.pop_front() {
             read.len += data.len();
             chunks.push(data);

@@ -130,6 +130,8 @@ pub(super) struct Entry {
     /// How many bytes were delivered, and how many of these are not consumed yet.
     pub(super) delivered: u64,
     pub(super) deferred: u64,
+    /// Up to where it came as early data.
+    pub(super) early: u64,
     /// Delivered and not accepted: it comes again before anything else.
     pub(super) kept: VecDeque<Bytes>,
     /// A receive whose answer is still to come; or the answer, if it came before its handler returned.
@@ -169,6 +171,7 @@ impl Entry {
             readable: false,
             delivered: 0,
             deferred: 0,
+            early: 0,
             kept: VecDeque::new(),
             pended: None,
             answered_early: None,

@@ -324,7 +324,7 @@ impl Worker {
             Ok(mut proto) => {
                 let tracer = self.trace(&mut proto);
                 let span = span(Role::Client, &proto);
-                let core = Core::new(CoreStart {
+                let mut core = Core::new(CoreStart {
                     proto,
                     shared,
                     handler: Some(handler),
@@ -339,6 +339,8 @@ impl Worker {
                     span,
                 });
                 self.floor.counters.client_connections += 1;
+                // What was asked of it before it was here.
+                core.operations_wait();
                 self.insert(core);
             }
             Err(reason) => {

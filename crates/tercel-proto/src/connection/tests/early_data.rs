@@ -107,3 +107,32 @@ fn limits_may_be_lower_than_those_remembered() {
     }
     assert!(ends(&pair.client_events).is_empty() && ends(&pair.server_events).is_empty());
 }
+
+/// What came early is known as that also when it is read after the handshake; what came later is not.
+#[test]
+fn what_came_early_is_known_as_that_for_good() {
+    let config = TransportConfig { max_datagram_frame_size: 1200, ..TransportConfig::default() };
+    let (server, client) = tls();
+    let mut first = Pair::with_tls(config.clone(), server.clone(), client.clone(), Time::from_nanos(1 << 40));
+    first.connect();
+    first.pass(Duration::from_secs(1));
+    let mut pair = Pair::with_tls(config, server, client, first.now);
+    let early = pair.client.open_stream(Direction::Unidirectional).unwrap();
+    pair.client.send(early, Bytes::from_static(b"early"), false).unwrap();
+    pair.client.send_datagram(Bytes::from_static(b"early"), DatagramPriority::Normal).unwrap();
+    let was_told = |pair: &Pair| {
+        let received = |event: &Event| matches!(event, Event::Datagram(DatagramEvent::Received(_)));
+        pair.server_events.iter().filter(|event| received(event)).count()
+    };
+    pair.run("the early datagram", |pair| was_told(pair) == 1);
+    assert!(pair.server().is_datagram_early());
+    pair.connect();
+    let later = pair.client.open_stream(Direction::Unidirectional).unwrap();
+    pair.client.send(later, Bytes::from_static(b"later"), false).unwrap();
+    pair.client.send(early, Bytes::from_static(b" later"), true).unwrap();
+    pair.client.send_datagram(Bytes::from_static(b"later"), DatagramPriority::Normal).unwrap();
+    pair.run("the later datagram", |pair| was_told(pair) == 2);
+    assert!(!pair.server().is_datagram_early());
+    assert_eq!([early, later].map(|id| pair.server().early(id)), [Some(5), None]);
+    assert_eq!(pair.server().read(early, 100), Ok(Read::Data(Bytes::from_static(b"early"))));
+}
