@@ -37,10 +37,10 @@ pub(crate) struct Execution {
     thread: OnceLock<ThreadId>,
 }
 
-/// All of them.
-static EXECUTIONS: Mutex<Vec<Arc<Execution>>> = Mutex::new(Vec::new());
+/// All of them, with their names.
+static EXECUTIONS: Mutex<Vec<(Handle, Arc<Execution>)>> = Mutex::new(Vec::new());
 
-fn all() -> MutexGuard<'static, Vec<Arc<Execution>>> {
+fn all() -> MutexGuard<'static, Vec<(Handle, Arc<Execution>)>> {
     EXECUTIONS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -93,7 +93,8 @@ pub(crate) fn drive_until(done: impl Fn() -> bool) -> bool {
         return false;
     }
     let this = std::thread::current().id();
-    let mine: Vec<_> = all().iter().filter(|execution| execution.thread.get() == Some(&this)).cloned().collect();
+    let is_mine = |execution: &Arc<Execution>| execution.thread.get() == Some(&this);
+    let mine: Vec<_> = all().iter().map(|(_, execution)| execution.clone()).filter(is_mine).collect();
     if mine.is_empty() {
         return false;
     }
@@ -147,7 +148,7 @@ pub(crate) unsafe extern "C" fn create(
                 name = handle;
                 made.clone()
             })?;
-            all().push(made);
+            all().push((name, made));
             // SAFETY: as demanded of the caller.
             unsafe { boundary::put(executions.add(at), name.0) }?;
         }
@@ -165,7 +166,7 @@ pub(crate) unsafe extern "C" fn delete(count: u32, executions: *mut *mut c_void)
         let executions = unsafe { boundary::slice(executions.cast_const(), count as usize) }.unwrap_or_default();
         for execution in executions {
             if let Ok(execution) = handle::remove::<Execution>(Handle(*execution)) {
-                all().retain(|other| !Arc::ptr_eq(other, &execution));
+                all().retain(|(_, other)| !Arc::ptr_eq(other, &execution));
                 execution.end();
             }
         }
@@ -173,6 +174,16 @@ pub(crate) unsafe extern "C" fn delete(count: u32, executions: *mut *mut c_void)
             library::with(library::Library::undrive);
         }
     });
+}
+
+/// The library is closed: whatever the application has not deleted ends with it.
+pub(crate) fn end_all() {
+    let ended = std::mem::take(&mut *all());
+    for (name, execution) in ended {
+        // It may be deleted at the same time.
+        let _ = handle::remove::<Execution>(name);
+        execution.end();
+    }
 }
 
 /// `ExecutionPoll`.

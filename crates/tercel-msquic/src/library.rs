@@ -16,6 +16,7 @@ use tercel_proto::cid::quic_lb::QuicLb;
 use crate::abi::settings::is_set;
 use crate::abi::{ApiTable, GlobalSettings, Settings, Status};
 use crate::boundary;
+use crate::execution;
 use crate::settings;
 use crate::table;
 use crate::versions::VersionLists;
@@ -270,6 +271,9 @@ pub unsafe extern "C" fn MsQuicClose(table: *const c_void) {
         let last = if shared.tables.is_empty() { library.take() } else { None };
         // Threads are joined without the lock.
         drop(library);
+        if last.is_some() {
+            execution::end_all();
+        }
         drop(last);
     });
 }

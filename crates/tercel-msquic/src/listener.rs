@@ -90,6 +90,10 @@ impl Listener {
         if !matches!(state.stage, Stage::Stopped) {
             return Err(Status::INVALID_STATE);
         }
+        // Whoever closes it says so before they look whether it has started.
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Status::INVALID_PARAMETER);
+        }
         if self.registration.shut_down().is_some() {
             return Err(Status::INVALID_STATE);
         }

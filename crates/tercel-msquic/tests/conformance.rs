@@ -301,7 +301,9 @@ fn states_that_do_not_fit() {
         assert_eq!(ticket, Status::INVALID_PARAMETER);
         assert_eq!((api.connection_resumption_ticket_validation_complete)(connection, 1), Status::INVALID_PARAMETER);
         assert_eq!(start(libc::AF_INET as u16, c"localhost".as_ptr(), stage.port), Status::PENDING);
-        assert_eq!(start(libc::AF_INET as u16, c"localhost".as_ptr(), stage.port), Status::INVALID_STATE);
+        let again = start(libc::AF_INET as u16, c"localhost".as_ptr(), stage.port);
+        // MsQuic takes it, and does nothing, until its worker has come to the first.
+        assert!(again == Status::INVALID_STATE || is_other() && again == Status::PENDING, "{again:?}");
         heard.wait_for("CONNECTED");
 
         // Streams.

@@ -23,25 +23,24 @@ fn says(word: &str, wanted: &str) -> bool {
 
 #[test]
 fn an_application_drives_the_workers() {
-    if is_other() {
-        // MsQuic 2.5.1 does not come to the end of this; why was not found out.
-        return;
-    }
     let mut queue = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
     assert!(queue >= 0);
     let api = api();
     let mut config = ExecutionConfig { ideal_processor: 0, event_queue: &mut queue };
     let mut execution = std::ptr::null_mut();
     unsafe {
-        let none = (api.execution_create)(0, 0, 0, &mut config, &mut execution);
-        assert_eq!(none, Status::INVALID_PARAMETER);
-        // All of them or none: a queue that is none leaves nothing behind.
-        let mut nowhere = -1;
-        let bad = ExecutionConfig { ideal_processor: 0, event_queue: &mut nowhere };
-        let good = ExecutionConfig { ideal_processor: 0, event_queue: &mut queue };
-        let (mut configs, mut executions) = ([good, bad], [std::ptr::null_mut(); 2]);
-        let failed = (api.execution_create)(0, 0, 2, configs.as_mut_ptr(), executions.as_mut_ptr());
-        assert!(failed.is_failure());
+        // MsQuic looks at neither.
+        if !is_other() {
+            let none = (api.execution_create)(0, 0, 0, &mut config, &mut execution);
+            assert_eq!(none, Status::INVALID_PARAMETER);
+            // All of them or none: a queue that is none leaves nothing behind.
+            let mut nowhere = -1;
+            let bad = ExecutionConfig { ideal_processor: 0, event_queue: &mut nowhere };
+            let good = ExecutionConfig { ideal_processor: 0, event_queue: &mut queue };
+            let (mut configs, mut executions) = ([good, bad], [std::ptr::null_mut(); 2]);
+            let failed = (api.execution_create)(0, 0, 2, configs.as_mut_ptr(), executions.as_mut_ptr());
+            assert!(failed.is_failure());
+        }
         assert_eq!((api.execution_create)(0, 0, 1, &mut config, &mut execution), Status::SUCCESS);
     }
     let until = |program: &Program, words: &[&str]| {
@@ -99,7 +98,10 @@ fn an_application_drives_the_workers() {
         (api.configuration_close)(server);
         (api.configuration_close)(client);
         (api.registration_close)(registration);
-        (api.execution_delete)(1, &mut execution);
+        if !is_other() {
+            // MsQuic 2.5.1 waits here for what ends with its last table.
+            (api.execution_delete)(1, &mut execution);
+        }
         libc::close(queue);
     }
 }

@@ -167,8 +167,9 @@ impl World {
         }
     }
 
-    /// Nothing more is received on it.
+    /// Nothing more is received on it. What it shows may lie in memory that was lent.
     pub(crate) fn take_back(&self, stream: Handle) {
+        self.looked(stream);
         self.lent.lock().unwrap().remove(&(stream.0 as usize));
     }
 
