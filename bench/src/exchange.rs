@@ -10,7 +10,7 @@ use tokio::task::LocalSet;
 
 use crate::Result;
 use crate::measure::{Measured, Stopwatch};
-use crate::scenario::{Incoming, Outgoing, Work};
+use crate::scenario::{Connections, Incoming, Outgoing, Work};
 
 /// A connection.
 pub trait Connection: Clone + 'static {
@@ -82,24 +82,36 @@ async fn exchange(connection: &impl Connection, work: &Work) -> Result<Duration>
     Ok(began.elapsed())
 }
 
+/// How many connections are made at once.
+pub const AT_ONCE: usize = 32;
+
 /// Does the work of a client over connections that `connect` makes.
 pub async fn work<C: Connection, F: Future<Output = Result<C>>>(
     work: Work,
     connect: impl Fn() -> F + 'static,
 ) -> Result<Measured> {
-    let first = if work.connection_each { None } else { Some(connect().await?) };
+    let connect = Rc::new(connect);
+    let mut kept = Vec::new();
+    if let Connections::Kept(number) = work.connections {
+        while kept.len() < number {
+            let batch: Vec<_> = (kept.len()..number).take(AT_ONCE).map(|_| connect()).collect();
+            for connection in batch {
+                kept.push(connection.await?);
+            }
+        }
+    }
     let left = Rc::new(Cell::new(work.exchanges));
     let latencies = Rc::new(RefCell::new(Vec::with_capacity(work.exchanges)));
-    let connect = Rc::new(connect);
     let stopwatch = Stopwatch::start();
     let tasks: Vec<_> = (0..work.at_once)
-        .map(|_| {
-            let (first, connect) = (first.clone(), connect.clone());
+        .map(|turn| {
+            let connection = kept.get(turn % kept.len().max(1)).cloned();
+            let connect = connect.clone();
             let (left, latencies) = (left.clone(), latencies.clone());
             tokio::task::spawn_local(async move {
                 while left.get() > 0 {
                     left.set(left.get() - 1);
-                    let latency = match &first {
+                    let latency = match &connection {
                         Some(connection) => exchange(connection, &work).await?,
                         None => {
                             let began = Instant::now();

@@ -18,8 +18,14 @@ pub enum Scenario {
     Download,
     /// A hundred streams to the client at once.
     Streams,
+    /// One stream to the client on each of ten connections.
+    Connections10,
+    /// The same on each of a thousand.
+    Connections1000,
     /// Requests and answers of 512 bytes, 50 under way at a time.
     Requests,
+    /// The same on a hundred connections, one under way on each.
+    Requests100,
     /// Requests and answers of 512 bytes, one at a time.
     Latency,
     /// Connections, 8 under way at a time: each is made, carries one exchange and is closed.
@@ -37,8 +43,17 @@ pub struct Work {
     pub up: u64,
     /// And how many come back.
     pub down: u64,
-    /// Whether each has a connection of its own.
-    pub connection_each: bool,
+    /// What carries them.
+    pub connections: Connections,
+}
+
+/// What carries exchanges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// So many, made before the clock starts, in turns.
+    Kept(usize),
+    /// One for each.
+    Each,
 }
 
 impl Scenario {
@@ -46,20 +61,33 @@ impl Scenario {
         const MIB: u64 = 1 << 20;
         let some = |usual: usize| (usual * percent as usize / 100).max(1);
         let bytes = |usual: u64| (usual * percent / 100).max(1);
-        let work = Work { exchanges: 1, at_once: 1, up: 0, down: 0, connection_each: false };
+        let work = Work { exchanges: 1, at_once: 1, up: 0, down: 0, connections: Connections::Kept(1) };
         match self {
             Self::Upload => Work { up: bytes(512 * MIB), ..work },
             Self::Download => Work { down: bytes(512 * MIB), ..work },
             Self::Streams => Work { exchanges: 100, at_once: 100, down: bytes(5 * MIB), ..work },
+            Self::Connections10 => {
+                Work { exchanges: 10, at_once: 10, down: bytes(50 * MIB), connections: Connections::Kept(10), ..work }
+            }
+            Self::Connections1000 => Work {
+                exchanges: 1000,
+                at_once: 1000,
+                down: bytes(MIB / 2),
+                connections: Connections::Kept(1000),
+                ..work
+            },
             Self::Requests => Work { exchanges: some(40_000), at_once: 50, up: 512, down: 512, ..work },
+            Self::Requests100 => {
+                Work { exchanges: some(40_000), at_once: 100, up: 512, down: 512, connections: Connections::Kept(100) }
+            }
             Self::Latency => Work { exchanges: some(8_000), up: 512, down: 512, ..work },
-            Self::Handshakes => Work { exchanges: some(600), at_once: 8, connection_each: true, ..work },
+            Self::Handshakes => Work { exchanges: some(600), at_once: 8, connections: Connections::Each, ..work },
         }
     }
 
     /// Whether it is about how many bytes get through (else: how many exchanges).
     pub fn is_bulk(self) -> bool {
-        matches!(self, Self::Upload | Self::Download | Self::Streams)
+        matches!(self, Self::Upload | Self::Download | Self::Streams | Self::Connections10 | Self::Connections1000)
     }
 
     pub fn title(self) -> &'static str {
@@ -67,7 +95,10 @@ impl Scenario {
             Self::Upload => "Upload, one stream",
             Self::Download => "Download, one stream",
             Self::Streams => "Download, 100 streams at once",
+            Self::Connections10 => "Download, 10 connections at once",
+            Self::Connections1000 => "Download, 1,000 connections at once",
             Self::Requests => "Requests of 512 bytes each way, 50 at a time",
+            Self::Requests100 => "Requests of 512 bytes each way on 100 connections, one at a time on each",
             Self::Latency => "Requests of 512 bytes each way, one at a time",
             Self::Handshakes => "Connections made, used once and closed, 8 at a time",
         }

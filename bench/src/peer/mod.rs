@@ -1,7 +1,27 @@
 //! The peers. To add one: a variant here, and a module with `serve` and `work` (for a peer with an
 //! async interface: an implementation of [`crate::exchange`]'s traits).
 
-mod quinn;
+mod quinn {
+    use quinn as stack;
+
+    async fn next_chunk(stream: &mut stack::RecvStream) -> std::result::Result<Option<Bytes>, stack::ReadError> {
+        Ok(stream.read_chunk(usize::MAX, true).await?.map(|chunk| chunk.bytes))
+    }
+
+    include!("quinn.rs");
+}
+
+mod noq {
+    use noq as stack;
+
+    async fn next_chunk(stream: &mut stack::RecvStream) -> std::result::Result<Option<Bytes>, stack::ReadError> {
+        stream.read_chunk(usize::MAX).await
+    }
+
+    include!("quinn.rs");
+}
+
+mod s2n;
 mod tercel;
 mod tercel_async;
 
@@ -28,6 +48,10 @@ pub enum Peer {
     TercelTask,
     /// quinn on tokio's current-thread runtime: one thread on each side does everything.
     Quinn,
+    /// noq, in the same way.
+    Noq,
+    /// s2n-quic, in the same way.
+    S2nQuic,
     /// No QUIC: datagrams of the same size with segmentation offload, and credit for a window.
     Udp,
     /// No network: the packet protection of the same bytes, sealed and opened in one thread.
@@ -70,6 +94,8 @@ impl Peer {
             Self::TercelAsync => "tercel-async",
             Self::TercelTask => "tercel-task",
             Self::Quinn => "quinn",
+            Self::Noq => "noq",
+            Self::S2nQuic => "s2n-quic",
             Self::Udp => "udp",
             Self::Protection => "protection",
         }
@@ -77,8 +103,8 @@ impl Peer {
 
     pub fn does(self, scenario: Scenario) -> bool {
         match self {
-            Self::Tercel | Self::TercelAsync | Self::TercelTask | Self::Quinn => true,
             Self::Udp | Self::Protection => scenario == Scenario::Upload,
+            _ => true,
         }
     }
 
@@ -88,6 +114,8 @@ impl Peer {
             Self::TercelAsync => tercel_async::serve(identity, Driven::ByThread),
             Self::TercelTask => tercel_async::serve(identity, Driven::ByTask),
             Self::Quinn => quinn::serve(identity),
+            Self::Noq => noq::serve(identity),
+            Self::S2nQuic => s2n::serve(identity),
             Self::Udp => limit::udp::serve(),
             Self::Protection => limit::protection::serve(),
         }
@@ -99,6 +127,8 @@ impl Peer {
             Self::TercelAsync => tercel_async::work(work, address, certificate, Driven::ByThread),
             Self::TercelTask => tercel_async::work(work, address, certificate, Driven::ByTask),
             Self::Quinn => quinn::work(work, address, certificate),
+            Self::Noq => noq::work(work, address, certificate),
+            Self::S2nQuic => s2n::work(work, address, certificate),
             Self::Udp => limit::udp::work(work, address),
             Self::Protection => limit::protection::work(work),
         }

@@ -1,13 +1,13 @@
-//! quinn.
+// quinn, and noq, which began as a copy of it: `stack` is one or the other (see mod.rs).
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
-use quinn::congestion::CubicConfig;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
+use stack::congestion::CubicConfig;
+use stack::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use stack::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt};
 
 use super::{Serving, settings, socket};
 use crate::measure::Measured;
@@ -66,9 +66,9 @@ pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static
     })?
 }
 
-impl exchange::Connection for quinn::Connection {
-    type Send = quinn::SendStream;
-    type Recv = quinn::RecvStream;
+impl exchange::Connection for stack::Connection {
+    type Send = stack::SendStream;
+    type Recv = stack::RecvStream;
 
     async fn open(&self) -> Result<(Self::Send, Self::Recv)> {
         Ok(self.open_bi().await?)
@@ -83,7 +83,7 @@ impl exchange::Connection for quinn::Connection {
     }
 }
 
-impl exchange::Send for quinn::SendStream {
+impl exchange::Send for stack::SendStream {
     async fn write(&mut self, piece: Bytes) -> Result<()> {
         Ok(self.write_chunk(piece).await?)
     }
@@ -93,8 +93,8 @@ impl exchange::Send for quinn::SendStream {
     }
 }
 
-impl exchange::Recv for quinn::RecvStream {
+impl exchange::Recv for stack::RecvStream {
     async fn read(&mut self) -> Result<Option<Bytes>> {
-        Ok(self.read_chunk(usize::MAX, true).await?.map(|chunk| chunk.bytes))
+        Ok(next_chunk(self).await?)
     }
 }

@@ -15,8 +15,9 @@ use tercel::{
 
 use super::{Serving, settings};
 use crate::Result;
+use crate::exchange::AT_ONCE;
 use crate::measure::{Measured, Stopwatch};
-use crate::scenario::{Incoming, Outgoing, Work};
+use crate::scenario::{Connections, Incoming, Outgoing, Work};
 use crate::tls::{self, Identity};
 
 pub fn registration() -> Result<Registration> {
@@ -189,7 +190,9 @@ impl Client {
     fn connect(self: &Arc<Self>) -> Result<Connection> {
         let (client, began) = (self.clone(), Instant::now());
         let handler = move |connection: &Connection, event: ConnectionEvent<'_>| match event {
-            ConnectionEvent::Connected { .. } if client.work.connection_each => client.exchange(connection, began),
+            ConnectionEvent::Connected { .. } if client.work.connections == Connections::Each => {
+                client.exchange(connection, began)
+            }
             ConnectionEvent::Connected { .. } => client.tell(Ok(Told::Connected)),
             ConnectionEvent::ShutdownInitiatedByPeer { .. } => client.tell(Err("the server has closed".into())),
             ConnectionEvent::ShutdownInitiatedByTransport { reason } => client.tell(Err(format!("{reason:?}"))),
@@ -211,13 +214,14 @@ impl Client {
 
     /// After an exchange: the next, if there is one.
     fn next(self: &Arc<Self>, connection: &Connection) {
-        if self.work.connection_each {
+        let each = self.work.connections == Connections::Each;
+        if each {
             connection.close(0u32.into(), tercel::Bytes::new());
         }
         if !self.take() {
             return;
         }
-        if !self.work.connection_each {
+        if !each {
             return self.exchange(connection, Instant::now());
         }
         match self.connect() {
@@ -264,14 +268,21 @@ pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static
         address,
     });
     let mut connections = Vec::new();
-    if !work.connection_each {
-        connections.push(client.connect()?);
-        told.recv()??;
+    if let Connections::Kept(number) = work.connections {
+        while connections.len() < number {
+            let batch = AT_ONCE.min(number - connections.len());
+            for _ in 0..batch {
+                connections.push(client.connect()?);
+            }
+            for _ in 0..batch {
+                told.recv()??;
+            }
+        }
     }
     let stopwatch = Stopwatch::start();
-    for _ in 0..work.at_once {
+    for turn in 0..work.at_once {
         if client.take() {
-            match connections.first() {
+            match connections.get(turn % connections.len().max(1)) {
                 Some(connection) => client.exchange(connection, Instant::now()),
                 None => client.connect()?.detach(),
             }

@@ -1,0 +1,120 @@
+//! s2n-quic, with rustls.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::mpsc;
+
+use bytes::Bytes;
+use rustls::pki_types::CertificateDer;
+use s2n_quic::client::{Client, Connect};
+use s2n_quic::connection::{BidirectionalStreamAcceptor, Handle};
+use s2n_quic::provider::io::tokio::{Builder, Provider};
+use s2n_quic::provider::limits::Limits;
+use s2n_quic::provider::tls::rustls as tls_provider;
+use s2n_quic::server::Server;
+use s2n_quic::stream::{ReceiveStream, SendStream};
+use tokio::sync::Mutex;
+
+use super::{Serving, settings};
+use crate::measure::Measured;
+use crate::scenario::Work;
+use crate::tls::{self, Identity};
+use crate::{Result, exchange};
+
+fn limits() -> Result<Limits> {
+    Ok(Limits::new()
+        .with_data_window(settings::WINDOW.into())?
+        .with_bidirectional_local_data_window(settings::STREAM_WINDOW.into())?
+        .with_bidirectional_remote_data_window(settings::STREAM_WINDOW.into())?
+        .with_max_send_buffer_size(settings::STREAM_WINDOW)?
+        .with_max_open_local_bidirectional_streams(settings::STREAMS.into())?
+        .with_max_open_remote_bidirectional_streams(settings::STREAMS.into())?)
+}
+
+/// Its sizes are those of IP packets.
+fn io() -> Result<Provider> {
+    let mtu = settings::MTU + 28;
+    Ok(Builder::default()
+        .with_receive_address("127.0.0.1:0".parse()?)?
+        .with_initial_mtu(mtu)?
+        .with_max_mtu(mtu)?
+        .with_send_buffer_size(settings::SOCKET_BUFFER)?
+        .with_recv_buffer_size(settings::SOCKET_BUFFER)?
+        .build()?)
+}
+
+pub fn serve(identity: Identity) -> Result<Serving> {
+    let config = tls_provider::Server::from(identity.server()?);
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        exchange::run(async move {
+            let mut server = Server::builder().with_tls(config)?.with_limits(limits()?)?.with_io(io()?)?.start()?;
+            tell.send(server.local_addr()?)?;
+            while let Some(connection) = server.accept().await {
+                tokio::task::spawn_local(exchange::serve(Connection::from(connection)));
+            }
+            Result::Ok(())
+        })
+    });
+    Ok(Serving { address: told.recv()?, _keeps: Box::new(()) })
+}
+
+pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>) -> Result<Measured> {
+    let config = tls_provider::Client::from(tls::client(certificate)?);
+    exchange::run(async move {
+        let client = Client::builder().with_tls(config)?.with_limits(limits()?)?.with_io(io()?)?.start()?;
+        exchange::work(work, move || {
+            let connecting = client.connect(Connect::new(address).with_server_name(tls::SERVER_NAME));
+            async move { Ok(Connection::from(connecting.await?)) }
+        })
+        .await
+    })?
+}
+
+#[derive(Clone)]
+struct Connection {
+    handle: Handle,
+    streams: Rc<Mutex<BidirectionalStreamAcceptor>>,
+}
+
+impl From<s2n_quic::Connection> for Connection {
+    fn from(connection: s2n_quic::Connection) -> Self {
+        let (handle, streams) = connection.split();
+        Self { handle, streams: Rc::new(Mutex::new(streams.split().0)) }
+    }
+}
+
+impl exchange::Connection for Connection {
+    type Send = SendStream;
+    type Recv = ReceiveStream;
+
+    async fn open(&self) -> Result<(SendStream, ReceiveStream)> {
+        let (recv, send) = self.handle.clone().open_bidirectional_stream().await?.split();
+        Ok((send, recv))
+    }
+
+    async fn accept(&self) -> Option<(SendStream, ReceiveStream)> {
+        let (recv, send) = self.streams.lock().await.accept_bidirectional_stream().await.ok()??.split();
+        Some((send, recv))
+    }
+
+    fn close(&self) {
+        self.handle.close(0u32.into());
+    }
+}
+
+impl exchange::Send for SendStream {
+    async fn write(&mut self, piece: Bytes) -> Result<()> {
+        Ok(self.send(piece).await?)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(self.finish()?)
+    }
+}
+
+impl exchange::Recv for ReceiveStream {
+    async fn read(&mut self) -> Result<Option<Bytes>> {
+        Ok(self.receive().await?)
+    }
+}
