@@ -149,17 +149,15 @@ impl Sockets {
         self.slots.values().any(|slot| slot.readable)
     }
 
-    /// One read. `None` if nothing is there now.
-    pub(crate) fn receive(&mut self, id: SocketId) -> Option<Received> {
-        let slot = self.slots.get_mut(&id)?;
-        match slot.socket.receive(&mut self.buffers) {
-            Ok(received) => Some(received),
-            Err(error) => {
-                // Other errors tell of datagrams sent earlier (ICMP): there may be more to read.
-                slot.readable = error.kind() != io::ErrorKind::WouldBlock;
-                None
-            }
+    /// One system call's worth, to the end of `into`. `false` if nothing is there now.
+    pub(crate) fn receive(&mut self, id: SocketId, into: &mut Vec<Received>) -> bool {
+        let Some(slot) = self.slots.get_mut(&id) else { return false };
+        let result = slot.socket.receive(&mut self.buffers, into);
+        if let Err(error) = &result {
+            // Other errors tell of datagrams sent earlier (ICMP): there may be more to read.
+            slot.readable = error.kind() != io::ErrorKind::WouldBlock;
         }
+        result.is_ok()
     }
 
     /// There may be room again: sends what was kept and gives the connections that wait.

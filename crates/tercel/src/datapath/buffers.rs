@@ -1,5 +1,7 @@
 //! Receive buffers that are used again once everything cut from them is gone.
 
+use std::slice::ChunksExactMut;
+
 use bytes::BytesMut;
 
 /// The longest run of datagrams that the kernel hands over at once, and the size of a buffer.
@@ -10,7 +12,7 @@ const KEPT: usize = 32;
 
 /// A place to read into, and the buffers that what was read is passed on in.
 ///
-/// A read goes to the one [`scratch`](Self::scratch), which stays in the processor's cache, and is
+/// A read goes to the [`scratch`](Self::scratch), which stays in the processor's cache, and is
 /// then copied into a buffer, behind what earlier reads brought. That is cheaper than it looks: the
 /// length of a read is known only afterwards, so that reading straight into buffers would mean to
 /// clear 64 KiB for each, and to pin as many for a single small datagram. When all that was cut from
@@ -28,40 +30,44 @@ impl Buffers {
         Self::default()
     }
 
-    /// Where to read to: [`READ_LEN`] bytes.
-    pub fn scratch(&mut self) -> &mut [u8] {
-        self.scratch.resize(READ_LEN, 0);
-        &mut self.scratch
+    /// Where to read to: so many places of [`READ_LEN`] bytes.
+    pub fn scratch(&mut self, places: usize) -> ChunksExactMut<'_, u8> {
+        if self.scratch.len() < places * READ_LEN {
+            // Anew: the system gives zeros, and memory only for what is read to.
+            self.scratch = vec![0; places * READ_LEN];
+        }
+        self.scratch[..places * READ_LEN].chunks_exact_mut(READ_LEN)
     }
 
-    /// The first `len` bytes of the scratch, to be passed on.
-    pub fn keep(&mut self, len: usize) -> BytesMut {
-        let len = len.min(self.scratch.len());
-        self.find(len);
+    /// The first `len` bytes of a place of the scratch, to be passed on.
+    pub fn keep(&mut self, place: usize, len: usize) -> BytesMut {
+        let read = self.scratch.get(place * READ_LEN..).unwrap_or_default();
+        let len = len.min(READ_LEN).min(read.len());
+        find(&mut self.kept, &mut self.next, len);
         let buffer = &mut self.kept[self.next];
-        buffer.extend_from_slice(&self.scratch[..len]);
+        buffer.extend_from_slice(&read[..len]);
         buffer.split()
     }
+}
 
-    /// Makes `next` point at a buffer with room for `len` bytes.
-    fn find(&mut self, len: usize) {
-        if self.kept.get(self.next).is_some_and(|buffer| buffer.capacity() >= len) {
+/// Makes `next` point at a buffer with room for `len` bytes.
+fn find(kept: &mut Vec<BytesMut>, next: &mut usize, len: usize) {
+    if kept.get(*next).is_some_and(|buffer| buffer.capacity() >= len) {
+        return;
+    }
+    // Few tries: one that is still lent out was probably lent out before those after it.
+    for _ in 0..kept.len().min(4) {
+        *next = (*next + 1) % kept.len();
+        if kept[*next].try_reclaim(READ_LEN) {
             return;
         }
-        // Few tries: one that is still lent out was probably lent out before those after it.
-        for _ in 0..self.kept.len().min(4) {
-            self.next = (self.next + 1) % self.kept.len();
-            if self.kept[self.next].try_reclaim(READ_LEN) {
-                return;
-            }
-        }
-        let fresh = BytesMut::with_capacity(READ_LEN);
-        if self.kept.len() < KEPT {
-            self.next = self.kept.len();
-            self.kept.push(fresh);
-        } else {
-            self.kept[self.next] = fresh;
-        }
+    }
+    let fresh = BytesMut::with_capacity(READ_LEN);
+    if kept.len() < KEPT {
+        *next = kept.len();
+        kept.push(fresh);
+    } else {
+        kept[*next] = fresh;
     }
 }
 
@@ -70,8 +76,8 @@ mod tests {
     use super::*;
 
     fn read(buffers: &mut Buffers, len: usize) -> BytesMut {
-        buffers.scratch()[..len].fill(7);
-        buffers.keep(len)
+        buffers.scratch(1).for_each(|place| place[..len].fill(7));
+        buffers.keep(0, len)
     }
 
     #[test]

@@ -80,11 +80,11 @@ pub trait Socket: Send {
     /// called when there is room. Other errors: nothing was or will be sent.
     fn send(&mut self, transmit: &Transmit, contents: &[u8]) -> io::Result<()>;
 
-    /// Receives what is there, at most one read's worth, into one of the worker's `buffers` (or any
-    /// other memory).
+    /// Receives what is there, at most one system call's worth, into some of the worker's `buffers` (or any
+    /// other memory), and puts it behind what is in `into`.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`]: nothing is there, and [`crate::Worker::readable`] will be
     /// called when there is. Other errors are passing and tell of nothing received.
-    fn receive(&mut self, buffers: &mut Buffers) -> io::Result<Received>;
+    fn receive(&mut self, buffers: &mut Buffers, into: &mut Vec<Received>) -> io::Result<()>;
 }

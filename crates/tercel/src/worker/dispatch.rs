@@ -12,21 +12,29 @@ use super::{Letter, Worker};
 use crate::binding::stateless::{Answer, Situation, first_datagram};
 use crate::datapath::{Received, SocketId};
 
-/// How many reads of a socket one turn takes in: not more than the processor's cache holds until the
+/// How many bytes of a socket one turn takes in, about: not more than the processor's cache holds until the
 /// connections have had their turn.
-const READS: usize = 4;
+const BYTES: usize = 256 << 10;
+
+/// And how many messages. The more, the more of them may be for the same connection, which then answers them at once.
+const MESSAGES: usize = 128;
 
 impl Worker {
     pub(super) fn receive(&mut self) {
         let mut readable = std::mem::take(&mut self.readable);
+        let mut received = std::mem::take(&mut self.received);
         self.floor.sockets.all_readable(&mut readable);
         for socket in readable.drain(..) {
-            for _ in 0..READS {
-                let Some(received) = self.floor.sockets.receive(socket) else { break };
-                self.split(socket, received);
+            let (mut bytes, mut messages) = (0, 0);
+            while bytes < BYTES && messages < MESSAGES && self.floor.sockets.receive(socket, &mut received) {
+                for received in received.drain(..) {
+                    bytes += received.data.len();
+                    messages += 1;
+                    self.split(socket, received);
+                }
             }
         }
-        self.readable = readable;
+        (self.readable, self.received) = (readable, received);
     }
 
     fn split(&mut self, socket: SocketId, received: Received) {

@@ -40,7 +40,7 @@ use crate::binding::stateless::FirstFlight;
 use crate::cell::{ConnectionShared, Core, CoreStart, Outcome, drain, end};
 use crate::connection::Connection;
 use crate::counters::Facade;
-use crate::datapath::{Socket, SocketId};
+use crate::datapath::{Received, Socket, SocketId};
 use crate::event::{ConnectionEvent, ConnectionHandler};
 use crate::operation::{ConnectionOperation, Operation};
 use crate::qlog::Tracer;
@@ -116,6 +116,7 @@ pub struct Worker {
     free: Vec<u32>,
     load: Load,
     readable: Vec<SocketId>,
+    received: Vec<Received>,
     floor: Floor,
     facade: Facade,
     shut_down: bool,
@@ -137,6 +138,7 @@ impl Worker {
             free: Vec::new(),
             load,
             readable: Vec::new(),
+            received: Vec::new(),
             floor,
             facade: Facade::new(),
             shut_down: false,

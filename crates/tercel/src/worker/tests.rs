@@ -85,12 +85,13 @@ impl Socket for MemorySocket {
         Ok(())
     }
 
-    fn receive(&mut self, _: &mut Buffers) -> io::Result<Received> {
+    fn receive(&mut self, _: &mut Buffers, into: &mut Vec<Received>) -> io::Result<()> {
         let mut net = self.net.0.lock().unwrap();
         let next = net.sockets.get_mut(&self.address).and_then(VecDeque::pop_front);
         let (remote, ecn, data) = next.ok_or(io::ErrorKind::WouldBlock)?;
         let path = PathAddress { remote, local: Some(self.address) };
-        Ok(Received { path, ecn, segment_size: data.len().max(1), data: data[..].into() })
+        into.push(Received { path, ecn, segment_size: data.len().max(1), data: data[..].into() });
+        Ok(())
     }
 }
 
