@@ -442,8 +442,11 @@ impl Registration {
     /// # Errors
     /// As for [`new`](Self::new), and [`Error::Io`] where there is no runtime.
     #[cfg(all(unix, feature = "tokio-tasks"))]
-    pub fn in_tasks(config: RegistrationConfig) -> Result<Self, Error> {
-        let config = with_workers(config);
+    pub fn in_tasks(mut config: RegistrationConfig) -> Result<Self, Error> {
+        if config.workers == 0 {
+            let runtime = tokio::runtime::Handle::try_current().map_err(std::io::Error::other).map_err(cannot_start)?;
+            config.workers = runtime.metrics().num_workers().min(MAX_WORKERS);
+        }
         let datapath = TaskDatapath::new(config.workers.min(MAX_WORKERS)).map_err(cannot_start)?;
         let tasks = datapath.tasks();
         let seed = clock::seed().map_err(cannot_start)?;

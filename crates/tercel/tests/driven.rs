@@ -242,3 +242,13 @@ fn what_is_asked_before_a_connection_begins_is_done_first() {
         drop(connection);
     }
 }
+
+/// A runtime that cannot watch sockets is told so, and endpoints are not made there.
+#[cfg(feature = "tokio-tasks")]
+#[test]
+fn a_runtime_without_drivers_is_refused() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _within = runtime.enter();
+    let refused = Registration::in_tasks(RegistrationConfig::default()).unwrap_err();
+    assert!(refused.to_string().contains("enable_all"), "{refused}");
+}

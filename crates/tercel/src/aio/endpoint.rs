@@ -87,21 +87,24 @@ struct Queue {
 }
 
 impl Endpoint {
-    /// An endpoint that makes connections, with a worker for each processor.
+    /// An endpoint that makes connections. In a runtime of tokio's its workers are tasks there, one for each thread
+    /// of the runtime ([`Registration::in_tasks`]): nobody need be woken across threads then. Elsewhere they are threads,
+    /// one for each processor. To choose: [`of`](Self::of).
     ///
     /// # Errors
     /// The workers cannot be started.
     pub fn client() -> Result<Self, Error> {
-        Registration::new(RegistrationConfig::default()).map(Self::of)
+        workers().map(Self::of)
     }
 
-    /// An endpoint that accepts connections at `address`, and can make them from there.
+    /// An endpoint that accepts connections at `address`, and can make them from there; on workers as
+    /// [`client`](Self::client) has them.
     ///
     /// # Errors
     /// The workers cannot be started, the address cannot be bound, or the configuration has no
     /// credential for a server.
     pub fn server(configuration: &Configuration, address: SocketAddr) -> Result<Self, Error> {
-        Self::of(Registration::new(RegistrationConfig::default())?).listen(configuration, address)
+        Self::of(workers()?).listen(configuration, address)
     }
 
     /// An endpoint on workers that exist.
@@ -192,6 +195,16 @@ impl Endpoint {
     pub const fn registration(&self) -> &Registration {
         &self.registration
     }
+}
+
+/// Tasks beside those of the application in a runtime of tokio's, threads elsewhere.
+fn workers() -> Result<Registration, Error> {
+    let config = RegistrationConfig::default();
+    #[cfg(all(unix, feature = "tokio-tasks"))]
+    if tokio::runtime::Handle::try_current().is_ok() {
+        return Registration::in_tasks(config);
+    }
+    Registration::new(config)
 }
 
 /// The next connection that arrives.

@@ -4,6 +4,7 @@
 //! gone. Whoever finds nothing to do leaves its waker under the same lock, so no wake-up is lost.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
@@ -43,6 +44,34 @@ impl Wakers {
 
 pub(super) fn wake(wakers: Vec<Waker>) {
     wakers.into_iter().for_each(Waker::wake);
+}
+
+/// The one task that has a part of a stream to itself and waits for it.
+#[derive(Debug, Default)]
+pub(super) struct Owner(Option<Waker>);
+
+impl Owner {
+    pub(super) fn wait(&mut self, context: &Context<'_>) {
+        match &mut self.0 {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+    }
+}
+
+/// Whom an event of a stream wakes, once the lock is gone.
+#[derive(Default)]
+struct Woken {
+    writer: Owner,
+    reader: Owner,
+    others: Vec<Waker>,
+}
+
+impl Woken {
+    fn wake(self) {
+        self.writer.0.into_iter().chain(self.reader.0).for_each(Waker::wake);
+        wake(self.others);
+    }
 }
 
 /// A stream of the peer's that nobody has accepted yet.
@@ -188,11 +217,11 @@ pub(super) struct StreamState {
     pub(super) cancel_on_loss: Option<ApplicationErrorCode>,
     /// Whether the peer has everything, or never will.
     pub(super) send_done: bool,
-    pub(super) writer: Wakers,
+    pub(super) writer: Owner,
     // Receiving.
     pub(super) chunks: VecDeque<Bytes>,
     pub(super) receive_end: Option<End>,
-    pub(super) reader: Wakers,
+    pub(super) reader: Owner,
     /// The connection, to be told when the sending part is done.
     connection: Option<Arc<Mutex<ConnectionState>>>,
 }
@@ -211,10 +240,10 @@ impl StreamState {
             send_end: None,
             cancel_on_loss: None,
             send_done: false,
-            writer: Wakers::default(),
+            writer: Owner::default(),
             chunks: VecDeque::new(),
             receive_end: None,
-            reader: Wakers::default(),
+            reader: Owner::default(),
             connection,
         }))
     }
@@ -255,7 +284,8 @@ impl StreamState {
         let Some(connection) = &self.connection else { return Vec::new() };
         let mut connection = lock(connection);
         connection.sending = connection.sending.saturating_sub(1);
-        connection.wakers.take()
+        // Who waits for that waits for all.
+        if connection.sending == 0 { connection.wakers.take() } else { Vec::new() }
     }
 }
 
@@ -267,10 +297,11 @@ pub(super) struct StreamFeed {
 impl StreamHandler for StreamFeed {
     fn event(&mut self, stream: &Stream, event: StreamEvent<'_>) {
         let mut state = lock(&self.state);
-        let wakers = match event {
+        let mut woken = Woken::default();
+        match event {
             StreamEvent::Started(result) => {
                 state.started = Some(result.map(drop));
-                state.opener.take()
+                woken.others = state.opener.take();
             }
             StreamEvent::Receive(mut receive) => {
                 receive.defer();
@@ -278,44 +309,41 @@ impl StreamHandler for StreamFeed {
                 if receive.fin() {
                     state.receive_end.get_or_insert(End::Finished);
                 }
-                state.reader.take()
+                woken.reader = take(&mut state.reader);
             }
             StreamEvent::PeerSendShutdown => {
                 state.receive_end.get_or_insert(End::Finished);
-                state.reader.take()
+                woken.reader = take(&mut state.reader);
             }
             StreamEvent::PeerSendAborted(code) => {
                 state.receive_end.get_or_insert(End::ByPeer(code));
-                state.reader.take()
+                woken.reader = take(&mut state.reader);
             }
             StreamEvent::PeerReceiveAborted(code) => {
                 state.send_end = Some(End::ByPeer(code));
-                state.writer.take()
+                woken.writer = take(&mut state.writer);
             }
             StreamEvent::IdealSendBufferSize(bytes) if state.follows_path => {
                 state.limit = usize::try_from(bytes).unwrap_or(usize::MAX);
-                state.writer.take()
+                woken.writer = take(&mut state.writer);
             }
             StreamEvent::CanceledByLoss(code) => {
                 *code = state.cancel_on_loss.unwrap_or_default();
                 state.send_end.get_or_insert(End::Lost);
-                state.writer.take()
+                woken.writer = take(&mut state.writer);
             }
             StreamEvent::SendComplete { context, .. } => {
-                let mut wakers = state.settled(context as usize);
+                woken.others = state.settled(context as usize);
                 // A writer that is woken for every packet would do little each time.
                 if state.outstanding <= state.limit / 4 * 3 {
-                    wakers.append(&mut state.writer.take());
+                    woken.writer = take(&mut state.writer);
                 }
-                wakers
             }
             StreamEvent::SendShutdownComplete { graceful } => {
                 if graceful {
                     state.send_end = Some(End::Finished);
                 }
-                let mut wakers = state.sending_done();
-                wakers.append(&mut state.writer.take());
-                wakers
+                woken = Woken { writer: take(&mut state.writer), others: state.sending_done(), ..woken };
             }
             StreamEvent::ShutdownComplete => {
                 let reason = stream.connection().close_reason();
@@ -324,15 +352,13 @@ impl StreamHandler for StreamFeed {
                     state.send_end.get_or_insert(End::Connection(reason));
                 }
                 state.started.get_or_insert(Err(Error::Closed));
-                let mut wakers = state.sending_done();
-                wakers.append(&mut state.writer.take());
-                wakers.append(&mut state.reader.take());
-                wakers.append(&mut state.opener.take());
-                wakers
+                (woken.writer, woken.reader) = (take(&mut state.writer), take(&mut state.reader));
+                woken.others = state.sending_done();
+                woken.others.append(&mut state.opener.take());
             }
-            _ => Vec::new(),
-        };
+            _ => return,
+        }
         drop(state);
-        wake(wakers);
+        woken.wake();
     }
 }

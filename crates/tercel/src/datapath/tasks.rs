@@ -6,6 +6,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::catch_unwind;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -54,12 +55,27 @@ impl TaskDatapath {
     /// This is not called within a runtime.
     pub(crate) fn new(workers: usize) -> io::Result<Self> {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
+        has_drivers()?;
         Ok(Self { runtime, tasks: (0..workers).map(|_| Arc::default()).collect() })
     }
 
     /// What wakes each worker.
     pub(crate) fn tasks(&self) -> Vec<Arc<Task>> {
         self.tasks.clone()
+    }
+}
+
+/// Whether the runtime watches sockets and clocks. There is no way to ask but to try, which panics if it does not.
+fn has_drivers() -> io::Result<()> {
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+    socket.set_nonblocking(true)?;
+    let tried = catch_unwind(|| {
+        drop(sleep(Duration::ZERO));
+        tokio::net::UdpSocket::from_std(socket)
+    });
+    match tried {
+        Ok(socket) => socket.map(drop),
+        Err(_) => Err(io::Error::other("the runtime has no drivers of I/O and time (enable_all)")),
     }
 }
 
