@@ -20,6 +20,10 @@ pub trait Connection: Clone + 'static {
     fn open(&self) -> impl Future<Output = Result<(Self::Send, Self::Recv)>>;
     /// The next bidirectional stream of the peer's; `None` when the connection has ended.
     fn accept(&self) -> impl Future<Output = Option<(Self::Send, Self::Recv)>>;
+    /// Sends a datagram.
+    fn send_datagram(&self, data: Bytes) -> Result<()>;
+    /// The next datagram of the peer's; `None` when the connection has ended.
+    fn datagram(&self) -> impl Future<Output = Option<Bytes>>;
     /// Closes it with code 0.
     fn close(&self);
 }
@@ -66,6 +70,13 @@ async fn receive(stream: &mut impl Recv) -> Result<Incoming> {
 
 /// Serves a connection until it ends.
 pub async fn serve(connection: impl Connection) {
+    let echoing = connection.clone();
+    tokio::task::spawn_local(async move {
+        while let Some(data) = echoing.datagram().await {
+            echoing.send_datagram(data)?;
+        }
+        Result::Ok(())
+    });
     while let Some((mut to, mut from)) = connection.accept().await {
         tokio::task::spawn_local(async move {
             let request = receive(&mut from).await?;
@@ -80,6 +91,32 @@ async fn exchange(connection: &impl Connection, work: &Work) -> Result<Duration>
     send(&mut to, work.request()).await?;
     receive(&mut from).await?.check(work);
     Ok(began.elapsed())
+}
+
+/// Sends datagrams and waits for their echoes.
+async fn datagrams(connection: &impl Connection, work: &Work) -> Result<()> {
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let (mut sent, mut back, mut lost, mut seen) = (0, 0, 0, 0);
+    let mut alarm = tokio::time::interval(PATIENCE);
+    while back + lost < work.exchanges {
+        while sent < work.exchanges && sent < back + lost + work.at_once {
+            connection.send_datagram(work.datagram())?;
+            sent += 1;
+        }
+        tokio::select! {
+            echo = connection.datagram() => {
+                assert!(echo.ok_or("the connection has ended")? == work.datagram(), "another datagram came back");
+                back += 1;
+            }
+            _ = alarm.tick() => {
+                if seen == back {
+                    lost = sent - back;
+                }
+                seen = back;
+            }
+        }
+    }
+    if lost * 100 > work.exchanges { Err(format!("{lost} datagrams were lost").into()) } else { Ok(()) }
 }
 
 /// How many connections are made at once.
@@ -102,7 +139,18 @@ pub async fn work<C: Connection, F: Future<Output = Result<C>>>(
     }
     let left = Rc::new(Cell::new(work.exchanges));
     let latencies = Rc::new(RefCell::new(Vec::with_capacity(work.exchanges)));
+    if work.resumed {
+        // For the first tickets.
+        let connection = connect().await?;
+        exchange(&connection, &work).await?;
+        connection.close();
+    }
     let stopwatch = Stopwatch::start();
+    if work.datagrams {
+        let connection = kept.first().ok_or("no connection")?;
+        datagrams(connection, &work).await?;
+        return Ok(stopwatch.stop(Vec::new()));
+    }
     let tasks: Vec<_> = (0..work.at_once)
         .map(|turn| {
             let connection = kept.get(turn % kept.len().max(1)).cloned();

@@ -37,8 +37,8 @@ struct Configs {
 
 /// Measures for so many rounds and prints the result as a table.
 pub fn run(rounds: usize) -> Result<()> {
-    let identity = tls::Identity::new()?;
-    let built_in = tls::client(identity.certificate.clone())?;
+    let identity = tls::Identity::new(false)?;
+    let built_in = tls::client(identity.certificate.clone(), false)?;
     let roots = tls::verifier(identity.certificate.clone())?;
     let deferred = DeferredServerVerifier::new(Some(roots), tls::provider());
     let mut deferring = built_in.clone();

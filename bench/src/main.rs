@@ -50,7 +50,12 @@ struct Args {
 #[derive(Subcommand)]
 enum Part {
     /// Serves until its input ends.
-    Server { peer: Peer },
+    Server {
+        peer: Peer,
+        /// Sessions may be resumed.
+        #[arg(long)]
+        resumable: bool,
+    },
     /// What the certificate gate costs in handshakes, TLS alone.
     Gate {
         /// How often each way has its turn.
@@ -73,7 +78,7 @@ enum Part {
 fn main() -> Result<()> {
     let args = Args::parse();
     match args.part {
-        Some(Part::Server { peer }) => process::serve(peer),
+        Some(Part::Server { peer, resumable }) => process::serve(peer, resumable),
         Some(Part::Client { peer, scenario, percent, address, certificate }) => {
             process::work(peer, scenario, percent, address, &certificate)
         }

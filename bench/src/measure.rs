@@ -13,6 +13,13 @@ pub fn processor_time() -> Duration {
     Duration::from_nanos(threads.flatten().filter_map(of_thread).sum())
 }
 
+/// The most memory that this process has had in use so far, in bytes.
+pub fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+    1024 * peak.unwrap_or(0)
+}
+
 /// What a client measures.
 pub struct Stopwatch {
     began: Instant,

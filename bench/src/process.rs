@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::CertificateDer;
 
 use crate::Result;
-use crate::measure::{Measured, processor_time};
+use crate::measure::{Measured, peak_memory, processor_time};
 use crate::peer::Peer;
 use crate::scenario::Scenario;
-use crate::tls::Identity;
+use crate::tls::{self, Identity};
 
 /// No run takes longer than this, unless something hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -27,6 +27,8 @@ pub struct Run {
     pub client: Measured,
     /// The server's processor time.
     pub server: Duration,
+    /// By how many bytes the server's memory grew, at the most.
+    pub memory: u64,
     pub bytes: u64,
     pub exchanges: usize,
     pub is_bulk: bool,
@@ -111,7 +113,10 @@ fn micros(number: &str) -> Result<Duration> {
 /// One run of `scenario` with `peer`.
 pub fn run(peer: Peer, scenario: Scenario, percent: u64, logs: &Logs<'_>) -> Result<Run> {
     let what = format!("{scenario:?} with {peer:?}");
-    let mut server = start(&["server", peer.name()], Stdio::piped(), logs.server)?;
+    let work = scenario.work(percent);
+    let mut args = vec!["server", peer.name()];
+    args.extend(work.resumed.then_some("--resumable"));
+    let mut server = start(&args, Stdio::piped(), logs.server)?;
     let mut output = BufReader::new(server.0.stdout.take().ok_or("the server has no output")?);
     let mut line = String::new();
     output.read_line(&mut line)?;
@@ -126,10 +131,11 @@ pub fn run(peer: Peer, scenario: Scenario, percent: u64, logs: &Logs<'_>) -> Res
     wait(&mut server, &format!("the server of {what}"))?;
     let figures: Vec<_> = said.split_whitespace().map(micros).collect::<Result<_>>()?;
     let [elapsed, processor, median, high] = figures[..] else { return Err("the client has said too little".into()) };
-    let work = scenario.work(percent);
+    let (used, memory) = used.trim().split_once(' ').ok_or("the server has said too little")?;
     Ok(Run {
         client: Measured { elapsed, processor, median, high },
-        server: micros(used.trim())?,
+        server: micros(used)?,
+        memory: memory.parse()?,
         bytes: work.exchanges as u64 * (work.up + work.down),
         exchanges: work.exchanges,
         is_bulk: scenario.is_bulk(),
@@ -137,16 +143,17 @@ pub fn run(peer: Peer, scenario: Scenario, percent: u64, logs: &Logs<'_>) -> Res
 }
 
 /// The part of the server.
-pub fn serve(peer: Peer) -> Result<()> {
-    let identity = Identity::new()?;
+pub fn serve(peer: Peer, resumable: bool) -> Result<()> {
+    let identity = Identity::new(resumable)?;
     let certificate = identity.certificate.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let serving = peer.serve(identity)?;
-    let before = processor_time();
+    let (before, memory) = (processor_time(), peak_memory());
     println!("{} {certificate}", serving.address);
     std::io::stdout().flush()?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
     crate::peer::finish_log();
-    println!("{}", processor_time().saturating_sub(before).as_micros());
+    let used = processor_time().saturating_sub(before).as_micros();
+    println!("{used} {}", peak_memory().saturating_sub(memory));
     Ok(())
 }
 
@@ -155,7 +162,12 @@ pub fn work(peer: Peer, scenario: Scenario, percent: u64, address: SocketAddr, c
     let byte = |at: usize| u8::from_str_radix(&certificate[at..at + 2], 16);
     let certificate: Vec<u8> =
         (0..certificate.len() / 2).map(|at| byte(2 * at)).collect::<std::result::Result<_, _>>()?;
-    let measured = peer.work(scenario.work(percent), address, CertificateDer::from(certificate))?;
+    let work = scenario.work(percent);
+    let measured = peer.work(work, address, CertificateDer::from(certificate))?;
+    // The first handshakes find no ticket yet.
+    if work.resumed && tls::verified() > 2 * work.at_once {
+        return Err(format!("{} certificates were verified", tls::verified()).into());
+    }
     let Measured { elapsed, mut processor, median, high } = measured;
     // What is done later was caused by this work all the same.
     let before = processor_time();

@@ -37,10 +37,48 @@ impl Results {
     pub fn to_markdown(&self, rounds: usize, percent: u64) -> String {
         let mut text = String::from(HEAD);
         let _ = writeln!(text, "\n{rounds} rounds at {percent} % of the usual work, on {}.", machine());
+        self.summary(&mut text);
         for (scenario, peers) in &self.runs {
             scenario_to_markdown(&mut text, *scenario, peers);
         }
         text
+    }
+}
+
+/// What a figure of Tercel's is of the best of the others', round by round: median and quartiles. Which is the best is
+/// decided by medians.
+fn to_best(peers: &BTreeMap<Peer, Vec<Run>>, of: Peer, figure: &dyn Fn(&Run) -> f64, more: bool) -> Option<String> {
+    let ours = peers.get(&of)?;
+    let median = |runs: &Vec<Run>| Spread::of(runs.iter().map(figure)).median;
+    let others = peers.iter().filter(|(peer, _)| peer.is_other());
+    let by_median = |a: &(&Peer, &Vec<Run>), b: &(&Peer, &Vec<Run>)| median(a.1).total_cmp(&median(b.1));
+    let (name, best) = if more { others.max_by(by_median)? } else { others.min_by(by_median)? };
+    let ratio = Spread::of(ours.iter().zip(best).map(|(run, other)| figure(run) / figure(other)));
+    Some(format!("{:.2} ({:.2}–{:.2}) of {}", ratio.median, ratio.low, ratio.high, name.name()))
+}
+
+fn both(run: &Run) -> f64 {
+    run.client_cost() + run.server_cost()
+}
+
+impl Results {
+    /// Tercel beside the best of the others.
+    fn summary(&self, text: &mut String) {
+        text.push_str(
+            "\n## Tercel beside the best of the others\n\n| work | face | rate | processor time | memory |\n",
+        );
+        text.push_str("|---|---|---:|---:|---:|\n");
+        for (scenario, peers) in &self.runs {
+            for ours in [Peer::Tercel, Peer::TercelTask] {
+                let Some(rate) = to_best(peers, ours, &Run::rate, true) else { continue };
+                let cost = to_best(peers, ours, &both, false).unwrap_or_default();
+                let memory = match scenario {
+                    Scenario::Idle => to_best(peers, ours, &|run| run.memory as f64, false).unwrap_or_default(),
+                    _ => "–".into(),
+                };
+                let _ = writeln!(text, "| {} | {} | {rate} | {cost} | {memory} |", scenario.title(), ours.name());
+            }
+        }
     }
 }
 
@@ -52,12 +90,11 @@ fn scenario_to_markdown(text: &mut String, scenario: Scenario, peers: &BTreeMap<
     let _ = writeln!(text, "\n## {}\n", scenario.title());
     let _ = writeln!(
         text,
-        "| peer | {rate} | quartiles | ratio to quinn | {cost}: client | server | both | ratio to quinn | latency median, 99 % |"
+        "| peer | {rate} | quartiles | ratio to quinn | {cost}: client | server | both | ratio to quinn | latency median, 99 % | server's memory per connection |"
     );
-    text.push_str("|---|---:|---:|---:|---:|---:|---:|---:|---:|\n");
+    text.push_str("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n");
     let quinn = peers.get(&Peer::Quinn);
     for (peer, runs) in peers {
-        let both = |run: &Run| run.client_cost() + run.server_cost();
         let ratio = |figure: &dyn Fn(&Run) -> f64| match quinn {
             Some(quinn) => {
                 let spread = Spread::of(runs.iter().zip(quinn).map(|(run, other)| figure(run) / figure(other)));
@@ -71,9 +108,13 @@ fn scenario_to_markdown(text: &mut String, scenario: Scenario, peers: &BTreeMap<
             true => "–".into(),
             false => format!("{:.0} µs", 1e6 * median(figure)),
         };
+        let memory = match scenario {
+            Scenario::Idle => format!("{:.1} KiB", median(&|run| run.memory as f64 / run.exchanges as f64 / 1024.0)),
+            _ => "–".into(),
+        };
         let _ = writeln!(
             text,
-            "| {} | {:.0} | {:.0}–{:.0} | {} | {:.2} | {:.2} | {:.2} | {} | {}, {} |",
+            "| {} | {:.0} | {:.0}–{:.0} | {} | {:.2} | {:.2} | {:.2} | {} | {}, {} | {memory} |",
             peer.name(),
             rate.median,
             rate.low,

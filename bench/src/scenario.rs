@@ -30,6 +30,12 @@ pub enum Scenario {
     Latency,
     /// Connections, 8 under way at a time: each is made, carries one exchange and is closed.
     Handshakes,
+    /// The same, but each goes on with the session of an earlier one.
+    Resumed,
+    /// Datagrams of 64 bytes there and back, 64 under way at a time.
+    Datagrams,
+    /// A thousand connections, each used once and then left alone.
+    Idle,
 }
 
 /// What a client is to do.
@@ -45,6 +51,10 @@ pub struct Work {
     pub down: u64,
     /// What carries them.
     pub connections: Connections,
+    /// Whether connections go on with the sessions of earlier ones.
+    pub resumed: bool,
+    /// Whether each is a datagram of `up` bytes and its echo.
+    pub datagrams: bool,
 }
 
 /// What carries exchanges.
@@ -61,7 +71,15 @@ impl Scenario {
         const MIB: u64 = 1 << 20;
         let some = |usual: usize| (usual * percent as usize / 100).max(1);
         let bytes = |usual: u64| (usual * percent / 100).max(1);
-        let work = Work { exchanges: 1, at_once: 1, up: 0, down: 0, connections: Connections::Kept(1) };
+        let work = Work {
+            exchanges: 1,
+            at_once: 1,
+            up: 0,
+            down: 0,
+            connections: Connections::Kept(1),
+            resumed: false,
+            datagrams: false,
+        };
         match self {
             Self::Upload => Work { up: bytes(512 * MIB), ..work },
             Self::Download => Work { down: bytes(512 * MIB), ..work },
@@ -77,10 +95,20 @@ impl Scenario {
                 ..work
             },
             Self::Requests => Work { exchanges: some(40_000), at_once: 50, up: 512, down: 512, ..work },
-            Self::Requests100 => {
-                Work { exchanges: some(40_000), at_once: 100, up: 512, down: 512, connections: Connections::Kept(100) }
-            }
+            Self::Requests100 => Work {
+                exchanges: some(40_000),
+                at_once: 100,
+                up: 512,
+                down: 512,
+                connections: Connections::Kept(100),
+                ..work
+            },
             Self::Latency => Work { exchanges: some(8_000), up: 512, down: 512, ..work },
+            Self::Datagrams => Work { exchanges: some(100_000), at_once: 64, up: 64, datagrams: true, ..work },
+            Self::Resumed => Work { resumed: true, ..Self::Handshakes.work(percent) },
+            Self::Idle => {
+                Work { exchanges: some(1000), at_once: some(1000), connections: Connections::Kept(some(1000)), ..work }
+            }
             Self::Handshakes => Work { exchanges: some(600), at_once: 8, connections: Connections::Each, ..work },
         }
     }
@@ -100,6 +128,9 @@ impl Scenario {
             Self::Requests => "Requests of 512 bytes each way, 50 at a time",
             Self::Requests100 => "Requests of 512 bytes each way on 100 connections, one at a time on each",
             Self::Latency => "Requests of 512 bytes each way, one at a time",
+            Self::Resumed => "The same with resumed sessions",
+            Self::Datagrams => "Datagrams of 64 bytes and their echoes, 64 at a time",
+            Self::Idle => "Connections used once and left alone",
             Self::Handshakes => "Connections made, used once and closed, 8 at a time",
         }
     }
@@ -199,6 +230,11 @@ impl Incoming {
 }
 
 impl Work {
+    /// A datagram.
+    pub fn datagram(&self) -> Bytes {
+        body(0, self.up)
+    }
+
     /// The request of an exchange.
     pub fn request(&self) -> Outgoing {
         Outgoing::new(self.down, self.up)

@@ -101,9 +101,17 @@ impl Peer {
         }
     }
 
+    /// Whether this is another stack, with which Tercel is compared.
+    pub fn is_other(self) -> bool {
+        matches!(self, Self::Quinn | Self::Noq | Self::S2nQuic)
+    }
+
     pub fn does(self, scenario: Scenario) -> bool {
         match self {
-            Self::Udp | Self::Protection => scenario == Scenario::Upload,
+            Self::Udp => matches!(scenario, Scenario::Upload | Scenario::Latency),
+            Self::Protection => scenario == Scenario::Upload,
+            // Its rustls session ends with the handshake, before tickets.
+            Self::S2nQuic => scenario != Scenario::Resumed,
             _ => true,
         }
     }

@@ -54,7 +54,7 @@ pub fn serve(identity: Identity) -> Result<Serving> {
 }
 
 pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>) -> Result<Measured> {
-    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls::client(certificate)?)?));
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls::client(certificate, work.resumed)?)?));
     config.transport_config(transport());
     exchange::run(async move {
         let endpoint = endpoint(None)?;
@@ -76,6 +76,14 @@ impl exchange::Connection for stack::Connection {
 
     async fn accept(&self) -> Option<(Self::Send, Self::Recv)> {
         self.accept_bi().await.ok()
+    }
+
+    fn send_datagram(&self, data: Bytes) -> Result<()> {
+        Ok(self.send_datagram(data)?)
+    }
+
+    async fn datagram(&self) -> Option<Bytes> {
+        self.read_datagram().await.ok()
     }
 
     fn close(&self) {

@@ -1,13 +1,16 @@
 //! s2n-quic, with rustls.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::mpsc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use s2n_quic::client::{Client, Connect};
 use s2n_quic::connection::{BidirectionalStreamAcceptor, Handle};
+use s2n_quic::provider::datagram::default as datagram;
 use s2n_quic::provider::io::tokio::{Builder, Provider};
 use s2n_quic::provider::limits::Limits;
 use s2n_quic::provider::tls::rustls as tls_provider;
@@ -31,6 +34,11 @@ fn limits() -> Result<Limits> {
         .with_max_open_remote_bidirectional_streams(settings::STREAMS.into())?)
 }
 
+/// With room for all that are under way.
+fn datagrams() -> Result<datagram::Endpoint> {
+    Ok(datagram::Endpoint::builder().with_send_capacity(1000)?.with_recv_capacity(1000)?.build()?)
+}
+
 /// Its sizes are those of IP packets.
 fn io() -> Result<Provider> {
     let mtu = settings::MTU + 28;
@@ -48,7 +56,12 @@ pub fn serve(identity: Identity) -> Result<Serving> {
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         exchange::run(async move {
-            let mut server = Server::builder().with_tls(config)?.with_limits(limits()?)?.with_io(io()?)?.start()?;
+            let mut server = Server::builder()
+                .with_tls(config)?
+                .with_limits(limits()?)?
+                .with_datagram(datagrams()?)?
+                .with_io(io()?)?
+                .start()?;
             tell.send(server.local_addr()?)?;
             while let Some(connection) = server.accept().await {
                 tokio::task::spawn_local(exchange::serve(Connection::from(connection)));
@@ -60,9 +73,14 @@ pub fn serve(identity: Identity) -> Result<Serving> {
 }
 
 pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>) -> Result<Measured> {
-    let config = tls_provider::Client::from(tls::client(certificate)?);
+    let config = tls_provider::Client::from(tls::client(certificate, work.resumed)?);
     exchange::run(async move {
-        let client = Client::builder().with_tls(config)?.with_limits(limits()?)?.with_io(io()?)?.start()?;
+        let client = Client::builder()
+            .with_tls(config)?
+            .with_limits(limits()?)?
+            .with_datagram(datagrams()?)?
+            .with_io(io()?)?
+            .start()?;
         exchange::work(work, move || {
             let connecting = client.connect(Connect::new(address).with_server_name(tls::SERVER_NAME));
             async move { Ok(Connection::from(connecting.await?)) }
@@ -96,6 +114,24 @@ impl exchange::Connection for Connection {
     async fn accept(&self) -> Option<(SendStream, ReceiveStream)> {
         let (recv, send) = self.streams.lock().await.accept_bidirectional_stream().await.ok()??.split();
         Some((send, recv))
+    }
+
+    fn send_datagram(&self, data: Bytes) -> Result<()> {
+        let sent = self.handle.datagram_mut(|sender: &mut datagram::Sender| sender.send_datagram(data));
+        Ok(sent.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?)
+    }
+
+    async fn datagram(&self) -> Option<Bytes> {
+        poll_fn(|context| {
+            let polled =
+                self.handle.datagram_mut(|receiver: &mut datagram::Receiver| receiver.poll_recv_datagram(context));
+            match polled {
+                Ok(Poll::Ready(datagram)) => Poll::Ready(datagram.ok()),
+                Ok(Poll::Pending) => Poll::Pending,
+                Err(_) => Poll::Ready(None),
+            }
+        })
+        .await
     }
 
     fn close(&self) {

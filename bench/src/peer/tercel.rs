@@ -68,6 +68,7 @@ pub fn configuration(client: Option<ClientConfig>, server: Option<ServerConfig>)
         receive_window: settings::WINDOW.into(),
         max_receive_window: settings::WINDOW.into(),
         max_bidi_streams: settings::STREAMS.into(),
+        max_datagram_size: settings::MTU,
         ..Settings::default()
     }
     .transport()?;
@@ -136,13 +137,19 @@ pub fn serve(identity: Identity) -> Result<Serving> {
         Listen::new("127.0.0.1:0".parse()?, [tls::ALPN]),
         move |_: &Listener, event: ListenerEvent| {
             let ListenerEvent::NewConnection(new) = event else { return };
-            let accepted = new.accept(&configuration, |_: &Connection, event: ConnectionEvent<'_>| {
-                if let ConnectionEvent::PeerStreamStarted(new) = event
-                    && let Ok(stream) = new.accept(Answerer::default())
-                {
-                    stream.detach();
-                }
-            });
+            let accepted =
+                new.accept(&configuration, |connection: &Connection, event: ConnectionEvent<'_>| match event {
+                    ConnectionEvent::PeerStreamStarted(new) => {
+                        if let Ok(stream) = new.accept(Answerer::default()) {
+                            stream.detach();
+                        }
+                    }
+                    ConnectionEvent::DatagramReceived(data) => {
+                        // Not if the connection has ended meanwhile.
+                        let _ = connection.send_datagram(data, 0);
+                    }
+                    _ => {}
+                });
             if let Ok(connection) = accepted {
                 connection.detach();
             }
@@ -194,12 +201,26 @@ impl Client {
                 client.exchange(connection, began)
             }
             ConnectionEvent::Connected { .. } => client.tell(Ok(Told::Connected)),
+            ConnectionEvent::DatagramReceived(data) => {
+                assert!(data == client.work.datagram(), "another datagram came back");
+                client.finished(Duration::ZERO);
+                client.send_datagram(connection);
+            }
             ConnectionEvent::ShutdownInitiatedByPeer { .. } => client.tell(Err("the server has closed".into())),
             ConnectionEvent::ShutdownInitiatedByTransport { reason } => client.tell(Err(format!("{reason:?}"))),
             _ => {}
         };
         let to = Connect::new(self.address, tls::SERVER_NAME);
         Ok(self.registration.connect(&self.configuration, to, handler)?)
+    }
+
+    /// Sends another datagram, if there is one.
+    fn send_datagram(&self, connection: &Connection) {
+        if self.take()
+            && let Err(error) = connection.send_datagram(self.work.datagram(), 0)
+        {
+            self.tell(Err(error.to_string()));
+        }
     }
 
     /// Begins an exchange.
@@ -264,7 +285,7 @@ pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static
         latencies: Mutex::default(),
         tell,
         registration: registration()?,
-        configuration: configuration(Some(tls::client(certificate)?), None)?,
+        configuration: configuration(Some(tls::client(certificate, work.resumed)?), None)?,
         address,
     });
     let mut connections = Vec::new();
@@ -281,7 +302,9 @@ pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static
     }
     let stopwatch = Stopwatch::start();
     for turn in 0..work.at_once {
-        if client.take() {
+        if work.datagrams {
+            connections.iter().for_each(|connection| client.send_datagram(connection));
+        } else if client.take() {
             match connections.get(turn % connections.len().max(1)) {
                 Some(connection) => client.exchange(connection, Instant::now()),
                 None => client.connect()?.detach(),

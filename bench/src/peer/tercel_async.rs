@@ -57,7 +57,7 @@ pub fn serve(identity: Identity, driven: Driven) -> Result<Serving> {
 }
 
 pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>, driven: Driven) -> Result<Measured> {
-    let configuration = configuration(Some(tls::client(certificate)?), None)?;
+    let configuration = configuration(Some(tls::client(certificate, work.resumed)?), None)?;
     exchange::run(async move {
         let endpoint = endpoint(driven)?;
         let connect = move || {
@@ -78,6 +78,14 @@ impl exchange::Connection for Connection {
 
     async fn accept(&self) -> Option<(SendStream, RecvStream)> {
         self.accept_bi().await.ok()
+    }
+
+    fn send_datagram(&self, data: Bytes) -> Result<()> {
+        Ok(self.send_datagram(data)?)
+    }
+
+    async fn datagram(&self) -> Option<Bytes> {
+        self.read_datagram().await.ok()
     }
 
     fn close(&self) {

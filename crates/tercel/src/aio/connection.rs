@@ -253,7 +253,7 @@ impl Connection {
         if let Some(reason) = &state.ending {
             return Poll::Ready(Err(ConnectionError(reason.clone())));
         }
-        state.wakers.wait(context);
+        state.acceptors[direction as usize].wait(context);
         Poll::Pending
     }
 
@@ -277,7 +277,7 @@ impl Connection {
         if let Some(reason) = &state.ending {
             return Poll::Ready(Err(ConnectionError(reason.clone())));
         }
-        state.wakers.wait(context);
+        state.readers.wait(context);
         Poll::Pending
     }
 

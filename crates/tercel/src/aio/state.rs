@@ -110,7 +110,20 @@ pub(super) struct ConnectionState {
     pub(super) ticket: Option<ResumptionTicket>,
     /// Sending parts that are not done.
     pub(super) sending: usize,
+    /// Who waits for streams, by [`tercel_wire::Direction`].
+    pub(super) acceptors: [Wakers; 2],
+    /// Who waits for datagrams.
+    pub(super) readers: Wakers,
+    /// Who waits for anything else.
     pub(super) wakers: Wakers,
+}
+
+impl ConnectionState {
+    /// Everybody, for the connection is ending.
+    fn all(&mut self) -> Vec<Waker> {
+        let [one, other] = &mut self.acceptors;
+        [one, other, &mut self.readers, &mut self.wakers].into_iter().flat_map(Wakers::take).collect()
+    }
 }
 
 /// Puts what happens to a connection into its state.
@@ -144,12 +157,18 @@ impl ConnectionHandler for ConnectionFeed {
                 let Ok(stream) = new.accept(feed) else { return };
                 state = lock(&self.state);
                 state.arrived[direction as usize].push_back(Arrived { stream, state: stream_state });
+                let wakers = state.acceptors[direction as usize].take();
+                drop(state);
+                return wake(wakers);
             }
             ConnectionEvent::DatagramReceived(data) => {
                 if state.datagrams.len() == MAX_DATAGRAMS {
                     state.datagrams.pop_front();
                 }
                 state.datagrams.push_back(data);
+                let wakers = state.readers.take();
+                drop(state);
+                return wake(wakers);
             }
             ConnectionEvent::DatagramSendStateChanged { context, state: end } => {
                 match state.awaited.get_mut(&context) {
@@ -170,7 +189,7 @@ impl ConnectionHandler for ConnectionFeed {
                 state.ended = true;
                 // What nobody accepted is of no use any more.
                 let arrived = (std::mem::take(&mut state.arrived), state.question.take());
-                let wakers = state.wakers.take();
+                let wakers = state.all();
                 drop(state);
                 drop(arrived);
                 wake(wakers);
@@ -178,7 +197,7 @@ impl ConnectionHandler for ConnectionFeed {
             }
             _ => return,
         }
-        let wakers = state.wakers.take();
+        let wakers = if state.ending.is_some() { state.all() } else { state.wakers.take() };
         drop(state);
         wake(wakers);
     }
