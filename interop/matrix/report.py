@@ -5,7 +5,7 @@ from cell import FAIL, PASS, PEER, UNSUPPORTED
 HEAD = """# Tercel and its peers
 
 As `interop/run` found it in one go, {circumstances}, with {peers}. goodput and crosstraffic count the start of the
-client's process, and Tercel is built for debugging here: they are no measure of speed. "asks X" is Tercel's client at X's
+client's process, and share the processors with other cells: they are no measure of speed. "asks X" is Tercel's client at X's
 server; "serves X" is X's client at Tercel's server. "-" is what a peer does not do; why is below the table.
 [HTTP/3](http3/RESULTS.md) has a matrix of its own.
 
