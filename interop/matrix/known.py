@@ -24,6 +24,17 @@ KNOWN = {
         "and of that it sends on each timeout the two oldest packets only, which had arrived otherwise; the trace shows 44 KB of the "
         "stream that it sends but once, and DATA_BLOCKED until the end; with Connection::send in place of send_on_path the same")
         for case in ("rebind-port", "rebind-addr")},
+    ("noq", "server", "handshakeloss"): (
+        "noq 1.4 has Initial data that was lost wait for the congestion window (path_congestion_check), which Handshake packets fill "
+        "that nobody can read before that data, and probes where something is in flight, which is in the Handshake space "
+        "(pto_time_and_space): the trace shows the last Initial packet before the last of its ServerHello has arrived, nothing but "
+        "Handshake packets from there on, and the client's Initial packets no longer acknowledged. Seen when a ServerHello of two "
+        "packets was lost five times"),
+    ("quiche", "server", "handshakeloss"): (
+        "quiche 0.30 drops the rest of a datagram whose first packet it has no keys for (Connection::recv after recv_single), where "
+        "RFC 9000 section 12.2 has it process the remaining packets: of a client that still lacks HANDSHAKE_DONE it hears nothing, "
+        "for what that sends begins with a Handshake packet; the trace shows 1-RTT packets, of which it never acknowledges another. "
+        "Seen when all that could end this was lost"),
     **{("tquic", "server", case): (
         "tquic 1.6 challenges the new path and sends nothing else there: that a server follows its client is still to be done "
         "(a TODO in Connection::recv_packet); the trace shows PATH_RESPONSE from the new path, and no other frame on it")

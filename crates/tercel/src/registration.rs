@@ -70,6 +70,9 @@ pub struct RegistrationConfig {
     pub max_half_open: usize,
     /// How much memory these may take, about, in bytes; clients beyond are refused. Default 256 MiB.
     pub max_handshake_memory: usize,
+    /// How long a server waits for the whole of a ClientHello. From when its configuration is chosen, the
+    /// connection goes by [`Settings::handshake_timeout`](crate::Settings::handshake_timeout). Default 10 s.
+    pub hello_timeout: Duration,
     /// How long what there is to do may wait for its worker, on average, before new clients are refused.
     /// Default 2 s: a client has asked again by then, which makes it worse.
     pub max_queue_delay: Duration,
@@ -115,6 +118,7 @@ impl Default for RegistrationConfig {
             retry_memory: 32 << 20,
             max_half_open: 4096,
             max_handshake_memory: 256 << 20,
+            hello_timeout: Duration::from_secs(10),
             max_queue_delay: Duration::from_secs(2),
             version_negotiations_per_second: 1000,
             retries_per_second: 20_000,
@@ -139,6 +143,7 @@ impl std::fmt::Debug for RegistrationConfig {
             .field("retry_memory", &self.retry_memory)
             .field("max_half_open", &self.max_half_open)
             .field("max_handshake_memory", &self.max_handshake_memory)
+            .field("hello_timeout", &self.hello_timeout)
             .field("max_queue_delay", &self.max_queue_delay)
             .field("version_negotiations_per_second", &self.version_negotiations_per_second)
             .field("retries_per_second", &self.retries_per_second)
@@ -277,7 +282,11 @@ impl RegistrationShared {
     fn new(config: RegistrationConfig, datapath: Arc<dyn Datapath>, keyring: Keyring) -> Self {
         let workers = config.workers;
         let mailboxes: Vec<_> = (0..workers).map(|worker| Arc::new(Mailbox::new(worker, datapath.clone()))).collect();
-        let transport = TransportConfig { versions: config.versions.clone(), ..TransportConfig::default() };
+        let transport = TransportConfig {
+            versions: config.versions.clone(),
+            handshake_timeout: config.hello_timeout,
+            ..TransportConfig::default()
+        };
         Self {
             config,
             holdings: (0..workers).map(|_| Arc::default()).collect(),

@@ -313,7 +313,7 @@ impl Connection {
 
     /// The writers, most important first.
     fn write_frames(&mut self, now: Time, level: EncryptionLevel, permit: Permit, sink: &mut FrameSink<'_, '_>) {
-        self.write_ack(now, level, sink);
+        self.write_ack(now, level, permit, sink);
         if permit == Permit::Exempt {
             if level == EncryptionLevel::OneRtt {
                 self.write_path_frames(now, sink);
@@ -352,8 +352,10 @@ impl Connection {
         }
     }
 
+    /// A probe says once more what was received: if our packets were lost, an acknowledgement may have been, and
+    /// the peer may be waiting longer for its next probe than for our next.
     // RFC 9000 sections 13.2#1, 13.2.1#5, 13.2.6#1#2#3.
-    fn write_ack(&mut self, now: Time, level: EncryptionLevel, sink: &mut FrameSink<'_, '_>) {
+    fn write_ack(&mut self, now: Time, level: EncryptionLevel, permit: Permit, sink: &mut FrameSink<'_, '_>) {
         // Our ack_delay_exponent is the default of 3.
         // RFC 9000 section 17.2.3#4.
         const EXPONENT: u32 = 3;
@@ -363,7 +365,8 @@ impl Connection {
             return;
         }
         if let Some(numbers) = self.spaces.get_mut(level.space())
-            && numbers.acks.urgency(now) != Urgency::None
+            && (numbers.acks.urgency(now) != Urgency::None
+                || permit == Permit::Probe && numbers.received.largest().is_some())
         {
             let (acks, received) = (&mut numbers.acks, &numbers.received);
             if level == EncryptionLevel::OneRtt && self.one_way.sends() && sink.remaining() >= WITH_TIMESTAMP {

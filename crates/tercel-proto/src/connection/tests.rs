@@ -395,6 +395,39 @@ fn every_probe_of_a_client_begins_the_handshake() {
     assert_eq!(pair.client.stats().datagrams_sent, 3);
 }
 
+/// What acknowledges a client's data is lost, and so is all that the client sends after it: the server's next probe tells
+/// the client all the same.
+#[test]
+fn a_probe_says_again_what_was_received() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    pair.pass(Duration::from_secs(1));
+    let id = pair.client.open_stream(Direction::Unidirectional).unwrap();
+    // More than one packet is acknowledged at once.
+    pair.client.send(id, Bytes::from(vec![1; 2000]), true).unwrap();
+    pair.flush(true);
+    let unheard = pair.server().open_stream(Direction::Unidirectional).unwrap();
+    pair.server().send(unheard, Bytes::from_static(b"unheard"), true).unwrap();
+    pair.flush(false);
+    let before = pair.server().stats().probe_timeouts;
+    let (mut lost, mut heard) = (0, false);
+    while pair.server().stats().probe_timeouts == before {
+        lost += std::mem::take(&mut pair.to_client).len();
+        assert!(pair.step());
+        heard |= pair.to_server.is_empty();
+        if heard {
+            pair.to_server.clear();
+        }
+    }
+    assert_eq!(lost, 2, "data, and an acknowledgement");
+    let (acked, end) = (pair.client.stats().packets_acked, pair.now + DELAY);
+    while pair.now < end {
+        pair.to_server.clear();
+        assert!(pair.step());
+    }
+    assert_eq!(pair.client.stats().packets_acked, acked + 2);
+}
+
 /// A client that lacks the ServerHello can read nothing else: the server's probes never leave it out,
 /// not even when all that went unheard fills the window.
 #[test]

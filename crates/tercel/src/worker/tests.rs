@@ -133,9 +133,13 @@ fn configuration(transport: TransportConfig) -> Configuration {
 
 impl World {
     fn new(transport: TransportConfig) -> Self {
+        Self::with_server(transport, RegistrationConfig::default())
+    }
+
+    fn with_server(transport: TransportConfig, config: RegistrationConfig) -> Self {
         let net = Memory::default();
-        let config = RegistrationConfig::default();
-        let (client, mut workers) = Registration::manual(config.clone(), Arc::new(net.clone()), [1; 32]).unwrap();
+        let client = Registration::manual(RegistrationConfig::default(), Arc::new(net.clone()), [1; 32]);
+        let (client, mut workers) = client.unwrap();
         let (server, more) = Registration::manual(config, Arc::new(net.clone()), [2; 32]).unwrap();
         workers.extend(more);
         let now = Time::ZERO + Duration::from_secs(1_800_000_000);
@@ -266,6 +270,30 @@ fn what_is_not_authentic_costs_no_state_and_is_not_amplified() {
     // And the worker still works.
     let (_connection, events) = world.connect();
     world.run_until(|| heard(&events, "Connected"));
+}
+
+/// Of a client's datagrams the first arrives, and no other.
+#[test]
+fn half_a_client_hello_is_waited_for_as_long_as_is_said() {
+    let config = RegistrationConfig { hello_timeout: Duration::from_secs(2), ..RegistrationConfig::default() };
+    let mut world = World::with_server(TransportConfig::default(), config);
+    world.serve(|_, _| {});
+    world.step();
+    let (_connection, events) = world.connect();
+    let (start, mut room) = (world.now, 1);
+    while !heard(&events, "Shutdown") {
+        world.now += Duration::from_micros(100);
+        for worker in &mut world.workers {
+            (0..16).map(SocketId).for_each(|socket| worker.readable(socket));
+            let _ = worker.turn(world.now);
+            let mut net = world.net.0.lock().unwrap();
+            let queue = net.sockets.get_mut(&SERVER.into()).unwrap();
+            queue.truncate(room);
+            room -= queue.len().min(room);
+        }
+    }
+    let waited = world.now.since(start);
+    assert!((Duration::from_secs(2)..Duration::from_millis(2_010)).contains(&waited), "{waited:?}");
 }
 
 /// Sends `count` streams of `len` bytes and counts what arrives at the server.

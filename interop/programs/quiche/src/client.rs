@@ -15,9 +15,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     arguments.cannot(&["keyupdate"], "its application cannot ask for a key update");
     arguments.cannot(&["chacha20"], "BoringSSL offers all suites of TLS 1.3");
     let mut config = config(arguments)?;
+    // Early data is for the cases that ask for it: while nothing else is under way, quiche arms no timer
+    // (`pto_time_and_space`), and waits for ever if the server may send no more before it hears from the client.
+    let goes_on = arguments.is(&["resumption", "zerortt"]);
     let mut session = None;
     for paths in arguments.connections() {
-        session = One::new(arguments, &mut config, session)?.run(paths)?;
+        session = One::new(arguments, &mut config, session.filter(|_| goes_on))?.run(paths)?;
     }
     Ok(())
 }

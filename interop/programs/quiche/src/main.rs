@@ -120,5 +120,10 @@ fn receive(
             }
         }
     }
+    // Of a frame whose data was read before, quiche drops the end, too (`RecvBuf::write`), and does not say that the
+    // stream is readable. That happens where the network loses much.
+    for (stream, data) in incoming.extract_if(.., |stream, _| connection.stream_finished(*stream)) {
+        whole(stream, data);
+    }
     Ok(())
 }

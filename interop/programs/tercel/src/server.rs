@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tercel::aio::{Connection, Endpoint, Incoming, RecvStream, SendStream};
 use tercel::{Registration, RegistrationConfig, RetryPolicy};
-use tercel_interop_end::{Arguments, CUT_OFF, RESET_KEY, ready, tell};
+use tercel_interop_end::{Arguments, CUT_OFF, PATIENCE, RESET_KEY, ready, tell};
 use tokio::sync::watch;
 
 use crate::{Failure, configuration, storm};
@@ -19,6 +19,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         (config.versions, _) = configuration::versions(&arguments);
     }
     config.secret = RESET_KEY.first_chunk().copied();
+    config.hello_timeout = Duration::from_millis(PATIENCE);
     let endpoint = Endpoint::of(Registration::new(config)?);
     let endpoint = endpoint.listen(&configuration::server(&arguments)?, arguments.address)?;
     ready();
