@@ -6,6 +6,7 @@
 mod support;
 
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
@@ -207,6 +208,52 @@ fn a_peer_that_needs_streams_is_given_some() {
             unsafe { (api().stream_close)(stream) };
         }
         unsafe { (api().connection_close)(connection) };
+    }
+}
+
+/// A stream that is over counts until its handle is closed, if the application wants that.
+#[test]
+fn the_peers_next_stream_may_wait_for_the_handle_of_the_last() {
+    let few = Settings { peer_bidi_stream_count: 1, ..settings() };
+    let kept = AtomicBool::new(false);
+    let stage = stage_with(&few, move |program, event| match event {
+        Event::Connection(_, event) if event.event_type == connection_event::PEER_STREAM_STARTED => {
+            let started = unsafe { &mut event.body.peer_stream_started };
+            if started.flags & stream_open::UNIDIRECTIONAL == 0 {
+                started.flags |= stream_open::DELAY_ID_FC_UPDATES;
+            }
+            None
+        }
+        // The first is closed by the test.
+        Event::Stream(handle, event)
+            if event.event_type == stream_event::SHUTDOWN_COMPLETE && !kept.swap(true, Ordering::Relaxed) =>
+        {
+            program.say(*handle, "OVER");
+            Some(Status::SUCCESS)
+        }
+        _ => None,
+    });
+    let (program, heard) = quiet();
+    let connection = stage.connect(program, &heard);
+    let streams = [0, 1].map(|_| open_stream(connection, 0, program));
+    assert_eq!(send(streams[0], b"x", send::START | send::FIN, 0), Status::PENDING);
+    heard.wait_for("SHUTDOWN_COMPLETE 0 0");
+    let over = stage.heard.wait_for("OVER").handle;
+    let flags = stream_start::IMMEDIATE | stream_start::INDICATE_PEER_ACCEPT;
+    assert_eq!(unsafe { (api().stream_start)(streams[1], flags) }, Status::PENDING);
+    stage.heard.wait_for("PEER_NEEDS_STREAMS 1");
+    // There and back, by a stream of another kind.
+    let other = open_stream(connection, stream_open::UNIDIRECTIONAL, program);
+    assert_eq!(send(other, b"x", send::START | send::FIN, 0), Status::PENDING);
+    heard.wait_for("SHUTDOWN_COMPLETE 0 0");
+    assert!(!program.words().iter().any(|word| word == "PEER_ACCEPTED"));
+    unsafe { (api().stream_close)(Handle(std::ptr::without_provenance_mut(over))) };
+    assert_eq!(heard.wait_for("PEER_ACCEPTED").handle, streams[1].0 as usize);
+    unsafe {
+        for stream in [streams[0], streams[1], other] {
+            (api().stream_close)(stream);
+        }
+        (api().connection_close)(connection);
     }
 }
 

@@ -299,6 +299,24 @@ impl Connection {
         self.submit(ConnectionOperation::ChangeSettings(settings.transport()?))
     }
 
+    /// A stream that the peer has opened counts as open, also when it is over, until it is
+    /// [released](Self::release_stream): the peer may open another in its place only then. For applications that do
+    /// more for a stream than to send and receive. Of a stream that is over already, or this end's, it does nothing.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionClosed`] if the connection is over.
+    pub fn hold_stream(&self, id: StreamId) -> Result<(), Error> {
+        self.submit(ConnectionOperation::HoldStream { id, holds: true })
+    }
+
+    /// A stream that was [held](Self::hold_stream) counts no longer than it lives.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionClosed`] if the connection is over.
+    pub fn release_stream(&self, id: StreamId) -> Result<(), Error> {
+        self.submit(ConnectionOperation::HoldStream { id, holds: false })
+    }
+
     /// Sets whether [`Network`](crate::ConnectionEvent::Network) is told. At the start it is not.
     ///
     /// # Errors

@@ -60,7 +60,7 @@ impl Connection {
         match event {
             ConnectionEvent::PeerCertificate { certificate, verdict } => self.certificate(&certificate, verdict),
             ConnectionEvent::Connected { alpn, resumed, .. } => self.connected(live, alpn, resumed),
-            ConnectionEvent::PeerStreamStarted(new) => self.peer_stream(new),
+            ConnectionEvent::PeerStreamStarted(new) => self.peer_stream(live, new),
             ConnectionEvent::StreamsAvailable { bidirectional, unidirectional } => {
                 let clamp = |count: u64| u16::try_from(count).unwrap_or(u16::MAX);
                 let streams_available = StreamsAvailable {
@@ -181,7 +181,7 @@ impl Connection {
         self.tell(event, ConnectionEventBody { address_changed: &raw const address });
     }
 
-    fn peer_stream(self: &Arc<Self>, new: NewStream) {
+    fn peer_stream(self: &Arc<Self>, live: &tercel::Connection, new: NewStream) {
         let unidirectional = new.direction() == tercel::Direction::Unidirectional;
         let early = new.is_early();
         // If there is no room for it, it is refused.
@@ -192,9 +192,13 @@ impl Connection {
         }
         let peer_stream_started = PeerStreamStarted { stream: stream.handle(), flags };
         let body = ConnectionEventBody { peer_stream_started };
-        let (status, _) = stream.while_offered(|| self.tell(kind::PEER_STREAM_STARTED, body));
+        let (status, body) = stream.while_offered(|| self.tell(kind::PEER_STREAM_STARTED, body));
+        // SAFETY: this part of the union was written above; the application may have changed it.
+        let flags = unsafe { body.peer_stream_started.flags };
         if status.is_failure() || !stream.has_handler() {
             stream.refuse();
+        } else if flags & abi::stream_open::DELAY_ID_FC_UPDATES != 0 {
+            stream.hold(live);
         }
     }
 

@@ -129,6 +129,7 @@ impl Stream {
     /// Closes the handle: after this no callback of it is running, except one that called this, and none follows.
     pub(super) fn close(self: &Arc<Self>) {
         self.closing.store(true, Ordering::Release);
+        self.release();
         if !self.is_over() {
             let own_thread = self.connection.gate().is_own_thread();
             self.abort();

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tercel::{AtLimit, Direction, NewStream, ReceiveMemory, SendOptions, StreamOptions, VarInt};
+use tercel::{AtLimit, Direction, NewStream, ReceiveMemory, SendOptions, StreamId, StreamOptions, VarInt};
 
 use crate::abi::{self, Handle, Status, StreamCallback, StreamEventBody, stream_start};
 use crate::connection::Connection;
@@ -84,6 +84,8 @@ pub(crate) struct Stream {
     buffers_sends: bool,
     /// The application is in `StreamClose`.
     closing: AtomicBool,
+    /// The peer may open another only when the handle is closed.
+    held: AtomicBool,
     /// The application has heard the last event.
     over: AtomicBool,
 }
@@ -123,6 +125,7 @@ impl Stream {
                 receives_many: crate::settings::receives_many(&settings),
                 buffers_sends: crate::settings::buffers_sends(&settings),
                 closing: AtomicBool::new(false),
+                held: AtomicBool::new(false),
                 over: AtomicBool::new(false),
             })
         })?;
@@ -193,6 +196,26 @@ impl Stream {
         match state.send_ended && state.id.is_some() {
             true => Ok(state.early),
             false => Err(Status::INVALID_STATE),
+        }
+    }
+
+    /// A stream of the peer's: another one may follow it only when its handle is closed.
+    pub(crate) fn hold(&self, live: &tercel::Connection) {
+        let Some(id) = self.id() else { return };
+        self.held.store(true, Ordering::Release);
+        // On a connection that is over nothing follows.
+        let _ = live.hold_stream(StreamId::from_wire(id));
+        if self.closing.load(Ordering::Acquire) {
+            self.release();
+        }
+    }
+
+    /// Its handle is closed.
+    fn release(&self) {
+        if self.held.swap(false, Ordering::AcqRel)
+            && let (Some(id), Some(live)) = (self.id(), self.connection.live())
+        {
+            let _ = live.release_stream(StreamId::from_wire(id));
         }
     }
 

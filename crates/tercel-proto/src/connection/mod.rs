@@ -590,6 +590,17 @@ impl Connection {
         self.streams.read_end(id)
     }
 
+    /// A stream of the peer's counts as open, also when it is over, until it is
+    /// [released](Self::release_stream).
+    pub fn hold_stream(&mut self, id: StreamId) {
+        self.streams.hold(id);
+    }
+
+    /// A stream of the peer's counts no longer than it lives.
+    pub fn release_stream(&mut self, id: StreamId) {
+        self.streams.release(id);
+    }
+
     /// Up to which offset a stream came as early data, if anything of it did and it is not over.
     pub fn early(&self, id: StreamId) -> Option<u64> {
         self.streams.early(id)

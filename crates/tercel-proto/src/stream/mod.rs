@@ -15,7 +15,7 @@ mod send;
 mod send_buffer;
 mod table;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -127,6 +127,8 @@ pub struct Streams {
     lingering: u64,
     /// Streams opened ahead of the peer's limit.
     ahead: BTreeSet<StreamId>,
+    /// Streams of the peer's that count as open until they are released, and whether they are over.
+    held: BTreeMap<StreamId, bool>,
     /// Streams with a control frame to say.
     control: BTreeSet<StreamId>,
     /// Streams that the peer's limit on their data has stopped; some may have gone on since.
@@ -175,6 +177,7 @@ impl Streams {
             turn_left: TURN,
             lingering: 0,
             ahead: BTreeSet::new(),
+            held: BTreeMap::new(),
             control: BTreeSet::new(),
             limited: BTreeSet::new(),
             events: VecDeque::new(),
@@ -416,6 +419,20 @@ impl Streams {
             self.control.insert(id);
         }
         Ok(())
+    }
+
+    /// A stream of the peer's counts as open, also when it is over, until it is [released](Self::release).
+    pub fn hold(&mut self, id: StreamId) {
+        if id.initiator() != self.role && self.streams.contains(id) {
+            self.held.insert(id, false);
+        }
+    }
+
+    /// A stream of the peer's counts no longer than it lives.
+    pub fn release(&mut self, id: StreamId) {
+        if self.held.remove(&id) == Some(true) {
+            self.remote[id.direction() as usize].close(id.index());
+        }
     }
 
     /// Takes over how many streams the peer may have open, and how far windows may grow.
@@ -1032,8 +1049,10 @@ impl Streams {
             self.streams.remove(id);
             self.control.remove(&id);
             self.limited.remove(&id);
-            if id.initiator() != self.role {
-                self.remote[id.direction() as usize].close(id.index());
+            match self.held.get_mut(&id) {
+                Some(over) => *over = true,
+                None if id.initiator() != self.role => self.remote[id.direction() as usize].close(id.index()),
+                None => {}
             }
             self.events.push_back(StreamEvent::Closed(id));
         }

@@ -114,6 +114,8 @@ impl Core {
             ConnectionOperation::UpdateKeys => self.proto.update_keys()?,
             ConnectionOperation::SetStreamScheduling(scheduling) => self.proto.set_stream_scheduling(scheduling),
             ConnectionOperation::ChangeSettings(transport) => self.proto.reconfigure(self.now, &transport),
+            ConnectionOperation::HoldStream { id, holds: true } => self.proto.hold_stream(id),
+            ConnectionOperation::HoldStream { id, holds: false } => self.proto.release_stream(id),
             ConnectionOperation::TellNetwork(tells) => {
                 self.network_told = tells.then(|| self.proto.stats().packets_acked);
             }

@@ -12,7 +12,7 @@ use tercel_proto::config::TransportConfig;
 use tercel_proto::datagram::DatagramPriority;
 use tercel_proto::stream::{StreamScheduling, StreamStats};
 use tercel_proto::tls::{OpenedTicket, Verdict};
-use tercel_wire::{ApplicationErrorCode, TransportErrorCode};
+use tercel_wire::{ApplicationErrorCode, StreamId, TransportErrorCode};
 
 pub(crate) use self::queue::Queue;
 use crate::binding::Binding;
@@ -83,6 +83,11 @@ pub(crate) enum ConnectionOperation {
     UpdateKeys,
     SetStreamScheduling(StreamScheduling),
     ChangeSettings(Arc<TransportConfig>),
+    /// Whether a stream of the peer's counts as open though it is over.
+    HoldStream {
+        id: StreamId,
+        holds: bool,
+    },
     /// Whether to tell how the network does.
     TellNetwork(bool),
     ChangePath(PathChange),

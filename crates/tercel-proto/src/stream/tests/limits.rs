@@ -337,3 +337,38 @@ fn a_peer_that_wants_more_streams_is_heard() {
     server.reconfigure(&TransportConfig { max_bidi_streams: 4, ..small() });
     assert!(!wanted(&mut server, both, 3) && wanted(&mut server, both, 4));
 }
+
+/// A stream of the peer's that is held counts as open until it is released, over or not.
+#[test]
+// RFC 9000 section 4.6#6.
+fn a_stream_that_is_held_counts_after_its_end() {
+    let config = TransportConfig { max_uni_streams: 1, ..small() };
+    let mut server = streams(Role::Server, &config);
+    let direction = Direction::Unidirectional;
+    let end = |server: &mut Streams, id, held| {
+        server.on_stream(&data(id, 0, b"", true), Bytes::new()).unwrap();
+        if held {
+            server.hold(id);
+        }
+        assert!(matches!(server.read(id, 1), Ok(Read::Finished)));
+    };
+    let limit = |server: &Streams| server.remote[direction as usize].limit();
+    end(&mut server, id(Role::Client, direction, 0), true);
+    assert_eq!(limit(&server), 1);
+    server.release(id(Role::Client, direction, 0));
+    assert_eq!(limit(&server), 2);
+    // Released before its end, or never held, it counts no longer than it lives.
+    let second = id(Role::Client, direction, 1);
+    server.on_stream(&data(second, 0, b"x", false), Bytes::from_static(b"x")).unwrap();
+    server.hold(second);
+    server.release(second);
+    assert_eq!(limit(&server), 2);
+    server.on_reset_stream(second, CODE.into(), 1).unwrap();
+    assert!(matches!(server.read(second, 1), Ok(Read::Reset(_))));
+    assert_eq!(limit(&server), 3);
+    end(&mut server, id(Role::Client, direction, 2), false);
+    assert_eq!(limit(&server), 4);
+    // What is over is not held.
+    server.hold(id(Role::Client, direction, 2));
+    assert!(server.held.is_empty());
+}
