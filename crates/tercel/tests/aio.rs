@@ -474,8 +474,9 @@ fn the_size_of_datagrams_is_known_when_the_connection_is() {
 #[tokio::test]
 async fn a_stream_takes_what_keeps_the_path_busy() {
     let mut settings = settings();
-    // The window of the path becomes twice this at most, and what is taken four times it, or the next power of two.
-    (settings.send_buffer, settings.max_stream_receive_window) = (0, 4 << 20);
+    // The path's window becomes hardly more than twice this, and what is taken twice that, up to the next power of two:
+    // 16 MiB at the most.
+    (settings.send_buffer, settings.max_stream_receive_window) = (0, 2 << 20);
     let (server, configuration) = pair_with(settings);
     let (_endpoint, ours, theirs) = connect(&server, &configuration).await;
     let data = vec![7; 32 << 20];
