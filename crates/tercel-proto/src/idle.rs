@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::time::Time;
 
+/// After so long a silence a connection rests: see [`Idle::rests`].
+const REST: Duration = Duration::from_secs(2);
+
 /// What a deadline that has passed asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expired {
@@ -30,6 +33,8 @@ pub struct Idle {
     keep_alive_at: Option<Time>,
     /// When whoever is held back by the peer's limits is to say so again.
     limited_at: Option<Time>,
+    /// When the connection comes to rest.
+    rest_at: Option<Time>,
     /// Whether an ack-eliciting packet was sent since the last one was received.
     sent_since_receipt: bool,
 }
@@ -46,6 +51,7 @@ impl Idle {
             deadline: (!timeout.is_zero()).then(|| now + timeout.max(handshake_timeout)),
             keep_alive_at: None,
             limited_at: None,
+            rest_at: None,
             sent_since_receipt: false,
         }
     }
@@ -107,9 +113,21 @@ impl Idle {
         let timeout = self.timeout_of_both();
         self.deadline = (!timeout.is_zero()).then(|| now + timeout.max(3 * pto));
         if self.handshake_deadline.is_none() {
+            self.rest_at = Some(now + REST);
             self.keep_alive_at = self.keep_alive.map(|after| now + after);
             self.limited_at = (!timeout.is_zero()).then(|| now + timeout / 3);
         }
+    }
+
+    /// When [`rests`](Self::rests) is to be asked.
+    pub const fn rest_at(&self) -> Option<Time> {
+        self.rest_at
+    }
+
+    /// Whether there has been silence for a while by now, so that what is kept only to be at hand can be let go of. Once
+    /// for each silence.
+    pub fn rests(&mut self, now: Time) -> bool {
+        self.rest_at.take_if(|at| *at <= now).is_some()
     }
 
     /// When [`timeout`](Self::timeout) is due. `limited` is whether the peer's limits keep this end from sending.
@@ -206,6 +224,21 @@ mod tests {
         let mut idle = Idle::new(Time::ZERO, 30 * S, 10 * S, None);
         idle.change(Time::ZERO, PTO, S, Some(S));
         assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 10 * S));
+    }
+
+    #[test]
+    fn it_rests_once_for_each_silence() {
+        let mut idle = Idle::new(Time::ZERO, 30 * S, 10 * S, None);
+        // Not in the handshake.
+        assert_eq!(idle.rest_at(), None);
+        idle.on_handshake_complete(Time::ZERO, PTO);
+        idle.on_received(Time::ZERO + S, PTO);
+        assert_eq!(idle.rest_at(), Some(Time::ZERO + 3 * S));
+        assert!(!idle.rests(Time::ZERO + 2 * S));
+        assert!(idle.rests(Time::ZERO + 3 * S));
+        assert!(!idle.rests(Time::ZERO + 4 * S));
+        idle.on_ack_eliciting_sent(Time::ZERO + 5 * S, || PTO);
+        assert!(idle.rests(Time::ZERO + 7 * S));
     }
 
     #[test]

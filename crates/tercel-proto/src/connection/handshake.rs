@@ -86,6 +86,13 @@ pub(super) struct Again {
 }
 
 impl Handshake {
+    /// Lets go of room that is not in use.
+    pub(super) fn rest(&mut self) {
+        if let Tls::Running(tls) = &mut self.tls {
+            tls.rest();
+        }
+    }
+
     /// At its start.
     pub(super) const fn new(now: Time, tls: Tls, initial_dcid: ConnectionId, local_scid: ConnectionId) -> Self {
         Self {

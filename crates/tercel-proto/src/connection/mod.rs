@@ -195,6 +195,8 @@ pub struct Connection {
     /// A buffer for what acknowledgements settle, kept to be used again.
     outcome: AckOutcome,
     stats: ConnectionStats,
+    /// It has come to rest since that was last asked.
+    rested: bool,
     /// What happened, if anybody wants to know.
     trace: Option<Box<Trace>>,
 }
@@ -306,6 +308,7 @@ impl Connection {
             blocked_until: None,
             silent_at: Time::ZERO,
             outcome: AckOutcome::default(),
+            rested: false,
             stats: ConnectionStats::default(),
             trace: None,
         })
@@ -610,6 +613,12 @@ impl Connection {
     /// told came as early data.
     pub const fn is_datagram_early(&self) -> bool {
         self.datagrams.is_early()
+    }
+
+    /// Whether the connection has come to rest since this was last asked: nothing was heard or sent for two seconds, and
+    /// it has let go of memory. Its driver can do the same.
+    pub const fn take_rested(&mut self) -> bool {
+        std::mem::replace(&mut self.rested, false)
     }
 
     /// How many bytes of a stream up to the highest offset that came in were not read yet, those that are missing

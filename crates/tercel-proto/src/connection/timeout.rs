@@ -4,6 +4,7 @@ use super::Connection;
 use super::phase::Phase;
 use crate::error::CloseReason;
 use crate::idle::Expired;
+use crate::recovery::AckOutcome;
 use crate::space::Urgency;
 use crate::time::Time;
 
@@ -30,11 +31,28 @@ impl Connection {
             Some(Expired::Limited) => self.streams.say_limits_again(),
             None => {}
         }
+        if self.idle.rests(now) {
+            self.rest();
+        }
         self.on_recovery_timeout(now);
         self.spaces.data.timeout(now);
         self.on_path_timeout(now);
         self.ask_peer(now);
         self.after_input(now);
+    }
+
+    /// Lets go of what is kept only to be at hand: room that emptied queues and tables hold, and the keys of the phase to
+    /// come. Most connections of a server are silent most of the time, and this is the greater part of what they take.
+    fn rest(&mut self) {
+        self.rested = true;
+        self.events.shrink_to_fit();
+        self.outcome = AckOutcome::default();
+        self.recovery.rest();
+        self.streams.rest();
+        self.handshake.rest();
+        if let Some(keys) = &mut self.spaces.data.one_rtt {
+            keys.rest();
+        }
     }
 
     /// A handshake that takes too long is closed with a word, in case the peer can hear it.
@@ -67,6 +85,7 @@ impl Connection {
         let times = [
             self.recovery.next_timeout(),
             self.idle.next_timeout(self.streams.may_be_limited()),
+            self.idle.rest_at(),
             self.handshake.verdict_deadline,
             self.paths.next_timeout(self.silent_at),
             self.blocked_until,

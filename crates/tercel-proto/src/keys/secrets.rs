@@ -6,6 +6,7 @@ use tercel_wire::Version;
 use crate::tls::in_words_of;
 
 /// What the keys of later phases are derived from.
+#[derive(Clone)]
 pub struct Secrets {
     secrets: rustls::quic::Secrets,
     /// The version under whose labels to derive, if it is not that which rustls was told.

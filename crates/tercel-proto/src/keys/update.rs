@@ -3,7 +3,8 @@
 //! Either end may go on to the next keys; the other follows as soon as it can open a packet with
 //! them. The key phase bit of a packet tells old from new. Three receive keys are at hand: the
 //! current one; the one before, for packets that were under way when the phase changed; and the
-//! next, made ahead so that an update takes no longer than another packet (section 9.5).
+//! next, made ahead so that an update takes no longer than another packet (section 9.5). While the connection rests the
+//! next one is not kept: the first packet after that makes it, whatever its phase.
 
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ pub struct OneRttKeys {
     pub(super) local: PacketKey,
     pub(super) remote: PacketKey,
     // RFC 9001 sections 6.3#1#2#3, 9.5#3: at hand before a packet asks for them.
-    next: PacketKeySet,
+    next: Option<PacketKeySet>,
+    /// From which they are made.
     secrets: Secrets,
     previous: Option<Previous>,
     phase: bool,
@@ -47,13 +49,13 @@ pub struct OneRttKeys {
 
 impl OneRttKeys {
     /// Keys of phase 0, and the secrets of the phases to come.
-    pub fn new(keys: LevelKeys, mut secrets: Secrets) -> Self {
+    pub fn new(keys: LevelKeys, secrets: Secrets) -> Self {
         Self {
             local_header: keys.local.header,
             remote_header: keys.remote.header,
             local: keys.local.packet,
             remote: keys.remote.packet,
-            next: secrets.next_packet_keys(),
+            next: Some(secrets.clone().next_packet_keys()),
             secrets,
             previous: None,
             phase: false,
@@ -100,6 +102,11 @@ impl OneRttKeys {
         self.acknowledged |= self.first_sent.is_some_and(|first| first <= largest);
     }
 
+    /// The connection rests: the next keys are made when a packet comes.
+    pub fn rest(&mut self) {
+        self.next = None;
+    }
+
     /// Whether an update may begin: the last one was answered and is over (sections 6.1 and 6.5).
     // RFC 9001 sections 6.1#2, 6.5#1.
     pub const fn may_update(&self) -> bool {
@@ -128,7 +135,8 @@ impl OneRttKeys {
     /// Goes on to the next keys.
     // RFC 9001 section 6.4#1.
     pub fn update(&mut self) {
-        let next = std::mem::replace(&mut self.next, self.secrets.next_packet_keys());
+        let next = self.secrets.next_packet_keys();
+        self.next = Some(self.secrets.clone().next_packet_keys());
         let remote = std::mem::replace(&mut self.remote, PacketKey(next.remote));
         self.local = PacketKey(next.local);
         // RFC 9001 section 6.1#3#4.
@@ -145,6 +153,7 @@ impl OneRttKeys {
     /// KEY_UPDATE_ERROR: the peer went back to old keys, or began an update before it could know
     /// that the last one was over (section 6.4 and 6.2).
     pub fn open(&mut self, now: Time, pto: Duration, sealed: Sealed) -> Result<Option<Opened>, Violation> {
+        let next = self.next.get_or_insert_with(|| self.secrets.clone().next_packet_keys());
         let number = sealed.number();
         if sealed.key_phase() == self.phase {
             let opened = sealed.open(&self.remote);
@@ -163,7 +172,7 @@ impl OneRttKeys {
             return Ok(opened);
         }
         // RFC 9001 section 5.5#1#2.
-        let opened = sealed.open(&PacketKeyRef(self.next.remote.as_ref()));
+        let opened = sealed.open(&PacketKeyRef(next.remote.as_ref()));
         self.note(opened.is_some());
         if opened.is_some() {
             if self.updates > 0 && self.first_sent.is_none() {

@@ -606,6 +606,11 @@ impl Recovery {
         }
     }
 
+    /// Lets go of room that is not in use.
+    pub fn rest(&mut self) {
+        self.spaces.iter_mut().flatten().for_each(|space| space.sent.rest());
+    }
+
     /// The rate at which packets are paced, in bytes each second; 0 if they are not.
     pub fn pacing_rate(&self) -> u64 {
         match self.settings.pacing && self.rtt.is_sampled() {

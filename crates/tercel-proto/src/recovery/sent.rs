@@ -158,6 +158,12 @@ impl SentWindow {
         }
     }
 
+    /// Lets go of room that is not in use.
+    pub(super) fn rest(&mut self) {
+        self.slots.shrink_to_fit();
+        self.skipped.shrink_to_fit();
+    }
+
     /// Notes the largest number of an ACK frame. Returns whether it is a new one.
     pub(super) fn raise_largest_acked(&mut self, largest: u64) -> bool {
         let raised = self.largest_acked.is_none_or(|known| known < largest);

@@ -69,6 +69,11 @@ impl<T> IdMap<T> {
         self.kinds[kind(id)].as_mut()?.remove(id.index())
     }
 
+    /// Lets go of room that is not in use.
+    pub fn rest(&mut self) {
+        self.kinds.iter_mut().flatten().for_each(|kind| kind.window.shrink_to_fit());
+    }
+
     /// How many streams there are.
     pub fn len(&self) -> usize {
         self.kinds.iter().flatten().map(|kind| kind.live + kind.old.len()).sum()

@@ -631,6 +631,15 @@ impl Streams {
         }
     }
 
+    /// Lets go of room that is not in use.
+    pub fn rest(&mut self) {
+        self.streams.rest();
+        self.repeats.rest();
+        self.schedule.rest();
+        self.events.shrink_to_fit();
+        self.ended.shrink_to_fit();
+    }
+
     /// A STREAMS_BLOCKED frame.
     pub fn on_streams_blocked(&mut self, direction: Direction, limit: u64) {
         if self.remote[direction as usize].on_blocked(limit) {

@@ -42,6 +42,12 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
+    /// Lets go of room that is not in use.
+    pub(super) fn rest(&mut self) {
+        self.places.rest();
+        self.spare = Line::default();
+    }
+
     /// Whose turn it is.
     pub(super) fn first(&self) -> Option<StreamId> {
         self.lines.first_key_value()?.1.front().map(|(id, _)| *id)

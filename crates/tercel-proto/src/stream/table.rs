@@ -65,6 +65,11 @@ impl Table {
         self.streams.remove(id);
     }
 
+    /// Lets go of room that is not in use.
+    pub(super) fn rest(&mut self) {
+        self.streams.rest();
+    }
+
     /// The IDs of all streams.
     pub(super) fn ids(&mut self) -> Vec<StreamId> {
         self.count(self.streams.len());

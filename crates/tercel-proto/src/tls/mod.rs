@@ -335,6 +335,12 @@ impl Handshake {
         self.process()
     }
 
+    /// Lets go of room that is not in use.
+    pub fn rest(&mut self) {
+        self.outputs.shrink_to_fit();
+        self.partial.shrink_to_fit();
+    }
+
     /// The next output.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()

@@ -260,12 +260,12 @@ impl Pair {
         }
     }
 
-    /// Goes on for a second, after which nothing is under way any more.
+    /// Goes on for four seconds, after which nothing is under way any more, and connections rest.
     fn come_to_rest(&mut self) {
         for _ in 0..1000 {
             self.client.turn(self.now, self.counts.get());
             self.server.turn(self.now, self.counts.get());
-            self.now += Duration::from_millis(1);
+            self.now += Duration::from_millis(4);
         }
     }
 

@@ -44,6 +44,9 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
     core.note_acknowledged();
     if core.deadline.is_some_and(|deadline| deadline <= now) {
         core.proto.timeout(now);
+        if core.proto.take_rested() {
+            core.rest();
+        }
     }
     let mut rests = false;
     let mut outcome: fn(Box<Core>) -> Outcome = Outcome::Again;

@@ -238,6 +238,17 @@ impl Core {
         self.operations_wait = true;
     }
 
+    /// Lets go of room that is not in use.
+    pub(crate) fn rest(&mut self) {
+        self.streams.rest();
+        self.happened.shrink_to_fit();
+        self.chunks.shrink_to_fit();
+        self.inbox.shrink_to_fit();
+        self.operations.shrink_to_fit();
+        self.routes.shrink_to_fit();
+        self.shared.queue.rest();
+    }
+
     /// A stateless reset of it came in.
     pub(crate) fn stateless_reset(&mut self, now: Time) {
         self.proto.stateless_reset(now);

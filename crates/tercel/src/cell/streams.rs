@@ -218,6 +218,16 @@ pub(super) struct StreamTable {
 }
 
 impl StreamTable {
+    /// Lets go of room that is not in use.
+    pub(super) fn rest(&mut self) {
+        if self.free.len() == self.slots.len() {
+            (self.slots, self.free) = (Vec::new(), Vec::new());
+        }
+        self.by_id.rest();
+        self.opening.iter_mut().for_each(VecDeque::shrink_to_fit);
+        self.after_handshake.shrink_to_fit();
+    }
+
     pub(super) fn insert(&mut self, mut entry: Entry) -> StreamKey {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);

@@ -45,6 +45,11 @@ impl<O> Queue<O> {
         std::mem::swap(&mut state.operations, into);
     }
 
+    /// Lets go of room that is not in use.
+    pub(crate) fn rest(&self) {
+        self.state().operations.shrink_to_fit();
+    }
+
     /// Takes everything that is left and accepts no more.
     pub(crate) fn end(&self) -> VecDeque<O> {
         let mut state = self.state();
