@@ -9,12 +9,20 @@ use std::thread::ThreadId;
 thread_local! {
     /// How many callbacks of the application are running on this thread, one within the other.
     static RUNNING: Cell<usize> = const { Cell::new(0) };
+    static THIS: ThreadId = std::thread::current().id();
+}
+
+/// This thread.
+fn this_thread() -> ThreadId {
+    THIS.with(|this| *this)
 }
 
 #[derive(Default)]
 struct State {
     /// Who is inside, and how deep.
     inside: Option<(ThreadId, usize)>,
+    /// How many wait.
+    waiting: usize,
 }
 
 /// See the [module](self).
@@ -36,14 +44,16 @@ impl Gate {
 
     /// Waits until no other thread is inside, and goes in.
     pub(crate) fn enter(&self) -> Pass<'_> {
-        let this = std::thread::current().id();
+        let this = this_thread();
         let mut state = self.state();
         loop {
             match &mut state.inside {
                 None => state.inside = Some((this, 1)),
                 Some((thread, depth)) if *thread == this => *depth += 1,
                 Some(_) => {
+                    state.waiting += 1;
                     state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state.waiting -= 1;
                     continue;
                 }
             }
@@ -56,13 +66,13 @@ impl Gate {
 
     /// Whether this thread is inside: the call comes from a callback.
     pub(crate) fn is_inside(&self) -> bool {
-        self.state().inside.is_some_and(|(thread, _)| thread == std::thread::current().id())
+        self.state().inside.is_some_and(|(thread, _)| thread == this_thread())
     }
 
     /// Whether to wait for the connection's own thread would be to wait for oneself.
     pub(crate) fn is_own_thread(&self) -> bool {
         match self.worker.get() {
-            Some(worker) => *worker == std::thread::current().id(),
+            Some(worker) => *worker == this_thread(),
             // Which thread it is is not known yet.
             None => is_in_callback(),
         }
@@ -70,7 +80,7 @@ impl Gate {
 
     /// This thread has the connection's turns.
     pub(crate) fn is_worked_here(&self) {
-        self.worker.get_or_init(|| std::thread::current().id());
+        self.worker.get_or_init(this_thread);
     }
 }
 
@@ -82,8 +92,12 @@ impl Drop for Pass<'_> {
             Some((_, depth)) if *depth > 1 => *depth -= 1,
             inside => *inside = None,
         }
+        // To wake nobody would be a system call all the same, for every event.
+        let is_awaited = state.waiting > 0;
         drop(state);
-        self.0.left.notify_all();
+        if is_awaited {
+            self.0.left.notify_all();
+        }
     }
 }
 
@@ -142,14 +156,14 @@ impl Crowd {
     }
 
     pub(crate) fn enter(&self) -> Member<'_> {
-        self.inside().push(std::thread::current().id());
+        self.inside().push(this_thread());
         RUNNING.set(RUNNING.get() + 1);
         Member(self)
     }
 
     /// Waits until no other thread is inside.
     pub(crate) fn wait_for_others(&self) {
-        let this = std::thread::current().id();
+        let this = this_thread();
         let mut inside = self.inside();
         while inside.iter().any(|thread| *thread != this) {
             inside = self.left.wait(inside).unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +174,7 @@ impl Crowd {
 impl Drop for Member<'_> {
     fn drop(&mut self) {
         RUNNING.set(RUNNING.get().saturating_sub(1));
-        let this = std::thread::current().id();
+        let this = this_thread();
         let mut inside = self.0.inside();
         if let Some(at) = inside.iter().rposition(|thread| *thread == this) {
             inside.swap_remove(at);

@@ -189,12 +189,12 @@ impl Connection {
 
     /// Why it ended, once that is known.
     pub(crate) fn close_reason(&self) -> Option<CloseReason> {
-        let (known, live) = {
-            let state = self.state();
-            let live = if let Stage::Live(connection) = &state.stage { Some(connection.clone()) } else { None };
-            (state.close_reason.clone(), live)
-        };
-        known.or_else(|| live?.close_reason())
+        let state = self.state();
+        match (&state.close_reason, &state.stage) {
+            (Some(known), _) => Some(known.clone()),
+            (None, Stage::Live(connection)) => connection.close_reason(),
+            (None, _) => None,
+        }
     }
 
     /// Whether the application has shut it down or is closing it.
@@ -224,6 +224,19 @@ impl Connection {
         // They were checked when they were given.
         let _ = crate::settings::apply(&mut settings, &own);
         settings
+    }
+
+    /// One of the settings that hold for it.
+    pub(crate) fn setting<T>(&self, is_set: u64, of: impl FnOnce(&Settings) -> T) -> T {
+        let (configuration, own) = {
+            let state = self.state();
+            (state.configuration.clone(), state.settings)
+        };
+        match configuration {
+            _ if own.is_set & is_set != 0 => of(&own),
+            Some(configuration) => of(&configuration.settings()),
+            None => of(&crate::library::with(|library| library.settings)),
+        }
     }
 
     /// Gives the connection of Tercel's to a stream that is to start; or keeps the stream until there is one.

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tercel::{AtLimit, Direction, NewStream, ReceiveMemory, SendOptions, StreamId, StreamOptions, VarInt};
 
+use crate::abi::settings::is_set;
 use crate::abi::{self, Handle, Status, StreamCallback, StreamEventBody, stream_start};
 use crate::connection::Connection;
 use crate::handle;
@@ -113,7 +114,8 @@ impl Stream {
             early: 0,
             send_ended: direction == Direction::Unidirectional && !local,
         };
-        let settings = connection.settings();
+        let receives_many = connection.setting(is_set::STREAM_MULTI_RECEIVE_ENABLED, crate::settings::receives_many);
+        let buffers_sends = connection.setting(is_set::SEND_BUFFERING_ENABLED, crate::settings::buffers_sends);
         let stream = handle::insert(|handle| {
             Arc::new(Self {
                 handle,
@@ -122,8 +124,8 @@ impl Stream {
                 local,
                 target,
                 state: Mutex::new(state),
-                receives_many: crate::settings::receives_many(&settings),
-                buffers_sends: crate::settings::buffers_sends(&settings),
+                receives_many,
+                buffers_sends,
                 closing: AtomicBool::new(false),
                 held: AtomicBool::new(false),
                 over: AtomicBool::new(false),

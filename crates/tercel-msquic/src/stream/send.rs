@@ -10,6 +10,7 @@ use tercel::SendOptions;
 use super::{Call, Stage, Stream};
 use crate::abi::{Buffer, Status, send};
 use crate::boundary::{self, Context};
+use crate::outcome::status_of;
 
 /// Sends whose completion is still to be told, by number.
 #[derive(Default)]
@@ -105,20 +106,18 @@ impl Stream {
             return Err(Status::INVALID_STATE);
         }
         let copies = self.buffers_sends && (total <= state.ideal);
-        let mut pieces: Vec<Bytes> = match copies {
+        let mut whole = buffers.iter().filter(|buffer| buffer.length > 0);
+        let last = match copies {
             // SAFETY: as demanded of the caller.
-            true => vec![unsafe { copied(buffers, total) }],
-            false => buffers.iter().filter(|buffer| buffer.length > 0).map(lent).collect(),
+            true => unsafe { copied(buffers, total) },
+            false => whole.next_back().map(lent).unwrap_or_default(),
         };
-        let last = pieces.pop().unwrap_or_default();
         let base = SendOptions {
             after_handshake: flags & send::ALLOW_0_RTT == 0,
             cancel_on_loss: flags & send::CANCEL_ON_LOSS != 0,
             ..SendOptions::default()
         };
         let number = state.sends.add(context);
-        let mut pieces: Vec<_> =
-            pieces.into_iter().map(|piece| (piece, SendOptions { more_follows: true, ..base })).collect();
         let options = SendOptions {
             context: Some(number),
             fin: flags & send::FIN != 0,
@@ -126,8 +125,18 @@ impl Stream {
             done_when_taken: copies,
             ..base
         };
-        pieces.push((last, options));
-        let sent = self.call(&mut state, Call::Send(pieces));
+        let sent = match &state.stage {
+            // As most are: one buffer on a running stream.
+            Stage::Live(live) if copies || whole.clone().next().is_none() => {
+                live.send_with(last, options).map_err(|error| status_of(&error))
+            }
+            _ => {
+                let before = if copies { None } else { Some(whole) }.into_iter().flatten().map(lent);
+                let piece = |piece| (piece, SendOptions { more_follows: true, ..base });
+                let pieces = before.map(piece).chain([(last, options)]).collect();
+                self.call(&mut state, Call::Send(pieces))
+            }
+        };
         match sent {
             Ok(()) if flags & send::FIN != 0 => state.sends.close(),
             Ok(()) => {}
