@@ -80,7 +80,8 @@
 //! `platform-verifier`: `aio::OffThread::platform`, by which the operating system judges certificates.
 //! `certificate-compression`: `Configuration::with_certificate_compression`.
 //!
-//! `tokio-tasks` (Unix): `Registration::in_tasks`, by which workers are tasks of tokio's in place of threads.
+//! `tokio-tasks` (Unix, default): `Registration::in_tasks`, by which workers are tasks of tokio's in place of threads, as
+//! those of an [`aio::Endpoint`] that is made in a runtime are.
 #![forbid(unsafe_code)]
 
 pub mod aio;

@@ -428,7 +428,7 @@ impl Registration {
 
     /// Workers that are tasks of the tokio runtime that this is called in, beside those of the application. On
     /// a runtime with one thread nobody need be woken across threads for each exchange: what is asked and
-    /// answered in small pieces takes a fraction of the time then. For bulk, and where cores are free,
+    /// answered in small pieces takes a fraction of the time then. `workers: 0` is one for each thread of the runtime. For bulk, and where cores are free,
     /// threads of their own are better ([`new`](Self::new)).
     ///
     /// The runtime needs its drivers of I/O and time (`enable_all`). When the last clone is dropped the tasks
