@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use tercel_wire::{Role, SpaceId};
 
+use super::frames::Digest;
 use super::receive::Arrival;
 use super::{Connection, Event};
 use crate::error::ApiMisuse;
@@ -76,7 +77,7 @@ impl Connection {
         }
         let is_gone = |path: &Path| path.address.local == Some(local);
         self.give_up(|candidate| is_gone(&candidate.path));
-        if self.paths.previous.as_ref().is_some_and(is_gone) {
+        if self.paths.previous.as_deref().is_some_and(is_gone) {
             self.give_up_previous();
         }
         Ok(())
@@ -100,7 +101,7 @@ impl Connection {
     /// Client: goes on from another local address if the one in use has failed, and probes those that are to be held
     /// ready: one after the other, and so that both ends keep a connection ID for a move elsewhere (section 5.1.1).
     pub(super) fn tend_locals(&mut self, now: Time) {
-        if self.paths.locals.is_empty() || self.check_migration().is_err() {
+        if self.check_migration().is_err() || self.paths.locals.is_empty() {
             return;
         }
         if self.paths.is_cut || self.recovery.pto_count() >= SILENT_AFTER {
@@ -164,13 +165,15 @@ impl Connection {
         self.seek_preferred_address(now, local);
     }
 
-    /// Client: a packet came. Unless more comes after one that is to be acknowledged, it may have been the last for long.
-    pub(super) fn note_heard(&mut self, arrival: &Arrival, ack_eliciting: bool) {
-        if self.paths.locals.is_empty() || !self.paths.active.address.is_same(&arrival.path) {
+    /// Client: the server's newest packet came. Unless more comes after one that is to be acknowledged, it may have been
+    /// the last for long.
+    #[cold]
+    pub(super) fn note_heard(&mut self, arrival: &Arrival, digest: Digest) {
+        if !self.paths.active.address.is_same(&arrival.path) {
             return;
         }
         self.paths.is_cut = false;
-        if ack_eliciting {
+        if digest.ack_eliciting {
             let ask_at = arrival.now + ASKED_AFTER * self.recovery.pto(SpaceId::Data);
             self.paths.locals.on_heard(ask_at);
         }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use tercel_wire::{ConnectionId, Role, SpaceId, TransportErrorCode};
 
+use super::frames::Digest;
 use super::receive::Arrival;
 use super::{Connection, Event};
 use crate::close::HandshakeState;
@@ -19,11 +20,20 @@ impl Connection {
     /// The newest packet of the peer came with more than probes, to `dcid`: if it came from elsewhere, the
     /// peer is there now (section 9.3).
     // RFC 9000 sections 9#3, 9.3#1.
-    pub(super) fn follow_peer(&mut self, arrival: Arrival, dcid: ConnectionId) {
+    #[inline]
+    pub(super) fn follow_peer(&mut self, arrival: Arrival, dcid: ConnectionId, digest: Digest) {
         if self.role == Role::Client || self.paths.active.address.is_same(&arrival.path) {
             self.paths.heard_at = Some(dcid);
-            return;
+            if !self.paths.locals.is_empty() {
+                self.note_heard(&arrival, digest);
+            }
+        } else {
+            self.follow_elsewhere(arrival, dcid);
         }
+    }
+
+    #[cold]
+    fn follow_elsewhere(&mut self, arrival: Arrival, dcid: ConnectionId) {
         let known = self.paths.find_mut(&arrival.path).map(|path| (path.id, path.validation == Validation::Done));
         // RFC 9000 section 9.6.2#2: from another address of ours only once it is known that the peer hears that.
         if self.is_elsewhere(&arrival.path) && !known.is_some_and(|(_, validated)| validated) {
@@ -169,7 +179,7 @@ impl Connection {
             // RFC 9000 section 9.3.3#1.
             old.validation = self.begin_validation(now);
             self.give_up_previous();
-            self.paths.previous = Some(old);
+            self.paths.previous = Some(Box::new(old));
         }
         self.datagrams.set_limits(None, self.packet_payload());
         self.events.push_back(Event::PathChanged(address));
@@ -295,7 +305,7 @@ impl Connection {
                 if let (Some(back), Some(failed)) = (previous.address.local, failed.local) {
                     self.paths.locals.exchange(now, failed, back);
                 }
-                let gone = std::mem::replace(&mut self.paths.active, previous);
+                let gone = std::mem::replace(&mut self.paths.active, *previous);
                 self.peer_ids.release(gone.id);
                 self.datagrams.set_limits(None, self.packet_payload());
                 self.events.push_back(Event::PathFailed(failed));

@@ -436,7 +436,9 @@ impl Connection {
     fn after_input(&mut self, now: Time) {
         self.update_progress(now);
         self.tell_pending_end(now);
-        self.tend_locals(now);
+        if !self.paths.locals.is_empty() {
+            self.tend_locals(now);
+        }
         self.maybe_update_keys();
         // RFC 9000 section 12.3#3.
         if self.spaces.data.numbers.is_used_up() {

@@ -294,6 +294,7 @@ impl Connection {
     }
 
     // RFC 9000 section 5.2#1.
+    #[inline]
     fn on_opened(&mut self, arrival: Arrival, level: EncryptionLevel, opened: Opened) -> Outcome {
         let late = level == EncryptionLevel::OneRtt && self.paths.is_too_new_for(arrival.path.local, opened.number);
         if late || !self.check_source(&opened.header) {
@@ -339,10 +340,9 @@ impl Connection {
         };
         // RFC 9000 section 13.2.5#2: the peer is told of the time that the packet waited.
         numbers.acks.on_packet(arrival.came, packet, &numbers.received);
-        self.note_heard(&arrival, digest.ack_eliciting);
         let newest = largest_before.is_none_or(|largest| opened.number > largest);
         if level == EncryptionLevel::OneRtt && newest && digest.non_probing {
-            self.follow_peer(arrival, dcid);
+            self.follow_peer(arrival, dcid, digest);
         }
         Outcome::Opened
     }

@@ -200,7 +200,8 @@ impl Connection {
             Some((path.id, path.address, MIN_INITIAL_DATAGRAM, data))
         };
         let paths = &mut self.paths;
-        let mut probed = paths.candidates.iter_mut().map(|candidate| &mut candidate.path).chain(&mut paths.previous);
+        let mut probed =
+            paths.candidates.iter_mut().map(|candidate| &mut candidate.path).chain(paths.previous.as_deref_mut());
         let (id, address, size, data) = probed.find_map(&mut challenge)?;
         let header = self.header_to(self.peer_ids.of(id)?);
         let mut reports = std::mem::take(&mut self.paths.reports);

@@ -40,6 +40,7 @@ pub struct PathAddress {
 
 impl PathAddress {
     /// Whether both mean the same path, as far as is known.
+    #[inline]
     pub fn is_same(&self, other: &Self) -> bool {
         let local = match (self.local, other.local) {
             (Some(a), Some(b)) => a == b,
@@ -162,7 +163,7 @@ pub struct Paths {
     /// The one in use.
     pub active: Path,
     /// The one before, if it was validated, while the active one is not.
-    pub previous: Option<Path>,
+    pub previous: Option<Box<Path>>,
     /// Those that are probed before they are used, or are held ready.
     pub candidates: Vec<Candidate>,
     /// Client: the server's preferred addresses that are still to be gone to, that which is tried first in front.
@@ -224,12 +225,12 @@ impl Paths {
     /// Every path.
     pub fn iter(&self) -> impl Iterator<Item = &Path> {
         let candidates = self.candidates.iter().map(|candidate| &candidate.path);
-        std::iter::once(&self.active).chain(&self.previous).chain(candidates)
+        std::iter::once(&self.active).chain(self.previous.as_deref()).chain(candidates)
     }
 
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut Path> {
         let candidates = self.candidates.iter_mut().map(|candidate| &mut candidate.path);
-        std::iter::once(&mut self.active).chain(&mut self.previous).chain(candidates)
+        std::iter::once(&mut self.active).chain(self.previous.as_deref_mut()).chain(candidates)
     }
 
     /// The path with this address, if it is known.
@@ -241,7 +242,7 @@ impl Paths {
     pub fn take(&mut self, mut is_it: impl FnMut(&mut Path) -> bool) -> Option<Path> {
         let candidate = self.candidates.iter_mut().position(|candidate| is_it(&mut candidate.path));
         let candidate = candidate.map(|at| self.candidates.remove(at).path);
-        candidate.or_else(|| self.previous.take_if(is_it))
+        candidate.or_else(|| self.previous.take_if(|path| is_it(path)).map(|path| *path))
     }
 
     /// For how many paths that it has tried the server may still take a connection ID of its own: for none once nothing

@@ -10,8 +10,9 @@ use tercel_proto::datagram::{DatagramEvent, DatagramSendState};
 use tercel_proto::error::CloseReason;
 use tercel_proto::stream::StreamEvent as TransportStreamEvent;
 use tercel_proto::tls::Presented;
-use tercel_wire::{ApplicationErrorCode, Direction, Role, TransportErrorCode};
+use tercel_wire::{ApplicationErrorCode, Direction, TransportErrorCode};
 
+use super::paths::path_event;
 use super::receive::pump;
 use super::streams::{Entry, Listening, Note, SendPart, StreamKey};
 use super::{Core, Happening, Phase, StreamId, ideal};
@@ -94,42 +95,12 @@ fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<
         Event::EarlyDataRejected => tell(core, ConnectionEvent::EarlyDataRejected),
         Event::Stream(event) => stream_event(core, event),
         Event::Datagram(event) => datagram_event(core, event),
-        Event::PathChanged(path) => {
-            let has_moved = core.follow_path(path.local, floor);
-            let settled = core.proto.is_settled();
-            let mut facts = core.shared.facts();
-            facts.settled = settled;
-            let before = std::mem::replace(&mut facts.remote, path.remote);
-            let local = facts.local;
-            drop(facts);
-            // It was put there already if it was asked for.
-            let has_moved = has_moved || core.role == Role::Client && before == path.remote;
-            if before != path.remote {
-                core = tell(core, ConnectionEvent::PeerAddressChanged(path.remote));
-            }
-            match has_moved && !core.is_closing() {
-                true => tell(core, ConnectionEvent::LocalAddressChanged(local)),
-                false => core,
-            }
+        Event::PathChanged(_) | Event::PathValidated(_) | Event::PathFailed(_) | Event::LocalAddressWanted { .. } => {
+            path_event(core, &event, floor)
         }
         Event::AddressObserved { address, .. } => {
             core.shared.facts().observed = Some(address);
             tell(core, ConnectionEvent::AddressObserved(address))
-        }
-        Event::PathValidated(path) => {
-            // RFC 9000 section 9.3#3.
-            if core.role == Role::Server && core.token_for != Some(path.remote.ip()) {
-                core.renew_token(path.remote, None);
-            }
-            tell(core, ConnectionEvent::PathValidated { local: path.local, remote: path.remote })
-        }
-        Event::PathFailed(path) => {
-            core.let_go();
-            tell(core, ConnectionEvent::PathFailed { local: path.local, remote: path.remote })
-        }
-        Event::LocalAddressWanted { remote } => {
-            core.offer_address(remote);
-            core
         }
         Event::Ticket(ticket) => tell(core, ConnectionEvent::ResumptionTicket(&ticket)),
         Event::NewToken(token) => tell(core, ConnectionEvent::NewToken(&token)),
@@ -484,7 +455,7 @@ fn gone(mut core: Box<Core>) -> Box<Core> {
     core
 }
 
-fn tell(mut core: Box<Core>, event: ConnectionEvent<'_>) -> Box<Core> {
+pub(super) fn tell(mut core: Box<Core>, event: ConnectionEvent<'_>) -> Box<Core> {
     let Some(mut handler) = core.handler.take() else { return core };
     let Some(handle) = core.handle.take() else { return core };
     core.monitor.connection(&event);

@@ -4,12 +4,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tercel_proto::connection::Event;
 use tercel_proto::error::ApiMisuse;
 use tercel_proto::path::PathAddress;
 use tercel_wire::Role;
 
 use super::Core;
+use super::deliver::tell;
 use crate::binding::Binding;
+use crate::event::ConnectionEvent;
 use crate::operation::{Opened, PathChange};
 use crate::worker::Floor;
 
@@ -30,8 +33,52 @@ enum Attempt {
     Waits(PathChange),
 }
 
+/// The protocol tells of paths.
+#[cold]
+pub(super) fn path_event(mut core: Box<Core>, event: &Event, floor: &Floor) -> Box<Core> {
+    match *event {
+        Event::PathChanged(path) => path_changed(core, path, floor),
+        Event::PathValidated(path) => {
+            // RFC 9000 section 9.3#3.
+            if core.role == Role::Server && core.token_for != Some(path.remote.ip()) {
+                core.renew_token(path.remote, None);
+            }
+            tell(core, ConnectionEvent::PathValidated { local: path.local, remote: path.remote })
+        }
+        Event::PathFailed(path) => {
+            core.let_go();
+            tell(core, ConnectionEvent::PathFailed { local: path.local, remote: path.remote })
+        }
+        Event::LocalAddressWanted { remote } => {
+            core.offer_address(remote);
+            core
+        }
+        _ => core,
+    }
+}
+
+fn path_changed(mut core: Box<Core>, path: PathAddress, floor: &Floor) -> Box<Core> {
+    let has_moved = core.follow_path(path.local, floor);
+    let settled = core.proto.is_settled();
+    let mut facts = core.shared.facts();
+    facts.settled = settled;
+    let before = std::mem::replace(&mut facts.remote, path.remote);
+    let local = facts.local;
+    drop(facts);
+    // It was put there already if it was asked for.
+    let has_moved = has_moved || core.role == Role::Client && before == path.remote;
+    if before != path.remote {
+        core = tell(core, ConnectionEvent::PeerAddressChanged(path.remote));
+    }
+    match has_moved && !core.is_closing() {
+        true => tell(core, ConnectionEvent::LocalAddressChanged(local)),
+        false => core,
+    }
+}
+
 impl Core {
     /// A client is to speak from elsewhere. It will, as soon as it may.
+    #[cold]
     pub(super) fn ask_for(&mut self, change: PathChange) {
         if change.is_move() {
             // The last one holds.
@@ -43,7 +90,15 @@ impl Core {
     /// Makes the changes that were asked for, as far as they can be made: once the handshake is confirmed, for a server
     /// hears nothing from elsewhere before (RFC 9000 section 9), and with another connection ID (section 9.5). If the
     /// server forbids it, which was not known when it was asked for, everything stays as it is.
+    #[inline]
     pub(super) fn change_paths(&mut self, floor: &mut Floor) {
+        if !self.beside.changes.is_empty() {
+            self.make_changes(floor);
+        }
+    }
+
+    #[cold]
+    fn make_changes(&mut self, floor: &mut Floor) {
         for change in std::mem::take(&mut self.beside.changes) {
             if let Attempt::Waits(change) = self.change_path(change, floor) {
                 self.beside.changes.push(change);
@@ -115,7 +170,7 @@ impl Core {
 
     /// The active path is another, and leads through the socket that speaks from `local`. Tells whether that is bound
     /// elsewhere than the one before.
-    pub(super) fn follow_path(&mut self, local: Option<SocketAddr>, floor: &Floor) -> bool {
+    fn follow_path(&mut self, local: Option<SocketAddr>, floor: &Floor) -> bool {
         let found = local.and_then(|local| floor.sockets.leaving_from(local));
         let Some((socket, binding)) = found.filter(|(socket, _)| *socket != self.socket) else {
             self.let_go();
@@ -140,7 +195,7 @@ impl Core {
     }
 
     /// Lets go of the sockets that no path needs any more.
-    pub(super) fn let_go(&mut self) {
+    fn let_go(&mut self) {
         if self.beside.held.is_empty() {
             return;
         }
@@ -150,7 +205,7 @@ impl Core {
     }
 
     /// The protocol wants an address from which `remote` can be reached.
-    pub(super) fn offer_address(&mut self, remote: SocketAddr) {
+    fn offer_address(&mut self, remote: SocketAddr) {
         let worker = self.shared.worker;
         match self.shared.registration.bindings.shared(worker, remote) {
             Ok(binding) => {
