@@ -15,10 +15,15 @@ use crate::Result;
 pub const ALPN: &[u8] = b"bench";
 pub const SERVER_NAME: &str = "localhost";
 
+/// With `BENCH_HYBRID` in the environment keys are exchanged as Tercel's C interface does it, which cannot be told.
 pub fn provider() -> Arc<CryptoProvider> {
+    let group = match std::env::var_os("BENCH_HYBRID") {
+        Some(_) => kx_group::X25519MLKEM768,
+        None => kx_group::X25519,
+    };
     Arc::new(CryptoProvider {
         cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
-        kx_groups: vec![kx_group::X25519],
+        kx_groups: vec![group],
         ..default_provider()
     })
 }
@@ -36,6 +41,11 @@ impl Identity {
         let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.into()])?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         Ok(Self { certificate: made.cert.der().clone(), key, resumable })
+    }
+
+    /// The key, as PKCS #8.
+    pub fn key_der(&self) -> &[u8] {
+        self.key.secret_der()
     }
 
     pub fn server(self) -> Result<ServerConfig> {

@@ -1,6 +1,8 @@
 //! The peers. To add one: a variant here, and a module with `serve` and `work` (for a peer with an
 //! async interface: an implementation of [`crate::exchange`]'s traits).
 
+mod c;
+
 mod quinn {
     use quinn as stack;
 
@@ -32,6 +34,7 @@ use clap::ValueEnum;
 use rustls::pki_types::CertificateDer;
 
 pub use self::tercel::finish_log;
+use self::c::Whose;
 use self::tercel_async::Driven;
 use crate::measure::Measured;
 use crate::scenario::{Scenario, Work};
@@ -46,6 +49,10 @@ pub enum Peer {
     TercelAsync,
     /// Tercel by `await`, its worker a task beside the application's: one thread on each side does everything.
     TercelTask,
+    /// Tercel by MsQuic's C interface: one worker thread on each side does everything.
+    TercelC,
+    /// MsQuic, whose library `MSQUIC_LIBRARY` names, in the same way.
+    Msquic,
     /// quinn on tokio's current-thread runtime: one thread on each side does everything.
     Quinn,
     /// noq, in the same way.
@@ -93,6 +100,8 @@ impl Peer {
             Self::Tercel => "tercel",
             Self::TercelAsync => "tercel-async",
             Self::TercelTask => "tercel-task",
+            Self::TercelC => "tercel-c",
+            Self::Msquic => "msquic",
             Self::Quinn => "quinn",
             Self::Noq => "noq",
             Self::S2nQuic => "s2n-quic",
@@ -103,7 +112,7 @@ impl Peer {
 
     /// Whether this is another stack, with which Tercel is compared.
     pub fn is_other(self) -> bool {
-        matches!(self, Self::Quinn | Self::Noq | Self::S2nQuic)
+        matches!(self, Self::Msquic | Self::Quinn | Self::Noq | Self::S2nQuic)
     }
 
     pub fn does(self, scenario: Scenario) -> bool {
@@ -112,6 +121,9 @@ impl Peer {
             Self::Protection => scenario == Scenario::Upload,
             // Its rustls session ends with the handshake, before tickets.
             Self::S2nQuic => scenario != Scenario::Resumed,
+            // There are neither tickets nor datagrams in that adapter.
+            Self::TercelC => !matches!(scenario, Scenario::Resumed | Scenario::Datagrams),
+            Self::Msquic => c::is_there() && !matches!(scenario, Scenario::Resumed | Scenario::Datagrams),
             _ => true,
         }
     }
@@ -121,6 +133,8 @@ impl Peer {
             Self::Tercel => tercel::serve(identity),
             Self::TercelAsync => tercel_async::serve(identity, Driven::ByThread),
             Self::TercelTask => tercel_async::serve(identity, Driven::ByTask),
+            Self::TercelC => c::serve(Whose::Ours, &identity),
+            Self::Msquic => c::serve(Whose::MsQuic, &identity),
             Self::Quinn => quinn::serve(identity),
             Self::Noq => noq::serve(identity),
             Self::S2nQuic => s2n::serve(identity),
@@ -134,6 +148,8 @@ impl Peer {
             Self::Tercel => tercel::work(work, address, certificate),
             Self::TercelAsync => tercel_async::work(work, address, certificate, Driven::ByThread),
             Self::TercelTask => tercel_async::work(work, address, certificate, Driven::ByTask),
+            Self::TercelC => c::work(Whose::Ours, work, address, &certificate),
+            Self::Msquic => c::work(Whose::MsQuic, work, address, &certificate),
             Self::Quinn => quinn::work(work, address, certificate),
             Self::Noq => noq::work(work, address, certificate),
             Self::S2nQuic => s2n::work(work, address, certificate),

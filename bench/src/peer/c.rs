@@ -1,0 +1,331 @@
+//! MsQuic's C interface, of Tercel's library or of MsQuic itself (`MSQUIC_LIBRARY` names its `libmsquic.so.2`): callbacks,
+//! as in [`super::tercel`], by way of the table of functions.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::CertificateDer;
+use tercel_bench_c_face::{
+    Configuration, Connection, ConnectionEvent, ConnectionHandler, Library, Registration, Stream, StreamEvent,
+    StreamHandler, Transport,
+};
+
+use super::{Serving, settings};
+use crate::Result;
+use crate::exchange::AT_ONCE;
+use crate::measure::{Measured, Stopwatch};
+use crate::scenario::{Connections, Incoming, Outgoing, Work};
+use crate::tls::{self, Identity};
+
+/// Whose library it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    Ours,
+    MsQuic,
+}
+
+const LIBRARY: &str = "MSQUIC_LIBRARY";
+
+/// Whether the environment names MsQuic's library.
+pub fn is_there() -> bool {
+    std::env::var_os(LIBRARY).is_some()
+}
+
+/// Server and client have a processor each.
+fn registration(whose: Whose, processor: u16) -> Result<Registration> {
+    let library = match whose {
+        Whose::Ours => Library::ours()?,
+        Whose::MsQuic => {
+            let path = std::env::var_os(LIBRARY).ok_or("MSQUIC_LIBRARY names no libmsquic.so.2")?;
+            Library::at(Path::new(&path))?
+        }
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from) as u16;
+    library.use_processor(processor % processors)?;
+    Ok(library.registration()?)
+}
+
+fn transport() -> Transport {
+    Transport {
+        payload: settings::MTU,
+        stream_window: settings::STREAM_WINDOW,
+        window: settings::WINDOW,
+        streams: settings::STREAMS as u16,
+    }
+}
+
+/// Files in PEM, for as long as it takes to load them.
+struct Files(PathBuf);
+
+impl Files {
+    fn new() -> Result<Self> {
+        let directory = std::env::temp_dir().join(format!("tercel-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&directory)?;
+        Ok(Self(directory))
+    }
+
+    fn put(&self, name: &str, label: &str, der: &[u8]) -> Result<PathBuf> {
+        let path = self.0.join(name);
+        std::fs::write(&path, pem(label, der))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        // What cannot be removed is a temporary directory's.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for line in der.chunks(48) {
+        for three in line.chunks(3) {
+            let bits = (0..3).fold(0, |bits, at| bits << 8 | u32::from(three.get(at).copied().unwrap_or(0)));
+            for at in 0..4 {
+                let digit = DIGITS[(bits >> (18 - 6 * at)) as usize & 63];
+                text.push(if at <= three.len() { digit.into() } else { '=' });
+            }
+        }
+        text.push('\n');
+    }
+    text + &format!("-----END {label}-----\n")
+}
+
+/// Keeps as much under way as the transport asks for.
+struct Sending {
+    message: Outgoing,
+    under_way: u64,
+    ideal: u64,
+}
+
+impl Sending {
+    fn new(message: Outgoing) -> Self {
+        Self { message, under_way: 0, ideal: 128 << 10 }
+    }
+
+    fn pump(&mut self, stream: &Stream) {
+        while self.under_way < self.ideal
+            && let Some((piece, last)) = self.message.next()
+        {
+            self.under_way += piece.len() as u64;
+            if !stream.send(piece, last) {
+                // The connection is over, as its handler is told.
+                return;
+            }
+        }
+    }
+
+    fn event(&mut self, stream: &Stream, event: &StreamEvent<'_>) {
+        match event {
+            StreamEvent::SendComplete(len) => self.under_way -= len,
+            StreamEvent::IdealSendBufferSize(bytes) => self.ideal = *bytes,
+            _ => return,
+        }
+        self.pump(stream);
+    }
+}
+
+/// The server's side of a connection.
+struct Server;
+
+impl ConnectionHandler for Server {
+    fn event(&mut self, _: &Connection, event: ConnectionEvent<'_>) {
+        if let ConnectionEvent::PeerStreamStarted(new) = event {
+            new.accept(Box::new(Answerer::default()));
+        }
+    }
+}
+
+/// The server's side of an exchange.
+#[derive(Default)]
+struct Answerer {
+    request: Incoming,
+    answer: Option<Sending>,
+}
+
+impl StreamHandler for Answerer {
+    fn event(&mut self, stream: &Stream, event: StreamEvent<'_>) {
+        if let StreamEvent::Receive { fin, .. } = event {
+            event.pieces().for_each(|piece| self.request.take(piece));
+            if fin {
+                self.answer.insert(Sending::new(self.request.answer())).pump(stream);
+            }
+        } else if let Some(answer) = &mut self.answer {
+            answer.event(stream, &event);
+        }
+    }
+}
+
+pub fn serve(whose: Whose, identity: &Identity) -> Result<Serving> {
+    let files = Files::new()?;
+    let chain = files.put("chain.pem", "CERTIFICATE", &identity.certificate)?;
+    let key = files.put("key.pem", "PRIVATE KEY", identity.key_der())?;
+    let registration = registration(whose, 1)?;
+    let configuration = registration.server(tls::ALPN, transport(), &chain, &key)?;
+    let address = registration.listen(tls::ALPN, configuration, || Box::new(Server))?;
+    Ok(Serving { address, _keeps: Box::new(()) })
+}
+
+/// What the client's exchanges share.
+struct Client {
+    work: Work,
+    left: AtomicUsize,
+    latencies: Mutex<Vec<Duration>>,
+    tell: Sender<std::result::Result<Told, String>>,
+    registration: Registration,
+    configuration: Configuration,
+    address: SocketAddr,
+}
+
+enum Told {
+    Connected,
+    Finished,
+}
+
+impl Client {
+    fn tell(&self, what: std::result::Result<Told, String>) {
+        // Nobody listens any more once something has failed.
+        let _ = self.tell.send(what);
+    }
+
+    /// Whether there is another exchange to begin.
+    fn take(&self) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    fn finished(&self, latency: Duration) {
+        let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        latencies.push(latency);
+        if latencies.len() == self.work.exchanges {
+            self.tell(Ok(Told::Finished));
+        }
+    }
+
+    /// Connects; with a connection for each exchange, these begin at once.
+    fn connect(self: &Arc<Self>) -> Result<Connection> {
+        let handler = Box::new(Connecting { client: self.clone(), began: Instant::now() });
+        Ok(self.registration.connect(self.configuration, c"localhost", self.address, handler)?)
+    }
+
+    fn asker(self: &Arc<Self>, began: Instant) -> Box<Asker> {
+        let request = Sending::new(self.work.request());
+        Box::new(Asker { client: self.clone(), began, request, answer: Incoming::default() })
+    }
+
+    /// Begins an exchange.
+    fn exchange(self: &Arc<Self>, connection: &Connection, began: Instant) {
+        if let Err(error) = connection.open(self.asker(began)) {
+            self.tell(Err(error.to_string()));
+        }
+    }
+
+    /// After an exchange on a stream: the next, if there is one.
+    fn next(self: &Arc<Self>, stream: &Stream) {
+        let each = self.work.connections == Connections::Each;
+        if each {
+            stream.shut_down_connection();
+        }
+        if !self.take() {
+            return;
+        }
+        let begun = match each {
+            true => self.connect().map(Connection::detach),
+            false => stream.open_another(self.asker(Instant::now())).map_err(Into::into),
+        };
+        if let Err(error) = begun {
+            self.tell(Err(error.to_string()));
+        }
+    }
+}
+
+/// The client's side of a connection.
+struct Connecting {
+    client: Arc<Client>,
+    began: Instant,
+}
+
+impl ConnectionHandler for Connecting {
+    fn event(&mut self, connection: &Connection, event: ConnectionEvent<'_>) {
+        match event {
+            ConnectionEvent::Connected if self.client.work.connections == Connections::Each => {
+                self.client.exchange(connection, self.began);
+            }
+            ConnectionEvent::Connected => self.client.tell(Ok(Told::Connected)),
+            ConnectionEvent::ShutdownInitiated(why) => self.client.tell(Err(format!("the connection ends: {why}"))),
+            _ => {}
+        }
+    }
+}
+
+/// The client's side of an exchange.
+struct Asker {
+    client: Arc<Client>,
+    began: Instant,
+    request: Sending,
+    answer: Incoming,
+}
+
+impl StreamHandler for Asker {
+    fn event(&mut self, stream: &Stream, event: StreamEvent<'_>) {
+        match event {
+            StreamEvent::Started => self.request.pump(stream),
+            StreamEvent::Receive { fin, .. } => {
+                event.pieces().for_each(|piece| self.answer.take(piece));
+                if fin {
+                    self.answer.check(&self.client.work);
+                    self.client.finished(self.began.elapsed());
+                    self.client.next(stream);
+                }
+            }
+            event => self.request.event(stream, &event),
+        }
+    }
+}
+
+pub fn work(whose: Whose, work: Work, address: SocketAddr, certificate: &CertificateDer<'static>) -> Result<Measured> {
+    let (tell, told) = mpsc::channel();
+    let files = Files::new()?;
+    let authority = files.put("authority.pem", "CERTIFICATE", certificate)?;
+    let registration = registration(whose, 0)?;
+    let configuration = registration.client(tls::ALPN, transport(), &authority)?;
+    let client = Arc::new(Client {
+        work,
+        left: AtomicUsize::new(work.exchanges),
+        latencies: Mutex::default(),
+        tell,
+        registration,
+        configuration,
+        address,
+    });
+    let mut connections = Vec::new();
+    if let Connections::Kept(number) = work.connections {
+        while connections.len() < number {
+            let batch = AT_ONCE.min(number - connections.len());
+            for _ in 0..batch {
+                connections.push(client.connect()?);
+            }
+            for _ in 0..batch {
+                told.recv()??;
+            }
+        }
+    }
+    let stopwatch = Stopwatch::start();
+    for turn in 0..work.at_once {
+        if client.take() {
+            match connections.get(turn % connections.len().max(1)) {
+                Some(connection) => client.exchange(connection, Instant::now()),
+                None => client.connect()?.detach(),
+            }
+        }
+    }
+    told.recv()??;
+    let latencies = std::mem::take(&mut *client.latencies.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(stopwatch.stop(latencies))
+}
