@@ -1,6 +1,7 @@
 """What went over the link, as tshark decrypts it: packets with their frames and TLS messages."""
 
 import json
+import struct
 import subprocess
 from dataclasses import dataclass, field
 
@@ -142,6 +143,25 @@ def _packet(layers, quic, datagram, connection):
         fixed_bit=next(quic.every("quic.fixed_bit"), "1") in ("1", "True"), frames=frames, node=quic)
 
 
+def _without_later_retries(path):
+    """A copy of a trace without the Retry packets that a client must discard (RFC 9000 section 17.2.5.2): if a ClientHello
+    takes two datagrams, the second may be answered by a Retry of its own after the client has followed the first, and
+    tshark takes its keys from the last."""
+    result, seen = path + ".once", set()
+    with open(path, "rb") as trace, open(result, "wb") as out:
+        out.write(trace.read(24))
+        while header := trace.read(16):
+            record = trace.read(struct.unpack("<I", header[8:12])[0])
+            packet = record[28:]
+            is_retry = packet[:1] >= b"\xf0" and packet[1:5] == V1.to_bytes(4, "big")
+            destination = packet[6:6 + packet[5]] if is_retry else None
+            if destination not in seen:
+                out.write(header + record)
+            if is_retry:
+                seen.add(destination)
+    return result
+
+
 class Trace:
     def __init__(self, directory):
         self.directory = directory
@@ -150,7 +170,9 @@ class Trace:
     def packets(self, side, only="quic"):
         """What this side sent and received; `only` is a filter of tshark's."""
         if (side, only) not in self.read:
-            command = ["tshark", "-r", f"{self.directory}/{side}.pcap", "-o", f"tls.keylog_file:{self.directory}/keys",
+            trace = _without_later_retries(f"{self.directory}/{side}.pcap")
+            # The client's port may be one by which tshark knows another protocol.
+            command = ["tshark", "-r", trace, "-d", "udp.port==443,quic", "-o", f"tls.keylog_file:{self.directory}/keys",
                        "-Y", only, "-T", "json", "-J", "frame ip quic"]
             output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
             packets = []
