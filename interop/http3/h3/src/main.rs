@@ -1,4 +1,5 @@
 //! Ends of HTTP/3 by the h3 crate, over quinn and over Tercel, by the contract that README.md tells.
+#![allow(clippy::disallowed_methods, reason = "it is told how long the requests took")]
 
 mod client;
 mod plan;

@@ -1,6 +1,6 @@
 //! Who is who: clients at the fronts, and for each the socket from which its datagrams reach the server.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +30,8 @@ pub struct Nat {
     sockets: Vec<Arc<Socket>>,
     fronts: usize,
     /// What the backs belong to; none of those that were forgotten.
-    backs: HashMap<usize, (SocketAddr, usize)>,
-    current: HashMap<(SocketAddr, usize), usize>,
+    backs: BTreeMap<usize, (SocketAddr, usize)>,
+    current: BTreeMap<(SocketAddr, usize), usize>,
     rebind: Option<(Rebind, Duration, Duration)>,
     rebindings: u64,
     hosts: u8,
@@ -48,7 +48,7 @@ impl Nat {
             .map(|(number, address)| Socket::open(number, *address, tell.clone()))
             .collect::<Result<_, _>>()?;
         let (fronts, server) = (sockets.len(), options.server);
-        let (backs, current) = (HashMap::new(), HashMap::new());
+        let (backs, current) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self { server, sockets, fronts, backs, current, rebind: options.rebind, rebindings: 0, hosts: 1, tell })
     }
 

@@ -30,7 +30,9 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         receive(&mut endpoint, &wire, MOMENT)?;
         if arguments.is(&["halfrtt"]) {
             for (index, client) in clients.borrow_mut().iter_mut() {
-                endpoint.conn_get_mut(*index).map(|connection| client.greet(connection));
+                if let Some(connection) = endpoint.conn_get_mut(*index) {
+                    client.greet(connection);
+                }
             }
         }
         endpoint.process_connections()?;
