@@ -100,14 +100,14 @@ async fn the_suites_that_are_allowed_are_used_in_the_servers_order() {
     assert_eq!(violation.code, TransportErrorCode::crypto(40), "handshake_failure");
     // A choice can be made again, and is then not one among those of the first choice.
     let again = chacha.with_cipher_suites(&[Aes256GcmSha384]).unwrap();
-    let (again, _) = connected(&again, &server).await;
+    let (again, _theirs) = connected(&again, &server).await;
     assert_eq!(again.handshake_info().unwrap().tls.cipher_suite.0, 0x1302);
 }
 
 #[tokio::test]
 async fn no_session_goes_on_under_a_suite_that_is_not_allowed_any_more() {
     let (client, server) = pair();
-    let (first, _) = connected(&client, &server).await;
+    let (first, _theirs) = connected(&client, &server).await;
     let ticket = first.resumption_ticket().await.unwrap();
     assert_eq!(first.handshake_info().unwrap().tls.cipher_suite.1, "TLS13_AES_256_GCM_SHA384");
     let limited = client.clone().with_cipher_suites(&[CipherSuite::Aes128GcmSha256]).unwrap();
@@ -267,10 +267,10 @@ async fn logs_and_connections_keep_the_same_secrets() {
     assert!(shown.contains("client_traffic: true") && shown.len() < 100, "{shown}");
     // A session that goes on with early data has one more; where none are kept there are none.
     client_end.resumption_ticket().await.unwrap();
-    let (again, _) = connected(&client, &server).await;
+    let (again, _theirs) = connected(&client, &server).await;
     assert!(again.is_resumed() && secrets(&again).await.client_early_traffic.is_some());
     let (client, server) = pair();
-    let (plain, _) = connected(&client, &server).await;
+    let (plain, _theirs) = connected(&client, &server).await;
     assert_eq!(plain.inspect(|look| look.tls_secrets().cloned()).await.unwrap(), None);
 }
 
@@ -400,11 +400,11 @@ async fn grease_in_place_of_an_encrypted_hello_disturbs_nobody() {
     assert_eq!((status(&first), status(&theirs)), (EchStatus::Grease, EchStatus::NotOffered));
     first.resumption_ticket().await.unwrap();
     // Also with a session, and with another group wanted by the server.
-    let (again, _) = connected(&client, &server).await;
+    let (again, _theirs) = connected(&client, &server).await;
     assert!(again.is_resumed());
     assert_eq!(status(&again), EchStatus::Grease);
     let (client, server) = (client.without_resumption(), server.with_key_exchange(&[KeyExchange::Secp384r1]).unwrap());
-    let (retried, _) = connected(&client, &server).await;
+    let (retried, _theirs) = connected(&client, &server).await;
     assert!(retried.handshake_info().unwrap().tls.hello_retry);
     let (plain, _) = connect_with(&client, &server, |connect| connect.ech = Some(Ech::Off)).await;
     assert_eq!(status(&plain.unwrap()), EchStatus::NotOffered);
