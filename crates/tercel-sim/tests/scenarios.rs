@@ -41,6 +41,7 @@ const REGRESSIONS: [(&str, u64); 9] = [
     ("handshake_loss", 167),
     ("one_way_outage", 11_683),
     ("migration", 506),
+    ("failing_links", 1379),
 ];
 
 #[test]

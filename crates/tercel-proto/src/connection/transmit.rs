@@ -67,7 +67,7 @@ impl Connection {
         let (mut len, mut segment) = (0, None);
         for _ in 0..max_datagrams {
             // RFC 9000 sections 8#1, 14.1#4.
-            let allowed = usize::try_from(self.paths.active.amplification.allowance()).unwrap_or(usize::MAX);
+            let allowed = self.active_allowance(now);
             let end = len + size.min(segment.unwrap_or(size)).min(allowed);
             let Some(datagram) = buf.get_mut(len..end) else { break };
             let written = self.write_datagram(now, ecn, datagram);
@@ -84,6 +84,20 @@ impl Connection {
         self.note_end_of_batch(now, len);
         let segment_size = segment.filter(|size| len > *size);
         (len > 0).then_some(Transmit { path: self.paths.active.address, ecn, len, segment_size })
+    }
+
+    /// How many bytes may go to the active path. While its validation waits for an answer enough is kept back to ask
+    /// once more in a datagram of full size: a peer that only listens gives hardly any credit, and would not know that
+    /// the question was lost.
+    fn active_allowance(&self, now: Time) -> usize {
+        let path = &self.paths.active;
+        let allowance = usize::try_from(path.amplification.allowance()).unwrap_or(usize::MAX);
+        match path.validation.next_challenge() {
+            Some(at) if at > now && !path.amplification.is_validated() => {
+                allowance.saturating_sub(MIN_INITIAL_DATAGRAM)
+            }
+            _ => allowance,
+        }
     }
 
     /// Remembers why sending ended: for want of data, or of window.
