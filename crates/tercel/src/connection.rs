@@ -367,7 +367,7 @@ impl Connection {
     /// held ready; then the connection moves, when it has to, to an address that was not tried.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`]: the connection has [`MAX_LOCAL_ADDRESSES`](crate::MAX_LOCAL_ADDRESSES) already, or
+    /// [`Error::InvalidArgument`]: the connection has [`MAX_LOCAL_ADDRESSES`] already, or
     /// the server forbids migration (asked for before the handshake it is forgotten then); [`Error::Io`]: the socket
     /// cannot be opened; [`Error::ConnectionClosed`]: the connection is over.
     pub fn add_local_address(&self, local: SocketAddr) -> Result<SocketAddr, Error> {
