@@ -5,45 +5,23 @@
 
 mod support;
 
-use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
+use support::processes::{Ending, libraries, role};
 use support::*;
 use tercel_msquic::abi::*;
 
-/// A process of this same test that runs one of the roles below.
-fn process(role: &str, library: Option<&OsString>) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", "--nocapture", role]).env_remove("TERCEL_MSQUIC_LIBRARY");
-    if let Some(library) = library {
-        command.env("TERCEL_MSQUIC_LIBRARY", library);
-    }
-    command
-}
-
-/// Ends a process that nobody waits for.
-struct Ending(Child);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn every_pairing() {
-    let other = std::env::var_os("TERCEL_MSQUIC_LIBRARY");
-    let libraries: Vec<Option<&OsString>> =
-        [None, other.as_ref()].into_iter().take(if other.is_some() { 2 } else { 1 }).collect();
+    let libraries = libraries();
     for server in &libraries {
-        let mut child = process("serve", *server).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = role("serve", server).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let _ending = Ending(child);
         let port = output.lines().find_map(|line| line.ok()?.strip_prefix("port ").map(str::to_owned)).unwrap();
         for client in &libraries {
-            let visited = process("visit", *client).env("TERCEL_PORT", &port).status().unwrap();
+            let visited = role("visit", client).env("TERCEL_PORT", &port).status().unwrap();
             assert!(visited.success(), "server {server:?}, client {client:?}");
         }
     }

@@ -10,8 +10,9 @@ mod support;
 use std::ffi::{OsString, c_char, c_int, c_void};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use support::processes::{Ending, libraries, role};
 use support::*;
 
 type Run = unsafe extern "C" fn(*const c_void, *const c_char, *const c_char, c_int) -> c_int;
@@ -44,46 +45,30 @@ fn compiled(source: &str, directory: &Path) -> Option<PathBuf> {
     Some(program)
 }
 
-/// A process of this same test that runs a program.
-fn process(program: &Path, port: i32, library: Option<&OsString>) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", "--nocapture", "a_program"]);
-    command.env_remove("TERCEL_MSQUIC_LIBRARY").env("TERCEL_PROGRAM", program).env("TERCEL_PORT", port.to_string());
+/// A process that runs a program.
+fn process(program: &Path, port: i32, library: &Option<OsString>) -> Command {
+    let mut command = role("a_program", library);
+    command.env("TERCEL_PROGRAM", program).env("TERCEL_PORT", port.to_string());
     // Both ends know the certificate of whoever has begun.
     command.env("TERCEL_CHAIN", &certificate().chain).env("TERCEL_KEY", &certificate().key);
-    if let Some(library) = library {
-        command.env("TERCEL_MSQUIC_LIBRARY", library);
-    }
     command
-}
-
-/// Ends a process that nobody waits for.
-struct Ending(Child);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn runs(source: &str) {
     let directory = tempfile::tempdir().unwrap();
     let Some(program) = compiled(source, directory.path()) else { return };
-    let other = std::env::var_os("TERCEL_MSQUIC_LIBRARY");
-    let libraries: Vec<Option<&OsString>> =
-        [None, other.as_ref()].into_iter().take(if other.is_some() { 2 } else { 1 }).collect();
+    let libraries = libraries();
     for library in &libraries {
-        let alone = process(&program, -1, *library).status().unwrap();
+        let alone = process(&program, -1, library).status().unwrap();
         assert!(alone.success(), "{source} with {library:?}");
     }
     for server in &libraries {
         let mut child =
-            Ending(process(&program, 0, *server).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+            Ending(process(&program, 0, server).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
         let mut output = BufReader::new(child.0.stdout.take().unwrap()).lines();
         let port = output.find_map(|line| line.ok()?.strip_prefix("port ")?.parse().ok()).unwrap();
         for client in &libraries {
-            let visited = process(&program, port, *client).status().unwrap();
+            let visited = process(&program, port, client).status().unwrap();
             assert!(visited.success(), "{source}: server {server:?}, client {client:?}");
         }
         // The server ends when its input does, and says whether all went well.

@@ -5,7 +5,7 @@
 //! struct are made from it. Parameters whose type is not an integer follow by hand.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::{ConnectionId, DecodeError, Reader, ResetToken, Role, VarInt, VersionInformation};
 
@@ -20,6 +20,13 @@ pub struct PreferredAddress {
     pub connection_id: ConnectionId,
     /// Its stateless reset token.
     pub reset_token: ResetToken,
+}
+
+impl PreferredAddress {
+    /// Those that there are, that of IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        [self.ipv4.map(SocketAddr::V4), self.ipv6.map(SocketAddr::V6)].into_iter().flatten()
+    }
 }
 
 /// What an endpoint does about the addresses at which the two see each other

@@ -2,6 +2,8 @@
 //! environment that is the table of the library which it names, and not ours.
 #![allow(dead_code, clippy::unwrap_used, reason = "for tests, and not every one uses everything")]
 
+pub(crate) mod processes;
+
 use std::ffi::{CString, c_char, c_void};
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};

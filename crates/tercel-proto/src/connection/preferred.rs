@@ -17,11 +17,10 @@ impl Connection {
     pub(super) fn set_out_for_preferred_address(&mut self, now: Time) {
         let Some(preferred) = &self.peer_parameters.preferred_address else { return };
         let PathAddress { remote: here, local } = self.paths.active.address;
-        let both = [preferred.ipv4.map(SocketAddr::V4), preferred.ipv6.map(SocketAddr::V6)];
         let is_near = |goal: &SocketAddr| goal.is_ipv4() == here.is_ipv4();
         // RFC 9000 section 21.5.6#1.
         let may_be = |goal: &SocketAddr| *goal != here && !self.paths.leads_inside(*goal);
-        let (near, far): (Vec<_>, Vec<_>) = both.into_iter().flatten().filter(may_be).partition(is_near);
+        let (near, far): (Vec<_>, Vec<_>) = preferred.addresses().filter(may_be).partition(is_near);
         let far = far.into_iter().filter(|_| self.config.change_family);
         self.paths.goals = near.into_iter().chain(far).collect();
         self.seek_preferred_address(now, local);
@@ -60,9 +59,8 @@ impl Connection {
 
     /// Whether `remote` is a preferred address of the server.
     pub(super) fn is_preferred(&self, remote: SocketAddr) -> bool {
-        self.peer_parameters.preferred_address.as_ref().is_some_and(|preferred| {
-            [preferred.ipv4.map(SocketAddr::V4), preferred.ipv6.map(SocketAddr::V6)].contains(&Some(remote))
-        })
+        let preferred = self.peer_parameters.preferred_address.as_ref();
+        preferred.is_some_and(|preferred| preferred.addresses().any(|address| address == remote))
     }
 
     /// Where the server is reached from a local address: where it is spoken to now, or, from the other family, its
@@ -74,10 +72,7 @@ impl Connection {
             return Some(here);
         }
         let preferred = self.peer_parameters.preferred_address.as_ref()?;
-        let there = match local {
-            SocketAddr::V4(_) => preferred.ipv4.map(SocketAddr::V4),
-            SocketAddr::V6(_) => preferred.ipv6.map(SocketAddr::V6),
-        };
+        let there = preferred.addresses().find(|there| there.is_ipv4() == local.is_ipv4());
         there.filter(|there| self.config.change_family && !self.paths.leads_inside(*there))
     }
 }
