@@ -10,6 +10,10 @@ use std::process::Command;
 use crate::Result;
 use crate::work::{Side, Work};
 
+/// How the C library copies and fills: never by `rep movsb` and `rep stosb`, of which callgrind counts every byte as an
+/// instruction, and which it uses on some processors and from some size on.
+const COPIES: &str = "glibc.cpu.x86_rep_movsb_threshold=100000000:glibc.cpu.x86_rep_stosb_threshold=100000000";
+
 /// What a unit costs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cost {
@@ -28,6 +32,7 @@ pub(crate) fn cost(work: &Work, side: Side) -> Result<Cost> {
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(std::env::current_exe()?)
         .args(["run", work.name])
+        .env("GLIBC_TUNABLES", COPIES)
         .output()
         .map_err(|error| format!("valgrind does not start: {error}"))?;
     if !run.status.success() {
