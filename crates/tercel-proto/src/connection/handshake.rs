@@ -35,6 +35,8 @@ pub(super) enum Tls {
     AwaitDecision(Vec<u8>),
     /// The handshake is under way, or complete.
     Running(Box<tls::Handshake>),
+    /// Server: it is complete, and TLS is needed no more.
+    Over(Box<tls::Agreed>),
 }
 
 /// What the handshake must remember.
@@ -200,6 +202,7 @@ impl Connection {
             match &mut self.handshake.tls {
                 Tls::AwaitHello(hello) | Tls::AwaitDecision(hello) => hello.extend_from_slice(&bytes),
                 Tls::Running(tls) => tls.feed(level, &bytes)?,
+                Tls::Over(_) => return Err(tls::UNEXPECTED),
             }
         }
         self.check_hello()?;
@@ -327,8 +330,12 @@ impl Connection {
         let parameters = parameters(&self.config, self.handshake.local_scid);
         let parameters = TransportParameters { initial_source_connection_id: None, ..parameters };
         let completed = self.handshake.started + self.stats.handshake.unwrap_or_default();
-        let Tls::Running(tls) = &mut self.handshake.tls else { return Err(ApiMisuse::TooEarly) };
-        let issuer = tls.issuer().ok_or(ApiMisuse::ResumptionUnavailable)?;
+        let issuer = match &mut self.handshake.tls {
+            Tls::Running(tls) => tls.issuer(),
+            Tls::Over(agreed) => agreed.issuer(),
+            Tls::AwaitHello(_) | Tls::AwaitDecision(_) => None,
+        };
+        let issuer = issuer.ok_or(ApiMisuse::ResumptionUnavailable)?;
         let (age, unix_time) = (now.since(completed), now.since(Time::ZERO));
         let about = (self.versions.current(), &parameters);
         let message = issuer.issue(age, unix_time, about, keys, terms, &mut self.entropy)?;
@@ -365,7 +372,12 @@ impl Connection {
     pub(super) fn drive_tls(&mut self, now: Time) -> Result<(), Violation> {
         loop {
             let Tls::Running(tls) = &mut self.handshake.tls else { return Ok(()) };
-            let Some(output) = tls.poll() else { return Ok(()) };
+            let Some(output) = tls.poll() else {
+                if let Some(agreed) = tls.conclude() {
+                    self.handshake.tls = Tls::Over(Box::new(agreed));
+                }
+                return Ok(());
+            };
             match output {
                 Output::Crypto(level, bytes) => {
                     if let Some(numbers) = self.spaces.get_mut(level.space()) {

@@ -855,7 +855,7 @@ impl Connection {
     pub fn handshake_bytes(&self) -> usize {
         let hello = match &self.handshake.tls {
             Tls::AwaitHello(hello) | Tls::AwaitDecision(hello) => hello.capacity(),
-            Tls::Running(_) => 0,
+            Tls::Running(_) | Tls::Over(_) => 0,
         };
         let spaces = [SpaceId::Initial, SpaceId::Handshake, SpaceId::Data];
         let crypto = spaces.into_iter().filter_map(|id| self.spaces.get(id)).map(|numbers| numbers.crypto.held());
@@ -941,6 +941,7 @@ impl Connection {
     pub fn alpn(&self) -> Option<&[u8]> {
         match &self.handshake.tls {
             Tls::Running(tls) => tls.session().alpn(),
+            Tls::Over(agreed) => agreed.alpn(),
             _ => None,
         }
     }
@@ -965,6 +966,7 @@ impl Connection {
     pub fn negotiated(&self) -> Option<tls::Negotiated> {
         match &self.handshake.tls {
             Tls::Running(tls) => tls.session().negotiated(),
+            Tls::Over(agreed) => agreed.negotiated(),
             _ => None,
         }
     }
@@ -984,6 +986,7 @@ impl Connection {
     pub fn peer_certificates(&self) -> Option<Vec<Bytes>> {
         match &self.handshake.tls {
             Tls::Running(tls) => tls.session().peer_certificates(),
+            Tls::Over(agreed) => agreed.peer_certificates(),
             _ => None,
         }
     }
@@ -992,6 +995,7 @@ impl Connection {
     pub fn tls_secrets(&self) -> Option<&tls::TlsSecrets> {
         match &self.handshake.tls {
             Tls::Running(tls) => tls.secrets(),
+            Tls::Over(agreed) => agreed.secrets(),
             _ => None,
         }
     }
@@ -1000,14 +1004,19 @@ impl Connection {
     ///
     /// # Errors
     /// [`ApiMisuse::TooEarly`]: the handshake is not complete. [`ApiMisuse::InvalidArgument`]: nothing was asked
-    /// for, or more than 255 times the length of the cipher suite's hash.
+    /// for, or more than 255 times the length of the cipher suite's hash; or `label` has more than 249 bytes.
     pub fn export_keying_material(&self, out: &mut [u8], label: &[u8], context: &[u8]) -> Result<(), ApiMisuse> {
-        match &self.handshake.tls {
-            Tls::Running(tls) if tls.is_complete() => match tls.session().export_keying_material(out, label, context) {
-                true => Ok(()),
-                false => Err(ApiMisuse::InvalidArgument("so much keying material cannot be exported")),
-            },
-            _ => Err(ApiMisuse::TooEarly),
+        if label.len() > tls::MAX_LABEL {
+            return Err(ApiMisuse::InvalidArgument("a label has no more than 249 bytes"));
+        }
+        let exported = match &self.handshake.tls {
+            Tls::Running(tls) if tls.is_complete() => tls.session().export_keying_material(out, label, context),
+            Tls::Over(agreed) => agreed.export_keying_material(out, label, context),
+            _ => return Err(ApiMisuse::TooEarly),
+        };
+        match exported {
+            true => Ok(()),
+            false => Err(ApiMisuse::InvalidArgument("so much keying material cannot be exported")),
         }
     }
 

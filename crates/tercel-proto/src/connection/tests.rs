@@ -6,6 +6,7 @@ mod failover;
 mod paths;
 mod preferred;
 mod rules;
+mod tls_over;
 mod verdict;
 mod versions;
 

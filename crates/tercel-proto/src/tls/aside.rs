@@ -14,6 +14,7 @@ use rustls::crypto::tls13::{Hkdf, OkmBlock};
 use rustls::pki_types::UnixTime;
 use tercel_wire::Version;
 
+use super::exporter::Exporter;
 use super::secrets::TlsSecrets;
 
 /// What passes between a connection and rustls's callbacks while TLS reads a message.
@@ -23,8 +24,8 @@ pub(super) struct Aside {
     pub(super) ticket: Option<(Bytes, Bytes)>,
     /// Client, to the session store: the session to resume.
     pub(super) session: Option<Tls13ClientSessionValue>,
-    /// To the cipher suite: whether to note the secret of tickets.
-    pub(super) watch: bool,
+    /// To the cipher suite: what to note.
+    pub(super) watch: Watch,
     /// To the cipher suite: the secret of the next ticket, in place of the derived one.
     pub(super) psk: Option<OkmBlock>,
     /// To the cipher suite: the version under whose labels packet protection keys are derived, if it is
@@ -48,10 +49,23 @@ pub(super) struct Aside {
     pub(super) kept: Option<Kept>,
     /// The secrets of a ticket.
     pub(super) secrets: Option<TicketSecrets>,
+    /// What keying material is derived from.
+    pub(super) exporter: Option<Exporter>,
     /// The secrets that were derived, where they are kept.
     pub(super) logged: Option<Box<TlsSecrets>>,
     /// The time by rustls's clock.
     pub(super) time: Option<UnixTime>,
+}
+
+/// What a cipher suite is to note.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Watch {
+    #[default]
+    Nothing,
+    /// The secret of tickets.
+    Tickets,
+    /// That of the exporter.
+    Exporter,
 }
 
 /// A certificate that TLS took without a verdict.

@@ -6,8 +6,10 @@
 //! follows from its completion exists, and so nothing of it can leak. The gate closes by itself when
 //! TLS takes a certificate without a verdict, which only the verifiers in `deferred` let it do.
 
+mod agreed;
 mod aside;
 mod deferred;
+mod exporter;
 mod observed;
 mod rustls_session;
 mod secrets;
@@ -26,11 +28,14 @@ use tercel_wire::{EncryptionLevel, Role, TransportErrorCode, TransportParameters
 use crate::error::Violation;
 use crate::keys::{self, DirectionalKeys, LevelKeys, Secrets};
 
-use aside::{Aside, Unjudged};
+use aside::{Aside, Unjudged, Watch};
+use exporter::Exporter;
 use tickets::{Issuer, Received};
 use verdict::Gate;
 
+pub(crate) use agreed::{Agreed, UNEXPECTED};
 pub use deferred::{DeferredClientVerifier, DeferredServerVerifier};
+pub(crate) use exporter::MAX_LABEL;
 pub use observed::observed;
 pub use rustls_session::RustlsSession;
 pub use secrets::{Secret, SecretsKept, TlsSecrets};
@@ -167,6 +172,8 @@ pub struct Handshake {
     /// because they name sessions that are kept nowhere.
     issuer: Option<Box<Issuer>>,
     tickets_are_ours: bool,
+    /// Server: what keying material is derived from, if the cipher suite has shown it.
+    exporter: Option<Box<Exporter>>,
     /// Client: the ECH configurations that the server offers for another attempt, and whether it proved
     /// to be the one to offer them, and refused those that the client had.
     retry_configs: Bytes,
@@ -238,6 +245,7 @@ impl Handshake {
             ticket: None,
             issuer: None,
             tickets_are_ours: false,
+            exporter: None,
             retry_configs: Bytes::new(),
             ech_rejected: false,
             secrets: None,
@@ -319,6 +327,20 @@ impl Handshake {
     /// What TLS knows.
     pub fn session(&self) -> &dyn Session {
         self.session.as_ref()
+    }
+
+    /// Server, when the handshake is complete and all outputs are taken: what is kept of it, once. Without the secret of the
+    /// exporter TLS itself has to stay.
+    pub(crate) fn conclude(&mut self) -> Option<Agreed> {
+        let over = self.role == Role::Server && self.complete && self.outputs.is_empty();
+        Some(Agreed {
+            exporter: self.exporter.take_if(|_| over)?,
+            alpn: self.session.alpn().map(Box::from),
+            negotiated: self.session.negotiated(),
+            peer_certificates: self.session.peer_certificates(),
+            issuer: self.issuer.take(),
+            secrets: self.secrets.take(),
+        })
     }
 
     /// Bytes of the CRYPTO stream of `level`, in order.
@@ -423,8 +445,11 @@ impl Handshake {
 
     /// What TLS's callbacks need to know while it reads a message of this type.
     fn say(&self, ty: u8) -> Aside {
-        let watch =
-            matches!((self.role, ty), (Role::Server, message::FINISHED) | (Role::Client, message::NEW_SESSION_TICKET));
+        let watch = match (self.role, ty) {
+            (Role::Server, message::CLIENT_HELLO) => Watch::Exporter,
+            (Role::Server, message::FINISHED) | (Role::Client, message::NEW_SESSION_TICKET) => Watch::Tickets,
+            _ => Watch::Nothing,
+        };
         let ticket = self.ticket.as_ref().filter(|_| ty == message::CLIENT_HELLO);
         let ticket = ticket.map(|opened| (opened.ticket.clone(), opened.session.clone()));
         Aside { watch, ticket, version: Some(self.version), ..Aside::default() }
@@ -433,6 +458,7 @@ impl Handshake {
     /// What TLS's callbacks had to say. The gate closes as soon as TLS has taken what it would not judge.
     fn heed(&mut self, message: &[u8], aside: Aside) {
         self.asked |= aside.asked;
+        self.exporter = aside.exporter.map(Box::new).or(self.exporter.take());
         if let Some(logged) = aside.logged {
             self.secrets.get_or_insert_default().add(*logged);
         }

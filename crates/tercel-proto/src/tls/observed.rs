@@ -1,24 +1,27 @@
-//! Cipher suites that let the secrets of tickets be seen, and whose keys can be those of another version.
+//! Cipher suites that let the secrets of tickets and of exporters be seen, and whose keys can be those of another version.
 //!
 //! rustls derives the pre-shared key of a ticket deep inside and shows it to nobody. All of it goes
 //! through the key derivation of the cipher suite, which is ours to give: this one passes everything
 //! on, and while somebody [watches](super::aside) it notes what is derived under the one label that
-//! tickets have (RFC 8446 section 4.6.1).
+//! tickets have (RFC 8446 section 4.6.1), or under that which keying material for the application has
+//! (section 7.1).
 //!
 //! It is told once, at the start, which version of QUIC it serves. All that follows from it are the labels
 //! under which packet protection keys are derived (RFC 9001 section 5.1, RFC 9369 section 3.3.2). A client
 //! whose server goes on in another version (RFC 9368 section 2.3) says so when it asks for keys, and these
 //! labels, and no others, are replaced here.
 
+use rustls::crypto::hash::Hash;
 use rustls::crypto::tls13::{Hkdf, HkdfExpander, OkmBlock, OutputLengthError};
 use rustls::crypto::{CryptoProvider, SharedSecret, hmac};
 use rustls::{SupportedCipherSuite, Tls13CipherSuite};
 use tercel_wire::Version;
 
-use super::aside::{self, Aside, TicketSecrets};
+use super::aside::{self, Aside, TicketSecrets, Watch};
+use super::exporter::Exporter;
 
-/// The same provider with TLS 1.3 suites that let the secrets of tickets be seen, and keys be those of
-/// another version. They are kept for as long as the process lives: call this once, and share what it
+/// The same provider with TLS 1.3 suites that let the secrets of tickets and exporters be seen, and keys be
+/// those of another version. They are kept for as long as the process lives: call this once, and share what it
 /// gives.
 pub fn observed(provider: CryptoProvider) -> CryptoProvider {
     let cipher_suites = provider
@@ -35,7 +38,8 @@ pub fn observed(provider: CryptoProvider) -> CryptoProvider {
 }
 
 fn observe(suite: &'static Tls13CipherSuite) -> &'static Tls13CipherSuite {
-    let hkdf: &'static dyn Hkdf = Box::leak(Box::new(Observed(suite.hkdf_provider)));
+    let observed = Observed { hkdf: suite.hkdf_provider, hash: suite.common.hash_provider };
+    let hkdf: &'static dyn Hkdf = Box::leak(Box::new(observed));
     Box::leak(Box::new(Tls13CipherSuite {
         common: rustls::crypto::CipherSuiteCommon {
             suite: suite.common.suite,
@@ -48,15 +52,24 @@ fn observe(suite: &'static Tls13CipherSuite) -> &'static Tls13CipherSuite {
     }))
 }
 
-struct Observed(&'static dyn Hkdf);
+#[derive(Clone, Copy)]
+struct Observed {
+    hkdf: &'static dyn Hkdf,
+    hash: &'static dyn Hash,
+}
 
 impl Hkdf for Observed {
     fn extract_from_zero_ikm(&self, salt: Option<&[u8]>) -> Box<dyn HkdfExpander> {
-        self.0.extract_from_zero_ikm(salt)
+        let inner = self.hkdf.extract_from_zero_ikm(salt);
+        // So the master secret is made.
+        match aside::with(|aside| aside.watch) {
+            Some(Watch::Exporter) if salt.is_some() => Box::new(Master { inner, functions: *self }),
+            _ => inner,
+        }
     }
 
     fn extract_from_secret(&self, salt: Option<&[u8]>, secret: &[u8]) -> Box<dyn HkdfExpander> {
-        self.0.extract_from_secret(salt, secret)
+        self.hkdf.extract_from_secret(salt, secret)
     }
 
     fn extract_from_kx_shared_secret(
@@ -65,25 +78,25 @@ impl Hkdf for Observed {
         kx: Box<dyn rustls::crypto::ActiveKeyExchange>,
         peer_pub_key: &[u8],
     ) -> Result<Box<dyn HkdfExpander>, rustls::Error> {
-        self.0.extract_from_kx_shared_secret(salt, kx, peer_pub_key)
+        self.hkdf.extract_from_kx_shared_secret(salt, kx, peer_pub_key)
     }
 
     fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
-        let inner = self.0.expander_for_okm(okm);
+        let inner = self.hkdf.expander_for_okm(okm);
         match aside::with(|aside| (aside.watch, aside.labels)).unwrap_or_default() {
-            (true, _) => Box::new(Watched { inner, okm: okm.clone(), hkdf: self.0 }),
-            (false, Some(version)) => Box::new(Relabelled { inner, version }),
-            (false, None) => inner,
+            (Watch::Tickets, _) => Box::new(Watched { inner, okm: okm.clone(), hkdf: self.hkdf }),
+            (_, Some(version)) => Box::new(Relabelled { inner, version }),
+            (_, None) => inner,
         }
     }
 
     fn hmac_sign(&self, key: &OkmBlock, message: &[u8]) -> hmac::Tag {
-        self.0.hmac_sign(key, message)
+        self.hkdf.hmac_sign(key, message)
     }
 
     fn fips(&self) -> bool {
         aside::with(|aside| aside.ours = true);
-        self.0.fips()
+        self.hkdf.fips()
     }
 }
 
@@ -100,7 +113,7 @@ impl HkdfExpander for Watched {
 
     fn expand_block(&self, info: &[&[u8]]) -> OkmBlock {
         let derived = self.inner.expand_block(info);
-        if !is_of_ticket(&info.concat()) {
+        if !has_label(info, LABEL) {
             return derived;
         }
         let noted = aside::with(|aside| {
@@ -109,6 +122,31 @@ impl HkdfExpander for Watched {
             psk
         });
         noted.unwrap_or(derived)
+    }
+
+    fn hash_len(&self) -> usize {
+        self.inner.hash_len()
+    }
+}
+
+/// The master secret of a handshake.
+struct Master {
+    inner: Box<dyn HkdfExpander>,
+    functions: Observed,
+}
+
+impl HkdfExpander for Master {
+    fn expand_slice(&self, info: &[&[u8]], output: &mut [u8]) -> Result<(), OutputLengthError> {
+        self.inner.expand_slice(info, output)
+    }
+
+    fn expand_block(&self, info: &[&[u8]]) -> OkmBlock {
+        let derived = self.inner.expand_block(info);
+        if has_label(info, EXPORTER) {
+            let Observed { hkdf, hash } = self.functions;
+            aside::with(|aside| aside.exporter = Some(Exporter { master: derived.clone(), hkdf, hash }));
+        }
+        derived
     }
 
     fn hash_len(&self) -> usize {
@@ -162,12 +200,13 @@ pub(super) fn relabels(provider: &CryptoProvider) -> bool {
 
 /// The label under which the pre-shared key of a ticket is derived.
 const LABEL: &[u8] = b"tls13 resumption";
+/// That of the exporter_master_secret.
+const EXPORTER: &[u8] = b"tls13 exp master";
 
-/// Whether an HkdfLabel (RFC 8446 section 7.1) is that of a ticket.
-fn is_of_ticket(info: &[u8]) -> bool {
-    info.get(2..)
-        .and_then(<[u8]>::split_first)
-        .is_some_and(|(len, rest)| usize::from(*len) == LABEL.len() && rest.starts_with(LABEL))
+/// Whether an HkdfLabel (RFC 8446 section 7.1), which comes in parts, has this label.
+fn has_label(info: &[&[u8]], label: &[u8]) -> bool {
+    let mut rest = info.iter().copied().flatten().skip(2);
+    rest.next().is_some_and(|len| usize::from(*len) == label.len()) && rest.take(label.len()).eq(label)
 }
 
 /// The pre-shared key of the ticket with this nonce.
@@ -215,11 +254,17 @@ mod tests {
         let info = |label: &[u8], context: &[u8]| {
             [&[0, 32, label.len() as u8][..], label, &[context.len() as u8], context].concat()
         };
+        let is_of_ticket = |info: &[u8]| {
+            let whole = has_label(&[info], LABEL);
+            assert!((0..info.len()).all(|at| has_label(&[&info[..at], &info[at..]], LABEL) == whole));
+            whole
+        };
         assert!(is_of_ticket(&info(b"tls13 resumption", b"nonce")));
         assert!(!is_of_ticket(&info(b"tls13 res master", b"")));
         assert!(!is_of_ticket(&info(b"tls13 resumptions", b"")));
         assert!(!is_of_ticket(&info(b"tls13 quic key", b"tls13 resumption")));
         assert!(!is_of_ticket(&[0, 32]) && !is_of_ticket(&[]));
+        assert!(!is_of_ticket(&info(EXPORTER, b"")) && has_label(&[&info(EXPORTER, b"hash")], EXPORTER));
     }
 
     /// RFC 8448 section 3: the resumption_master_secret, the nonce 00 00 and the key of the ticket.

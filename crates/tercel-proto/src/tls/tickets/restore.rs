@@ -25,7 +25,7 @@ use rustls::{
 };
 
 use super::ResumptionTicket;
-use crate::tls::aside::{self, Aside};
+use crate::tls::aside::{self, Aside, Watch};
 use crate::tls::observed::NoExchange;
 
 /// A verifier under which sessions can be restored. It asks another; only where a session is being
@@ -109,7 +109,7 @@ pub fn restore(
     let (client, _) = aside::during(aside, || shake_hands(client, server, name, ticket.parameters.clone()));
     let mut client = client.ok()?;
     let psk = Some(OkmBlock::new(&ticket.psk));
-    let aside = Aside { watch: true, psk, ..Aside::default() };
+    let aside = Aside { watch: Watch::Tickets, psk, ..Aside::default() };
     let (read, aside) = aside::during(aside, || client.read_hs(&ticket.message));
     read.ok().and(aside.session)
 }

@@ -1,0 +1,80 @@
+//! A server that needs TLS no more.
+
+use super::*;
+use crate::tls::observed;
+
+/// A pair whose server lets go of TLS, by this cipher suite.
+fn pair_by(at: usize) -> Pair {
+    let mut provider = observed(rustls::crypto::aws_lc_rs::default_provider());
+    provider.cipher_suites = vec![provider.cipher_suites[at]];
+    let (server, client) = tls_by(provider);
+    let mut pair = Pair::with_tls(TransportConfig::default(), server, client, Time::from_nanos(1 << 40));
+    pair.connect();
+    pair
+}
+
+const fn lets_go(connection: &Connection) -> bool {
+    matches!(connection.handshake.tls, Tls::Over(_))
+}
+
+/// What the server makes of the secret that it has kept is what rustls makes at the client.
+#[test]
+fn what_is_known_stays_known() {
+    for suite in 0..3 {
+        let mut pair = pair_by(suite);
+        let (client, server) = (&pair.client, pair.server.as_ref().unwrap());
+        assert!(lets_go(server) && !lets_go(client), "the client may get tickets");
+        assert_eq!(server.alpn(), Some(&b"test"[..]));
+        assert_eq!((server.negotiated(), server.peer_certificates()), (client.negotiated(), None));
+        assert!(server.negotiated().is_some() && server.tls_secrets().is_none());
+        let (hash_len, long) = (if suite == 0 { 48 } else { 32 }, [b'l'; 249]);
+        for len in [1, 20, 32, 33, 48, 255 * hash_len] {
+            for label in [&b"EXPORTER-test"[..], b"", &long] {
+                for context in [&b""[..], b"context", &[7; 1000]] {
+                    let export = |end: &Connection| {
+                        let mut out = vec![0; len];
+                        end.export_keying_material(&mut out, label, context).map(|()| out)
+                    };
+                    assert_eq!(export(server).unwrap(), export(client).unwrap(), "{suite} {len} {label:?}");
+                }
+            }
+        }
+        for (len, label_len) in [(0, 5), (255 * hash_len + 1, 5), (32, 250), (1 << 17, 5)] {
+            for end in [client, server] {
+                let error = end.export_keying_material(&mut vec![0; len], &vec![b'l'; label_len], b"").unwrap_err();
+                assert!(matches!(error, ApiMisuse::InvalidArgument(_)), "{suite} {len} {label_len}");
+            }
+        }
+        pair.upload(10_000);
+    }
+}
+
+/// A suite that does not show the secret of its exporter: TLS stays, and all that it knows.
+#[test]
+fn tls_stays_where_it_is_needed() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.connect();
+    let (client, server) = (&pair.client, pair.server.as_ref().unwrap());
+    assert!(!lets_go(server));
+    let (mut ours, mut theirs) = ([0; 32], [1; 32]);
+    client.export_keying_material(&mut ours, b"label", b"").unwrap();
+    server.export_keying_material(&mut theirs, b"label", b"").unwrap();
+    assert_eq!(ours, theirs);
+}
+
+/// Whatever a client says in CRYPTO frames when the handshake is over is an error, and the same one.
+#[test]
+// RFC 9001 section 6#2.
+fn nothing_more_is_said_to_a_server() {
+    const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
+    const CERTIFICATE_REQUEST: [u8; 7] = [13, 0, 0, 3, 0, 0, 0];
+    for message in [&KEY_UPDATE[..], &CERTIFICATE_REQUEST, &[4]] {
+        let mut pair = pair_by(1);
+        pair.client.spaces.data.numbers.crypto.send(message);
+        pair.run("the end", |pair| pair.server().close_reason().is_some());
+        let unexpected = TransportErrorCode::crypto(crate::tls::alert::UNEXPECTED_MESSAGE);
+        let reason = pair.server().close_reason();
+        let refused = matches!(reason, Some(CloseReason::Violation(violation)) if violation.code == unexpected);
+        assert!(refused, "{message:?}: {reason:?}");
+    }
+}
