@@ -5,7 +5,6 @@
 //! makes its frame from its own state at the moment of writing, so a loss only marks state as
 //! "to be said again"; no frame is ever stored as bytes.
 
-use smallvec::SmallVec;
 use tercel_wire::frame::StreamFrame;
 use tercel_wire::{Direction, Frame, StreamId, Writer};
 
@@ -57,9 +56,8 @@ pub enum SentFrame {
     AckFrequency { sequence: u64 },
 }
 
-/// The frames of one packet. Four fit without an allocation: most packets carry one STREAM frame, or those of a few
-/// small messages, and perhaps one more.
-pub type SentFrames = SmallVec<[SentFrame; 4]>;
+/// The frames of packets being built, in order.
+pub type SentFrames = Vec<SentFrame>;
 
 /// The payload of a packet being built.
 #[derive(Debug)]

@@ -74,13 +74,12 @@ impl<T> ShortQueue<T> {
         }
     }
 
-    /// The elements in order from the first on for which `is_before` does not hold; it holds for none after that.
-    pub fn iter_from(&self, is_before: impl Fn(&T) -> bool) -> impl Iterator<Item = &T> {
-        let from = match self.first.as_ref().is_some_and(&is_before) {
+    /// How many elements come before the first for which `is_before` does not hold; it holds for none after that.
+    pub fn partition_point(&self, is_before: impl Fn(&T) -> bool) -> usize {
+        match self.first.as_ref().is_some_and(&is_before) {
             true => 1 + self.rest.partition_point(is_before),
             false => 0,
-        };
-        (from..).map_while(|index| self.get(index))
+        }
     }
 
     /// Cuts off the elements from the first on for which `is_kept` does not hold, and gives them; it holds for none
@@ -129,8 +128,8 @@ mod tests {
                         prop_assert_eq!(cut, Vec::from(model.split_off(model.partition_point(|value| *value <= at))));
                     }
                     _ => {
-                        let found: Vec<_> = queue.iter_from(|value| *value < at).copied().collect();
-                        prop_assert_eq!(found, model.iter().copied().filter(|value| *value >= at).collect::<Vec<_>>());
+                        let found = queue.partition_point(|value| *value < at);
+                        prop_assert_eq!(found, model.partition_point(|value| *value < at));
                     }
                 }
                 prop_assert_eq!(queue.iter().copied().collect::<Vec<_>>(), Vec::from(model.clone()));

@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use tercel_wire::EncryptionLevel;
 
 use super::*;
-use crate::frames::SentFrames;
 
 const MTU: u64 = 1200;
 const RTT: Duration = Duration::from_millis(50);
@@ -164,7 +163,7 @@ proptest! {
                     ecn_marked: true,
                     mtu_probe: false,
                     delivery: Delivery::default(),
-                    frames: SentFrames::new(),
+                    frames: crate::recovery::Stretch::default(),
                 };
                 packet.delivery = controller.on_sent(sent, packet.size, *bytes);
                 match what {

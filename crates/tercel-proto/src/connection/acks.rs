@@ -48,7 +48,7 @@ impl Connection {
             self.check_ecn(now, space, ack, &outcome);
             self.measure_one_way(space, delay, &rtt_before, &outcome);
         }
-        self.settle(now, &mut outcome);
+        self.settle(now, &outcome);
         self.outcome = outcome;
         if space == SpaceId::Data {
             self.ask_for_acks();
@@ -88,34 +88,34 @@ impl Connection {
 
     /// Gives every frame of acknowledged and lost packets, and of those that a probe is to repeat, back
     /// to its owner.
-    pub(super) fn settle(&mut self, now: Time, outcome: &mut AckOutcome) {
-        for packet in outcome.acked.drain(..) {
-            self.settle_mtu(now, &packet, true);
-            for frame in packet.frames {
-                self.frame_acked(packet.level.space(), frame);
+    pub(super) fn settle(&mut self, now: Time, outcome: &AckOutcome) {
+        for packet in &outcome.acked {
+            self.settle_mtu(now, packet, true);
+            for frame in outcome.frames(packet) {
+                self.frame_acked(packet.level.space(), *frame);
             }
         }
-        for packet in outcome.lost.drain(..) {
-            self.trace_lost(now, &packet);
-            self.settle_mtu(now, &packet, false);
+        for packet in &outcome.lost {
+            self.trace_lost(now, packet);
+            self.settle_mtu(now, packet, false);
             if packet.ecn_marked {
                 self.paths.active.ecn.on_lost();
             }
-            for frame in packet.frames {
-                self.frame_lost(packet.level.space(), frame);
+            for frame in outcome.frames(packet) {
+                self.frame_lost(packet.level.space(), *frame);
             }
         }
-        for (space, frame) in outcome.repeat.drain(..) {
-            self.frame_lost(space, frame);
+        for (space, frame) in &outcome.repeat {
+            self.frame_lost(*space, *frame);
         }
-        for frame in outcome.late.drain(..) {
+        for frame in &outcome.late {
             if let SentFrame::Datagram { number } = frame {
-                self.datagrams.acked_late(number);
+                self.datagrams.acked_late(*number);
             }
         }
-        for frame in outcome.discarded.drain(..) {
+        for frame in &outcome.discarded {
             if let SentFrame::Datagram { number } = frame {
-                self.datagrams.discarded(number);
+                self.datagrams.discarded(*number);
             }
         }
     }

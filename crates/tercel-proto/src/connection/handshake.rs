@@ -496,9 +496,9 @@ impl Connection {
         let mut outcome = std::mem::take(&mut self.outcome);
         self.recovery.lose_early_data(&mut outcome);
         // The streams begin anew, whatever these packets carried; datagrams do not.
-        for frame in outcome.lost.drain(..).flat_map(|packet| packet.frames) {
+        for frame in outcome.lost.iter().flat_map(|packet| outcome.frames(packet)) {
             if let SentFrame::Datagram { number } = frame {
-                self.datagrams.discarded(number);
+                self.datagrams.discarded(*number);
             }
         }
         self.outcome = outcome;
@@ -638,7 +638,7 @@ impl Connection {
         }
         let mut outcome = std::mem::take(&mut self.outcome);
         self.recovery.retry_received(now, &mut outcome);
-        self.settle(now, &mut outcome);
+        self.settle(now, &outcome);
         self.outcome = outcome;
         Outcome::Opened
     }

@@ -44,6 +44,7 @@ use crate::congestion::SavedPath;
 use crate::datagram::{DatagramPriority, Datagrams};
 use crate::entropy::Entropy;
 use crate::error::{ApiMisuse, CloseReason, Violation};
+use crate::frames::SentFrames;
 use crate::grease::FixedBit;
 use crate::idle::Idle;
 use crate::keys;
@@ -194,6 +195,8 @@ pub struct Connection {
     silent_at: Time,
     /// A buffer for what acknowledgements settle, kept to be used again.
     outcome: AckOutcome,
+    /// The frames of the packets of a datagram that is being written.
+    drafted: SentFrames,
     stats: ConnectionStats,
     /// It has come to rest since that was last asked.
     rested: bool,
@@ -308,6 +311,7 @@ impl Connection {
             blocked_until: None,
             silent_at: Time::ZERO,
             outcome: AckOutcome::default(),
+            drafted: SentFrames::new(),
             rested: false,
             stats: ConnectionStats::default(),
             trace: None,

@@ -6,6 +6,8 @@
 //!
 //! Within a packet, reading order is priority: [`Connection::write_frames`] is the list of writers.
 
+use std::ops::Range;
+
 use tercel_wire::packet::protection::PacketKey as _;
 use tercel_wire::packet::{Header, PacketStart};
 use tercel_wire::{ConnectionId, EncryptionLevel, Frame, Role, SpaceId, Writer};
@@ -14,10 +16,10 @@ use super::Connection;
 use super::transmit::MIN_INITIAL_DATAGRAM;
 use crate::close::HandshakeState;
 use crate::congestion::Delivery;
-use crate::frames::{FrameSink, SentFrame, SentFrames};
+use crate::frames::{FrameSink, SentFrame};
 use crate::keys::{HeaderKey, PacketKey};
 use crate::path::{ChallengeSize, Ecn};
-use crate::recovery::{Allowance, SentPacket};
+use crate::recovery::{Allowance, SentPacket, Stretch};
 use crate::space::{PacketNumberSpace, Urgency};
 use crate::time::Time;
 use crate::trace::Packet;
@@ -43,7 +45,8 @@ pub(super) struct Draft {
     /// Where its frames begin, counted from there.
     payload: usize,
     tag_len: usize,
-    frames: SentFrames,
+    /// Which of the connection's drafted frames are in it.
+    frames: Range<usize>,
     ack_eliciting: bool,
 }
 
@@ -84,6 +87,7 @@ impl Connection {
             _ => None,
         };
         self.pad_datagram = false;
+        self.drafted.clear();
         self.challenge_size = match datagram.len() >= MIN_INITIAL_DATAGRAM {
             true => ChallengeSize::Full,
             false => ChallengeSize::Small,
@@ -123,7 +127,7 @@ impl Connection {
         if space != SpaceId::Data && self.spaces.get(space).is_some_and(silent) {
             let mut outcome = std::mem::take(&mut self.outcome);
             self.recovery.repeat(space, &mut outcome);
-            self.settle(now, &mut outcome);
+            self.settle(now, &outcome);
             self.outcome = outcome;
         }
     }
@@ -209,11 +213,13 @@ impl Connection {
         if self.fixed_bit.clears(&mut self.entropy) {
             start.clear_fixed_bit(&mut writer);
         }
-        let mut frames = SentFrames::new();
-        let before = writer.position();
-        let mut sink = FrameSink::new(&mut writer, &mut frames);
+        let mut drafted = std::mem::take(&mut self.drafted);
+        let (first, before) = (drafted.len(), writer.position());
+        let mut sink = FrameSink::new(&mut writer, &mut drafted);
         write(self, &mut sink);
         let ack_eliciting = sink.ack_eliciting();
+        let frames = first..drafted.len();
+        self.drafted = drafted;
         // RFC 9000 section 12.4#1.
         if writer.position() == before {
             return None;
@@ -257,7 +263,7 @@ impl Connection {
             self.paths.active.ecn.on_sent();
         }
         let in_flight = ack_eliciting || padded;
-        self.recovery.on_packet_sent(SentPacket {
+        let packet = SentPacket {
             number,
             time: now,
             size: size as u16,
@@ -268,8 +274,9 @@ impl Connection {
             ecn_marked: marked,
             mtu_probe: sending.mtu_probe,
             delivery: Delivery::default(),
-            frames,
-        });
+            frames: Stretch::default(),
+        };
+        self.recovery.on_packet_sent(packet, self.drafted.get(frames).unwrap_or_default());
         self.stats.packets_sent += 1;
         self.trace_sent(now, Packet { level, number, len: size }, sending.mtu_probe);
         if ack_eliciting {
@@ -397,11 +404,11 @@ impl Connection {
             self.paths.response_written(data);
             self.pad_datagram = true;
         }
-        let pto = self.recovery.pto(SpaceId::Data);
         if sink.remaining() >= LEN
+            && self.paths.active.validation.is_due(now)
             // RFC 9000 section 8.2.1#1.
             && let Some(data) =
-                self.paths.active.validation.take_challenge(now, pto, self.challenge_size, &mut self.entropy)
+                self.paths.active.validation.take_challenge(now, self.recovery.pto(SpaceId::Data), self.challenge_size, &mut self.entropy)
         {
             sink.push(&Frame::PathChallenge(data), SentFrame::PathChallenge(data));
             self.pad_datagram = true;

@@ -3,6 +3,7 @@
 use super::Connection;
 use super::phase::Phase;
 use crate::error::CloseReason;
+use crate::frames::SentFrames;
 use crate::idle::Expired;
 use crate::recovery::AckOutcome;
 use crate::space::Urgency;
@@ -47,6 +48,7 @@ impl Connection {
         self.rested = true;
         self.events.shrink_to_fit();
         self.outcome = AckOutcome::default();
+        self.drafted = SentFrames::new();
         self.recovery.rest();
         self.streams.rest();
         self.handshake.rest();
@@ -68,7 +70,7 @@ impl Connection {
     fn on_recovery_timeout(&mut self, now: Time) {
         let mut outcome = std::mem::take(&mut self.outcome);
         self.recovery.timeout(now, &mut outcome);
-        self.settle(now, &mut outcome);
+        self.settle(now, &outcome);
         self.outcome = outcome;
     }
 

@@ -262,6 +262,7 @@ impl Connection {
     ) -> Option<usize> {
         reserve(buf, size);
         let datagram = buf.get_mut(..size)?;
+        self.drafted.clear();
         let level = EncryptionLevel::OneRtt;
         let tag_len = self.sending_keys(level)?.1.tag_len();
         let draft = self.draft_with(level, header, 0, datagram, tag_len, |_, sink| write(sink))?;

@@ -100,7 +100,7 @@ fn transfer(link: &Link, config: &TransportConfig) -> Outcome {
             match recovery.allowance(now) {
                 Allowance::Blocked { until } => break until,
                 _ => {
-                    recovery.on_packet_sent(packet(next, now));
+                    recovery.on_packet_sent(packet(next, now), &[]);
                     next += 1;
                     let waiting = link.rate * free_at.since(now).as_nanos() as u64 / 1_000_000_000;
                     if waiting + SIZE > link.queue {

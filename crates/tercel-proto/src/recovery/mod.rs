@@ -19,7 +19,7 @@ pub use allowance::Allowance;
 pub use one_way::OneWayDelay;
 pub use pto::Progress;
 pub use rtt::Rtt;
-pub use sent::{PACKET_THRESHOLD, SentPacket};
+pub use sent::{PACKET_THRESHOLD, SentPacket, Stretch};
 
 use std::time::Duration;
 
@@ -53,10 +53,11 @@ const SPURIOUS_LOSS_PTOS: u32 = 3;
 /// call clears them first.
 #[derive(Debug, Default)]
 pub struct AckOutcome {
-    /// Packets newly acknowledged: their frames were *acked*.
+    /// Packets newly acknowledged: [their frames](Self::frames) were *acked*.
     pub acked: Vec<SentPacket>,
     /// Packets newly lost, or taken back: their frames were *lost*.
     pub lost: Vec<SentPacket>,
+    frames: Vec<SentFrame>,
     /// Frames of packets still under way that are to be said again in a probe, with their space: to
     /// their owners they were *lost* as well. No packet's outcome will name them again.
     pub repeat: Vec<(SpaceId, SentFrame)>,
@@ -76,9 +77,15 @@ pub struct AckOutcome {
 }
 
 impl AckOutcome {
+    /// The frames of a packet in it.
+    pub fn frames(&self, packet: &SentPacket) -> &[SentFrame] {
+        packet.frames.of(&self.frames)
+    }
+
     fn clear(&mut self) {
         self.acked.clear();
         self.lost.clear();
+        self.frames.clear();
         self.repeat.clear();
         self.late.clear();
         self.discarded.clear();
@@ -205,9 +212,9 @@ impl Recovery {
         SavedPath::of(&self.settings, self.controller.mtu(), observed, self.rtt.min)
     }
 
-    /// A packet was sent. Numbers go up within a space; those left out count as skipped on purpose,
-    /// and a peer that acknowledges one is caught (RFC 9000 section 21.4).
-    pub fn on_packet_sent(&mut self, mut packet: SentPacket) {
+    /// A packet was sent that carried `frames`. Numbers go up within a space; those left out count as skipped on
+    /// purpose, and a peer that acknowledges one is caught (RFC 9000 section 21.4).
+    pub fn on_packet_sent(&mut self, mut packet: SentPacket, frames: &[SentFrame]) {
         let id = packet.level.space();
         let Some(space) = &mut self.spaces[id as usize] else { return };
         if packet.ack_eliciting {
@@ -219,7 +226,7 @@ impl Recovery {
             packet.delivery = self.controller.on_sent(packet.time, packet.size, self.bytes_in_flight);
             self.pacer.on_sent(packet.size);
         }
-        space.sent.push(packet);
+        space.sent.push(packet, frames);
     }
 
     /// An ACK frame is read now that came then (`(now, came)`: it may have had to wait for keys). `delay` is its
@@ -292,7 +299,7 @@ impl Recovery {
             if sent.was_skipped(&range) {
                 return Err(never_sent);
             }
-            sent.acknowledge(&range, &mut outcome.acked);
+            sent.acknowledge(&range, outcome);
             notes.acknowledge(&range, |note| {
                 self.stats.packets_lost_spuriously += 1;
                 self.controller.on_spurious_loss(note.epoch);
@@ -327,7 +334,7 @@ impl Recovery {
             // RFC 9002 section 7.6.2#1.
             packet.ack_eliciting && !packet.mtu_probe && packet.path == path && timed
         };
-        sent.detect_losses(now, self.rtt.loss_delay(), counts, &mut outcome.lost);
+        sent.detect_losses(now, self.rtt.loss_delay(), counts, outcome);
         let longest_run = sent.take_longest_run();
 
         let on_path = |packet: &&SentPacket| packet.in_flight && packet.path == path;
@@ -344,14 +351,15 @@ impl Recovery {
         }
         self.stats.packets_lost += outcome.lost.len() as u64;
         let epoch = self.controller.epoch();
+        let AckOutcome { lost, frames, discarded, .. } = outcome;
         let mut forget = |mut note: Note| {
             self.controller.on_true_loss(note.epoch);
-            outcome.discarded.append(&mut note.frames);
+            discarded.append(&mut note.frames);
         };
         notes.expire(now - patience, &mut forget);
-        for packet in &outcome.lost {
+        for packet in lost.iter() {
             let epoch = blamed(&packet).then_some(epoch);
-            notes.push(packet, now, epoch, &mut forget);
+            notes.push(packet.number, packet.frames.of(frames), now, epoch, &mut forget);
         }
 
         let congestion_period = PERSISTENT_CONGESTION_THRESHOLD * (self.rtt.pto_base() + self.pto.max_ack_delay());
@@ -503,7 +511,7 @@ impl Recovery {
     pub fn retry_received(&mut self, now: Time, outcome: &mut AckOutcome) {
         outcome.clear();
         for space in self.spaces.iter_mut().flatten() {
-            space.sent.withdraw(|_| true, &mut outcome.lost);
+            space.sent.withdraw(|_| true, outcome);
         }
         // The answer took a round trip, and it is clear which packet it answers if there was one only.
         let mut initials = outcome.lost.iter().filter(|packet| packet.level == EncryptionLevel::Initial);
@@ -514,7 +522,7 @@ impl Recovery {
         if let Some(space) = &mut self.spaces[SpaceId::Data as usize] {
             // A server may answer early data that came before its Retry.
             for packet in outcome.lost.iter().filter(|packet| packet.level == EncryptionLevel::ZeroRtt) {
-                space.notes.push(packet, now, None, &mut |_| {});
+                space.notes.push(packet.number, outcome.frames(packet), now, None, &mut |_| {});
             }
         }
         self.bytes_in_flight = 0;
@@ -526,7 +534,7 @@ impl Recovery {
     pub fn lose_early_data(&mut self, outcome: &mut AckOutcome) {
         outcome.clear();
         let Some(space) = &mut self.spaces[SpaceId::Data as usize] else { return };
-        space.sent.withdraw(|packet| packet.level == EncryptionLevel::ZeroRtt, &mut outcome.lost);
+        space.sent.withdraw(|packet| packet.level == EncryptionLevel::ZeroRtt, outcome);
         for packet in &outcome.lost {
             self.refused.insert_one(packet.number);
         }

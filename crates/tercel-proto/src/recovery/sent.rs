@@ -7,6 +7,9 @@
 //!
 //! Slots leave the front in order of number, which is also when runs of losses are measured, for
 //! persistent congestion (RFC 9002 section 7.6).
+//!
+//! What the packets carried lies in a second ring, in the same order: so a packet is small, and none needs memory of
+//! its own, however many frames it has.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -14,8 +17,9 @@ use std::time::Duration;
 
 use tercel_wire::EncryptionLevel;
 
+use super::AckOutcome;
 use crate::congestion::Delivery;
-use crate::frames::{SentFrame, SentFrames};
+use crate::frames::SentFrame;
 use crate::time::Time;
 
 /// A packet this far below the largest acknowledged number is lost (kPacketThreshold, RFC 9002
@@ -27,7 +31,7 @@ pub const PACKET_THRESHOLD: u64 = 3;
 const MAX_SKIPPED: usize = 8;
 
 /// A packet that was sent, and what it carried.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SentPacket {
     /// The packet number.
     pub number: u64,
@@ -50,8 +54,23 @@ pub struct SentPacket {
     pub mtu_probe: bool,
     /// What the congestion controller remembers of it; recovery fills it in.
     pub delivery: Delivery,
-    /// What it carried that its owners want to hear of.
-    pub frames: SentFrames,
+    /// Which frames are those that it carried; recovery fills it in.
+    pub frames: Stretch,
+}
+
+/// So many frames, from a place on: of those under way, or in an [`AckOutcome`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stretch {
+    /// Places under way are counted from the first frame ever, and wrap around.
+    pub(super) first: u32,
+    pub(super) count: u32,
+}
+
+impl Stretch {
+    /// The frames themselves, of those of the outcome.
+    pub(super) fn of(self, frames: &[SentFrame]) -> &[SentFrame] {
+        frames.get(self.first as usize..).and_then(|frames| frames.get(..self.count as usize)).unwrap_or_default()
+    }
 }
 
 #[derive(Debug)]
@@ -71,6 +90,10 @@ pub(super) struct SentWindow {
     /// The number of the first slot.
     base: u64,
     slots: VecDeque<Slot>,
+    /// The place of the first frame.
+    first_frame: u32,
+    /// The frames of the packets in the slots, in order.
+    frames: VecDeque<SentFrame>,
     skipped: VecDeque<u64>,
     largest_acked: Option<u64>,
     loss_time: Option<Time>,
@@ -117,9 +140,9 @@ impl SentWindow {
         })
     }
 
-    /// Adds a packet. Its number must be above all before it; numbers in between count as skipped.
+    /// Adds a packet and its frames. Its number must be above all before it; numbers in between count as skipped.
     // RFC 9000 section 17.2.3#2.
-    pub(super) fn push(&mut self, packet: SentPacket) {
+    pub(super) fn push(&mut self, mut packet: SentPacket, frames: &[SentFrame]) {
         if packet.number < self.next_number() {
             debug_assert!(false, "packet numbers go up");
             return;
@@ -132,6 +155,8 @@ impl SentWindow {
             self.skipped.push_back(number);
         }
         self.ack_eliciting += usize::from(packet.ack_eliciting);
+        packet.frames = Stretch { first: self.end_of_frames(), count: frames.len() as u32 };
+        self.frames.extend(frames);
         self.slots.push_back(Slot::Sent(packet));
     }
 
@@ -143,17 +168,17 @@ impl SentWindow {
     }
 
     /// Takes the packets of `range` out as acknowledged.
-    pub(super) fn acknowledge(&mut self, range: &RangeInclusive<u64>, acked: &mut Vec<SentPacket>) {
+    pub(super) fn acknowledge(&mut self, range: &RangeInclusive<u64>, outcome: &mut AckOutcome) {
         let (first, end) = ((*range.start()).max(self.base), range.end().saturating_add(1).min(self.next_number()));
         if first >= end {
             return;
         }
         for slot in self.slots.range_mut((first - self.base) as usize..(end - self.base) as usize) {
-            if matches!(slot, Slot::Sent(_))
-                && let Slot::Sent(packet) = std::mem::replace(slot, Slot::Acked)
-            {
+            if let Slot::Sent(packet) = slot {
                 self.ack_eliciting -= usize::from(packet.ack_eliciting);
-                acked.push(packet);
+                let frames = hand_over(&self.frames, self.first_frame, packet.frames, &mut outcome.frames);
+                outcome.acked.push(SentPacket { frames, ..*packet });
+                *slot = Slot::Acked;
             }
         }
     }
@@ -161,6 +186,7 @@ impl SentWindow {
     /// Lets go of room that is not in use.
     pub(super) fn rest(&mut self) {
         self.slots.shrink_to_fit();
+        self.frames.shrink_to_fit();
         self.skipped.shrink_to_fit();
     }
 
@@ -180,7 +206,7 @@ impl SentWindow {
         now: Time,
         delay: Duration,
         counts: impl Fn(&SentPacket) -> bool,
-        lost: &mut Vec<SentPacket>,
+        outcome: &mut AckOutcome,
     ) {
         self.loss_time = None;
         let Some(largest) = self.largest_acked else { return };
@@ -196,10 +222,10 @@ impl SentWindow {
             }
             // RFC 9002 section 6.1.2#1.
             let record = Slot::Lost(counts(packet).then_some(packet.time));
-            if let Slot::Sent(packet) = std::mem::replace(slot, record) {
-                self.ack_eliciting -= usize::from(packet.ack_eliciting);
-                lost.push(packet);
-            }
+            self.ack_eliciting -= usize::from(packet.ack_eliciting);
+            let frames = hand_over(&self.frames, self.first_frame, packet.frames, &mut outcome.frames);
+            outcome.lost.push(SentPacket { frames, ..*packet });
+            *slot = record;
         }
         self.trim();
     }
@@ -219,6 +245,17 @@ impl SentWindow {
             self.slots.pop_front();
             self.base += 1;
         }
+        let first = match self.slots.front() {
+            Some(Slot::Sent(packet)) => packet.frames.first,
+            _ => self.end_of_frames(),
+        };
+        self.frames.drain(..first.wrapping_sub(self.first_frame) as usize);
+        self.first_frame = first;
+    }
+
+    /// The place of the next frame.
+    fn end_of_frames(&self) -> u32 {
+        self.first_frame.wrapping_add(self.frames.len() as u32)
     }
 
     /// The longest time between two lost packets without an acknowledged one in between, among the
@@ -242,26 +279,42 @@ impl SentWindow {
     /// Takes the repeatable frames out of the oldest `count` ack-eliciting packets that still hold
     /// some. The packets stay under way; each frame is in one packet at a time.
     pub(super) fn take_oldest_frames(&mut self, count: usize, mut take: impl FnMut(SentFrame)) {
-        let holders = self.packets_mut().filter(|packet| packet.frames.iter().any(is_repeatable));
-        for packet in holders.take(count) {
-            packet.frames.retain(|frame| {
-                let repeatable = is_repeatable(frame);
-                if repeatable {
-                    take(*frame);
+        let (frames, first) = (&mut self.frames, self.first_frame);
+        let sent = self.slots.iter_mut().filter_map(|slot| match slot {
+            Slot::Sent(packet) => Some(packet),
+            _ => None,
+        });
+        let mut holders = 0;
+        for packet in sent {
+            let from = packet.frames.first.wrapping_sub(first) as usize;
+            let mut kept = from;
+            for at in from..from + packet.frames.count as usize {
+                if is_repeatable(&frames[at]) {
+                    take(frames[at]);
+                } else {
+                    frames[kept] = frames[at];
+                    kept += 1;
                 }
-                !repeatable
-            });
+            }
+            let left = (kept - from) as u32;
+            holders += usize::from(left < packet.frames.count);
+            packet.frames.count = left;
+            if holders == count {
+                break;
+            }
         }
     }
 
-    /// Takes out every packet that `chosen` names, without a verdict.
-    pub(super) fn withdraw(&mut self, chosen: impl Fn(&SentPacket) -> bool, withdrawn: &mut Vec<SentPacket>) {
+    /// Takes out every packet that `chosen` names as lost, without a verdict.
+    pub(super) fn withdraw(&mut self, chosen: impl Fn(&SentPacket) -> bool, outcome: &mut AckOutcome) {
         for slot in &mut self.slots {
-            if matches!(slot, Slot::Sent(packet) if chosen(packet))
-                && let Slot::Sent(packet) = std::mem::replace(slot, Slot::Void)
+            if let Slot::Sent(packet) = slot
+                && chosen(packet)
             {
                 self.ack_eliciting -= usize::from(packet.ack_eliciting);
-                withdrawn.push(packet);
+                let frames = hand_over(&self.frames, self.first_frame, packet.frames, &mut outcome.frames);
+                outcome.lost.push(SentPacket { frames, ..*packet });
+                *slot = Slot::Void;
             }
         }
         self.loss_time = self.loss_time.filter(|_| self.packets().next().is_some());
@@ -272,6 +325,13 @@ impl SentWindow {
     pub(super) fn relabel(&mut self, from: u32, to: u32) {
         self.packets_mut().filter(|packet| packet.path == from).for_each(|packet| packet.path = to);
     }
+}
+
+/// Copies the frames of a packet into an outcome and tells where they are there.
+fn hand_over(from: &VecDeque<SentFrame>, first: u32, packet: Stretch, to: &mut Vec<SentFrame>) -> Stretch {
+    let (at, start) = (to.len() as u32, packet.first.wrapping_sub(first) as usize);
+    to.extend((start..start + packet.count as usize).filter_map(|place| from.get(place)));
+    Stretch { first: at, count: packet.count }
 }
 
 /// Whether a probe may carry the frame again. Acknowledgements are made fresh, a DATAGRAM is sent

@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
-use super::SentPacket;
 use crate::frames::SentFrame;
 use crate::time::Time;
 
@@ -41,13 +40,20 @@ impl LostNotes {
         self.0.iter().find(|note| !note.arrived && !note.frames.is_empty()).map(|note| note.declared)
     }
 
-    /// Remembers a lost packet. `gone` gets one forgotten to make room.
-    pub(super) fn push(&mut self, packet: &SentPacket, declared: Time, epoch: Epoch, gone: &mut impl FnMut(Note)) {
+    /// Remembers a lost packet and its frames. `gone` gets one forgotten to make room.
+    pub(super) fn push(
+        &mut self,
+        number: u64,
+        frames: &[SentFrame],
+        declared: Time,
+        epoch: Epoch,
+        gone: &mut impl FnMut(Note),
+    ) {
         if self.0.len() == MAX_NOTES {
             self.pop(gone);
         }
-        let frames = packet.frames.iter().copied().filter(|frame| matches!(frame, SentFrame::Datagram { .. }));
-        let note = Note { number: packet.number, declared, arrived: false, epoch, frames: frames.collect() };
+        let frames = frames.iter().copied().filter(|frame| matches!(frame, SentFrame::Datagram { .. }));
+        let note = Note { number, declared, arrived: false, epoch, frames: frames.collect() };
         self.0.push_back(note);
     }
 

@@ -7,7 +7,6 @@ use tercel_wire::{Frame, Reader, Writer, frame::encode_ack};
 
 use super::*;
 use crate::congestion::Delivery;
-use crate::frames::SentFrames;
 use crate::ranges::RangeSet;
 
 const MS: Duration = Duration::from_millis(1);
@@ -27,7 +26,7 @@ pub(super) fn packet(number: u64, time: Time) -> SentPacket {
         ecn_marked: false,
         mtu_probe: false,
         delivery: Delivery::default(),
-        frames: SentFrames::new(),
+        frames: Stretch::default(),
     }
 }
 
@@ -53,14 +52,14 @@ fn confirmed() -> (Recovery, AckOutcome) {
 /// 100 ms later now.
 fn measured() -> (Recovery, AckOutcome, Time) {
     let (mut recovery, mut outcome) = confirmed();
-    recovery.on_packet_sent(packet(0, START));
+    recovery.on_packet_sent(packet(0, START), &[]);
     let now = START + 100 * MS;
     ack(&mut recovery, now, DATA, &[0], &mut outcome).unwrap();
     (recovery, outcome, now)
 }
 
 fn send(recovery: &mut Recovery, numbers: std::ops::Range<u64>, now: Time) {
-    numbers.for_each(|number| recovery.on_packet_sent(packet(number, now)));
+    numbers.for_each(|number| recovery.on_packet_sent(packet(number, now), &[]));
 }
 
 fn ack_delayed(
@@ -120,7 +119,7 @@ fn three_packets_behind_is_lost_and_the_rest_when_it_is_late() {
 fn acknowledgements_of_packets_that_were_never_sent_are_violations() {
     let (mut recovery, mut outcome) = confirmed();
     send(&mut recovery, 0..1, START);
-    recovery.on_packet_sent(packet(2, START));
+    recovery.on_packet_sent(packet(2, START), &[]);
     for never in [1, 3, 1 << 61] {
         let violation = ack(&mut recovery, START + MS, DATA, &[never], &mut outcome).unwrap_err();
         assert_eq!(violation.code, TransportErrorCode::PROTOCOL_VIOLATION);
@@ -156,7 +155,7 @@ fn packets_with_acknowledgements_only_are_neither_timed_nor_in_flight() {
     let (mut recovery, mut outcome, now) = measured();
     let (rtt, window) = (*recovery.rtt(), recovery.window());
     for number in 1..6 {
-        recovery.on_packet_sent(SentPacket { ack_eliciting: false, in_flight: false, ..packet(number, now) });
+        recovery.on_packet_sent(SentPacket { ack_eliciting: false, in_flight: false, ..packet(number, now) }, &[]);
     }
     assert_eq!((recovery.bytes_in_flight(), recovery.next_timeout()), (0, None));
     ack(&mut recovery, now + MS, DATA, &[5], &mut outcome).unwrap();
@@ -168,7 +167,7 @@ fn packets_with_acknowledgements_only_are_neither_timed_nor_in_flight() {
 // RFC 9000 section 14.4#1.
 fn a_lost_size_probe_cuts_nothing() {
     let (mut recovery, mut outcome) = confirmed();
-    recovery.on_packet_sent(SentPacket { mtu_probe: true, ..packet(0, START) });
+    recovery.on_packet_sent(SentPacket { mtu_probe: true, ..packet(0, START) }, &[]);
     send(&mut recovery, 1..5, START);
     ack(&mut recovery, START + 20 * MS, DATA, &[1, 2, 3, 4], &mut outcome).unwrap();
     assert_eq!(numbers(&outcome.lost), [0]);
@@ -214,7 +213,7 @@ fn the_delay_is_believed_in_full_before_confirmation_and_never_for_initial_packe
         let mut outcome = AckOutcome::default();
         for (number, sent, acked) in [(0, START, START + 100 * MS), (1, START + 100 * MS, START + 300 * MS)] {
             let make = if space == SpaceId::Initial { initial } else { handshake };
-            recovery.on_packet_sent(make(number, sent));
+            recovery.on_packet_sent(make(number, sent), &[]);
             ack_delayed(&mut recovery, (acked, 80 * MS), space, &[number], &mut outcome).unwrap();
         }
         assert_eq!(recovery.rtt().smoothed, (7 * 100 * MS + adjusted * MS) / 8);
@@ -239,7 +238,7 @@ fn probes_back_off_and_an_answer_ends_it() {
         assert_eq!(recovery.pto_count(), count);
         for probe in 0..2 {
             assert_eq!(recovery.allowance(due), Allowance::Probe { space: DATA });
-            recovery.on_packet_sent(packet(number + probe, due));
+            recovery.on_packet_sent(packet(number + probe, due), &[]);
         }
         assert!(!recovery.owes_probe(DATA));
         now = due;
@@ -267,8 +266,8 @@ fn the_earliest_space_probes_and_data_only_when_confirmed() {
     assert_eq!(recovery.next_timeout(), None);
     send(&mut recovery, 0..1, START);
     assert_eq!(recovery.next_timeout(), None, "application data before confirmation");
-    recovery.on_packet_sent(handshake(0, START + 2 * MS));
-    recovery.on_packet_sent(initial(0, START + 3 * MS));
+    recovery.on_packet_sent(handshake(0, START + 2 * MS), &[]);
+    recovery.on_packet_sent(initial(0, START + 3 * MS), &[]);
     assert_eq!(recovery.next_timeout(), Some(START + 2 * MS + recovery.pto(SpaceId::Handshake)));
     // The peer acknowledges handshake packets at once.
     assert_eq!(recovery.pto(DATA), recovery.pto(SpaceId::Handshake) + 25 * MS);
@@ -310,15 +309,15 @@ fn a_client_probes_with_nothing_in_flight_until_the_server_has_validated_it() {
     let mut recovery = Recovery::new(Role::Client, &TransportConfig::default());
     let mut outcome = AckOutcome::default();
     assert_eq!(recovery.next_timeout(), None);
-    recovery.on_packet_sent(initial(0, START));
+    recovery.on_packet_sent(initial(0, START), &[]);
     ack(&mut recovery, START + 40 * MS, SpaceId::Initial, &[0], &mut outcome).unwrap();
     // 40 ms + 4 * 20 ms from the acknowledgement.
     let due = START + 160 * MS;
     assert_eq!(recovery.next_timeout(), Some(due));
     recovery.timeout(due, &mut outcome);
     assert_eq!(recovery.allowance(due), Allowance::Probe { space: SpaceId::Initial });
-    recovery.on_packet_sent(initial(1, due));
-    recovery.on_packet_sent(initial(2, due));
+    recovery.on_packet_sent(initial(1, due), &[]);
+    recovery.on_packet_sent(initial(2, due), &[]);
     // Section 6.2.1: such an acknowledgement does not end the backoff.
     ack(&mut recovery, due + 40 * MS, SpaceId::Initial, &[2], &mut outcome).unwrap();
     assert_eq!(recovery.pto_count(), 1);
@@ -327,7 +326,7 @@ fn a_client_probes_with_nothing_in_flight_until_the_server_has_validated_it() {
     recovery.timeout(due + 10_000 * MS, &mut outcome);
     recovery.timeout(due + 20_000 * MS, &mut outcome);
     assert!(recovery.owes_probe(SpaceId::Handshake));
-    recovery.on_packet_sent(handshake(0, due + 20_000 * MS));
+    recovery.on_packet_sent(handshake(0, due + 20_000 * MS), &[]);
     ack(&mut recovery, due + 20_040 * MS, SpaceId::Handshake, &[0], &mut outcome).unwrap();
     assert_eq!((recovery.pto_count(), recovery.next_timeout()), (0, None));
 }
@@ -339,10 +338,10 @@ fn a_probe_carries_the_oldest_data_of_every_space_once() {
     let mut outcome = AckOutcome::default();
     let crypto = |offset| SentFrame::Crypto { offset, len: 1000 };
     let silent = [SentFrame::Ack { largest: 7 }, SentFrame::Datagram { number: 1 }, SentFrame::PathChallenge([0; 8])];
-    recovery.on_packet_sent(SentPacket { frames: [crypto(0), silent[0]].into_iter().collect(), ..initial(0, START) });
+    recovery.on_packet_sent(SentPacket { ..initial(0, START) }, &[crypto(0), silent[0]]);
     for number in 0..3 {
-        let frames = [crypto(number * 1000)].into_iter().chain(silent).collect();
-        recovery.on_packet_sent(SentPacket { frames, ..handshake(number, START) });
+        let frames = [&[crypto(number * 1000)][..], &silent].concat();
+        recovery.on_packet_sent(SentPacket { ..handshake(number, START) }, &frames);
     }
     let due = recovery.next_timeout().unwrap();
     recovery.timeout(due, &mut outcome);
@@ -351,7 +350,7 @@ fn a_probe_carries_the_oldest_data_of_every_space_once() {
     assert_eq!(recovery.bytes_in_flight(), 4 * SIZE);
     // Each frame is in one packet only; what is left stays with its packet.
     ack(&mut recovery, due + MS, hand, &[0, 1, 2], &mut outcome).unwrap();
-    let frames: Vec<_> = outcome.acked.iter().flat_map(|packet| packet.frames.iter().copied()).collect();
+    let frames: Vec<_> = outcome.acked.iter().flat_map(|packet| outcome.frames(packet).to_vec()).collect();
     assert_eq!(frames, [&silent[..], &silent[..], &[crypto(2000)], &silent[..]].concat());
 }
 
@@ -365,7 +364,7 @@ fn outage(change: impl Fn(u64, SentPacket) -> SentPacket, arrived: &[u64]) -> (R
     ack(&mut recovery, START + 1000 * MS, DATA, &[0], &mut outcome).unwrap();
     for number in 1..=9 {
         let time = START + (1000 + number as u32 * 2000) * MS;
-        recovery.on_packet_sent(change(number, packet(number, time)));
+        recovery.on_packet_sent(change(number, packet(number, time)), &[]);
     }
     let mut acked = arrived.to_vec();
     acked.push(9);
@@ -412,10 +411,11 @@ fn a_run_of_losses_may_be_found_piece_by_piece_and_another_space_breaks_it() {
         for round in 0..6 {
             let now = START + (2000 + 3000 * round) * MS;
             let number = 1 + 2 * u64::from(round);
-            recovery.on_packet_sent(packet(number, now));
-            recovery.on_packet_sent(SentPacket { ack_eliciting: false, in_flight: false, ..packet(number + 1, now) });
+            recovery.on_packet_sent(packet(number, now), &[]);
+            recovery
+                .on_packet_sent(SentPacket { ack_eliciting: false, in_flight: false, ..packet(number + 1, now) }, &[]);
             if break_it && round == 2 {
-                recovery.on_packet_sent(handshake(0, now + MS));
+                recovery.on_packet_sent(handshake(0, now + MS), &[]);
                 ack(&mut recovery, now + 1000 * MS, SpaceId::Handshake, &[0], &mut outcome).unwrap();
             }
             // No packet of this space arrives, but the timer of the other space reveals that the
@@ -487,7 +487,7 @@ fn a_cut_stands_when_proof_comes_too_late_or_the_network_says_so_itself() {
 #[test]
 fn a_size_probe_that_was_late_proves_nothing() {
     let (mut recovery, mut outcome, now) = measured();
-    recovery.on_packet_sent(SentPacket { mtu_probe: true, ..packet(1, now) });
+    recovery.on_packet_sent(SentPacket { mtu_probe: true, ..packet(1, now) }, &[]);
     send(&mut recovery, 2..9, now);
     ack(&mut recovery, now + 100 * MS, DATA, &[5, 6, 7, 8], &mut outcome).unwrap();
     assert_eq!(numbers(&outcome.lost), [1, 2, 3, 4]);
@@ -526,8 +526,8 @@ fn a_mark_cuts_once_a_round_trip() {
 /// Sends packets of one DATAGRAM frame each; the datagram has the number of its packet.
 fn send_datagrams(recovery: &mut Recovery, numbers: std::ops::Range<u64>, now: Time) {
     for number in numbers {
-        let frames = SentFrames::from_slice(&[SentFrame::Datagram { number }]);
-        recovery.on_packet_sent(SentPacket { frames, ..packet(number, now) });
+        let frames = [SentFrame::Datagram { number }];
+        recovery.on_packet_sent(SentPacket { ..packet(number, now) }, &frames);
     }
 }
 
@@ -577,9 +577,9 @@ fn lost_datagrams_are_discarded_whatever_becomes_of_their_path() {
     assert_eq!(datagrams(&outcome.discarded), [1]);
 
     let mut recovery = Recovery::new(Role::Client, &TransportConfig::default());
-    recovery.on_packet_sent(initial(0, START));
-    let frames = SentFrames::from_slice(&[SentFrame::Datagram { number: 0 }]);
-    recovery.on_packet_sent(SentPacket { level: EncryptionLevel::ZeroRtt, frames, ..packet(0, START) });
+    recovery.on_packet_sent(initial(0, START), &[]);
+    let frames = [SentFrame::Datagram { number: 0 }];
+    recovery.on_packet_sent(SentPacket { level: EncryptionLevel::ZeroRtt, ..packet(0, START) }, &frames);
     recovery.retry_received(START + 10 * MS, &mut outcome);
     assert_eq!(outcome.lost.len(), 2);
     while outcome.discarded.is_empty() {
@@ -597,7 +597,7 @@ fn packets_of_an_older_path_do_not_count() {
     let (mut recovery, mut outcome) = confirmed();
     send(&mut recovery, 0..4, START);
     // A probe of the new path was under way before the change.
-    recovery.on_packet_sent(SentPacket { path: 1, ..packet(4, START) });
+    recovery.on_packet_sent(SentPacket { path: 1, ..packet(4, START) }, &[]);
     assert_eq!(recovery.bytes_in_flight(), 4 * SIZE);
     recovery.path_changed(1, 1200, false);
     assert_eq!(recovery.bytes_in_flight(), SIZE);
@@ -628,14 +628,14 @@ fn a_change_of_port_keeps_everything() {
 fn a_retry_takes_everything_back_and_hints_at_the_round_trip() {
     let mut recovery = Recovery::new(Role::Client, &TransportConfig::default());
     let mut outcome = AckOutcome::default();
-    recovery.on_packet_sent(initial(0, START));
-    recovery.on_packet_sent(SentPacket { level: EncryptionLevel::ZeroRtt, ..packet(0, START) });
+    recovery.on_packet_sent(initial(0, START), &[]);
+    recovery.on_packet_sent(SentPacket { level: EncryptionLevel::ZeroRtt, ..packet(0, START) }, &[]);
     recovery.retry_received(START + 30 * MS, &mut outcome);
     assert_eq!(outcome.lost.len(), 2);
     assert_eq!((recovery.bytes_in_flight(), recovery.stats().packets_lost), (0, 0));
     assert_eq!(recovery.rtt().smoothed, 30 * MS);
     // Numbers go on where they were.
-    recovery.on_packet_sent(initial(1, START + 30 * MS));
+    recovery.on_packet_sent(initial(1, START + 30 * MS), &[]);
     ack(&mut recovery, START + 50 * MS, SpaceId::Initial, &[1], &mut outcome).unwrap();
     assert_eq!((numbers(&outcome.acked), recovery.rtt().latest), (vec![1], 20 * MS));
 }
@@ -645,9 +645,9 @@ fn rejected_early_data_is_taken_back_without_blame() {
     let mut recovery = Recovery::new(Role::Client, &TransportConfig::default());
     let (mut outcome, window) = (AckOutcome::default(), recovery.window());
     for number in 0..3 {
-        recovery.on_packet_sent(SentPacket { level: EncryptionLevel::ZeroRtt, ..packet(number, START) });
+        recovery.on_packet_sent(SentPacket { level: EncryptionLevel::ZeroRtt, ..packet(number, START) }, &[]);
     }
-    recovery.on_packet_sent(packet(3, START));
+    recovery.on_packet_sent(packet(3, START), &[]);
     recovery.lose_early_data(&mut outcome);
     assert_eq!(numbers(&outcome.lost), [0, 1, 2]);
     assert_eq!((recovery.bytes_in_flight(), recovery.window()), (SIZE, window));
@@ -666,7 +666,7 @@ fn the_window_bounds_what_is_in_flight_to_the_byte() {
     assert_eq!(recovery.allowance(START), Allowance::Send { bytes: 10 * SIZE });
     send(&mut recovery, 0..9, START);
     assert_eq!(recovery.allowance(START), Allowance::Send { bytes: SIZE });
-    recovery.on_packet_sent(SentPacket { size: 1, ..packet(9, START) });
+    recovery.on_packet_sent(SentPacket { size: 1, ..packet(9, START) }, &[]);
     assert_eq!(recovery.allowance(START), Allowance::Blocked { until: None });
     ack(&mut recovery, START + 10 * MS, DATA, &[0], &mut outcome).unwrap();
     assert!(matches!(recovery.allowance(START + 10 * MS), Allowance::Send { .. }));
@@ -708,6 +708,7 @@ struct Model {
     flight: BTreeMap<(SpaceId, u64), (u32, u64)>,
     next: [u64; 3],
     sent: [Vec<u64>; 3],
+    repeated: Vec<(SpaceId, SentFrame)>,
     path: u32,
 }
 
@@ -716,7 +717,13 @@ impl Model {
         for packet in outcome.acked.iter().chain(&outcome.lost) {
             let known = self.flight.remove(&(packet.level.space(), packet.number));
             assert!(known.is_some(), "settled twice: {packet:?}");
+            // What a probe is to repeat is no more its packet's.
+            let crypto = SentFrame::Crypto { offset: packet.number, len: 1 };
+            let kept = !self.repeated.contains(&(packet.level.space(), crypto));
+            let frames = [SentFrame::Ack { largest: packet.number }].into_iter().chain(kept.then_some(crypto));
+            assert_eq!(outcome.frames(packet), frames.collect::<Vec<_>>());
         }
+        self.repeated.extend(&outcome.repeat);
     }
 
     fn take(&mut self, recovery: &mut Recovery, now: Time, step: Step, outcome: &mut AckOutcome) {
@@ -735,17 +742,11 @@ impl Model {
                         _ => EncryptionLevel::OneRtt,
                     };
                     let (ack_eliciting, in_flight, mtu_probe) = (kind > 1, kind > 0, kind == 5);
-                    let frames = [SentFrame::Crypto { offset: number, len: 1 }].into_iter().collect();
-                    recovery.on_packet_sent(SentPacket {
-                        size,
-                        level,
-                        path,
-                        ack_eliciting,
-                        in_flight,
-                        mtu_probe,
-                        frames,
-                        ..packet(number, now)
-                    });
+                    let frames = [SentFrame::Ack { largest: number }, SentFrame::Crypto { offset: number, len: 1 }];
+                    recovery.on_packet_sent(
+                        SentPacket { size, level, path, ack_eliciting, in_flight, mtu_probe, ..packet(number, now) },
+                        &frames,
+                    );
                     let counted = if in_flight { u64::from(size) } else { 0 };
                     self.flight.insert((level.space(), number), (path, counted));
                     self.sent[space].push(number);

@@ -13,6 +13,8 @@ use crate::short_queue::ShortQueue;
 pub(super) struct SendBuffer {
     /// Each with its offset; those acknowledged whole are gone.
     chunks: ShortQueue<(u64, Bytes)>,
+    /// Before so many of them was the first byte never sent when it was last looked for.
+    at: usize,
     /// Where the next byte of the application will be.
     end: u64,
     /// The first byte never sent.
@@ -58,14 +60,21 @@ impl SendBuffer {
     /// Takes at most `max` bytes to send for the first time.
     pub(super) fn take_new(&mut self, max: u64) -> Range<u64> {
         let range = self.next..self.end.min(self.next.saturating_add(max));
+        while self.chunks.get(self.at).is_some_and(|chunk| is_before(chunk, range.start)) {
+            self.at += 1;
+        }
         self.next = range.end;
         range
     }
 
     /// The bytes of a range, in pieces.
     pub(super) fn slices(&self, range: Range<u64>) -> impl Iterator<Item = &[u8]> {
-        let begin = range.start;
-        let chunks = self.chunks.iter_from(move |(offset, data)| offset + data.len() as u64 <= begin);
+        // Mostly it is the one just taken.
+        let at = match self.chunks.get(self.at) {
+            Some((offset, data)) if (*offset..offset + data.len() as u64).contains(&range.start) => self.at,
+            _ => self.chunks.partition_point(|chunk| is_before(chunk, range.start)),
+        };
+        let chunks = (at..).map_while(|at| self.chunks.get(at));
         chunks.take_while(move |(offset, _)| *offset < range.end).map(move |(offset, data)| {
             let start = range.start.saturating_sub(*offset) as usize;
             let end = ((range.end - offset) as usize).min(data.len());
@@ -87,6 +96,7 @@ impl SendBuffer {
         }
         while self.chunks.front().is_some_and(|(offset, data)| offset + data.len() as u64 <= self.acked_to) {
             self.chunks.pop_front();
+            self.at = self.at.saturating_sub(1);
         }
     }
 
@@ -102,6 +112,7 @@ impl SendBuffer {
     /// Nothing that was sent arrived, nor will.
     pub(super) fn rewind(&mut self) {
         self.next = self.acked_to;
+        self.at = 0;
         self.lost = RangeSet::new();
         self.acked = RangeSet::new();
     }
@@ -124,6 +135,11 @@ impl SendBuffer {
         self.chunks.clear();
         self.lost = RangeSet::new();
     }
+}
+
+/// Whether a chunk ends before an offset.
+const fn is_before((offset, data): &(u64, Bytes), at: u64) -> bool {
+    *offset + data.len() as u64 <= at
 }
 
 #[cfg(test)]

@@ -156,7 +156,6 @@ mod tests {
     use tercel_wire::EncryptionLevel;
 
     use super::*;
-    use crate::frames::SentFrames;
 
     const MS: Duration = Duration::from_millis(1);
     const START: Time = Time::from_nanos(1 << 40);
@@ -183,7 +182,7 @@ mod tests {
                 ecn_marked: false,
                 mtu_probe: false,
                 delivery: self.sampler.on_sent(now, SIZE, self.in_flight),
-                frames: SentFrames::new(),
+                frames: crate::recovery::Stretch::default(),
             });
         }
 

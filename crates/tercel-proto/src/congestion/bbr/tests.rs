@@ -6,7 +6,6 @@ use tercel_wire::EncryptionLevel;
 
 use super::*;
 use crate::config::{CongestionAlgorithm, TransportConfig};
-use crate::frames::SentFrames;
 
 const MTU: u64 = 1200;
 const MS: Duration = Duration::from_millis(1);
@@ -76,7 +75,7 @@ impl Line {
             ecn_marked: false,
             mtu_probe: false,
             delivery: self.bbr.on_sent(self.now, MTU as u16, self.in_flight),
-            frames: SentFrames::new(),
+            frames: crate::recovery::Stretch::default(),
         };
         let waits = self.free_at.since(self.now);
         let lost = (self.loses)(self.next) || Rate::new(RATE, SECOND).bytes_in(waits) + MTU > self.buffer;
