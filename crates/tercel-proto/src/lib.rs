@@ -22,6 +22,7 @@ pub mod ranges;
 mod reassembly;
 pub mod recovery;
 pub mod short_queue;
+mod small_map;
 pub mod space;
 pub mod stateless;
 pub mod stats;

@@ -1,6 +1,6 @@
 //! The connection IDs that the peer may send to.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use tercel_wire::frame::NewConnectionId;
 use tercel_wire::{ConnectionId, Frame, ResetToken, TransportErrorCode};
@@ -10,6 +10,7 @@ use crate::connection::RouteChange;
 use crate::entropy::Entropy;
 use crate::error::Violation;
 use crate::frames::{FrameSink, SentFrame};
+use crate::small_map::SmallMap;
 
 /// So many are kept active, if the peer's limit permits: one in use and some to migrate with.
 const TARGET: u64 = 4;
@@ -17,7 +18,7 @@ const TARGET: u64 = 4;
 /// The connection IDs that we issued.
 #[derive(Debug)]
 pub struct LocalIds {
-    active: BTreeMap<u64, (ConnectionId, ResetToken)>,
+    active: SmallMap<u64, (ConnectionId, ResetToken)>,
     next_sequence: u64,
     /// The peer is to use none before this one any more.
     retire_prior_to: u64,
@@ -25,7 +26,7 @@ pub struct LocalIds {
     /// Sequence numbers to be told, for the first time or again.
     to_tell: Vec<u64>,
     /// Those that the peer has and has not used yet; and the one that it used last.
-    unused: BTreeSet<u64>,
+    unused: Vec<u64>,
     last_used: ConnectionId,
     routes: VecDeque<RouteChange>,
 }
@@ -34,12 +35,12 @@ impl LocalIds {
     /// Begins with the connection ID of the handshake, sequence number 0.
     pub fn new(handshake: ConnectionId, token: ResetToken) -> Self {
         Self {
-            active: BTreeMap::from([(0, (handshake, token))]),
+            active: SmallMap::of(0, (handshake, token)),
             next_sequence: 1,
             retire_prior_to: 0,
             limit: 1,
             to_tell: Vec::new(),
-            unused: BTreeSet::new(),
+            unused: Vec::new(),
             last_used: handshake,
             routes: VecDeque::from([RouteChange::Add(handshake)]),
         }
@@ -76,7 +77,9 @@ impl LocalIds {
     // RFC 9000 sections 5.1.1#1#3#4#7, 9.5#5.
     fn replenish(&mut self, issuer: &mut dyn ConnectionIdIssuer, entropy: &mut Entropy) {
         // RFC 9000 section 19.15#2.
-        while !issuer.is_empty() && (self.active.range(self.retire_prior_to..).count() as u64) < self.limit.min(TARGET)
+        while !issuer.is_empty()
+            && (self.active.keys().filter(|sequence| **sequence >= self.retire_prior_to).count() as u64)
+                < self.limit.min(TARGET)
         {
             let (id, token) = issuer.issue(entropy);
             self.active.insert(self.next_sequence, (id, token));
@@ -111,7 +114,7 @@ impl LocalIds {
             self.routes.push_back(RouteChange::Remove(id));
             // RFC 9000 section 5.1.1#6.
             self.to_tell.retain(|known| *known != sequence);
-            self.unused.remove(&sequence);
+            self.unused.retain(|known| *known != sequence);
             self.replenish(issuer, entropy);
         }
         Ok(())
@@ -143,8 +146,8 @@ impl LocalIds {
 
     /// A NEW_CONNECTION_ID frame was acknowledged.
     pub fn acked(&mut self, sequence: u64) {
-        if self.active.get(&sequence).is_some_and(|(id, _)| *id != self.last_used) {
-            self.unused.insert(sequence);
+        if self.active.get(&sequence).is_some_and(|(id, _)| *id != self.last_used) && !self.unused.contains(&sequence) {
+            self.unused.push(sequence);
         }
     }
 
@@ -162,7 +165,7 @@ impl LocalIds {
     // RFC 9000 section 5.1.1#7.
     pub fn peer_has_unused(&self, claimed: usize) -> bool {
         let uses_none = self.active.values().all(|(id, _)| id.is_empty());
-        uses_none || self.unused.range(self.retire_prior_to..).nth(claimed).is_some()
+        uses_none || self.unused.iter().filter(|sequence| **sequence >= self.retire_prior_to).count() > claimed
     }
 
     /// A NEW_CONNECTION_ID frame was lost.
@@ -182,6 +185,14 @@ impl LocalIds {
     /// The next change in what belongs to this connection.
     pub fn poll_route(&mut self) -> Option<RouteChange> {
         self.routes.pop_front()
+    }
+
+    /// Lets go of room that is not in use.
+    pub fn rest(&mut self) {
+        self.active.rest();
+        self.to_tell.shrink_to_fit();
+        self.unused.shrink_to_fit();
+        self.routes.shrink_to_fit();
     }
 
     /// The connection is over: none belongs to it any more.

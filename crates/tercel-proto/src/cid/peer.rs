@@ -4,7 +4,7 @@
 //! when the path is given up: so nobody can tell by them that two paths are of one connection. (With
 //! multipath each path would have a set of these.)
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use tercel_wire::frame::NewConnectionId;
 use tercel_wire::{ConnectionId, Frame, ResetToken, TransportErrorCode};
@@ -13,6 +13,7 @@ use crate::connection::RouteChange;
 use crate::error::Violation;
 use crate::frames::{FrameSink, SentFrame};
 use crate::ranges::RangeSet;
+use crate::small_map::SmallMap;
 
 /// So many retirements may wait to be told (RFC 9000 section 5.1.2): a peer that makes us retire
 /// more without acknowledging is up to no good.
@@ -25,9 +26,9 @@ const FIRST_PATH: u32 = 0;
 /// The connection IDs that the peer issued.
 #[derive(Debug)]
 pub struct PeerIds {
-    known: BTreeMap<u64, (ConnectionId, Option<ResetToken>)>,
+    known: SmallMap<u64, (ConnectionId, Option<ResetToken>)>,
     /// By path: the sequence number of the ID that is used there.
-    lent: BTreeMap<u32, u64>,
+    lent: SmallMap<u32, u64>,
     /// The path in use.
     active: u32,
     /// The peer wants none before this one to be used.
@@ -46,8 +47,8 @@ impl PeerIds {
     /// active_connection_id_limit.
     pub fn new(id: ConnectionId, limit: u64) -> Self {
         Self {
-            known: BTreeMap::from([(0, (id, None))]),
-            lent: BTreeMap::from([(FIRST_PATH, 0)]),
+            known: SmallMap::of(0, (id, None)),
+            lent: SmallMap::of(FIRST_PATH, 0),
             active: FIRST_PATH,
             retire_prior_to: 0,
             spent: RangeSet::new(),
@@ -126,7 +127,9 @@ impl PeerIds {
             return self.check_retiring();
         }
         // RFC 9000 section 19.15#4.
-        self.known.entry(frame.sequence).or_insert(new);
+        if !self.known.contains_key(&frame.sequence) {
+            self.known.insert(frame.sequence, new);
+        }
         // RFC 9000 sections 5.1.2#3, 19.15#7.
         if frame.retire_prior_to > self.retire_prior_to {
             self.retire_prior_to(frame.retire_prior_to);
@@ -150,7 +153,7 @@ impl PeerIds {
         for path in &moving {
             self.release(*path);
         }
-        let old: Vec<u64> = self.known.range(..sequence).map(|(sequence, _)| *sequence).collect();
+        let old: Vec<u64> = self.known.keys().copied().filter(|known| *known < sequence).collect();
         old.into_iter().for_each(|sequence| self.spend(sequence));
         for path in moving {
             // Without a spare one a path beside the one in use is not probed any more.
@@ -295,6 +298,15 @@ impl PeerIds {
     /// The next change in what belongs to this connection.
     pub fn poll_route(&mut self) -> Option<RouteChange> {
         self.routes.pop_front()
+    }
+
+    /// Lets go of room that is not in use.
+    pub fn rest(&mut self) {
+        self.known.rest();
+        self.lent.rest();
+        self.to_retire.shrink_to_fit();
+        self.retiring.shrink_to_fit();
+        self.routes.shrink_to_fit();
     }
 
     /// The connection is over: its reset tokens mean nothing any more.

@@ -91,8 +91,8 @@ impl Connection {
             one_rtt: self.spaces.data.one_rtt.is_some(),
         };
         let packets = close_packets(self.role, keys, self.handshake.state, farewell.kind());
-        self.farewell = Some(farewell);
-        self.phase = Phase::Closing(Closing::new(now, self.recovery.pto(SpaceId::Data), packets));
+        let closing = Closing::new(now, self.recovery.pto(SpaceId::Data), packets);
+        self.phase = Phase::Closing(Box::new((closing, farewell)));
         self.on_ending(reason);
     }
 
@@ -115,7 +115,7 @@ impl Connection {
             }
             (Phase::Draining { .. }, Some(end)) if end.is_stand_in() => {
                 if matches!(reason, CloseReason::PeerApplication { .. }) {
-                    *end = PendingEnd { reason, wait: None };
+                    **end = PendingEnd { reason, wait: None };
                 }
             }
             _ => {}
@@ -138,12 +138,12 @@ impl Connection {
     pub(super) fn enter_draining(&mut self, now: Time, reason: CloseReason) {
         let was_alive = self.phase.is_alive();
         let until = match &self.phase {
-            Phase::Closing(closing) => closing.until(),
+            Phase::Closing(said) => said.0.until(),
             _ => now + 3 * self.recovery.pto(SpaceId::Data),
         };
         self.phase = Phase::Draining { until };
         if was_alive {
-            self.pending_end = Some(PendingEnd { reason, wait: None });
+            self.pending_end = Some(Box::new(PendingEnd { reason, wait: None }));
         }
     }
 
@@ -187,7 +187,7 @@ impl Connection {
         while let Some(event) = self.datagrams.poll_event() {
             self.events.push_back(Event::Datagram(event));
         }
-        self.close_reason.get_or_insert(reason.clone());
+        self.close_reason.get_or_insert_with(|| Box::new(reason.clone()));
         self.events.push_back(Event::Closing(reason));
     }
 
@@ -214,9 +214,9 @@ impl Connection {
         let sending = Sending { path: id, mtu_probe: false, ecn: Ecn::NotEct, pad_to: 0 };
         reserve(buf, size);
         let datagram = buf.get_mut(..size)?;
-        let Phase::Closing(closing) = &mut self.phase else { return None };
+        let Phase::Closing(said) = &self.phase else { return None };
         let mut len = 0;
-        if closing.is_full_close_due() {
+        if said.0.is_full_close_due() {
             // The peer can read it only once it has our Finished.
             len = self.write_rest_of_flight(now, datagram, sending);
         }
@@ -250,9 +250,8 @@ impl Connection {
 
     /// The close behind the first `len` bytes, in every packet of this datagram.
     fn write_close(&mut self, now: Time, mut len: usize, datagram: &mut [u8], sending: Sending) -> usize {
-        let Phase::Closing(closing) = &mut self.phase else { return len };
-        let packets = closing.take_datagram();
-        let Some(farewell) = self.farewell.clone() else { return len };
+        let Phase::Closing(said) = &mut self.phase else { return len };
+        let (packets, farewell) = (said.0.take_datagram(), said.1.clone());
         let has_initial = packets.iter().any(|(level, _)| *level == EncryptionLevel::Initial);
         let last = packets.len().saturating_sub(1);
         for (at, (level, form)) in packets.into_iter().enumerate() {
@@ -282,7 +281,7 @@ impl Connection {
     /// Where the closing states end.
     pub(super) const fn end_of_phase(&self) -> Option<Time> {
         match &self.phase {
-            Phase::Closing(closing) => Some(closing.until()),
+            Phase::Closing(said) => Some(said.0.until()),
             Phase::Draining { until } => Some(*until),
             Phase::Alive | Phase::Closed => None,
         }

@@ -493,7 +493,7 @@ impl Connection {
     fn early_data_rejected(&mut self) {
         self.handshake.early_offered = false;
         self.spaces.data.early = None;
-        let mut outcome = std::mem::take(&mut self.outcome);
+        let mut outcome = self.outcome.take().unwrap_or_default();
         self.recovery.lose_early_data(&mut outcome);
         // The streams begin anew, whatever these packets carried; datagrams do not.
         for frame in outcome.lost.iter().flat_map(|packet| outcome.frames(packet)) {
@@ -501,7 +501,7 @@ impl Connection {
                 self.datagrams.discarded(*number);
             }
         }
-        self.outcome = outcome;
+        self.outcome = Some(outcome);
         self.streams.early_data_rejected();
         self.events.push_back(Event::EarlyDataRejected);
     }
@@ -636,10 +636,10 @@ impl Connection {
         if let Some(space) = &mut self.spaces.initial {
             space.keys = keys;
         }
-        let mut outcome = std::mem::take(&mut self.outcome);
+        let mut outcome = self.outcome.take().unwrap_or_default();
         self.recovery.retry_received(now, &mut outcome);
         self.settle(now, &outcome);
-        self.outcome = outcome;
+        self.outcome = Some(outcome);
         Outcome::Opened
     }
 

@@ -178,10 +178,9 @@ pub struct Connection {
     idle: Idle,
     events: VecDeque<Event>,
     routes: VecDeque<RouteChange>,
-    /// What our close says, and why the connection ended; an end that is still to be told.
-    farewell: Option<Farewell>,
-    close_reason: Option<CloseReason>,
-    pending_end: Option<PendingEnd>,
+    /// Why the connection ended; an end that is still to be told.
+    close_reason: Option<Box<CloseReason>>,
+    pending_end: Option<Box<PendingEnd>>,
     /// Whether a PING is to be sent; whether the datagram being written is to be padded.
     ping_due: bool,
     pad_datagram: bool,
@@ -194,7 +193,7 @@ pub struct Connection {
     /// When there was last nothing to send, or nothing that may be sent.
     silent_at: Time,
     /// A buffer for what acknowledgements settle, kept to be used again.
-    outcome: AckOutcome,
+    outcome: Option<Box<AckOutcome>>,
     /// The frames of the packets of a datagram that is being written.
     drafted: SentFrames,
     stats: ConnectionStats,
@@ -300,7 +299,6 @@ impl Connection {
             entropy,
             events: VecDeque::new(),
             routes: VecDeque::new(),
-            farewell: None,
             close_reason: None,
             pending_end: None,
             ping_due: false,
@@ -310,7 +308,7 @@ impl Connection {
             fixed_bit: FixedBit::default(),
             blocked_until: None,
             silent_at: Time::ZERO,
-            outcome: AckOutcome::default(),
+            outcome: None,
             drafted: SentFrames::new(),
             rested: false,
             stats: ConnectionStats::default(),
@@ -867,8 +865,8 @@ impl Connection {
     }
 
     /// Why the connection ended, if it did.
-    pub const fn close_reason(&self) -> Option<&CloseReason> {
-        self.close_reason.as_ref()
+    pub fn close_reason(&self) -> Option<&CloseReason> {
+        self.close_reason.as_deref()
     }
 
     /// Figures.

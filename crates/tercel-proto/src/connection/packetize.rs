@@ -125,10 +125,10 @@ impl Connection {
     fn say_again(&mut self, now: Time, space: SpaceId) {
         let silent = |numbers: &PacketNumberSpace| !numbers.crypto.wants_to_send();
         if space != SpaceId::Data && self.spaces.get(space).is_some_and(silent) {
-            let mut outcome = std::mem::take(&mut self.outcome);
+            let mut outcome = self.outcome.take().unwrap_or_default();
             self.recovery.repeat(space, &mut outcome);
             self.settle(now, &outcome);
-            self.outcome = outcome;
+            self.outcome = Some(outcome);
         }
     }
 

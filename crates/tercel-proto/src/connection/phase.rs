@@ -3,6 +3,7 @@
 //! One value, so that no two of its states can hold at once. `Alive` moves to `Closing` (we spoke
 //! last) or `Draining` (the peer did), and both to `Closed`; never back.
 
+use super::closing::Farewell;
 use crate::close::Closing;
 use crate::time::Time;
 
@@ -11,8 +12,8 @@ use crate::time::Time;
 pub(super) enum Phase {
     /// Packets go both ways.
     Alive,
-    /// We said CONNECTION_CLOSE and answer what still comes with it (section 10.2.1).
-    Closing(Closing),
+    /// We said CONNECTION_CLOSE, in these words, and answer what still comes with it (section 10.2.1).
+    Closing(Box<(Closing, Farewell)>),
     /// The peer said CONNECTION_CLOSE, or a stateless reset; nothing is sent (section 10.2.2).
     Draining {
         /// When the state can be forgotten.

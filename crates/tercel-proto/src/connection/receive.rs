@@ -71,8 +71,8 @@ impl Connection {
             return;
         }
         self.paths.on_datagram(&path, data.len());
-        if let Phase::Closing(closing) = &mut self.phase {
-            closing.on_datagram();
+        if let Phase::Closing(said) = &mut self.phase {
+            said.0.on_datagram();
         }
         let arrival = Arrival { now, came: now, path, ecn, datagram_len: data.len() };
         let token = token_of(&data);

@@ -5,7 +5,6 @@ use super::phase::Phase;
 use crate::error::CloseReason;
 use crate::frames::SentFrames;
 use crate::idle::Expired;
-use crate::recovery::AckOutcome;
 use crate::space::Urgency;
 use crate::time::Time;
 
@@ -32,14 +31,14 @@ impl Connection {
             Some(Expired::Limited) => self.streams.say_limits_again(),
             None => {}
         }
-        if self.idle.rests(now) {
-            self.rest();
-        }
         self.on_recovery_timeout(now);
         self.spaces.data.timeout(now);
         self.on_path_timeout(now);
         self.ask_peer(now);
         self.after_input(now);
+        if self.idle.rests(now) {
+            self.rest();
+        }
     }
 
     /// Lets go of what is kept only to be at hand: room that emptied queues and tables hold, and the keys of the phase to
@@ -47,12 +46,18 @@ impl Connection {
     fn rest(&mut self) {
         self.rested = true;
         self.events.shrink_to_fit();
-        self.outcome = AckOutcome::default();
+        self.routes.shrink_to_fit();
+        self.local_ids.rest();
+        self.peer_ids.rest();
+        self.outcome = None;
         self.drafted = SentFrames::new();
+        self.entropy.rest();
         self.recovery.rest();
         self.streams.rest();
         self.handshake.rest();
-        if let Some(keys) = &mut self.spaces.data.one_rtt {
+        let data = &mut self.spaces.data;
+        data.numbers.crypto.rest();
+        if let Some(keys) = &mut data.one_rtt {
             keys.rest();
         }
     }
@@ -68,10 +73,10 @@ impl Connection {
     }
 
     fn on_recovery_timeout(&mut self, now: Time) {
-        let mut outcome = std::mem::take(&mut self.outcome);
+        let mut outcome = self.outcome.take().unwrap_or_default();
         self.recovery.timeout(now, &mut outcome);
         self.settle(now, &outcome);
-        self.outcome = outcome;
+        self.outcome = Some(outcome);
     }
 
     pub(super) fn next_timeout(&self) -> Option<Time> {

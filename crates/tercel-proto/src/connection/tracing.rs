@@ -97,7 +97,7 @@ impl Connection {
         if trace.wants(Once::Ending)
             && let Some(reason) = &self.close_reason
         {
-            trace.push_once(Once::Ending, TraceEvent::Ending(Box::new(reason.clone())));
+            trace.push_once(Once::Ending, TraceEvent::Ending(reason.clone()));
         }
         self.trace = Some(trace);
     }

@@ -133,7 +133,7 @@ enum Deadline {
 pub struct Recovery {
     settings: Settings,
     /// By [`SpaceId`]; `None` once discarded.
-    spaces: [Option<Space>; 3],
+    spaces: [Option<Box<Space>>; 3],
     pto: Pto,
     /// What is assumed of the active path: the setting, or what a Retry showed.
     initial_rtt: Duration,
@@ -158,7 +158,7 @@ impl Recovery {
         let settings = Settings::from(config);
         Self {
             settings,
-            spaces: [Some(Space::default()), Some(Space::default()), Some(Space::default())],
+            spaces: [(); 3].map(|()| Some(Box::default())),
             pto: Pto::new(role),
             initial_rtt: config.initial_rtt,
             rtt: Rtt::new(config.initial_rtt),
@@ -282,7 +282,7 @@ impl Recovery {
     ) -> Result<Option<bool>, Violation> {
         let never_sent =
             Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "acknowledgement of a packet that was never sent");
-        let Some(Space { sent, notes }) = &mut self.spaces[space as usize] else { return Ok(None) };
+        let Some(Space { sent, notes }) = self.spaces[space as usize].as_deref_mut() else { return Ok(None) };
         // RFC 9000 section 13.1#2.
         if ack.largest >= sent.next_number() {
             return Err(never_sent);
@@ -325,7 +325,7 @@ impl Recovery {
     /// Section 6.1: finds what is lost in a space by now, and what that says of congestion.
     fn detect_losses(&mut self, now: Time, space: SpaceId, outcome: &mut AckOutcome) {
         let patience = self.patience();
-        let Some(Space { sent, notes }) = &mut self.spaces[space as usize] else { return };
+        let Some(Space { sent, notes }) = self.spaces[space as usize].as_deref_mut() else { return };
         let (path, first_sample) = (self.path, self.first_sample);
         let counts = |packet: &SentPacket| {
             // Section 7.6.2: only what was sent with a round-trip time known.

@@ -88,6 +88,11 @@ impl CryptoStream {
         missing.into_iter().for_each(|range| self.send.lost.insert(range));
     }
 
+    /// Lets go of room that is not in use.
+    pub fn rest(&mut self) {
+        self.send.data.shrink_to_fit();
+    }
+
     /// How many bytes are kept, both ways.
     pub fn held(&self) -> usize {
         self.send.data.len() + self.receive.data.held()

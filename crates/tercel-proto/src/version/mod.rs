@@ -34,7 +34,7 @@ pub(crate) struct Negotiation {
     reacted: bool,
     /// The keys of Initial packets of another version than the current one that may come: of the version
     /// that may follow (client), of the original one (server).
-    keys: Option<(Version, LevelKeys)>,
+    keys: Option<Box<(Version, LevelKeys)>>,
     /// Server: what the client's first flight tells.
     peer: Option<VersionInformation>,
 }
@@ -140,11 +140,11 @@ impl Negotiation {
     /// The keys of Initial packets of another version than the current one, if such may come. `dcid` is
     /// what Initial keys follow from.
     pub(crate) fn other_keys(&mut self, version: Version, dcid: &ConnectionId) -> Option<&LevelKeys> {
-        let known = self.keys.as_ref().is_some_and(|(of, _)| *of == version);
+        let known = self.keys.as_ref().is_some_and(|keys| keys.0 == version);
         if !known && self.may_follow(version) {
-            self.keys = keys::initial(version, dcid, self.role).ok().map(|keys| (version, keys));
+            self.keys = keys::initial(version, dcid, self.role).ok().map(|keys| Box::new((version, keys)));
         }
-        self.keys.as_ref().filter(|(of, _)| *of == version).map(|(_, keys)| keys)
+        self.keys.as_deref().filter(|(of, _)| *of == version).map(|(_, keys)| keys)
     }
 
     /// Forgets the keys of Initial packets of another version: none will come, or others follow.
@@ -155,7 +155,7 @@ impl Negotiation {
     /// Client: the server has sent a packet of this version, and so has chosen it. Gives the new keys of
     /// Initial packets.
     pub(crate) fn follow(&mut self, version: Version) -> Option<LevelKeys> {
-        let (_, keys) = self.keys.take_if(|(of, _)| *of == version)?;
+        let (_, keys) = *self.keys.take_if(|keys| keys.0 == version)?;
         self.current = version;
         self.open = false;
         Some(keys)
@@ -204,7 +204,7 @@ impl Negotiation {
     pub(crate) fn switch(&mut self, version: Version, keys: LevelKeys) {
         self.current = version;
         // RFC 9369 section 4.1#6: until the Initial space is discarded, with the first Handshake packet.
-        self.keys = Some((self.original, keys));
+        self.keys = Some(Box::new((self.original, keys)));
     }
 
     // Client.

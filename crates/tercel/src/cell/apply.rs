@@ -100,7 +100,7 @@ impl Core {
                 self.proto.flush();
                 let deadline = self.now + within;
                 // The first call says how the connection is closed.
-                self.farewell.get_or_insert(Farewell { code, reason, deadline });
+                self.farewell.get_or_insert_with(|| Box::new(Farewell { code, reason, deadline }));
             }
             ConnectionOperation::CloseSilently => {
                 self.shared.note_close_called();
@@ -214,8 +214,9 @@ impl Core {
     pub(super) fn close_if_delivered(&mut self) -> bool {
         let (now, streams, proto) = (self.now, &self.streams, &self.proto);
         let delivered = || streams.are_delivered() && proto.are_tickets_delivered();
-        let due = |farewell: &mut Farewell| farewell.deadline <= now || delivered();
-        let Some(Farewell { code, reason, .. }) = self.farewell.take_if(due) else { return false };
+        let due = |farewell: &mut Box<Farewell>| farewell.deadline <= now || delivered();
+        let Some(farewell) = self.farewell.take_if(due) else { return false };
+        let Farewell { code, reason, .. } = *farewell;
         self.shared.note_close_called();
         self.close(code, reason);
         true

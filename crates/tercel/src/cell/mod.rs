@@ -103,7 +103,7 @@ pub(crate) struct Core {
     /// Server: the client's address that its token for the next connection is good for.
     token_for: Option<IpAddr>,
     /// A close that waits for delivery, and for how long.
-    farewell: Option<Farewell>,
+    farewell: Option<Box<Farewell>>,
     /// What the application was asked: about the client, or about the peer's certificate.
     question: Option<Arc<Question>>,
     /// Server: what makes tickets.
@@ -241,6 +241,8 @@ impl Core {
     /// Lets go of room that is not in use.
     pub(crate) fn rest(&mut self) {
         self.streams.rest();
+        self.entropy.rest();
+        self.looks.shrink_to_fit();
         self.happened.shrink_to_fit();
         self.chunks.shrink_to_fit();
         self.inbox.shrink_to_fit();
