@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tercel::datapath::buffers::Buffers;
-use tercel::datapath::{Bind, Datapath, Received, Socket, SocketId};
+use tercel::datapath::{Bind, Datapath, Left, Received, Socket, SocketId};
 use tercel_proto::connection::Transmit;
 use tercel_proto::path::{Ecn, PathAddress};
 
@@ -116,11 +116,11 @@ impl Socket for End {
         Ok(())
     }
 
-    fn receive(&mut self, buffers: &mut Buffers, into: &mut Vec<Received>) -> io::Result<()> {
+    fn receive(&mut self, buffers: &mut Buffers, into: &mut Vec<Received>) -> io::Result<Left> {
         let got = buffers.scratch(1).next().and_then(|place| self.not_counted_receive(place));
         let (remote, ecn, len, segment_size) = got.ok_or(io::ErrorKind::WouldBlock)?;
         let path = PathAddress { remote, local: Some(address(self.host)) };
         into.push(Received { path, ecn, data: buffers.keep(0, len), segment_size });
-        Ok(())
+        Ok(Left::Perhaps)
     }
 }

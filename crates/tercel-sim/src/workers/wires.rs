@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 use tercel::datapath::buffers::Buffers;
-use tercel::datapath::{Bind, Datapath, Received, Socket, SocketId};
+use tercel::datapath::{Bind, Datapath, Left, Received, Socket, SocketId};
 use tercel_proto::connection::Transmit;
 use tercel_proto::path::PathAddress;
 
@@ -181,7 +181,7 @@ impl Socket for Wire {
         Ok(())
     }
 
-    fn receive(&mut self, _: &mut Buffers, into: &mut Vec<Received>) -> io::Result<()> {
+    fn receive(&mut self, _: &mut Buffers, into: &mut Vec<Received>) -> io::Result<Left> {
         let mut state = self.wires.state();
         let join = state.random.chance(0.7);
         let port = state.sockets.get_mut(&self.id).ok_or(io::ErrorKind::NotConnected)?;
@@ -201,6 +201,6 @@ impl Socket for Wire {
         port.queued -= data.len();
         let path = PathAddress { remote: first.from, local: Some(first.to) };
         into.push(Received { path, ecn: first.ecn, data, segment_size });
-        Ok(())
+        Ok(Left::Perhaps)
     }
 }

@@ -11,7 +11,7 @@ use tercel_proto::path::PathAddress;
 use super::Binding;
 use super::listener::ListenerShared;
 use crate::datapath::buffers::Buffers;
-use crate::datapath::{Received, Socket, SocketId};
+use crate::datapath::{Left, Received, Socket, SocketId};
 
 /// One socket.
 struct Slot {
@@ -149,15 +149,16 @@ impl Sockets {
         self.slots.values().any(|slot| slot.readable)
     }
 
-    /// One system call's worth, to the end of `into`. `false` if nothing is there now.
+    /// One system call's worth, to the end of `into`. `false` if there is no more to be had now.
     pub(crate) fn receive(&mut self, id: SocketId, into: &mut Vec<Received>) -> bool {
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         let result = slot.socket.receive(&mut self.buffers, into);
-        if let Err(error) = &result {
+        slot.readable = match &result {
+            Ok(left) => *left == Left::Perhaps,
             // Other errors tell of datagrams sent earlier (ICMP): there may be more to read.
-            slot.readable = error.kind() != io::ErrorKind::WouldBlock;
-        }
-        result.is_ok()
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        };
+        matches!(result, Ok(Left::Perhaps))
     }
 
     /// There may be room again: sends what was kept and gives the connections that wait.

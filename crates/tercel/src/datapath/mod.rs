@@ -63,6 +63,15 @@ pub struct Received {
     pub segment_size: usize,
 }
 
+/// What a [`Socket::receive`] has left at its socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// There may be more.
+    Perhaps,
+    /// There was no more, and [`crate::Worker::readable`] will be called when there is.
+    Nothing,
+}
+
 /// A UDP socket of one worker. Nothing here blocks.
 pub trait Socket: Send {
     /// The address that it is bound to.
@@ -81,10 +90,10 @@ pub trait Socket: Send {
     fn send(&mut self, transmit: &Transmit, contents: &[u8]) -> io::Result<()>;
 
     /// Receives what is there, at most one system call's worth, into some of the worker's `buffers` (or any
-    /// other memory), and puts it behind what is in `into`.
+    /// other memory), and puts it behind what is in `into`. Says whether there may be more.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`]: nothing is there, and [`crate::Worker::readable`] will be
     /// called when there is. Other errors are passing and tell of nothing received.
-    fn receive(&mut self, buffers: &mut Buffers, into: &mut Vec<Received>) -> io::Result<()>;
+    fn receive(&mut self, buffers: &mut Buffers, into: &mut Vec<Received>) -> io::Result<Left>;
 }

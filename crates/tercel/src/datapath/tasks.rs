@@ -5,21 +5,22 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::catch_unwind;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use quinn_udp::UdpSockRef;
 use tercel_proto::time::Time;
 use tokio::io::Interest;
+use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use super::clock::Clock;
 use super::udp::{Io, OsSocket, bound};
-use super::{Bind, Datapath, Socket, SocketId};
+use super::{Bind, Datapath, Left, Socket, SocketId};
 use crate::worker::{Park, Worker};
 
 /// So many turns without letting other tasks have theirs.
@@ -71,7 +72,7 @@ fn has_drivers() -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let tried = catch_unwind(|| {
         drop(sleep(Duration::ZERO));
-        tokio::net::UdpSocket::from_std(socket)
+        UdpSocket::from_std(socket)
     });
     match tried {
         Ok(socket) => socket.map(drop),
@@ -84,9 +85,10 @@ impl Datapath for TaskDatapath {
         let task = self.tasks.get(worker).ok_or(io::ErrorKind::NotFound)?;
         // Any thread may call, and a socket belongs to the runtime from the start.
         let _within = self.runtime.enter();
-        let socket = tokio::net::UdpSocket::from_std(bound(bind)?)?;
+        let socket = UdpSocket::from_std(bound(bind)?)?;
+        let address = socket.local_addr()?;
         let watch = |why| Waker::from(Arc::new(Watch { task: task.clone(), socket: id, why }));
-        OsSocket::boxed(Watched { socket, read: watch(For::Reading), write: watch(For::Writing) })
+        OsSocket::boxed(Watched { socket, read: watch(For::Reading), write: watch(For::Writing) }, address)
     }
 
     fn wake(&self, worker: usize) {
@@ -126,34 +128,46 @@ impl Wake for Watch {
 
 /// A socket of the runtime's, with what it leaves there.
 struct Watched {
-    socket: tokio::net::UdpSocket,
+    socket: UdpSocket,
     read: Waker,
     write: Waker,
 }
 
-impl AsFd for Watched {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
 impl Io for Watched {
-    fn reading<R>(&self, mut read: impl FnMut() -> io::Result<R>) -> io::Result<R> {
+    fn socket(&self) -> UdpSockRef<'_> {
+        UdpSockRef::from(&self.socket)
+    }
+
+    fn reading(
+        &mut self,
+        mut read: impl FnMut(UdpSockRef<'_>) -> io::Result<(usize, Left)>,
+    ) -> io::Result<(usize, Left)> {
         loop {
-            match self.socket.try_io(Interest::READABLE, &mut read) {
+            let mut last = None;
+            let read = || match read(self.socket())? {
+                (count, Left::Nothing) => {
+                    last = Some(count);
+                    // So that the runtime knows that nothing is left.
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                some => Ok(some),
+            };
+            match self.socket.try_io(Interest::READABLE, read) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
-            match self.socket.poll_recv_ready(&mut Context::from_waker(&self.read)) {
-                Poll::Ready(ready) => ready?,
-                Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
+            match (last, self.socket.poll_recv_ready(&mut Context::from_waker(&self.read))) {
+                (Some(count), Poll::Pending) => return Ok((count, Left::Nothing)),
+                (Some(count), Poll::Ready(_)) => return Ok((count, Left::Perhaps)),
+                (None, Poll::Pending) => return Err(io::ErrorKind::WouldBlock.into()),
+                (None, Poll::Ready(ready)) => ready?,
             }
         }
     }
 
-    fn writing<R>(&self, mut write: impl FnMut() -> io::Result<R>) -> io::Result<R> {
+    fn writing(&mut self, mut write: impl FnMut(UdpSockRef<'_>) -> io::Result<()>) -> io::Result<()> {
         loop {
-            match self.socket.try_io(Interest::WRITABLE, &mut write) {
+            match self.socket.try_io(Interest::WRITABLE, || write(self.socket())) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
@@ -220,4 +234,51 @@ impl Drop for Ending {
 
 fn after(wait: Duration) -> Instant {
     Instant::now() + wait
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use quinn_udp::{RecvMeta, UdpSocketState};
+
+    use super::*;
+
+    /// Notes that it was woken.
+    #[derive(Default)]
+    struct Noted(AtomicBool);
+
+    impl Wake for Noted {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// However a read ends, what comes in later wakes who reads.
+    #[tokio::test]
+    async fn a_socket_wakes_its_reader_when_something_comes() {
+        let other = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let came = Arc::new(Noted::default());
+        let mut watched = Watched { socket, read: came.clone().into(), write: Waker::noop().clone() };
+        let state = UdpSocketState::new(UdpSockRef::from(&other)).unwrap();
+        let mut buffer = [0; 16];
+        let mut reading = |watched: &mut Watched, left| {
+            watched.reading(|socket| {
+                let mut buffer = [io::IoSliceMut::new(&mut buffer)];
+                Ok((state.recv(socket, &mut buffer, &mut [RecvMeta::default()])?, left))
+            })
+        };
+        for left in [Left::Nothing, Left::Nothing, Left::Perhaps, Left::Nothing, Left::Perhaps] {
+            let nothing = reading(&mut watched, left).unwrap_err();
+            assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+            other.send_to(b"datagram", address).unwrap();
+            while !came.0.swap(false, Ordering::Relaxed) {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(reading(&mut watched, left).unwrap(), (1, left));
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 
 use mio::{Interest, Poll, Registry, Token, Waker};
 use quinn_udp::{EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
@@ -10,7 +11,7 @@ use tercel_proto::connection::Transmit;
 use tercel_proto::path::{Ecn, PathAddress};
 
 use super::buffers::{Buffers, READ_LEN};
-use super::{Bind, Datapath, Received, Share, Socket, SocketId};
+use super::{Bind, Datapath, Left, Received, Share, Socket, SocketId};
 
 /// The token by which a worker's own waker speaks up.
 pub(crate) const WAKE: Token = Token(usize::MAX);
@@ -23,7 +24,7 @@ const MESSAGES: usize = 16;
 
 /// The sockets of the operating system. Each worker waits at a `mio::Poll` of its own.
 pub struct UdpDatapath {
-    workers: Vec<(Registry, Waker)>,
+    workers: Vec<(Arc<Registry>, Waker)>,
 }
 
 impl UdpDatapath {
@@ -35,7 +36,7 @@ impl UdpDatapath {
         let polls = (0..workers).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
         let workers = polls
             .iter()
-            .map(|poll| Ok((poll.registry().try_clone()?, Waker::new(poll.registry(), WAKE)?)))
+            .map(|poll| Ok((Arc::new(poll.registry().try_clone()?), Waker::new(poll.registry(), WAKE)?)))
             .collect::<io::Result<Vec<_>>>()?;
         Ok((Self { workers }, polls))
     }
@@ -44,9 +45,10 @@ impl UdpDatapath {
 impl Datapath for UdpDatapath {
     fn open(&self, worker: usize, id: SocketId, bind: Bind) -> io::Result<Box<dyn Socket>> {
         let (registry, _) = self.workers.get(worker).ok_or(io::ErrorKind::NotFound)?;
-        let mut io = mio::net::UdpSocket::from_std(bound(bind)?);
-        registry.register(&mut io, Token(id.0 as usize), Interest::READABLE | Interest::WRITABLE)?;
-        OsSocket::boxed(io)
+        let (mut socket, token) = (mio::net::UdpSocket::from_std(bound(bind)?), Token(id.0 as usize));
+        registry.register(&mut socket, token, Interest::READABLE)?;
+        let address = socket.local_addr()?;
+        OsSocket::boxed(Polled { socket, registry: registry.clone(), token, waits_for_room: false }, address)
     }
 
     fn wake(&self, worker: usize) {
@@ -84,26 +86,49 @@ pub(super) fn bound(bind: Bind) -> io::Result<UdpSocket> {
 }
 
 /// How a socket is read and written when it may have to wait.
-pub(super) trait Io: Fd {
-    /// Reads; on [`io::ErrorKind::WouldBlock`] sees to it that the worker is told when there is something.
-    fn reading<R>(&self, read: impl FnMut() -> io::Result<R>) -> io::Result<R>;
+pub(super) trait Io {
+    /// The socket.
+    fn socket(&self) -> UdpSockRef<'_>;
+    /// Reads so many messages; if that leaves nothing, or there was nothing ([`io::ErrorKind::WouldBlock`]), sees to it
+    /// that the worker is told when there is something.
+    fn reading(&mut self, read: impl FnMut(UdpSockRef<'_>) -> io::Result<(usize, Left)>) -> io::Result<(usize, Left)>;
     /// Writes; on [`io::ErrorKind::WouldBlock`] sees to it that the worker is told when there is room.
-    fn writing<R>(&self, write: impl FnMut() -> io::Result<R>) -> io::Result<R>;
+    fn writing(&mut self, write: impl FnMut(UdpSockRef<'_>) -> io::Result<()>) -> io::Result<()>;
 }
 
-#[cfg(unix)]
-use std::os::fd::AsFd as Fd;
-#[cfg(windows)]
-use std::os::windows::io::AsSocket as Fd;
+/// A socket at a poll of mio's, which tells by itself of what comes in. It tells of room only while that is waited for:
+/// else each datagram that the system has done with would wake the worker.
+struct Polled {
+    socket: mio::net::UdpSocket,
+    registry: Arc<Registry>,
+    token: Token,
+    waits_for_room: bool,
+}
 
-/// mio tells of sockets by itself.
-impl Io for mio::net::UdpSocket {
-    fn reading<R>(&self, read: impl FnMut() -> io::Result<R>) -> io::Result<R> {
-        self.try_io(read)
+impl Io for Polled {
+    fn socket(&self) -> UdpSockRef<'_> {
+        UdpSockRef::from(&self.socket)
     }
 
-    fn writing<R>(&self, write: impl FnMut() -> io::Result<R>) -> io::Result<R> {
-        self.try_io(write)
+    fn reading(
+        &mut self,
+        mut read: impl FnMut(UdpSockRef<'_>) -> io::Result<(usize, Left)>,
+    ) -> io::Result<(usize, Left)> {
+        self.socket.try_io(|| read(self.socket()))
+    }
+
+    fn writing(&mut self, mut write: impl FnMut(UdpSockRef<'_>) -> io::Result<()>) -> io::Result<()> {
+        let result = self.socket.try_io(|| write(self.socket()));
+        let blocked = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        if std::mem::replace(&mut self.waits_for_room, blocked) != blocked {
+            let interest = if blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            let changed = self.registry.reregister(&mut self.socket, self.token, interest);
+            // To hear of room that nobody waits for does no harm.
+            if blocked {
+                changed?
+            }
+        }
+        result
     }
 }
 
@@ -118,16 +143,15 @@ pub(super) struct OsSocket<I> {
 }
 
 impl<I: Io + Send + 'static> OsSocket<I> {
-    pub(super) fn boxed(io: I) -> io::Result<Box<dyn Socket>> {
-        let state = UdpSocketState::new(UdpSockRef::from(&io))?;
-        let address = socket2::SockRef::from(&io).local_addr()?;
-        let address = address.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+    /// A socket that is bound to `address`.
+    pub(super) fn boxed(io: I, address: SocketAddr) -> io::Result<Box<dyn Socket>> {
+        let state = UdpSocketState::new(io.socket())?;
         Ok(Box::new(Self { io, state, address, at_once: 1 }))
     }
 }
 
 impl<I: Io> OsSocket<I> {
-    fn send_one(&self, transmit: &Transmit, contents: &[u8], segment_size: Option<usize>) -> io::Result<()> {
+    fn send_one(&mut self, transmit: &Transmit, contents: &[u8], segment_size: Option<usize>) -> io::Result<()> {
         let outgoing = quinn_udp::Transmit {
             destination: transmit.path.remote,
             ecn: match transmit.ecn {
@@ -140,7 +164,7 @@ impl<I: Io> OsSocket<I> {
             segment_size,
             src_ip: transmit.path.local.map(|local| local.ip()),
         };
-        self.io.writing(|| self.state.try_send(UdpSockRef::from(&self.io), &outgoing))
+        self.io.writing(|socket| self.state.try_send(socket, &outgoing))
     }
 }
 
@@ -174,12 +198,16 @@ impl<I: Io + Send> Socket for OsSocket<I> {
         Ok(())
     }
 
-    fn receive(&mut self, buffers: &mut Buffers, into: &mut Vec<Received>) -> io::Result<()> {
+    fn receive(&mut self, buffers: &mut Buffers, into: &mut Vec<Received>) -> io::Result<Left> {
         let mut meta = [RecvMeta::default(); MESSAGES];
         let mut places: SmallVec<[IoSliceMut<'_>; MESSAGES]> =
             buffers.scratch(self.at_once).map(IoSliceMut::new).collect();
-        let count =
-            self.io.reading(|| self.state.recv(UdpSockRef::from(&self.io), &mut places, &mut meta[..self.at_once]))?;
+        // A call that brings fewer than it might has found no more; on some systems it never brings more than one.
+        let most = self.at_once.min(quinn_udp::BATCH_SIZE);
+        let (count, left) = self.io.reading(|socket| {
+            let count = self.state.recv(socket, &mut places, &mut meta[..self.at_once])?;
+            Ok((count, if count < most { Left::Nothing } else { Left::Perhaps }))
+        })?;
         drop(places);
         let meta = meta.get(..count).unwrap_or(&meta);
         let longest = meta.iter().map(|meta| meta.len).max().unwrap_or(READ_LEN);
@@ -198,7 +226,7 @@ impl<I: Io + Send> Socket for OsSocket<I> {
             data: buffers.keep(place, meta.len),
             segment_size: meta.stride.max(1),
         }));
-        Ok(())
+        Ok(left)
     }
 }
 
@@ -282,6 +310,53 @@ mod tests {
         }
         assert_eq!(got, messages);
         assert!(reads <= 20, "{reads} reads");
+    }
+
+    /// Whether a poll hears of room at a socket.
+    fn hears_of_room(poll: &mut Poll) -> bool {
+        let mut events = mio::Events::with_capacity(8);
+        poll.poll(&mut events, Some(Duration::from_millis(20))).unwrap();
+        events.iter().any(mio::event::Event::is_writable)
+    }
+
+    #[test]
+    fn room_is_told_of_to_who_waits_for_it_and_to_nobody_else() {
+        let mut poll = Poll::new().unwrap();
+        let (socket, token) = (mio::net::UdpSocket::bind(ANY).unwrap(), Token(0));
+        let registry = Arc::new(poll.registry().try_clone().unwrap());
+        let mut polled = Polled { socket, registry, token, waits_for_room: false };
+        polled.registry.register(&mut polled.socket, token, Interest::READABLE).unwrap();
+        assert!(!hears_of_room(&mut poll));
+        for _ in 0..2 {
+            let refused = polled.writing(|_| Err(io::ErrorKind::WouldBlock.into())).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+            assert!(hears_of_room(&mut poll));
+            polled.writing(|_| Ok(())).unwrap();
+            assert!(!hears_of_room(&mut poll));
+        }
+    }
+
+    #[test]
+    fn a_read_that_might_have_brought_more_says_that_nothing_is_left() {
+        let (datapath, mut polls) = UdpDatapath::new(2).unwrap();
+        let mut sender = open(&datapath, 0, ANY, None);
+        let mut receiver = open(&datapath, 1, ANY, None);
+        let path = PathAddress { remote: receiver.local_address(), local: None };
+        let mut send = |len| {
+            let transmit = Transmit { path, ecn: Ecn::NotEct, len, segment_size: None };
+            sender.send(&transmit, &vec![7; len]).unwrap();
+        };
+        let mut buffers = Buffers::new();
+        // As many are asked for as those before let expect.
+        send(100);
+        receive(&mut polls[1], receiver.as_mut(), &mut buffers);
+        for _ in 0..3 {
+            send(100);
+            polls[1].poll(&mut mio::Events::with_capacity(8), Some(Duration::from_secs(5))).unwrap();
+            let mut got = Vec::new();
+            let left = receiver.receive(&mut buffers, &mut got).unwrap();
+            assert_eq!((got.len(), left == Left::Nothing), (1, quinn_udp::BATCH_SIZE > 1));
+        }
     }
 
     #[test]

@@ -25,8 +25,9 @@ impl Worker {
         let mut received = std::mem::take(&mut self.received);
         self.floor.sockets.all_readable(&mut readable);
         for socket in readable.drain(..) {
-            let (mut bytes, mut messages) = (0, 0);
-            while bytes < BYTES && messages < MESSAGES && self.floor.sockets.receive(socket, &mut received) {
+            let (mut bytes, mut messages, mut more) = (0, 0, true);
+            while more && bytes < BYTES && messages < MESSAGES {
+                more = self.floor.sockets.receive(socket, &mut received);
                 for received in received.drain(..) {
                     bytes += received.data.len();
                     messages += 1;

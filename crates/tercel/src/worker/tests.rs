@@ -16,7 +16,7 @@ use tercel_proto::path::{Ecn, MAX_LOCAL_ADDRESSES, PathAddress};
 use super::*;
 use crate::configuration::Configuration;
 use crate::datapath::buffers::Buffers;
-use crate::datapath::{Bind, Datapath, Received};
+use crate::datapath::{Bind, Datapath, Left, Received};
 use crate::event::{ListenerEvent, StreamEvent};
 use crate::listener::Listener;
 use crate::registration::{Connect, Listen, Registration, RegistrationConfig};
@@ -85,13 +85,13 @@ impl Socket for MemorySocket {
         Ok(())
     }
 
-    fn receive(&mut self, _: &mut Buffers, into: &mut Vec<Received>) -> io::Result<()> {
+    fn receive(&mut self, _: &mut Buffers, into: &mut Vec<Received>) -> io::Result<Left> {
         let mut net = self.net.0.lock().unwrap();
         let next = net.sockets.get_mut(&self.address).and_then(VecDeque::pop_front);
         let (remote, ecn, data) = next.ok_or(io::ErrorKind::WouldBlock)?;
         let path = PathAddress { remote, local: Some(self.address) };
         into.push(Received { path, ecn, segment_size: data.len().max(1), data: data[..].into() });
-        Ok(())
+        Ok(Left::Perhaps)
     }
 }
 
