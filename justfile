@@ -35,8 +35,9 @@ fuzz SECONDS="60":
             -max_total_time={{SECONDS}} -max_len=4096 -timeout=20
     done
 
-# Tercel beside its peers.
+# Tercel beside its peers: builds those that need cmake (what cannot be built is left out), writes bench/RESULTS.md.
 bench *ARGS:
+    -bench/build-peers
     cd bench && cargo run --release -- {{ARGS}}
 
 # What a packet, a request and a connection cost in instructions, beside the baseline (needs valgrind).

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::task::LocalSet;
 
-use crate::Result;
 use crate::measure::{Measured, Stopwatch};
-use crate::scenario::{Connections, Incoming, Outgoing, Work};
+use crate::scenario::{Incoming, LATER, Outgoing, QUIET, Work};
+use crate::{Result, end};
 
 /// A connection.
 pub trait Connection: Clone + 'static {
@@ -48,8 +48,8 @@ pub fn run<T>(future: impl Future<Output = T>) -> Result<T> {
     Ok(LocalSet::new().block_on(&runtime, future))
 }
 
-async fn send(stream: &mut impl Send, mut message: Outgoing) -> Result<()> {
-    while let Some((piece, last)) = message.next() {
+async fn send(stream: &mut impl Send, message: Outgoing) -> Result<()> {
+    for (piece, last) in message {
         if !piece.is_empty() {
             stream.write(piece).await?;
         }
@@ -119,54 +119,57 @@ async fn datagrams(connection: &impl Connection, work: &Work) -> Result<()> {
     if lost * 100 > work.exchanges { Err(format!("{lost} datagrams were lost").into()) } else { Ok(()) }
 }
 
-/// How many connections are made at once.
-pub const AT_ONCE: usize = 32;
+pub use crate::settings::AT_ONCE;
 
 /// Does the work of a client over connections that `connect` makes.
-pub async fn work<C: Connection, F: Future<Output = Result<C>>>(
+pub async fn work<C: Connection, F: Future<Output = Result<C>> + 'static>(
     work: Work,
     connect: impl Fn() -> F + 'static,
 ) -> Result<Measured> {
     let connect = Rc::new(connect);
     let mut kept = Vec::new();
-    if let Connections::Kept(number) = work.connections {
-        while kept.len() < number {
-            let batch: Vec<_> = (kept.len()..number).take(AT_ONCE).map(|_| connect()).collect();
-            for connection in batch {
-                kept.push(connection.await?);
-            }
+    while kept.len() < work.connections.kept() {
+        let batch = (kept.len()..work.connections.kept()).take(AT_ONCE);
+        let batch: Vec<_> = batch.map(|_| tokio::task::spawn_local(connect())).collect();
+        for connecting in batch {
+            kept.push(connecting.await??);
         }
     }
-    let left = Rc::new(Cell::new(work.exchanges));
-    let latencies = Rc::new(RefCell::new(Vec::with_capacity(work.exchanges)));
     if work.resumed {
         // For the first tickets.
         let connection = connect().await?;
         exchange(&connection, &work).await?;
         connection.close();
     }
+    let kept = Rc::new(kept);
     let stopwatch = Stopwatch::start();
     if work.datagrams {
         let connection = kept.first().ok_or("no connection")?;
         datagrams(connection, &work).await?;
         return Ok(stopwatch.stop(Vec::new()));
     }
+    let left = Rc::new(Cell::new(work.exchanges));
+    let latencies = Rc::new(RefCell::new(Vec::with_capacity(work.exchanges)));
     let tasks: Vec<_> = (0..work.at_once)
         .map(|turn| {
-            let connection = kept.get(turn % kept.len().max(1)).cloned();
-            let connect = connect.clone();
+            let (kept, connect) = (kept.clone(), connect.clone());
             let (left, latencies) = (left.clone(), latencies.clone());
             tokio::task::spawn_local(async move {
                 while left.get() > 0 {
                     left.set(left.get() - 1);
-                    let latency = match &connection {
-                        Some(connection) => exchange(connection, &work).await?,
+                    let number = work.exchanges - left.get() - 1;
+                    let latency = match work.connections.of(turn, number) {
+                        Some(at) => exchange(&kept[at], &work).await?,
                         None => {
                             let began = Instant::now();
                             let connection = connect().await?;
                             exchange(&connection, &work).await?;
+                            let latency = began.elapsed();
+                            if work.early {
+                                exchange(&connection, &work).await?;
+                            }
                             connection.close();
-                            began.elapsed()
+                            latency
                         }
                     };
                     latencies.borrow_mut().push(latency);
@@ -178,5 +181,13 @@ pub async fn work<C: Connection, F: Future<Output = Result<C>>>(
     for task in tasks {
         task.await??;
     }
-    Ok(stopwatch.stop(latencies.take()))
+    let measured = stopwatch.stop(latencies.take());
+    if work.quiet {
+        tokio::time::sleep(QUIET).await;
+        end::quiet()?;
+        for connection in kept.iter().step_by((kept.len() / LATER).max(1)) {
+            exchange(connection, &work).await?;
+        }
+    }
+    Ok(measured)
 }

@@ -14,6 +14,8 @@ use rustls::quic::{ClientConnection, KeyChange, ServerConnection, Version as Tls
 use tercel_proto::tls::{DeferredServerVerifier, Handshake, Output};
 use tercel_wire::{EncryptionLevel, Role, TransportParameters, Version};
 
+use crate::process::Directory;
+use crate::scenario::Scenario;
 use crate::{Result, tls};
 
 /// Handshakes in one turn of one way.
@@ -37,8 +39,9 @@ struct Configs {
 
 /// Measures for so many rounds and prints the result as a table.
 pub fn run(rounds: usize) -> Result<()> {
-    let identity = tls::Identity::new(false)?;
-    let built_in = tls::client(identity.certificate.clone(), false)?;
+    let (directory, work) = (Directory::with_identity()?, Scenario::Handshakes.work(100));
+    let identity = tls::Identity::of(&directory.0, &work)?;
+    let built_in = tls::client(identity.certificate.clone(), &work)?;
     let roots = tls::verifier(identity.certificate.clone())?;
     let deferred = DeferredServerVerifier::new(Some(roots), tls::provider());
     let mut deferring = built_in.clone();

@@ -3,26 +3,24 @@
 //! `cargo run --release` runs every scenario with every peer in turns and writes `RESULTS.md`; see
 //! `README.md` for the method.
 
+mod compare;
 mod exchange;
 mod gate;
 mod limit;
-mod measure;
+mod link;
 mod overhead;
 mod peer;
 mod process;
 mod report;
-mod scenario;
 mod tls;
 
-use std::net::SocketAddr;
-
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum as _};
+use tercel_bench_work::{Result, end, measure, scenario, settings, wire};
 
 use self::peer::Peer;
-use self::report::Results;
 use self::scenario::Scenario;
 
-pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Parser)]
 #[command(about = "Tercel beside its peers")]
@@ -30,7 +28,7 @@ struct Args {
     #[command(subcommand)]
     part: Option<Part>,
     /// How often every scenario is run with every peer.
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// How much work a run does, in hundredths of the usual.
     #[arg(long, default_value_t = 100)]
@@ -41,7 +39,10 @@ struct Args {
     /// Only these peers.
     #[arg(long, value_delimiter = ',')]
     peers: Vec<Peer>,
-    /// Where the results go.
+    /// Who holds 100,000 connections.
+    #[arg(long, value_delimiter = ',', default_value = "tercel,quinn")]
+    holding: Vec<Peer>,
+    /// Where the results go; plots go to `plots` beside it.
     #[arg(long, default_value = "RESULTS.md")]
     output: std::path::PathBuf,
 }
@@ -52,9 +53,14 @@ enum Part {
     /// Serves until its input ends.
     Server {
         peer: Peer,
-        /// Sessions may be resumed.
-        #[arg(long)]
-        resumable: bool,
+        #[command(flatten)]
+        terms: end::Terms,
+    },
+    /// Does a scenario's work once.
+    Client {
+        peer: Peer,
+        #[command(flatten)]
+        task: end::Task,
     },
     /// What the certificate gate costs in handshakes, TLS alone.
     Gate {
@@ -71,43 +77,32 @@ enum Part {
         #[arg(long, default_value = "/tmp")]
         logs: std::path::PathBuf,
     },
-    /// Does a scenario's work once.
-    Client { peer: Peer, scenario: Scenario, percent: u64, address: SocketAddr, certificate: String },
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     match args.part {
-        Some(Part::Server { peer, resumable }) => process::serve(peer, resumable),
-        Some(Part::Client { peer, scenario, percent, address, certificate }) => {
-            process::work(peer, scenario, percent, address, &certificate)
-        }
+        Some(Part::Server { peer, terms }) => process::serve(peer, &terms),
+        Some(Part::Client { peer, task }) => process::work(peer, &task),
         Some(Part::Gate { rounds }) => gate::run(rounds),
-        Some(Part::Overhead { rounds, logs }) => overhead::run(rounds, args.percent, &or_all(&args.scenarios), &logs),
-        None => compare(&args),
-    }
-}
-
-fn or_all<T: clap::ValueEnum + Clone>(chosen: &[T]) -> Vec<T> {
-    if chosen.is_empty() { T::value_variants().to_vec() } else { chosen.to_vec() }
-}
-
-fn compare(args: &Args) -> Result<()> {
-    let mut results = Results::default();
-    let peers = or_all(&args.peers);
-    for scenario in or_all(&args.scenarios) {
-        let peers: Vec<Peer> = peers.iter().copied().filter(|peer| peer.does(scenario)).collect();
-        for round in 0..args.rounds {
-            // Whoever goes first finds another machine than whoever goes last.
-            for turn in 0..peers.len() {
-                let peer = peers[(round + turn) % peers.len()];
-                let run = process::run(peer, scenario, args.percent, &process::Logs::default())?;
-                eprintln!("{scenario:?} {round} {peer:?}: {run}");
-                results.add(scenario, peer, round, run);
-            }
+        Some(Part::Overhead { rounds, logs }) => {
+            overhead::run(rounds, args.percent, &or_all(&args.scenarios, &Scenario::ALL), &logs)
+        }
+        None => {
+            let everything = [&Scenario::ALL[..], &Scenario::GROWTH, &[Scenario::HELD]].concat();
+            let plan = compare::Plan {
+                rounds: args.rounds,
+                percent: args.percent,
+                scenarios: or_all(&args.scenarios, &everything),
+                peers: or_all(&args.peers, Peer::value_variants()),
+                holding: or_all(&args.holding, Peer::value_variants()),
+                output: &args.output,
+            };
+            plan.run()
         }
     }
-    std::fs::write(&args.output, results.to_markdown(args.rounds, args.percent))?;
-    eprintln!("written to {}", args.output.display());
-    Ok(())
+}
+
+fn or_all<T: Clone>(chosen: &[T], all: &[T]) -> Vec<T> {
+    if chosen.is_empty() { all.to_vec() } else { chosen.to_vec() }
 }

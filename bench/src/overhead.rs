@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::Result;
 use crate::peer::Peer;
-use crate::process::{self, Logs, Run};
+use crate::process::{self, Directory, Logs, Run};
 use crate::report::Spread;
 use crate::scenario::Scenario;
 
@@ -15,6 +15,7 @@ const WAYS: [&str; 4] = ["off", "made at the server, not kept", "on at the serve
 
 /// Measures for so many rounds and prints the result as a table.
 pub fn run(rounds: usize, percent: u64, scenarios: &[Scenario], logs: &Path) -> Result<()> {
+    let identity = Directory::with_identity()?;
     let directory = logs.join(format!("tercel-overhead-{}", std::process::id()));
     println!(
         "| work | qlog | rate (median) | ratio within a round | CPU: client | server | ratio | log, MiB | events missing |"
@@ -32,7 +33,7 @@ pub fn run(rounds: usize, percent: u64, scenarios: &[Scenario], logs: &Path) -> 
                     2 => Logs { server: kept, client: None },
                     _ => Logs { server: kept, client: kept },
                 };
-                let run = process::run(Peer::Tercel, *scenario, percent, &logs)?;
+                let run = process::run(Peer::Tercel, *scenario, percent, &identity.0, 0, &logs)?;
                 let written = clear(&directory)?;
                 eprintln!("{scenario:?} {round} {}: {run}", WAYS[way]);
                 // The first round warms up.
@@ -88,8 +89,8 @@ fn clear(directory: &Path) -> Result<Written> {
             written.bytes += record.len() as u64 + 1;
             written.records += 1;
             if record.windows(MISSING.len()).any(|part| part == MISSING) {
-                let count = record.split(|byte| !byte.is_ascii_digit()).filter(|digits| !digits.is_empty());
-                let count = count.last().and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+                let mut count = record.split(|byte| !byte.is_ascii_digit()).filter(|digits| !digits.is_empty());
+                let count = count.next_back().and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
                 written.missing += count.unwrap_or(0u64);
             }
         }

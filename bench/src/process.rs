@@ -1,25 +1,23 @@
-//! Each end in a process of its own: the program starts itself twice for every run.
-//!
-//! A server says its address and certificate on one line, serves until its input ends, and says how
-//! much processor time it used. A client says what it measured on one line.
+//! Each end in a process of its own: the program starts itself twice for every run, or the program of a peer that is
+//! built by itself. What they say to each other is told in `work/src/end.rs`.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::CertificateDer;
-
-use crate::Result;
-use crate::measure::{Measured, peak_memory, processor_time};
-use crate::peer::Peer;
+use crate::end::{self, Task, Terms};
+use crate::link::{Account, Link};
+use crate::measure::Measured;
+use crate::peer::{Peer, msquic_library};
 use crate::scenario::Scenario;
 use crate::tls::{self, Identity};
+use crate::{Result, peer};
 
-/// No run takes longer than this, unless something hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// No run takes longer than this, unless something hangs. Connections to be made count extra.
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// The figures of one run.
 #[derive(Debug, Clone, Copy)]
@@ -29,9 +27,17 @@ pub struct Run {
     pub server: Duration,
     /// By how many bytes the server's memory grew, at the most.
     pub memory: u64,
+    /// How many bytes of memory the server had while its connections were left alone.
+    pub held: Option<u64>,
+    /// From the start of the server to its address, and of the client to its end.
+    pub started: [Duration; 2],
+    /// What the network between them did, on the way to the server and to the client.
+    pub link: Option<[Account; 2]>,
     pub bytes: u64,
     pub exchanges: usize,
     pub is_bulk: bool,
+    /// Whether it is about streams that are open at a time.
+    pub is_wide: bool,
 }
 
 impl Run {
@@ -64,13 +70,19 @@ impl fmt::Display for Run {
 }
 
 /// A process that does not outlive the run.
-struct Kept(Child);
+struct Kept {
+    child: Child,
+    /// To where it waits for a word, or for the end.
+    input: Option<ChildStdin>,
+    lines: Receiver<String>,
+    until: Instant,
+}
 
 impl Drop for Kept {
     fn drop(&mut self) {
         // It has ended already unless something failed.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -81,99 +93,145 @@ pub struct Logs<'a> {
     pub client: Option<&'a Path>,
 }
 
-fn start(args: &[&str], stdin: Stdio, logs: Option<&Path>) -> Result<Kept> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(args).stdin(stdin).stdout(Stdio::piped()).env_remove("QLOGDIR");
-    if let Some(logs) = logs {
-        command.env("QLOGDIR", logs);
-    }
-    Ok(Kept(command.spawn()?))
-}
-
-fn wait(process: &mut Kept, what: &str) -> Result<String> {
-    let began = Instant::now();
-    let status = loop {
-        match process.0.try_wait()? {
-            Some(status) => break status,
-            None if began.elapsed() > PATIENCE => return Err(format!("{what} does not end").into()),
-            None => std::thread::sleep(Duration::from_millis(2)),
+impl Kept {
+    fn start(peer: Peer, args: &[&str], logs: Option<&Path>, patience: Duration) -> Result<Self> {
+        let mut command = match peer.program() {
+            Some(program) => Command::new(program),
+            None => Command::new(std::env::current_exe()?),
+        };
+        command.arg(args[0]);
+        if peer.program().is_none() {
+            command.arg(peer.name());
         }
-    };
-    let mut said = String::new();
-    if let Some(mut output) = process.0.stdout.take() {
-        output.read_to_string(&mut said)?;
+        command.args(&args[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).env_remove("QLOGDIR");
+        if let Some(library) = msquic_library() {
+            command.env("MSQUIC_LIBRARY", library);
+        }
+        if let Some(logs) = logs {
+            command.env("QLOGDIR", logs);
+        }
+        let mut child = command.spawn()?;
+        let (input, output) = (child.stdin.take(), child.stdout.take().ok_or("there is no output")?);
+        let (tell, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(std::io::Result::ok) {
+                if tell.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { child, input, lines, until: Instant::now() + patience })
     }
-    if status.success() { Ok(said) } else { Err(format!("{what} failed: {status}").into()) }
+
+    /// What it says next.
+    fn line(&mut self) -> Result<String> {
+        match self.lines.recv_timeout(self.until.saturating_duration_since(Instant::now())) {
+            Ok(line) => Ok(line),
+            Err(mpsc::RecvTimeoutError::Timeout) => Err("takes too long".into()),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(format!("failed: {}", self.child.wait()?).into()),
+        }
+    }
+
+    /// What memory it has, in bytes.
+    fn memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        Ok(1024 * resident.ok_or("there is no VmRSS")?.parse::<u64>()?)
+    }
 }
 
-fn micros(number: &str) -> Result<Duration> {
-    Ok(Duration::from_micros(number.parse()?))
-}
-
-/// One run of `scenario` with `peer`.
-pub fn run(peer: Peer, scenario: Scenario, percent: u64, logs: &Logs<'_>) -> Result<Run> {
-    let what = format!("{scenario:?} with {peer:?}");
+/// One run of `scenario` with `peer`, whose certificate is in `identity`. `seed` is that of a network's chance.
+pub fn run(peer: Peer, scenario: Scenario, percent: u64, identity: &Path, seed: u64, logs: &Logs<'_>) -> Result<Run> {
+    let who = |end: &'static str| move |error: crate::Error| format!("the {end} {error}");
     let work = scenario.work(percent);
-    let mut args = vec!["server", peer.name()];
-    args.extend(work.resumed.then_some("--resumable"));
-    let mut server = start(&args, Stdio::piped(), logs.server)?;
-    let mut output = BufReader::new(server.0.stdout.take().ok_or("the server has no output")?);
-    let mut line = String::new();
-    output.read_line(&mut line)?;
-    let (address, certificate) = line.trim().split_once(' ').ok_or("the server has said nothing")?;
-    let percent_text = percent.to_string();
-    let scenario_name = clap::ValueEnum::to_possible_value(&scenario).ok_or("the scenario has no name")?;
-    let args = ["client", peer.name(), scenario_name.get_name(), &percent_text, address, certificate];
-    let said = wait(&mut start(&args, Stdio::null(), logs.client)?, &format!("the client of {what}"))?;
-    drop(server.0.stdin.take());
-    let mut used = String::new();
-    output.read_to_string(&mut used)?;
-    wait(&mut server, &format!("the server of {what}"))?;
-    let figures: Vec<_> = said.split_whitespace().map(micros).collect::<Result<_>>()?;
-    let [elapsed, processor, median, high] = figures[..] else { return Err("the client has said too little".into()) };
-    let (used, memory) = used.trim().split_once(' ').ok_or("the server has said too little")?;
+    let (name, percent, identity) = (scenario.to_string(), percent.to_string(), identity.display().to_string());
+    let patience = PATIENCE + Duration::from_millis(2) * work.connections.kept() as u32;
+    let began = Instant::now();
+    let mut server =
+        Kept::start(peer, &["server", &name, "--identity", &identity], logs.server, patience).map_err(who("server"))?;
+    let mut address = server.line().map_err(who("server"))?;
+    let ready = began.elapsed();
+    let link = match scenario.network() {
+        Some(network) => Some(Link::new(network, address.parse()?, seed)?),
+        None => None,
+    };
+    if let Some(link) = &link {
+        address = link.front.to_string();
+    }
+    let began = Instant::now();
+    let args = ["client", &name, &percent, &address, "--identity", &identity];
+    let mut client = Kept::start(peer, &args, logs.client, patience).map_err(who("client"))?;
+    let mut said = client.line().map_err(who("client"))?;
+    let first = began.elapsed();
+    let mut held = None;
+    if said == "quiet" {
+        held = Some(server.memory()?);
+        client.input.as_mut().ok_or("there is no input")?.write_all(b"\n")?;
+        said = client.line().map_err(who("client"))?;
+    }
+    client.child.wait()?;
+    drop(server.input.take());
+    let (used, memory) = end::read_served(&server.line().map_err(who("server"))?)?;
+    let link = link.map(|link| link.end().try_into().map_err(|_| "a way of the link is missing")).transpose()?;
     Ok(Run {
-        client: Measured { elapsed, processor, median, high },
-        server: micros(used)?,
-        memory: memory.parse()?,
+        client: end::read_measured(&said)?,
+        server: used,
+        memory,
+        held,
+        started: [ready, first],
+        link,
         bytes: work.exchanges as u64 * (work.up + work.down),
         exchanges: work.exchanges,
         is_bulk: scenario.is_bulk(),
+        is_wide: matches!(scenario, Scenario::Wide(_)),
     })
 }
 
 /// The part of the server.
-pub fn serve(peer: Peer, resumable: bool) -> Result<()> {
-    let identity = Identity::new(resumable)?;
-    let certificate = identity.certificate.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let serving = peer.serve(identity)?;
-    let (before, memory) = (processor_time(), peak_memory());
-    println!("{} {certificate}", serving.address);
-    std::io::stdout().flush()?;
-    std::io::stdin().read_to_end(&mut Vec::new())?;
-    crate::peer::finish_log();
-    let used = processor_time().saturating_sub(before).as_micros();
-    println!("{used} {}", peak_memory().saturating_sub(memory));
-    Ok(())
+pub fn serve(peer: Peer, terms: &Terms) -> Result<()> {
+    if !end::chain(&terms.identity).exists() {
+        tls::make_identity(&terms.identity)?;
+    }
+    tls::gather_randomness()?;
+    // How much work it is does not matter here.
+    let identity = Identity::of(&terms.identity, &terms.scenario.work(100))?;
+    let serving = peer.serve(identity, terms.scenario.streams())?;
+    end::serving(serving.address, peer::finish_log)
 }
 
 /// The part of the client.
-pub fn work(peer: Peer, scenario: Scenario, percent: u64, address: SocketAddr, certificate: &str) -> Result<()> {
-    let byte = |at: usize| u8::from_str_radix(&certificate[at..at + 2], 16);
-    let certificate: Vec<u8> =
-        (0..certificate.len() / 2).map(|at| byte(2 * at)).collect::<std::result::Result<_, _>>()?;
-    let work = scenario.work(percent);
-    let measured = peer.work(work, address, CertificateDer::from(certificate))?;
+pub fn work(peer: Peer, task: &Task) -> Result<()> {
+    tls::gather_randomness()?;
+    let work = task.scenario.work(task.percent);
+    let mut measured = peer.work(work, task.address, tls::certificate(&task.identity)?)?;
     // The first handshakes find no ticket yet.
     if work.resumed && tls::verified() > 2 * work.at_once {
         return Err(format!("{} certificates were verified", tls::verified()).into());
     }
-    let Measured { elapsed, mut processor, median, high } = measured;
+    if work.early && tls::early() + 4 * work.at_once < work.exchanges {
+        return Err(format!("early data was taken {} times only", tls::early()).into());
+    }
     // What is done later was caused by this work all the same.
-    let before = processor_time();
-    crate::peer::finish_log();
-    processor += processor_time().saturating_sub(before);
-    let [elapsed, processor, median, high] = [elapsed, processor, median, high].map(|time| time.as_micros());
-    println!("{elapsed} {processor} {median} {high}");
-    Ok(())
+    let before = crate::measure::processor_time();
+    peer::finish_log();
+    measured.processor += crate::measure::processor_time().saturating_sub(before);
+    end::worked(&measured)
+}
+
+/// A directory with a certificate, for as long as this lives.
+pub struct Directory(pub PathBuf);
+
+impl Directory {
+    pub fn with_identity() -> Result<Self> {
+        let directory = std::env::temp_dir().join(format!("tercel-bench-{}", std::process::id()));
+        tls::make_identity(&directory)?;
+        Ok(Self(directory))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What cannot be removed is a temporary directory's.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

@@ -1,5 +1,6 @@
 //! TLS for every peer: the same cipher, key exchange and certificate, and no resumption.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,13 +8,15 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider, kx_group};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ServerSessionMemoryCache;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 
-use crate::Result;
+use crate::scenario::Work;
+use crate::{Result, end};
 
-pub const ALPN: &[u8] = b"bench";
-pub const SERVER_NAME: &str = "localhost";
+pub use crate::settings::{ALPN, SERVER_NAME};
 
 /// With `BENCH_HYBRID` in the environment keys are exchanged as Tercel's C interface does it, which cannot be told.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -28,19 +31,55 @@ pub fn provider() -> Arc<CryptoProvider> {
     })
 }
 
-/// A server's certificate and key, made anew.
+/// The first random bytes of a process take aws-lc some twenty milliseconds: not while something else is measured.
+pub fn gather_randomness() -> Result<()> {
+    Ok(provider().secure_random.fill(&mut [0; 32]).map_err(|_| "there is no randomness")?)
+}
+
+/// A server's certificate and key.
 pub struct Identity {
     pub certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
     /// Whether sessions may be resumed.
     pub resumable: bool,
+    /// Whether resumed ones may begin with early data.
+    pub early: bool,
+}
+
+/// Puts a new certificate and its key into a directory.
+pub fn make_identity(directory: &Path) -> Result<()> {
+    let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.into()])?;
+    std::fs::create_dir_all(directory)?;
+    std::fs::write(end::chain(directory), pem("CERTIFICATE", made.cert.der()))?;
+    Ok(std::fs::write(end::key(directory), pem("PRIVATE KEY", &made.signing_key.serialize_der()))?)
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for line in der.chunks(48) {
+        for three in line.chunks(3) {
+            let bits = (0..3).fold(0, |bits, at| bits << 8 | u32::from(three.get(at).copied().unwrap_or(0)));
+            for at in 0..4 {
+                let digit = DIGITS[(bits >> (18 - 6 * at)) as usize & 63];
+                text.push(if at <= three.len() { digit.into() } else { '=' });
+            }
+        }
+        text.push('\n');
+    }
+    text + &format!("-----END {label}-----\n")
+}
+
+/// The certificate in a directory.
+pub fn certificate(directory: &Path) -> Result<CertificateDer<'static>> {
+    Ok(CertificateDer::from_pem_file(end::chain(directory))?)
 }
 
 impl Identity {
-    pub fn new(resumable: bool) -> Result<Self> {
-        let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.into()])?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-        Ok(Self { certificate: made.cert.der().clone(), key, resumable })
+    /// That of a directory, for this work.
+    pub fn of(directory: &Path, work: &Work) -> Result<Self> {
+        let key = PrivateKeyDer::from_pem_file(end::key(directory))?;
+        Ok(Self { certificate: certificate(directory)?, key, resumable: work.resumed, early: work.early })
     }
 
     /// The key, as PKCS #8.
@@ -57,7 +96,14 @@ impl Identity {
         config.send_tls13_tickets = 0;
         if self.resumable {
             config.send_tls13_tickets = 2;
-            config.ticketer = Ticketer::new()?;
+            match self.early {
+                // rustls takes early data only of sessions that it remembers itself.
+                true => {
+                    config.session_storage = ServerSessionMemoryCache::new(4096);
+                    config.max_early_data_size = u32::MAX;
+                }
+                false => config.ticketer = Ticketer::new()?,
+            }
         }
         Ok(config)
     }
@@ -70,16 +116,17 @@ pub fn verifier(certificate: CertificateDer<'static>) -> Result<Arc<WebPkiServer
     Ok(WebPkiServerVerifier::builder_with_provider(roots.into(), provider()).build()?)
 }
 
-pub fn client(certificate: CertificateDer<'static>, resumed: bool) -> Result<ClientConfig> {
+pub fn client(certificate: CertificateDer<'static>, work: &Work) -> Result<ClientConfig> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Counting(verifier(certificate)?)))
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
-    if !resumed {
+    if !work.resumed {
         config.resumption = rustls::client::Resumption::disabled();
     }
+    config.enable_early_data = work.early;
     Ok(config)
 }
 
@@ -89,6 +136,18 @@ pub fn verified() -> usize {
 }
 
 static VERIFIED: AtomicUsize = AtomicUsize::new(0);
+
+/// A connection's early data was taken.
+pub fn early_data_accepted() {
+    EARLY.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How many connections' early data was taken.
+pub fn early() -> usize {
+    EARLY.load(Ordering::Relaxed)
+}
+
+static EARLY: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts.
 #[derive(Debug)]

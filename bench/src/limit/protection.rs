@@ -7,11 +7,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use rustls::Side;
 use rustls::quic::Version;
 
-use crate::Result;
 use crate::measure::{Measured, Stopwatch};
-use crate::peer::{Serving, settings};
+use crate::peer::Serving;
 use crate::scenario::Work;
 use crate::tls;
+use crate::{Result, settings};
 
 /// There is nothing to serve.
 pub fn serve() -> Result<Serving> {

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
-use crate::Result;
 use crate::measure::{Measured, Stopwatch};
-use crate::peer::{Serving, settings, socket};
+use crate::peer::{Serving, socket};
 use crate::scenario::Work;
+use crate::{Result, settings};
 
 /// What may be under way: less than the socket holds, so that nothing is lost.
 const WINDOW: u64 = 1 << 20;

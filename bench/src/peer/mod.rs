@@ -28,18 +28,20 @@ mod tercel;
 mod tercel_async;
 
 use std::any::Any;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use rustls::pki_types::CertificateDer;
 
-pub use self::tercel::finish_log;
 use self::c::Whose;
+pub use self::tercel::finish_log;
 use self::tercel_async::Driven;
 use crate::measure::Measured;
 use crate::scenario::{Scenario, Work};
 use crate::tls::Identity;
-use crate::{Result, limit};
+pub use crate::wire::socket;
+use crate::{Result, limit, settings};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Peer {
@@ -59,6 +61,10 @@ pub enum Peer {
     Noq,
     /// s2n-quic, in the same way.
     S2nQuic,
+    /// quiche, in a program of its own: one thread on each side does everything.
+    Quiche,
+    /// tquic, in the same way.
+    Tquic,
     /// No QUIC: datagrams of the same size with segmentation offload, and credit for a window.
     Udp,
     /// No network: the packet protection of the same bytes, sealed and opened in one thread.
@@ -71,28 +77,18 @@ pub struct Serving {
     pub _keeps: Box<dyn Any>,
 }
 
-/// The settings that all peers share.
-pub mod settings {
-    /// The size of every UDP payload: fits IPv6 over Ethernet. Fixed, no discovery.
-    pub const MTU: u16 = 1452;
-    /// The receive window of a stream, from the start.
-    pub const STREAM_WINDOW: u32 = 8 << 20;
-    /// The receive window of a connection, from the start.
-    pub const WINDOW: u32 = 16 << 20;
-    /// How many streams a client may have open at once.
-    pub const STREAMS: u32 = 200;
-    /// What the system is asked to hold for a socket in each direction.
-    pub const SOCKET_BUFFER: usize = 4 << 20;
+/// What `build-peers` has built.
+fn built(name: &str) -> Option<PathBuf> {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers").join(name);
+    built.exists().then_some(built)
 }
 
-/// A socket for a peer that does not make its own.
-pub fn socket() -> Result<UdpSocket> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
-    let options = socket2::SockRef::from(&socket);
-    options.set_recv_buffer_size(settings::SOCKET_BUFFER)?;
-    options.set_send_buffer_size(settings::SOCKET_BUFFER)?;
-    Ok(socket)
+/// MsQuic's library: that of the environment, or what `build-peers` has built.
+pub fn msquic_library() -> Option<PathBuf> {
+    std::env::var_os("MSQUIC_LIBRARY").map(PathBuf::from).or_else(|| built("libmsquic.so.2"))
 }
+
+const NOT_HERE: &str = "it has a program of its own";
 
 impl Peer {
     pub fn name(self) -> &'static str {
@@ -105,6 +101,8 @@ impl Peer {
             Self::Quinn => "quinn",
             Self::Noq => "noq",
             Self::S2nQuic => "s2n-quic",
+            Self::Quiche => "quiche",
+            Self::Tquic => "tquic",
             Self::Udp => "udp",
             Self::Protection => "protection",
         }
@@ -112,32 +110,61 @@ impl Peer {
 
     /// Whether this is another stack, with which Tercel is compared.
     pub fn is_other(self) -> bool {
-        matches!(self, Self::Msquic | Self::Quinn | Self::Noq | Self::S2nQuic)
+        matches!(self, Self::Msquic | Self::Quinn | Self::Noq | Self::S2nQuic | Self::Quiche | Self::Tquic)
     }
 
-    pub fn does(self, scenario: Scenario) -> bool {
+    /// The program of a peer that cannot be in this one (there can be one BoringSSL only).
+    pub fn program(self) -> Option<PathBuf> {
         match self {
-            Self::Udp => matches!(scenario, Scenario::Upload | Scenario::Latency),
-            Self::Protection => scenario == Scenario::Upload,
-            // Its rustls session ends with the handshake, before tickets.
-            Self::S2nQuic => scenario != Scenario::Resumed,
-            // There are neither tickets nor datagrams in that adapter.
-            Self::TercelC => !matches!(scenario, Scenario::Resumed | Scenario::Datagrams),
-            Self::Msquic => c::is_there() && !matches!(scenario, Scenario::Resumed | Scenario::Datagrams),
-            _ => true,
+            Self::Quiche | Self::Tquic => built(&format!("tercel-bench-{}", self.name())),
+            _ => None,
         }
     }
 
-    pub fn serve(self, identity: Identity) -> Result<Serving> {
+    /// Why it must be left out.
+    pub fn missing(self) -> Option<&'static str> {
         match self {
-            Self::Tercel => tercel::serve(identity),
-            Self::TercelAsync => tercel_async::serve(identity, Driven::ByThread),
-            Self::TercelTask => tercel_async::serve(identity, Driven::ByTask),
+            Self::Msquic if !c::is_there() && msquic_library().is_none() => {
+                Some("`build-peers msquic` has built no library")
+            }
+            Self::Quiche if self.program().is_none() => Some("`build-peers quiche` has built no program"),
+            Self::Tquic if self.program().is_none() => Some("`build-peers tquic` has built no program"),
+            _ => None,
+        }
+    }
+
+    /// Why it does not do `scenario`; `None` if it does.
+    pub fn cannot(self, scenario: Scenario) -> Option<&'static str> {
+        use Scenario::{Datagrams, Early, Latency, Many, Resumed, Upload, Wide};
+        match (self, scenario) {
+            (Self::Udp, Upload | Latency) | (Self::Protection, Upload) => None,
+            (Self::Udp | Self::Protection, _) => Some("it is a limit of other work"),
+            (Self::S2nQuic, Resumed | Early) => Some("its rustls session ends with the handshake, before tickets"),
+            (Self::TercelC | Self::Msquic, Resumed | Early) => Some("the adapter has no tickets"),
+            (Self::TercelC | Self::Msquic, Datagrams) => Some("the adapter has no datagrams"),
+            (Self::TercelC | Self::Msquic, Many(_)) => Some("the adapter leaves no connections alone"),
+            (Self::TercelC | Self::Msquic, Wide(number)) if number > 200 => Some("the adapter permits 200 streams"),
+            (Self::Tquic, Datagrams) => Some("it has no datagrams"),
+            _ => None,
+        }
+    }
+
+    /// Of the faces of Tercel, all that are not the one with the goals.
+    pub fn is_another_face(self) -> bool {
+        matches!(self, Self::TercelAsync | Self::TercelTask | Self::TercelC)
+    }
+
+    pub fn serve(self, identity: Identity, streams: u32) -> Result<Serving> {
+        match self {
+            Self::Tercel => tercel::serve(identity, streams),
+            Self::TercelAsync => tercel_async::serve(identity, streams, Driven::ByThread),
+            Self::TercelTask => tercel_async::serve(identity, streams, Driven::ByTask),
             Self::TercelC => c::serve(Whose::Ours, &identity),
             Self::Msquic => c::serve(Whose::MsQuic, &identity),
-            Self::Quinn => quinn::serve(identity),
-            Self::Noq => noq::serve(identity),
-            Self::S2nQuic => s2n::serve(identity),
+            Self::Quinn => quinn::serve(identity, streams),
+            Self::Noq => noq::serve(identity, streams),
+            Self::S2nQuic => s2n::serve(identity, streams),
+            Self::Quiche | Self::Tquic => Err(NOT_HERE.into()),
             Self::Udp => limit::udp::serve(),
             Self::Protection => limit::protection::serve(),
         }
@@ -153,6 +180,7 @@ impl Peer {
             Self::Quinn => quinn::work(work, address, certificate),
             Self::Noq => noq::work(work, address, certificate),
             Self::S2nQuic => s2n::work(work, address, certificate),
+            Self::Quiche | Self::Tquic => Err(NOT_HERE.into()),
             Self::Udp => limit::udp::work(work, address),
             Self::Protection => limit::protection::work(work),
         }

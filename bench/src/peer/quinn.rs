@@ -15,7 +15,7 @@ use crate::scenario::Work;
 use crate::tls::{self, Identity};
 use crate::{Result, exchange};
 
-fn transport() -> Arc<TransportConfig> {
+fn transport(streams: u32) -> Result<Arc<TransportConfig>> {
     let mut config = TransportConfig::default();
     config
         .initial_mtu(settings::MTU)
@@ -23,18 +23,19 @@ fn transport() -> Arc<TransportConfig> {
         .stream_receive_window(settings::STREAM_WINDOW.into())
         .receive_window(settings::WINDOW.into())
         .send_window(settings::STREAM_WINDOW.into())
-        .max_concurrent_bidi_streams(settings::STREAMS.into())
+        .max_concurrent_bidi_streams(streams.into())
+        .max_idle_timeout(Some(settings::IDLE_TIMEOUT.try_into()?))
         .congestion_controller_factory(Arc::new(CubicConfig::default()));
-    Arc::new(config)
+    Ok(Arc::new(config))
 }
 
 fn endpoint(server: Option<ServerConfig>) -> Result<Endpoint> {
     Ok(Endpoint::new(EndpointConfig::default(), server, socket()?, Arc::new(TokioRuntime))?)
 }
 
-pub fn serve(identity: Identity) -> Result<Serving> {
+pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
     let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(identity.server()?)?));
-    config.transport_config(transport());
+    config.transport_config(transport(streams)?);
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         exchange::run(async move {
@@ -54,13 +55,29 @@ pub fn serve(identity: Identity) -> Result<Serving> {
 }
 
 pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>) -> Result<Measured> {
-    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls::client(certificate, work.resumed)?)?));
-    config.transport_config(transport());
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls::client(certificate, &work)?)?));
+    config.transport_config(transport(settings::STREAMS)?);
     exchange::run(async move {
         let endpoint = endpoint(None)?;
         exchange::work(work, move || {
             let connecting = endpoint.connect_with(config.clone(), address, tls::SERVER_NAME);
-            async move { Ok(connecting?.await?) }
+            async move {
+                let connecting = connecting?;
+                if !work.early {
+                    return Ok(connecting.await?);
+                }
+                match connecting.into_0rtt() {
+                    Ok((connection, accepted)) => {
+                        tokio::task::spawn_local(async move {
+                            if accepted.await {
+                                tls::early_data_accepted();
+                            }
+                        });
+                        Ok(connection)
+                    }
+                    Err(connecting) => Ok(connecting.await?),
+                }
+            }
         })
         .await
     })?

@@ -24,14 +24,15 @@ use crate::scenario::Work;
 use crate::tls::{self, Identity};
 use crate::{Result, exchange};
 
-fn limits() -> Result<Limits> {
+fn limits(streams: u32) -> Result<Limits> {
     Ok(Limits::new()
         .with_data_window(settings::WINDOW.into())?
         .with_bidirectional_local_data_window(settings::STREAM_WINDOW.into())?
         .with_bidirectional_remote_data_window(settings::STREAM_WINDOW.into())?
         .with_max_send_buffer_size(settings::STREAM_WINDOW)?
-        .with_max_open_local_bidirectional_streams(settings::STREAMS.into())?
-        .with_max_open_remote_bidirectional_streams(settings::STREAMS.into())?)
+        .with_max_open_local_bidirectional_streams(streams.into())?
+        .with_max_open_remote_bidirectional_streams(streams.into())?
+        .with_max_idle_timeout(settings::IDLE_TIMEOUT)?)
 }
 
 /// With room for all that are under way.
@@ -51,14 +52,14 @@ fn io() -> Result<Provider> {
         .build()?)
 }
 
-pub fn serve(identity: Identity) -> Result<Serving> {
+pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
     let config = tls_provider::Server::from(identity.server()?);
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         exchange::run(async move {
             let mut server = Server::builder()
                 .with_tls(config)?
-                .with_limits(limits()?)?
+                .with_limits(limits(streams)?)?
                 .with_datagram(datagrams()?)?
                 .with_io(io()?)?
                 .start()?;
@@ -73,11 +74,11 @@ pub fn serve(identity: Identity) -> Result<Serving> {
 }
 
 pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>) -> Result<Measured> {
-    let config = tls_provider::Client::from(tls::client(certificate, work.resumed)?);
+    let config = tls_provider::Client::from(tls::client(certificate, &work)?);
     exchange::run(async move {
         let client = Client::builder()
             .with_tls(config)?
-            .with_limits(limits()?)?
+            .with_limits(limits(work.at_once.max(settings::STREAMS as usize) as u32)?)?
             .with_datagram(datagrams()?)?
             .with_io(io()?)?
             .start()?;

@@ -14,11 +14,11 @@ use tercel::{
 };
 
 use super::{Serving, settings};
-use crate::Result;
 use crate::exchange::AT_ONCE;
 use crate::measure::{Measured, Stopwatch};
-use crate::scenario::{Connections, Incoming, Outgoing, Work};
+use crate::scenario::{Connections, Incoming, LATER, Outgoing, QUIET, Work};
 use crate::tls::{self, Identity};
+use crate::{Result, end};
 
 pub fn registration() -> Result<Registration> {
     Ok(Registration::new(registration_config()?)?)
@@ -59,7 +59,11 @@ impl tercel::qlog::Sink for Discard {
     }
 }
 
-pub fn configuration(client: Option<ClientConfig>, server: Option<ServerConfig>) -> Result<Configuration> {
+pub fn configuration(
+    client: Option<ClientConfig>,
+    server: Option<ServerConfig>,
+    streams: u32,
+) -> Result<Configuration> {
     let transport = Settings {
         initial_mtu: settings::MTU,
         max_mtu: settings::MTU,
@@ -67,7 +71,8 @@ pub fn configuration(client: Option<ClientConfig>, server: Option<ServerConfig>)
         max_stream_receive_window: settings::STREAM_WINDOW.into(),
         receive_window: settings::WINDOW.into(),
         max_receive_window: settings::WINDOW.into(),
-        max_bidi_streams: settings::STREAMS.into(),
+        max_bidi_streams: streams.into(),
+        max_idle_timeout: settings::IDLE_TIMEOUT,
         max_datagram_size: settings::MTU,
         ..Settings::default()
     }
@@ -130,8 +135,8 @@ impl StreamHandler for Answerer {
     }
 }
 
-pub fn serve(identity: Identity) -> Result<Serving> {
-    let configuration = configuration(None, Some(identity.server()?))?;
+pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
+    let configuration = configuration(None, Some(identity.server()?), streams)?;
     let registration = registration()?;
     let listener = registration.listen(
         Listen::new("127.0.0.1:0".parse()?, [tls::ALPN]),
@@ -162,6 +167,8 @@ pub fn serve(identity: Identity) -> Result<Serving> {
 struct Client {
     work: Work,
     left: AtomicUsize,
+    /// Those that are made before the clock starts.
+    kept: OnceLock<Vec<Connection>>,
     latencies: Mutex<Vec<Duration>>,
     tell: Sender<std::result::Result<Told, String>>,
     registration: Registration,
@@ -180,25 +187,33 @@ impl Client {
         let _ = self.tell.send(what);
     }
 
-    /// Whether there is another exchange to begin.
-    fn take(&self) -> bool {
-        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    /// The number of another exchange, if there is one to begin.
+    fn take(&self) -> Option<usize> {
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok()?;
+        Some(self.work.exchanges.saturating_sub(left))
     }
 
     fn finished(&self, latency: Duration) {
         let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
         latencies.push(latency);
-        if latencies.len() == self.work.exchanges {
+        // Those that come later are waited for one by one.
+        if latencies.len() >= self.work.exchanges {
             self.tell(Ok(Told::Finished));
         }
     }
 
-    /// Connects; with a connection for each exchange, these begin at once.
+    /// Connects; with a connection for each exchange, these begin as soon as they may.
     fn connect(self: &Arc<Self>) -> Result<Connection> {
-        let (client, began) = (self.clone(), Instant::now());
+        let (client, began, work) = (self.clone(), Instant::now(), self.work);
+        let each = work.connections == Connections::Each;
         let handler = move |connection: &Connection, event: ConnectionEvent<'_>| match event {
-            ConnectionEvent::Connected { .. } if client.work.connections == Connections::Each => {
-                client.exchange(connection, began)
+            ConnectionEvent::Connected { early_data_accepted, .. } if each => {
+                if early_data_accepted {
+                    tls::early_data_accepted();
+                }
+                if !work.early {
+                    client.exchange(connection, began);
+                }
             }
             ConnectionEvent::Connected { .. } => client.tell(Ok(Told::Connected)),
             ConnectionEvent::DatagramReceived(data) => {
@@ -211,12 +226,17 @@ impl Client {
             _ => {}
         };
         let to = Connect::new(self.address, tls::SERVER_NAME);
-        Ok(self.registration.connect(&self.configuration, to, handler)?)
+        let first = |connection: &Connection| {
+            if each && work.early {
+                self.exchange(connection, began);
+            }
+        };
+        Ok(self.registration.connect_then(&self.configuration, to, handler, first)?)
     }
 
     /// Sends another datagram, if there is one.
     fn send_datagram(&self, connection: &Connection) {
-        if self.take()
+        if self.take().is_some()
             && let Err(error) = connection.send_datagram(self.work.datagram(), 0)
         {
             self.tell(Err(error.to_string()));
@@ -225,8 +245,13 @@ impl Client {
 
     /// Begins an exchange.
     fn exchange(self: &Arc<Self>, connection: &Connection, began: Instant) {
+        self.exchange_after(connection, began, None);
+    }
+
+    /// Begins an exchange, maybe the second on its connection, with how long the first one took.
+    fn exchange_after(self: &Arc<Self>, connection: &Connection, began: Instant, first: Option<Duration>) {
         let request = Sending::new(self.work.request());
-        let asker = Asker { client: self.clone(), began, request, answer: Incoming::default() };
+        let asker = Asker { client: self.clone(), began, first, request, answer: Incoming::default() };
         match connection.open_stream(Direction::Bidirectional, asker) {
             Ok(stream) => stream.detach(),
             Err(error) => self.tell(Err(error.to_string())),
@@ -235,19 +260,17 @@ impl Client {
 
     /// After an exchange: the next, if there is one.
     fn next(self: &Arc<Self>, connection: &Connection) {
-        let each = self.work.connections == Connections::Each;
-        if each {
+        if self.work.connections == Connections::Each {
             connection.close(0u32.into(), tercel::Bytes::new());
         }
-        if !self.take() {
-            return;
-        }
-        if !each {
-            return self.exchange(connection, Instant::now());
-        }
-        match self.connect() {
-            Ok(connection) => connection.detach(),
-            Err(error) => self.tell(Err(error.to_string())),
+        let Some(number) = self.take() else { return };
+        match (self.work.connections, self.kept.get()) {
+            (Connections::InTurns(_), Some(kept)) => self.exchange(&kept[number % kept.len()], Instant::now()),
+            (Connections::Each, _) => match self.connect() {
+                Ok(connection) => connection.detach(),
+                Err(error) => self.tell(Err(error.to_string())),
+            },
+            _ => self.exchange(connection, Instant::now()),
         }
     }
 }
@@ -256,6 +279,7 @@ impl Client {
 struct Asker {
     client: Arc<Client>,
     began: Instant,
+    first: Option<Duration>,
     request: Sending,
     answer: Incoming,
 }
@@ -268,7 +292,11 @@ impl StreamHandler for Asker {
                 receive.chunks().iter().for_each(|piece| self.answer.take(piece));
                 if receive.fin() {
                     self.answer.check(&self.client.work);
-                    self.client.finished(self.began.elapsed());
+                    let latency = self.first.unwrap_or(self.began.elapsed());
+                    if self.client.work.early && self.first.is_none() {
+                        return self.client.exchange_after(&stream.connection(), self.began, Some(latency));
+                    }
+                    self.client.finished(latency);
                     self.client.next(&stream.connection());
                 }
             }
@@ -282,36 +310,46 @@ pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static
     let client = Arc::new(Client {
         work,
         left: AtomicUsize::new(work.exchanges),
+        kept: OnceLock::new(),
         latencies: Mutex::default(),
         tell,
         registration: registration()?,
-        configuration: configuration(Some(tls::client(certificate, work.resumed)?), None)?,
+        configuration: configuration(Some(tls::client(certificate, &work)?), None, settings::STREAMS)?,
         address,
     });
     let mut connections = Vec::new();
-    if let Connections::Kept(number) = work.connections {
-        while connections.len() < number {
-            let batch = AT_ONCE.min(number - connections.len());
-            for _ in 0..batch {
-                connections.push(client.connect()?);
-            }
-            for _ in 0..batch {
-                told.recv()??;
-            }
+    while connections.len() < work.connections.kept() {
+        let batch = AT_ONCE.min(work.connections.kept() - connections.len());
+        for _ in 0..batch {
+            connections.push(client.connect()?);
+        }
+        for _ in 0..batch {
+            told.recv()??;
         }
     }
+    let kept = client.kept.get_or_init(|| connections);
     let stopwatch = Stopwatch::start();
     for turn in 0..work.at_once {
         if work.datagrams {
-            connections.iter().for_each(|connection| client.send_datagram(connection));
-        } else if client.take() {
-            match connections.get(turn % connections.len().max(1)) {
-                Some(connection) => client.exchange(connection, Instant::now()),
+            kept.iter().for_each(|connection| client.send_datagram(connection));
+        } else if let Some(number) = client.take() {
+            match work.connections.of(turn, number) {
+                Some(at) => client.exchange(&kept[at], Instant::now()),
                 None => client.connect()?.detach(),
             }
         }
     }
     told.recv()??;
     let latencies = std::mem::take(&mut *client.latencies.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok(stopwatch.stop(latencies))
+    let measured = stopwatch.stop(if work.datagrams { Vec::new() } else { latencies.clone() });
+    if work.quiet {
+        std::thread::sleep(QUIET);
+        end::quiet()?;
+        *client.latencies.lock().unwrap_or_else(PoisonError::into_inner) = latencies;
+        for connection in kept.iter().step_by((kept.len() / LATER).max(1)) {
+            client.exchange(connection, Instant::now());
+            told.recv()??;
+        }
+    }
+    Ok(measured)
 }

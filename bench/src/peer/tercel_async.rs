@@ -7,8 +7,8 @@ use rustls::pki_types::CertificateDer;
 use tercel::Registration;
 use tercel::aio::{Connection, Endpoint, RecvStream, SendStream};
 
-use super::Serving;
 use super::tercel::{configuration, registration, registration_config};
+use super::{Serving, settings};
 use crate::measure::Measured;
 use crate::scenario::Work;
 use crate::tls::{self, Identity};
@@ -32,8 +32,8 @@ fn endpoint(driven: Driven) -> Result<Endpoint> {
     Ok(Endpoint::of(registration))
 }
 
-pub fn serve(identity: Identity, driven: Driven) -> Result<Serving> {
-    let configuration = configuration(None, Some(identity.server()?))?;
+pub fn serve(identity: Identity, streams: u32, driven: Driven) -> Result<Serving> {
+    let configuration = configuration(None, Some(identity.server()?), streams)?;
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         exchange::run(async move {
@@ -57,12 +57,24 @@ pub fn serve(identity: Identity, driven: Driven) -> Result<Serving> {
 }
 
 pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>, driven: Driven) -> Result<Measured> {
-    let configuration = configuration(Some(tls::client(certificate, work.resumed)?), None)?;
+    let configuration = configuration(Some(tls::client(certificate, &work)?), None, settings::STREAMS)?;
     exchange::run(async move {
         let endpoint = endpoint(driven)?;
         let connect = move || {
             let connecting = endpoint.connect(&configuration, address, tls::SERVER_NAME);
-            async move { Ok(connecting?.await?) }
+            async move {
+                let connecting = connecting?;
+                if !work.early {
+                    return Ok(connecting.await?);
+                }
+                let early = connecting.early();
+                tokio::task::spawn_local(async move {
+                    if connecting.await.is_ok_and(|connection| connection.is_early_data_accepted()) {
+                        tls::early_data_accepted();
+                    }
+                });
+                Ok(early)
+            }
         };
         exchange::work(work, connect).await
     })?
