@@ -292,7 +292,7 @@ impl std::fmt::Debug for Rewrite {
 impl Rewrite {
     fn rewritten(&self, data: &BytesMut) -> Option<BytesMut> {
         let mut rest = data.clone();
-        let Ok(FirstPacket::Protected(packet)) = Protected::split_first(&mut rest, 8) else { return None };
+        let Ok(FirstPacket::Protected(mut packet)) = Protected::split_first(&mut rest, 8) else { return None };
         let Header::Initial { version, dcid, .. } = packet.header().clone() else { return None };
         let server = keys::initial(version, &dcid, Role::Server).unwrap();
         let opened = packet.unprotect(&server.remote.header, None).ok()?.open(&server.remote.packet)?;

@@ -18,11 +18,11 @@ impl Connection {
     /// PROTOCOL_VIOLATION: a packet was acknowledged that was never sent.
     pub(super) fn on_ack(
         &mut self,
-        arrival: Arrival,
+        arrival: &Arrival,
         level: EncryptionLevel,
         ack: &AckFrame<'_>,
     ) -> Result<(), Violation> {
-        let Arrival { now, came, .. } = arrival;
+        let Arrival { now, came, .. } = *arrival;
         let space = level.space();
         // RFC 9000 section 13.2.5: Initial and Handshake packets are acknowledged without delay.
         let delay = match space {

@@ -26,7 +26,7 @@ impl Connection {
     /// The first rule that the peer broke.
     pub(super) fn on_frames(
         &mut self,
-        arrival: Arrival,
+        arrival: &Arrival,
         level: EncryptionLevel,
         dcid: &ConnectionId,
         payload: &Bytes,
@@ -62,7 +62,7 @@ impl Connection {
 
     fn on_frame(
         &mut self,
-        arrival: Arrival,
+        arrival: &Arrival,
         level: EncryptionLevel,
         dcid: &ConnectionId,
         payload: &Bytes,
@@ -132,7 +132,7 @@ impl Connection {
     }
 
     /// The peer says where it sees us.
-    fn on_observed_address(&mut self, arrival: Arrival, report: ObservedAddress) -> Result<(), Violation> {
+    fn on_observed_address(&mut self, arrival: &Arrival, report: ObservedAddress) -> Result<(), Violation> {
         if !self.config.learn_address {
             // draft-ietf-quic-address-discovery: only who asked for it may be told.
             return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "an address that was not asked for"));

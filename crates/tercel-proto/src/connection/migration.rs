@@ -21,11 +21,11 @@ impl Connection {
     /// peer is there now (section 9.3).
     // RFC 9000 sections 9#3, 9.3#1.
     #[inline]
-    pub(super) fn follow_peer(&mut self, arrival: Arrival, dcid: ConnectionId, digest: Digest) {
+    pub(super) fn follow_peer(&mut self, arrival: &Arrival, dcid: ConnectionId, digest: Digest) {
         if self.role == Role::Client || self.paths.active.address.is_same(&arrival.path) {
             self.paths.heard_at = Some(dcid);
             if !self.paths.locals.is_empty() {
-                self.note_heard(&arrival, digest);
+                self.note_heard(arrival, digest);
             }
         } else {
             self.follow_elsewhere(arrival, dcid);
@@ -33,7 +33,7 @@ impl Connection {
     }
 
     #[cold]
-    fn follow_elsewhere(&mut self, arrival: Arrival, dcid: ConnectionId) {
+    fn follow_elsewhere(&mut self, arrival: &Arrival, dcid: ConnectionId) {
         let known = self.paths.find_mut(&arrival.path).map(|path| (path.id, path.validation == Validation::Done));
         // RFC 9000 section 9.6.2#2: from another address of ours only once it is known that the peer hears that.
         if self.is_elsewhere(&arrival.path) && !known.is_some_and(|(_, validated)| validated) {
@@ -60,7 +60,7 @@ impl Connection {
     }
 
     /// The peer probes from an address, or to one, that we do not know yet (section 9.1).
-    pub(super) fn on_probe(&mut self, arrival: Arrival) {
+    pub(super) fn on_probe(&mut self, arrival: &Arrival) {
         if self.role == Role::Server && self.paths.find_mut(&arrival.path).is_none() {
             self.ask_back(arrival, Intent::Wait);
         }
@@ -69,7 +69,7 @@ impl Connection {
     /// Server: the path that the client speaks to us on beside the active one gets a connection ID of its own, and is
     /// validated.
     // RFC 9000 sections 9.6.2#3, 9.6.3#4.
-    fn ask_back(&mut self, arrival: Arrival, intent: Intent) {
+    fn ask_back(&mut self, arrival: &Arrival, intent: Intent) {
         let mut candidates = self.paths.candidates.iter_mut();
         if let Some(candidate) = candidates.find(|candidate| candidate.path.address.is_same(&arrival.path)) {
             candidate.intent = intent;

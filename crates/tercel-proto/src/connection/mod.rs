@@ -36,7 +36,7 @@ use tercel_wire::{
 use self::closing::{Farewell, PendingEnd};
 use self::handshake::{Again, Handshake, Tls};
 use self::phase::Phase;
-use self::receive::Waiting;
+use self::receive::{Arrival, Waiting};
 use crate::cid::{LocalIds, PeerIds};
 use crate::close::HandshakeState;
 use crate::config::{ConnectionIdIssuer, TransportConfig};
@@ -69,6 +69,37 @@ pub struct Datagram {
     pub ecn: Ecn,
     /// Its bytes; decrypted in place.
     pub data: BytesMut,
+}
+
+/// Datagrams that were received together: from one sender, with one mark.
+#[derive(Debug)]
+pub struct Received {
+    /// Between which addresses they came.
+    pub path: PathAddress,
+    /// Their ECN mark.
+    pub ecn: Ecn,
+    /// Their bytes, laid end to end; decrypted in place.
+    pub data: BytesMut,
+    /// How many bytes each has, but for the last, which may have fewer. At least 1.
+    pub segment_size: usize,
+}
+
+impl Received {
+    /// Cuts off the bytes of the first.
+    pub fn cut_first(&mut self) -> Option<BytesMut> {
+        let len = self.segment_size.max(1);
+        match self.data.len() {
+            0 => None,
+            all if all <= len => Some(std::mem::take(&mut self.data)),
+            _ => Some(self.data.split_to(len)),
+        }
+    }
+}
+
+impl From<Datagram> for Received {
+    fn from(Datagram { path, ecn, data }: Datagram) -> Self {
+        Self { path, ecn, segment_size: data.len(), data }
+    }
 }
 
 /// Datagrams to send, all to the same place: the first [`len`](Self::len) bytes of the buffer given
@@ -415,9 +446,19 @@ impl Connection {
 
     /// A datagram came in.
     pub fn receive(&mut self, now: Time, datagram: Datagram) {
+        self.receive_all(now, datagram.into());
+    }
+
+    /// Datagrams for this connection came in together.
+    pub fn receive_all(&mut self, now: Time, mut received: Received) {
         self.streams.at(now);
-        self.receive_datagram(now, datagram);
-        self.trace_changes_of_datagram(now);
+        let (path, ecn) = (received.path, received.ecn);
+        while let Some(datagram) = received.cut_first() {
+            let arrival = Arrival { now, came: now, path, ecn, datagram_len: datagram.len() };
+            self.receive_datagram(&arrival, datagram);
+            self.trace_changes_of_datagram(now);
+        }
+        self.after_input(now);
     }
 
     /// The time of [`poll_timeout`](Self::poll_timeout) has come. Calls too early do no harm.

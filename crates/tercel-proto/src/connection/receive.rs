@@ -7,10 +7,10 @@ use tercel_wire::packet::stateless_reset::token_of;
 use tercel_wire::packet::{FirstPacket, Header, Opened, Protected};
 use tercel_wire::{ConnectionId, EncryptionLevel, ResetToken, Role, SpaceId, TransportErrorCode};
 
+use super::Connection;
 use super::handshake::Tls;
 use super::phase::Phase;
 use super::transmit::MIN_INITIAL_DATAGRAM;
-use super::{Connection, Datagram};
 use crate::close::HandshakeState;
 use crate::error::{CloseReason, Violation};
 use crate::path::{Ecn, PathAddress};
@@ -62,25 +62,23 @@ pub(super) struct Arrival {
 pub(super) type Waiting = (Arrival, Protected);
 
 impl Connection {
-    pub(super) fn receive_datagram(&mut self, now: Time, datagram: Datagram) {
-        let Datagram { path, ecn, data } = datagram;
+    pub(super) fn receive_datagram(&mut self, arrival: &Arrival, data: BytesMut) {
+        let Arrival { now, path, .. } = arrival;
         self.stats.datagrams_received += 1;
         self.stats.bytes_received += data.len() as u64;
-        if !self.may_come_from(&path) {
+        if !self.may_come_from(path) {
             self.stats.packets_dropped += 1;
             return;
         }
-        self.paths.on_datagram(&path, data.len());
+        self.paths.on_datagram(path, data.len());
         if let Phase::Closing(said) = &mut self.phase {
             said.0.on_datagram();
         }
-        let arrival = Arrival { now, came: now, path, ecn, datagram_len: data.len() };
         let token = token_of(&data);
         if !self.receive_packets(arrival, data) {
-            self.check_stateless_reset(now, token);
+            self.check_stateless_reset(*now, token);
         }
-        self.replay_parked(now);
-        self.after_input(now);
+        self.replay_parked(*now);
     }
 
     /// A client talks only to addresses that it chose; a server lets its client move only once the
@@ -100,7 +98,7 @@ impl Connection {
     /// Every packet of a datagram in turn; true if any was opened or parked. All must carry the
     /// destination connection ID of the first (RFC 9000 section 12.2).
     // RFC 9000 section 12.2#4#5#6.
-    fn receive_packets(&mut self, arrival: Arrival, mut rest: BytesMut) -> bool {
+    fn receive_packets(&mut self, arrival: &Arrival, mut rest: BytesMut) -> bool {
         let mut first_dcid = None;
         let mut useful = false;
         while !rest.is_empty() && !matches!(self.phase, Phase::Closed) {
@@ -160,7 +158,7 @@ impl Connection {
         made_up || self.local_ids.contains(dcid)
     }
 
-    pub(super) fn receive_packet(&mut self, arrival: Arrival, packet: Protected) -> Outcome {
+    pub(super) fn receive_packet(&mut self, arrival: &Arrival, mut packet: Protected) -> Outcome {
         let level = packet.level();
         // Only who says so does not look at the fixed bit.
         // RFC 9000 section 17.2#1.
@@ -192,7 +190,7 @@ impl Connection {
         if !self.can_open(level) {
             return self.park(arrival, packet);
         }
-        match self.open(arrival.now, packet) {
+        match self.open(arrival.now, &mut packet) {
             Ok(Ok(opened)) => self.on_opened(arrival, level, opened),
             Ok(Err(why)) => Outcome::Dropped(why),
             Err(violation) => {
@@ -218,12 +216,12 @@ impl Connection {
 
     /// Keeps a packet whose keys may still come.
     // RFC 9001 section 4.1.4#1#2.
-    fn park(&mut self, arrival: Arrival, packet: Protected) -> Outcome {
+    fn park(&mut self, arrival: &Arrival, packet: Protected) -> Outcome {
         let may_come = self.phase.is_alive()
             && self.handshake.state == HandshakeState::Incomplete
             && packet.level() != EncryptionLevel::Initial;
         let (level, len) = (packet.level(), packet.len());
-        match may_come && self.parked.park(level, len, (arrival, packet)) {
+        match may_come && self.parked.park(level, len, (*arrival, packet)) {
             true => {
                 if self.role == Role::Client && self.spaces.handshake.is_none() {
                     // The server's Initial packets were lost.
@@ -243,7 +241,7 @@ impl Connection {
                 .map(|level| (level, self.can_open(level)));
             let waiting = self.parked.take(|level| ready.contains(&(level, true)));
             let Some((arrival, packet)) = waiting else { return };
-            if let Outcome::Dropped(why) = self.receive_packet(Arrival { now, ..arrival }, packet) {
+            if let Outcome::Dropped(why) = self.receive_packet(&Arrival { now, ..arrival }, packet) {
                 self.stats.packets_dropped += 1;
                 self.trace_dropped(now, why);
             }
@@ -251,7 +249,7 @@ impl Connection {
     }
 
     /// Header protection off, payload decrypted, duplicates out.
-    fn open(&mut self, now: Time, packet: Protected) -> Result<Result<Opened, Dropped>, Violation> {
+    fn open<'a>(&mut self, now: Time, packet: &'a mut Protected) -> Result<Result<Opened<'a>, Dropped>, Violation> {
         let level = packet.level();
         let pto = self.recovery.pto(SpaceId::Data);
         let Some(numbers) = self.spaces.get(level.space()) else { return Ok(Err(Dropped::NoKeys)) };
@@ -295,15 +293,15 @@ impl Connection {
 
     // RFC 9000 section 5.2#1.
     #[inline]
-    fn on_opened(&mut self, arrival: Arrival, level: EncryptionLevel, opened: Opened) -> Outcome {
+    fn on_opened(&mut self, arrival: &Arrival, level: EncryptionLevel, opened: Opened<'_>) -> Outcome {
         let late = level == EncryptionLevel::OneRtt && self.paths.is_too_new_for(arrival.path.local, opened.number);
-        if late || !self.check_source(&opened.header) {
+        if late || !self.check_source(opened.header) {
             return Outcome::Dropped(Dropped::Misaddressed);
         }
         let now = arrival.now;
         if self.role == Role::Client && level == EncryptionLevel::Initial {
             self.handshake.again = None;
-            self.follow_version(&opened.header);
+            self.follow_version(opened.header);
         }
         self.stats.packets_received += 1;
         self.stats.phases.first_packet.get_or_insert_with(|| now.since(self.handshake.started));

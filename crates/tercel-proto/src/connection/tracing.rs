@@ -111,7 +111,7 @@ impl Connection {
     }
 
     #[inline]
-    pub(super) fn trace_received(&mut self, now: Time, level: EncryptionLevel, opened: &Opened) {
+    pub(super) fn trace_received(&mut self, now: Time, level: EncryptionLevel, opened: &Opened<'_>) {
         if let Some(trace) = &mut self.trace {
             trace.at(now);
             trace.received(Packet { level, number: opened.number, len: opened.payload.len() }, &opened.payload);

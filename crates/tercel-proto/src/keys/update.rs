@@ -152,7 +152,7 @@ impl OneRttKeys {
     /// # Errors
     /// KEY_UPDATE_ERROR: the peer went back to old keys, or began an update before it could know
     /// that the last one was over (section 6.4 and 6.2).
-    pub fn open(&mut self, now: Time, pto: Duration, sealed: Sealed) -> Result<Option<Opened>, Violation> {
+    pub fn open<'a>(&mut self, now: Time, pto: Duration, sealed: Sealed<'a>) -> Result<Option<Opened<'a>>, Violation> {
         let next = self.next.get_or_insert_with(|| self.secrets.clone().next_packet_keys());
         let number = sealed.number();
         if sealed.key_phase() == self.phase {

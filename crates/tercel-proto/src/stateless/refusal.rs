@@ -44,7 +44,7 @@ mod tests {
             let code = TransportErrorCode::CONNECTION_REFUSED;
             let packet = respond(Version::V1, &client, &dcid, &scid, code).unwrap();
             assert!(packet.len() < 120, "{} bytes", packet.len());
-            let Ok(FirstPacket::Protected(packet)) = Protected::split_first(&mut BytesMut::from(&packet[..]), len)
+            let Ok(FirstPacket::Protected(mut packet)) = Protected::split_first(&mut BytesMut::from(&packet[..]), len)
             else {
                 panic!()
             };

@@ -227,7 +227,7 @@ impl Observer {
         }
     }
 
-    fn open(&mut self, from: Role, packet: Protected) -> Result<Packet, EncryptionLevel> {
+    fn open(&mut self, from: Role, mut packet: Protected) -> Result<Packet, EncryptionLevel> {
         let level = packet.level();
         let largest = self.largest.get(&(from, level.space())).copied();
         // Whether the client has a Retry, and which if there were several, shows in what it sends.

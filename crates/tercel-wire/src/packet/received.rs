@@ -34,8 +34,8 @@ pub struct Protected {
 
 /// A packet whose header is readable and whose payload is encrypted.
 #[derive(Debug)]
-pub struct Sealed {
-    header: Header,
+pub struct Sealed<'a> {
+    header: &'a Header,
     packet: BytesMut,
     header_len: usize,
     number: u64,
@@ -43,9 +43,9 @@ pub struct Sealed {
 
 /// A packet that proved authentic.
 #[derive(Debug)]
-pub struct Opened {
+pub struct Opened<'a> {
     /// Its header.
-    pub header: Header,
+    pub header: &'a Header,
     /// Its packet number.
     pub number: u64,
     /// Its frames.
@@ -69,7 +69,11 @@ impl Protected {
         if first & LONG == 0 {
             let dcid = ConnectionId::new(reader.bytes(local_cid_len)?)?;
             let header = Header::OneRtt { dcid, spin: false, key_phase: false };
-            return Ok(FirstPacket::Protected(Self { header, packet: datagram.split(), number_at: 1 + local_cid_len }));
+            return Ok(FirstPacket::Protected(Self {
+                header,
+                packet: std::mem::take(datagram),
+                number_at: 1 + local_cid_len,
+            }));
         }
         let version = Version(reader.u32()?);
         if version == Version::NEGOTIATION {
@@ -135,11 +139,12 @@ impl Protected {
         self.packet.is_empty()
     }
 
-    /// Removes header protection (RFC 9001 section 5.4).
+    /// Removes header protection (RFC 9001 section 5.4). The header stays where it is, because moving it costs more than
+    /// reading it; the packet itself is taken, so that nothing is left here to be done again.
     ///
     /// # Errors
-    /// The packet is too short to have been protected.
-    pub fn unprotect(mut self, key: &dyn HeaderKey, largest_received: Option<u64>) -> Result<Sealed, DecodeError> {
+    /// The packet is too short to have been protected, or was taken before.
+    pub fn unprotect(&mut self, key: &dyn HeaderKey, largest_received: Option<u64>) -> Result<Sealed<'_>, DecodeError> {
         let sample_at = self.number_at + SAMPLE_OFFSET;
         // RFC 9001 section 5.4.2#1.
         if self.packet.len() < sample_at + key.sample_len() {
@@ -155,15 +160,15 @@ impl Protected {
             (*spin, *key_phase) = (*first & SPIN != 0, *first & KEY_PHASE != 0);
         }
         Ok(Sealed {
-            header: self.header,
-            packet: self.packet,
+            header: &self.header,
+            packet: std::mem::take(&mut self.packet),
             header_len: self.number_at + len,
             number: number::expand(truncated, len, largest_received),
         })
     }
 }
 
-impl Sealed {
+impl<'a> Sealed<'a> {
     /// The packet number.
     pub const fn number(&self) -> u64 {
         self.number
@@ -175,7 +180,7 @@ impl Sealed {
     }
 
     /// Decrypts the payload in place. `None` if the packet is not authentic.
-    pub fn open(mut self, key: &dyn PacketKey) -> Option<Opened> {
+    pub fn open(mut self, key: &dyn PacketKey) -> Option<Opened<'a>> {
         let (header, payload) = self.packet.split_at_mut_checked(self.header_len)?;
         let len = key.open(self.number, header, payload)?;
         let reserved = match self.header {

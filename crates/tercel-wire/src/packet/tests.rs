@@ -89,9 +89,23 @@ fn write(header: &Header, number: u64, acked: Option<u64>, frames: &[u8], min_le
     out.truncate(at + len);
 }
 
-fn read(datagram: &mut BytesMut, largest: Option<u64>) -> Option<Opened> {
+/// A packet that was read.
+struct Read {
+    header: Header,
+    number: u64,
+    payload: Bytes,
+    reserved_bits: bool,
+}
+
+fn read(datagram: &mut BytesMut, largest: Option<u64>) -> Option<Read> {
     match Protected::split_first(datagram, 8) {
-        Ok(FirstPacket::Protected(packet)) => packet.unprotect(&Mask, largest).ok()?.open(&Sum),
+        Ok(FirstPacket::Protected(mut packet)) => {
+            let Opened { header, number, payload, reserved_bits } =
+                packet.unprotect(&Mask, largest).ok()?.open(&Sum)?;
+            let read = Read { header: header.clone(), number, payload, reserved_bits };
+            assert!(packet.unprotect(&Mask, largest).is_err(), "taken");
+            Some(read)
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -181,7 +195,7 @@ fn what_is_changed_or_cut_does_not_open() {
         for at in 0..datagram.len() * 8 {
             let mut changed = BytesMut::from(&datagram[..]);
             changed[at / 8] ^= 1 << (at % 8);
-            if let Ok(FirstPacket::Protected(packet)) = Protected::split_first(&mut changed, 8)
+            if let Ok(FirstPacket::Protected(mut packet)) = Protected::split_first(&mut changed, 8)
                 && let Ok(sealed) = packet.unprotect(&Mask, Some(70))
             {
                 assert!(sealed.open(&Sum).is_none(), "bit {at} of {header:?}");
@@ -189,7 +203,7 @@ fn what_is_changed_or_cut_does_not_open() {
         }
         for len in 0..datagram.len() {
             let mut cut = BytesMut::from(&datagram[..len]);
-            if let Ok(FirstPacket::Protected(packet)) = Protected::split_first(&mut cut, 8)
+            if let Ok(FirstPacket::Protected(mut packet)) = Protected::split_first(&mut cut, 8)
                 && let Ok(sealed) = packet.unprotect(&Mask, Some(70))
             {
                 assert!(sealed.open(&Sum).is_none(), "cut to {len}");
@@ -230,7 +244,7 @@ fn packets_without_the_fixed_bit() {
             for set in [false, true] {
                 let mut datagram = BytesMut::from(&buf[..len]);
                 datagram[0] = datagram[0] & !0x40 | if set { 0x40 } else { 0 };
-                let Ok(FirstPacket::Protected(packet)) = Protected::split_first(&mut datagram, 8) else { panic!() };
+                let Ok(FirstPacket::Protected(mut packet)) = Protected::split_first(&mut datagram, 8) else { panic!() };
                 assert_eq!((packet.has_fixed_bit(), packet.header().version()), (set, header.version()));
                 let opened = packet.unprotect(&Mask, None).unwrap().open(&Sum);
                 assert_eq!(opened.is_some(), set != clear, "{header:?}");
@@ -293,7 +307,7 @@ proptest! {
         while !rest.is_empty() {
             let before = rest.len();
             match Protected::split_first(&mut rest, local) {
-                Ok(FirstPacket::Protected(packet)) => {
+                Ok(FirstPacket::Protected(mut packet)) => {
                     if let Ok(sealed) = packet.unprotect(&Mask, Some(9)) {
                         let _ = sealed.open(&Sum);
                     }

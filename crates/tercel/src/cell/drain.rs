@@ -37,8 +37,8 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
         core.take_operations();
     }
     let mut inbox = std::mem::take(&mut core.inbox);
-    for datagram in inbox.drain(..) {
-        core.proto.receive(now, datagram);
+    for datagrams in inbox.drain(..) {
+        core.proto.receive_all(now, datagrams);
     }
     core.inbox = inbox;
     core.note_acknowledged();

@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tercel_proto::config::{ConnectionIdIssuer, TransportConfig};
 use tercel_proto::connection as proto;
-use tercel_proto::connection::{Datagram, RouteChange};
+use tercel_proto::connection::{Received, RouteChange};
 use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::entropy::Entropy;
 use tercel_proto::error::CloseReason;
@@ -110,7 +110,7 @@ pub(crate) struct Core {
     tickets: Option<Arc<Tickets>>,
     streams: StreamTable,
     happened: VecDeque<Happening>,
-    /// Datagrams on their way, by number: the application's context, and whether it left.
+    /// Received on their way, by number: the application's context, and whether it left.
     datagrams: BTreeMap<u64, (u64, bool)>,
     /// How much should be under way, and whether it has to be computed anew.
     ideal: u64,
@@ -120,7 +120,7 @@ pub(crate) struct Core {
     network_told: Option<u64>,
     /// Room for what a read gives, used again and again.
     chunks: Vec<Bytes>,
-    inbox: Vec<Datagram>,
+    inbox: Vec<Received>,
     /// Room for operations, exchanged with the queue's.
     operations: VecDeque<Operation>,
     operations_wait: bool,
@@ -224,13 +224,13 @@ impl Core {
         &self.shared
     }
 
-    /// A datagram for it came in, by a socket that is bound to `bound`.
-    pub(crate) fn arrive(&mut self, bound: Option<SocketAddr>, mut datagram: Datagram) {
+    /// Received for it came in, by a socket that is bound to `bound`.
+    pub(crate) fn arrive(&mut self, bound: Option<SocketAddr>, mut datagrams: Received) {
         if self.role == Role::Client {
             // A client lets the system choose its address: it knows its paths by what its sockets are bound to.
-            datagram.path.local = bound;
+            datagrams.path.local = bound;
         }
-        self.inbox.push(datagram);
+        self.inbox.push(datagrams);
     }
 
     /// Its queue holds operations.

@@ -9,9 +9,8 @@ pub mod udp;
 use std::io;
 use std::net::SocketAddr;
 
-use bytes::BytesMut;
+pub use tercel_proto::connection::Received;
 use tercel_proto::connection::Transmit;
-use tercel_proto::path::{Ecn, PathAddress};
 
 use self::buffers::Buffers;
 
@@ -48,19 +47,6 @@ pub trait Datapath: Send + Sync + 'static {
 
     /// Makes the worker's next (or present) park end, so that [`crate::Worker::turn`] is called soon.
     fn wake(&self, worker: usize);
-}
-
-/// Datagrams received together: from one sender, with one mark, laid end to end.
-#[derive(Debug)]
-pub struct Received {
-    /// Between which addresses they came.
-    pub path: PathAddress,
-    /// Their mark.
-    pub ecn: Ecn,
-    /// Their bytes.
-    pub data: BytesMut,
-    /// The size of each but the last, which may be smaller.
-    pub segment_size: usize,
 }
 
 /// What a [`Socket::receive`] has left at its socket.

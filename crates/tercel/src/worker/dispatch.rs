@@ -40,66 +40,54 @@ impl Worker {
 
     fn split(&mut self, socket: SocketId, received: Received) {
         let Received { path, ecn, mut data, segment_size } = received;
-        // Datagrams that were received together are nearly always of one connection.
-        let mut last: Option<(ConnectionId, u32)> = None;
         let cid_len = self.floor.keys.cid_len();
         let bound = self.floor.sockets.address(socket);
         while !data.is_empty() {
-            let datagram = data.split_to(segment_size.clamp(1, data.len()));
-            let known = last.filter(|(cid, _)| {
-                datagram.first().is_some_and(|first| first & 0x80 == 0) && datagram.get(1..=cid_len) == Some(cid)
-            });
-            last = match known {
-                Some((cid, slot)) => {
-                    self.arrive(slot, bound, Datagram { path, ecn, data: datagram });
-                    Some((cid, slot))
-                }
-                None => self.dispatch(socket, bound, Datagram { path, ecn, data: datagram }),
+            // Datagrams that were received together are nearly always of one connection.
+            let data = match of_one_connection(&data, segment_size.max(1), cid_len) {
+                len if len < data.len() => data.split_to(len),
+                _ => std::mem::take(&mut data),
             };
+            self.dispatch(socket, bound, Received { path, ecn, data, segment_size });
         }
     }
 
     /// For the connection in `slot`, by a socket that is bound to `bound`.
-    fn arrive(&mut self, slot: u32, bound: Option<SocketAddr>, datagram: Datagram) {
+    fn arrive(&mut self, slot: u32, bound: Option<SocketAddr>, datagrams: Received) {
         if let Some(Some(core)) = self.cells.get_mut(slot as usize) {
-            core.arrive(bound, datagram);
+            core.arrive(bound, datagrams);
             self.floor.ready.push(slot);
         }
     }
 
-    /// Finds whom a datagram is for. Gives the connection if it was named by a short header.
-    fn dispatch(
-        &mut self,
-        socket: SocketId,
-        bound: Option<SocketAddr>,
-        datagram: Datagram,
-    ) -> Option<(ConnectionId, u32)> {
-        match Invariant::peek(&datagram.data, self.floor.keys.cid_len()).ok()? {
-            Invariant::Short { dcid } => {
-                let Some(slot) = self.floor.routes.connection(&dcid) else {
-                    self.unknown_short(Some(socket), dcid, datagram);
-                    return None;
-                };
-                self.arrive(slot, bound, datagram);
-                Some((dcid, slot))
-            }
-            Invariant::Long(header) => {
-                let dcid = ConnectionId::new(header.dcid).ok();
-                match dcid.and_then(|dcid| self.floor.routes.connection(&dcid)) {
-                    Some(slot) => self.arrive(slot, bound, datagram),
-                    None => {
-                        // Perhaps of a connection of another worker. If that knows it neither, it is
-                        // the beginning of one, there as well as here.
-                        let here = match dcid {
-                            Some(dcid) => self.forward(socket, &dcid, datagram),
-                            None => Some(datagram),
-                        };
-                        if let Some(datagram) = here {
-                            self.unknown_long(socket, datagram);
-                        }
+    /// Finds whom datagrams are for, which are all for the same connection.
+    fn dispatch(&mut self, socket: SocketId, bound: Option<SocketAddr>, mut datagrams: Received) {
+        let (path, ecn) = (datagrams.path, datagrams.ecn);
+        match Invariant::peek(&datagrams.data, self.floor.keys.cid_len()) {
+            Err(_) => {}
+            Ok(Invariant::Short { dcid }) => match self.floor.routes.connection(&dcid) {
+                Some(slot) => self.arrive(slot, bound, datagrams),
+                None => {
+                    while let Some(data) = datagrams.cut_first() {
+                        self.unknown_short(Some(socket), dcid, Datagram { path, ecn, data });
                     }
                 }
-                None
+            },
+            Ok(Invariant::Long(header)) => {
+                let dcid = ConnectionId::new(header.dcid).ok();
+                if let Some(slot) = dcid.and_then(|dcid| self.floor.routes.connection(&dcid)) {
+                    return self.arrive(slot, bound, datagrams);
+                }
+                let datagram = Datagram { path, ecn, data: datagrams.data };
+                // Perhaps of a connection of another worker. If that knows it neither, it is
+                // the beginning of one, there as well as here.
+                let here = match dcid {
+                    Some(dcid) => self.forward(socket, &dcid, datagram),
+                    None => Some(datagram),
+                };
+                if let Some(datagram) = here {
+                    self.unknown_long(socket, datagram);
+                }
             }
         }
     }
@@ -187,7 +175,7 @@ impl Worker {
         let Ok(header) = Invariant::peek(&datagram.data, self.floor.keys.cid_len()) else { return };
         match header {
             Invariant::Short { dcid } => match self.floor.routes.connection(&dcid) {
-                Some(slot) => self.arrive(slot, Some(address), datagram),
+                Some(slot) => self.arrive(slot, Some(address), datagram.into()),
                 None => match self.floor.sockets.at(address) {
                     Some(socket) if stateless_reset::token_of(&datagram.data).is_some() => {
                         self.reset(socket, &dcid, &datagram);
@@ -198,7 +186,7 @@ impl Worker {
             Invariant::Long(header) => {
                 let slot = ConnectionId::new(header.dcid).ok().and_then(|dcid| self.floor.routes.connection(&dcid));
                 match (slot, self.floor.sockets.at(address)) {
-                    (Some(slot), _) => self.arrive(slot, Some(address), datagram),
+                    (Some(slot), _) => self.arrive(slot, Some(address), datagram.into()),
                     (None, Some(socket)) => self.unknown_long(socket, datagram),
                     (None, None) => {}
                 }
@@ -212,6 +200,20 @@ impl Worker {
             if let Some(contents) = self.floor.stateless_reset(token, datagram.data.len()) {
                 self.floor.answer(socket, datagram.path, &contents);
             }
+        }
+    }
+}
+
+/// How many bytes the datagrams at the front have together that are for the same connection: those with short headers and
+/// one connection ID; or else the first.
+fn of_one_connection(data: &[u8], segment_size: usize, cid_len: usize) -> usize {
+    let short = |datagram: &[u8]| datagram.first().is_some_and(|first| first & 0x80 == 0);
+    let first = data.get(..segment_size).unwrap_or(data);
+    match first.get(1..=cid_len).filter(|_| short(first)) {
+        None => first.len(),
+        Some(cid) => {
+            let same = |datagram: &&[u8]| short(datagram) && datagram.get(1..=cid_len) == Some(cid);
+            data.chunks(segment_size).take_while(same).map(<[u8]>::len).sum()
         }
     }
 }
