@@ -151,7 +151,7 @@ pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
                     }
                     ConnectionEvent::DatagramReceived(data) => {
                         // Not if the connection has ended meanwhile.
-                        let _ = connection.send_datagram(data, 0);
+                        let _ = connection.send_datagram(data, None);
                     }
                     _ => {}
                 });
@@ -237,7 +237,7 @@ impl Client {
     /// Sends another datagram, if there is one.
     fn send_datagram(&self, connection: &Connection) {
         if self.take().is_some()
-            && let Err(error) = connection.send_datagram(self.work.datagram(), 0)
+            && let Err(error) = connection.send_datagram(self.work.datagram(), None)
         {
             self.tell(Err(error.to_string()));
         }

@@ -57,8 +57,8 @@ pub enum DatagramPriority {
     Urgent,
 }
 
-/// Datagrams that wait, with their numbers.
-type Queue = VecDeque<(u64, Bytes)>;
+/// Datagrams that wait, with the numbers of those of which somebody wants to know what becomes of them.
+type Queue = VecDeque<(Option<u64>, Bytes)>;
 
 /// The type byte and the longest length of a DATAGRAM frame.
 const FRAME_OVERHEAD: usize = 1 + 2;
@@ -119,7 +119,8 @@ impl Datagrams {
                 let fits = max.is_some_and(|max| data.len() <= max);
                 if !fits {
                     *queued -= data.len();
-                    events.push_back(DatagramEvent::SendState { number: *number, state: DatagramSendState::Canceled });
+                    let state = DatagramSendState::Canceled;
+                    events.extend(number.map(|number| DatagramEvent::SendState { number, state }));
                 }
                 fits
             });
@@ -134,7 +135,7 @@ impl Datagrams {
     fn cancel_first(&mut self) {
         if let Some((number, data)) = self.queue.pop_front().or_else(|| self.urgent.pop_front()) {
             self.queued -= data.len();
-            self.tell(number, DatagramSendState::Canceled);
+            number.into_iter().for_each(|number| self.tell(number, DatagramSendState::Canceled));
         }
     }
 
@@ -148,11 +149,26 @@ impl Datagrams {
         peer.min(self.packet_max).checked_sub(FRAME_OVERHEAD)
     }
 
-    /// Queues a datagram; gives its number.
+    /// Queues a datagram; gives its number, by which is told what becomes of it.
     ///
     /// # Errors
     /// Datagrams are off, or it is too large. If too many bytes wait, the oldest are dropped.
     pub fn send(&mut self, data: Bytes, priority: DatagramPriority) -> Result<u64, ApiMisuse> {
+        let number = self.next_number;
+        self.enqueue(Some(number), data, priority)?;
+        self.next_number += 1;
+        Ok(number)
+    }
+
+    /// Queues a datagram of which is told nothing more.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send).
+    pub fn send_untold(&mut self, data: Bytes, priority: DatagramPriority) -> Result<(), ApiMisuse> {
+        self.enqueue(None, data, priority)
+    }
+
+    fn enqueue(&mut self, number: Option<u64>, data: Bytes, priority: DatagramPriority) -> Result<(), ApiMisuse> {
         let max = self.max_size().ok_or(ApiMisuse::DatagramsUnsupported)?;
         if data.len() > max {
             return Err(ApiMisuse::DatagramTooLarge);
@@ -160,14 +176,12 @@ impl Datagrams {
         while self.queued + data.len() > self.limit && self.wants_to_send() {
             self.cancel_first();
         }
-        let number = self.next_number;
-        self.next_number += 1;
         self.queued += data.len();
         match priority {
             DatagramPriority::Normal => self.queue.push_back((number, data)),
             DatagramPriority::Urgent => self.urgent.push_back((number, data)),
         }
-        Ok(number)
+        Ok(())
     }
 
     /// A DATAGRAM frame came in, in a packet of early data or not.
@@ -202,12 +216,12 @@ impl Datagrams {
             let queue = if self.urgent.is_empty() { &mut self.queue } else { &mut self.urgent };
             let Some((number, data)) = queue.front() else { return };
             let (number, len) = (*number, data.len());
-            if !sink.push(&Frame::Datagram { data }, SentFrame::Datagram { number }) {
+            if !sink.push(&Frame::Datagram { data }, number.map(|number| SentFrame::Datagram { number })) {
                 return;
             }
             queue.pop_front();
             self.queued -= len;
-            self.tell(number, DatagramSendState::Sent);
+            number.into_iter().for_each(|number| self.tell(number, DatagramSendState::Sent));
         }
     }
 
@@ -324,6 +338,24 @@ mod tests {
             (2, LostDiscarded),
         ];
         assert_eq!(states(&mut datagrams), told);
+    }
+
+    #[test]
+    fn of_some_nothing_is_told() {
+        let mut datagrams = datagrams(1000, 1000);
+        datagrams.send_untold(bytes(300), Normal).unwrap();
+        assert_eq!(datagrams.send(bytes(301), Normal), Ok(0));
+        datagrams.send_untold(bytes(302), Urgent).unwrap();
+        let (first, sent) = packet(&mut datagrams, 1000);
+        assert_eq!(
+            (first, &sent[..]),
+            (vec![bytes(302), bytes(300), bytes(301)], &[SentFrame::Datagram { number: 0 }][..])
+        );
+        datagrams.send_untold(bytes(900), Normal).unwrap();
+        datagrams.set_limits(None, 500);
+        datagrams.send_untold(bytes(400), Normal).unwrap();
+        datagrams.cancel_all();
+        assert_eq!((states(&mut datagrams), datagrams.queued), (vec![(0, Sent)], 0));
     }
 
     #[test]

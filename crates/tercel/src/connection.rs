@@ -195,13 +195,14 @@ impl Connection {
     }
 
     /// Sends a datagram (RFC 9221). `context` comes back with
-    /// [`crate::ConnectionEvent::DatagramSendStateChanged`].
+    /// [`crate::ConnectionEvent::DatagramSendStateChanged`]; without one (`None`) nobody hears what becomes of the
+    /// datagram, which costs less.
     ///
     /// # Errors
     /// [`Error::ConnectionClosed`] if the connection is over; from its own handlers also
     /// [`Error::Misuse`] if datagrams are off or it is too large, which is otherwise told as
     /// `Canceled`.
-    pub fn send_datagram(&self, data: Bytes, context: u64) -> Result<(), Error> {
+    pub fn send_datagram(&self, data: Bytes, context: impl Into<Option<u64>>) -> Result<(), Error> {
         self.send_datagram_with(data, context, DatagramPriority::Normal)
     }
 
@@ -209,7 +210,13 @@ impl Connection {
     ///
     /// # Errors
     /// As for [`send_datagram`](Self::send_datagram).
-    pub fn send_datagram_with(&self, data: Bytes, context: u64, priority: DatagramPriority) -> Result<(), Error> {
+    pub fn send_datagram_with(
+        &self,
+        data: Bytes,
+        context: impl Into<Option<u64>>,
+        priority: DatagramPriority,
+    ) -> Result<(), Error> {
+        let context = context.into();
         self.submit(ConnectionOperation::SendDatagram { data, context, priority })
     }
 

@@ -782,6 +782,15 @@ impl Connection {
         self.datagrams.send(data, priority)
     }
 
+    /// Queues a datagram of which is told nothing more.
+    ///
+    /// # Errors
+    /// As for [`send_datagram`](Self::send_datagram).
+    pub fn send_datagram_untold(&mut self, data: Bytes, priority: DatagramPriority) -> Result<(), ApiMisuse> {
+        self.require_alive()?;
+        self.datagrams.send_untold(data, priority)
+    }
+
     // The connection.
 
     /// Closes with an application code. The first close wins.

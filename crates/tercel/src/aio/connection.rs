@@ -302,7 +302,7 @@ impl Connection {
     /// # Errors
     /// The connection has ended.
     pub fn send_datagram(&self, data: Bytes) -> Result<(), Error> {
-        self.inner.send_datagram(data, 0)
+        self.inner.send_datagram(data, None)
     }
 
     /// Sends a datagram, perhaps ahead of those that wait already, and lets the caller learn what became

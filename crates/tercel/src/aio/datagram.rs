@@ -42,7 +42,6 @@ impl SentDatagram {
     /// A datagram that is about to be sent with a context of its own.
     pub(super) fn new(state: Arc<Mutex<ConnectionState>>) -> Self {
         let mut locked = lock(&state);
-        // 0 is the context of those of which nobody wants to know.
         locked.last_context += 1;
         let context = locked.last_context;
         locked.awaited.insert(context, None);

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::take;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
@@ -95,7 +96,7 @@ impl RecvStream {
 
     fn give_credit(&mut self) {
         if self.uncredited > 0 {
-            self.stream.consumed(std::mem::take(&mut self.uncredited));
+            self.stream.consumed(take(&mut self.uncredited));
         }
     }
 
@@ -145,7 +146,7 @@ impl RecvStream {
         self.ended = true;
         let mut state = lock(&self.state);
         // The connection's credit for what nobody will read is given back as well.
-        self.uncredited += state.chunks.drain(..).map(|chunk| chunk.len() as u64).sum::<u64>();
+        self.uncredited += take(&mut state.chunks).map(|chunk| chunk.len() as u64).sum::<u64>();
         state.receive_end = Some(End::Here);
         drop(state);
         self.give_credit();

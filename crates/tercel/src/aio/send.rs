@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tercel_proto::error::ApiMisuse;
@@ -90,8 +90,8 @@ impl SendStream {
         &self.stream
     }
 
-    /// How many bytes can be written now.
-    fn poll_room(&self, context: &Context<'_>) -> Poll<Result<usize, WriteError>> {
+    /// Writes what `data` gives, which is told how much there may be.
+    fn poll_submit(&self, context: &Context<'_>, data: impl FnOnce(usize) -> Bytes) -> Poll<Result<usize, WriteError>> {
         if self.ended {
             return Poll::Ready(Err(WriteError::Ended));
         }
@@ -108,18 +108,17 @@ impl SendStream {
                 state.writer.wait(context);
                 Poll::Pending
             }
-            room => Poll::Ready(Ok(room)),
+            room => {
+                let data = data(room);
+                let len = data.len();
+                state.written(len);
+                let cancel_on_loss = state.cancel_on_loss.is_some();
+                drop(state);
+                let options = SendOptions { context: Some(len as u64), cancel_on_loss, ..SendOptions::default() };
+                self.stream.send_with(data, options).map_err(|_| self.why_ended())?;
+                Poll::Ready(Ok(len))
+            }
         }
-    }
-
-    fn submit(&self, data: Bytes) -> Result<(), WriteError> {
-        let len = data.len();
-        let mut state = lock(&self.state);
-        state.written(len);
-        let cancel_on_loss = state.cancel_on_loss.is_some();
-        drop(state);
-        let options = SendOptions { context: Some(len as u64), cancel_on_loss, ..SendOptions::default() };
-        self.stream.send_with(data, options).map_err(|_| self.why_ended())
     }
 
     fn why_ended(&self) -> WriteError {
@@ -139,10 +138,7 @@ impl SendStream {
         if data.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let room = ready!(self.poll_room(context))?;
-        let len = data.len().min(room).min(MAX_COPY);
-        self.submit(Bytes::copy_from_slice(&data[..len]))?;
-        Poll::Ready(Ok(len))
+        self.poll_submit(context, |room| Bytes::copy_from_slice(&data[..data.len().min(room).min(MAX_COPY)]))
     }
 
     /// Writes some of `data` by copying it; gives how many bytes.
@@ -170,11 +166,7 @@ impl SendStream {
         if data.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let room = ready!(self.poll_room(context))?;
-        let taken = data.split_to(room.min(data.len()));
-        let len = taken.len();
-        self.submit(taken)?;
-        Poll::Ready(Ok(len))
+        self.poll_submit(context, |room| data.split_to(room.min(data.len())))
     }
 
     /// Writes all of `data` without copying it.

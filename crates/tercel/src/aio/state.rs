@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::error::CloseReason;
+use tercel_proto::short_queue::ShortQueue;
 use tercel_wire::ApplicationErrorCode;
 
 use crate::cell::MIN_IDEAL;
@@ -25,9 +27,9 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Tasks that wait for the same thing.
+/// Tasks that wait for the same thing: mostly one.
 #[derive(Debug, Default)]
-pub(super) struct Wakers(Vec<Waker>);
+pub(super) struct Wakers(SmallVec<[Waker; 1]>);
 
 impl Wakers {
     pub(super) fn wait(&mut self, context: &Context<'_>) {
@@ -37,13 +39,13 @@ impl Wakers {
     }
 
     /// Takes the tasks out, to be woken once the lock is gone.
-    pub(super) fn take(&mut self) -> Vec<Waker> {
-        std::mem::take(&mut self.0)
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::take(self)
     }
 }
 
-pub(super) fn wake(wakers: Vec<Waker>) {
-    wakers.into_iter().for_each(Waker::wake);
+pub(super) fn wake(wakers: Wakers) {
+    wakers.0.into_iter().for_each(Waker::wake);
 }
 
 /// The one task that has a part of a stream to itself and waits for it.
@@ -64,7 +66,7 @@ impl Owner {
 struct Woken {
     writer: Owner,
     reader: Owner,
-    others: Vec<Waker>,
+    others: Wakers,
 }
 
 impl Woken {
@@ -120,9 +122,10 @@ pub(super) struct ConnectionState {
 
 impl ConnectionState {
     /// Everybody, for the connection is ending.
-    fn all(&mut self) -> Vec<Waker> {
+    fn all(&mut self) -> Wakers {
         let [one, other] = &mut self.acceptors;
-        [one, other, &mut self.readers, &mut self.wakers].into_iter().flat_map(Wakers::take).collect()
+        let all = [one, other, &mut self.readers, &mut self.wakers];
+        Wakers(all.into_iter().flat_map(|wakers| take(&mut wakers.0)).collect())
     }
 }
 
@@ -238,7 +241,7 @@ pub(super) struct StreamState {
     pub(super) send_done: bool,
     pub(super) writer: Owner,
     // Receiving.
-    pub(super) chunks: VecDeque<Bytes>,
+    pub(super) chunks: ShortQueue<Bytes>,
     pub(super) receive_end: Option<End>,
     pub(super) reader: Owner,
     /// The connection, to be told when the sending part is done.
@@ -260,7 +263,7 @@ impl StreamState {
             cancel_on_loss: None,
             send_done: false,
             writer: Owner::default(),
-            chunks: VecDeque::new(),
+            chunks: ShortQueue::default(),
             receive_end: None,
             reader: Owner::default(),
             connection,
@@ -279,32 +282,32 @@ impl StreamState {
     }
 
     /// So many bytes were acknowledged, or never will be.
-    fn settled(&mut self, len: usize) -> Vec<Waker> {
+    fn settled(&mut self, len: usize) -> Wakers {
         let before = self.outstanding;
         self.outstanding = before.saturating_sub(len);
-        if self.lasting && before > 0 && self.outstanding == 0 { self.not_awaited() } else { Vec::new() }
+        if self.lasting && before > 0 && self.outstanding == 0 { self.not_awaited() } else { Wakers::default() }
     }
 
     /// From now on a shutdown of the connection does not wait for the end of the stream.
-    pub(super) fn lasts(&mut self) -> Vec<Waker> {
+    pub(super) fn lasts(&mut self) -> Wakers {
         let first = !std::mem::replace(&mut self.lasting, true);
-        if first && self.outstanding == 0 { self.not_awaited() } else { Vec::new() }
+        if first && self.outstanding == 0 { self.not_awaited() } else { Wakers::default() }
     }
 
-    fn sending_done(&mut self) -> Vec<Waker> {
+    fn sending_done(&mut self) -> Wakers {
         self.send_done = true;
-        let wakers = if self.lasting && self.outstanding == 0 { Vec::new() } else { self.not_awaited() };
+        let wakers = if self.lasting && self.outstanding == 0 { Wakers::default() } else { self.not_awaited() };
         self.connection = None;
         wakers
     }
 
     /// A shutdown of the connection does not wait for the stream.
-    fn not_awaited(&self) -> Vec<Waker> {
-        let Some(connection) = &self.connection else { return Vec::new() };
+    fn not_awaited(&self) -> Wakers {
+        let Some(connection) = &self.connection else { return Wakers::default() };
         let mut connection = lock(connection);
         connection.sending = connection.sending.saturating_sub(1);
         // Who waits for that waits for all.
-        if connection.sending == 0 { connection.wakers.take() } else { Vec::new() }
+        if connection.sending == 0 { connection.wakers.take() } else { Wakers::default() }
     }
 }
 
@@ -324,7 +327,7 @@ impl StreamHandler for StreamFeed {
             }
             StreamEvent::Receive(mut receive) => {
                 receive.defer();
-                state.chunks.extend(receive.take());
+                receive.take().for_each(|chunk| state.chunks.push_back(chunk));
                 if receive.fin() {
                     state.receive_end.get_or_insert(End::Finished);
                 }
@@ -365,15 +368,16 @@ impl StreamHandler for StreamFeed {
                 woken = Woken { writer: take(&mut state.writer), others: state.sending_done(), ..woken };
             }
             StreamEvent::ShutdownComplete => {
-                let reason = stream.connection().close_reason();
-                if let Some(reason) = reason {
+                if (state.receive_end.is_none() || state.send_end.is_none())
+                    && let Some(reason) = stream.connection().close_reason()
+                {
                     state.receive_end.get_or_insert(End::Connection(reason.clone()));
                     state.send_end.get_or_insert(End::Connection(reason));
                 }
                 state.started.get_or_insert(Err(Error::Closed));
                 (woken.writer, woken.reader) = (take(&mut state.writer), take(&mut state.reader));
                 woken.others = state.sending_done();
-                woken.others.append(&mut state.opener.take());
+                woken.others.0.append(&mut state.opener.take().0);
             }
             _ => return,
         }

@@ -34,7 +34,7 @@ impl Core {
     /// A call from the connection's own handler. What other threads have asked of the same stream was asked before,
     /// and comes before it.
     pub(crate) fn call(&mut self, operation: Operation) -> Result<(), Error> {
-        if operation.is_behind_others() {
+        if operation.has_its_place() && self.shared.queue.waits() {
             self.catch_up();
         }
         if self.is_closing() {
@@ -45,7 +45,6 @@ impl Core {
 
     /// An operation from the queue: it was accepted, so a failure now is told by an event.
     pub(super) fn apply_queued(&mut self, operation: Operation) {
-        operation.waits_no_more();
         let promise = operation.promise();
         if self.apply(operation, Origin::Queue).is_err() {
             match promise {
@@ -67,8 +66,12 @@ impl Core {
             Operation::Stream(stream, StreamOperation::Open { handler, options, into }) => {
                 self.monitor.stream_opened();
                 let mut entry = Entry::new(stream, None, Listening::Handler(Some(handler)));
-                entry.waiting.announce = options.announce;
-                entry.waiting.priority = Some(options.priority).filter(|priority| *priority != 0);
+                if options.announce {
+                    entry.wait().announce = true;
+                }
+                if options.priority != 0 {
+                    entry.wait().priority = Some(options.priority);
+                }
                 let key = self.streams.insert(entry);
                 if let Some(space) = into {
                     self.provide(key, space)?;
@@ -88,10 +91,13 @@ impl Core {
                 self.proto.refuse(self.now, code)?;
             }
             ConnectionOperation::SendTicket { data } => self.send_ticket(data)?,
-            ConnectionOperation::SendDatagram { data, context, priority } => {
-                let number = self.proto.send_datagram(data, priority)?;
-                self.datagrams.insert(number, (context, false));
-            }
+            ConnectionOperation::SendDatagram { data, context, priority } => match context {
+                Some(context) => {
+                    let number = self.proto.send_datagram(data, priority)?;
+                    self.datagrams.insert(number, (context, false));
+                }
+                None => self.proto.send_datagram_untold(data, priority)?,
+            },
             ConnectionOperation::Close { code, reason } => {
                 self.shared.note_close_called();
                 self.close(code, reason);
@@ -265,7 +271,7 @@ impl Core {
             }
             StreamOperation::SetPriority(priority) => match entry.id {
                 Some(id) => self.proto.set_priority(id, priority)?,
-                None => entry.waiting.priority = Some(priority),
+                None => entry.wait().priority = Some(priority),
             },
             StreamOperation::Inspect(look) => {
                 let id = entry.id;
@@ -301,10 +307,10 @@ impl Core {
         }
         let len = data.len() as u64;
         let held = early && options.after_handshake;
-        match entry.id.filter(|_| !held && entry.waiting.data.is_empty()) {
+        match entry.id.filter(|_| !held && !entry.has_data_waiting()) {
             Some(id) => give(&mut self.proto, id, data, options)?,
             None => {
-                entry.waiting.data.push_back((data, options));
+                entry.wait().data.push_back((data, options));
                 if held && entry.id.is_some() {
                     self.streams.after_handshake.push(key);
                 }
@@ -336,7 +342,7 @@ impl Core {
         }
         match entry.id {
             Some(id) => self.proto.reset(id, code)?,
-            None => entry.waiting.reset = Some(code),
+            None => entry.wait().reset = Some(code),
         }
         self.abort_sends(key);
         Ok(())
@@ -357,8 +363,9 @@ impl Core {
         match entry.id {
             Some(id) => self.proto.reset_at(id, code, size)?,
             None => {
-                let (code, before) = entry.waiting.reset_at.unwrap_or((code, size));
-                entry.waiting.reset_at = Some((code, size.min(before)));
+                let waiting = entry.wait();
+                let (code, before) = waiting.reset_at.unwrap_or((code, size));
+                waiting.reset_at = Some((code, size.min(before)));
             }
         }
         entry.send = SendPart::Truncated;
@@ -374,7 +381,9 @@ impl Core {
         let Some(entry) = self.streams.get(key) else { return };
         entry.send = SendPart::Aborted;
         entry.shared.send_closed.store(true, Ordering::Relaxed);
-        entry.waiting.data.clear();
+        if let Some(waiting) = &mut entry.waiting {
+            waiting.data.clear();
+        }
         for send in std::mem::take(&mut entry.sends) {
             self.note(key, Note::SendComplete { context: send.context, canceled: true });
         }
@@ -389,7 +398,7 @@ impl Core {
             // The protocol has everything already.
             Some(_) if entry.finished => {}
             Some(id) => self.proto.stop_sending(id, code)?,
-            None => entry.waiting.stop = Some(code),
+            None => entry.wait().stop = Some(code),
         }
         self.stop_receiving(key);
         self.wind_up_if_gone(key);
@@ -405,7 +414,7 @@ impl Core {
             self.start_ahead(key, direction);
         } else if !self.streams.opening[index(direction)].is_empty() || !self.try_start(key) {
             match at_limit {
-                AtLimit::Fail => self.wind_up_for(key, ApiMisuse::StreamLimit.into()),
+                AtLimit::Fail => self.wind_up_for(key, Some(ApiMisuse::StreamLimit.into())),
                 _ => self.streams.opening[index(direction)].push_back(key),
             }
         }
@@ -458,7 +467,10 @@ impl Core {
     fn release(&mut self, key: StreamKey, id: StreamId) {
         let early = self.phase == Phase::Handshaking;
         let Some(entry) = self.streams.get(key) else { return };
-        let mut waiting = std::mem::take(&mut entry.waiting);
+        let Some(mut waiting) = entry.waiting.take() else {
+            let _ = self.tell_space(key);
+            return;
+        };
         if let Some(priority) = waiting.priority {
             let _ = self.proto.set_priority(id, priority);
         }
@@ -479,7 +491,7 @@ impl Core {
         if !waiting.data.is_empty()
             && let Some(entry) = self.streams.get(key)
         {
-            entry.waiting.data = waiting.data;
+            entry.wait().data = waiting.data;
             self.streams.after_handshake.push(key);
         }
         if let Some(code) = waiting.reset {
@@ -503,17 +515,18 @@ impl Core {
 
     /// The stream is over, or never starts: cancels what waits and tells its last events.
     pub(super) fn wind_up(&mut self, key: StreamKey) {
-        self.wind_up_for(key, self.shared.closed());
+        self.wind_up_for(key, None);
     }
 
-    /// The same; `error` says why it never starts, if it has not.
-    fn wind_up_for(&mut self, key: StreamKey, error: Error) {
+    /// The same; `error` says why it never starts, if it has not and that is not for the end of the connection.
+    fn wind_up_for(&mut self, key: StreamKey, error: Option<Error>) {
         let Some(entry) = self.streams.get(key).filter(|entry| !entry.over) else { return };
         entry.over = true;
         let (send, never_started) = (entry.send, entry.id.is_none());
         self.stop_receiving(key);
         if never_started {
-            self.note(key, Note::Started(Err(error)));
+            let error = error.unwrap_or_else(|| self.shared.closed());
+            self.note(key, Note::Started(Err(Box::new(error))));
         }
         if send != SendPart::Done {
             self.abort_sends(key);

@@ -28,15 +28,14 @@ pub(super) fn deliver(mut core: Box<Core>, floor: &mut Floor) -> (Box<Core>, boo
     let mut any = false;
     loop {
         core.look();
-        while let Some(change) = core.proto.poll_route() {
-            core.reroute(change, floor);
-        }
         core = if let Some(happening) = core.happened.pop_front() {
             happened(core, happening)
-        } else if let Some(event) = core.proto.poll_event() {
-            transport_event(core, event, floor)
         } else {
-            return (core, any);
+            while let Some(change) = core.proto.poll_route() {
+                core.reroute(change, floor);
+            }
+            let Some(event) = core.proto.poll_event() else { return (core, any) };
+            transport_event(core, event, floor)
         };
         any = true;
     }
@@ -358,7 +357,7 @@ fn stream_note(mut core: Box<Core>, key: StreamKey, note: Note) -> Box<Core> {
             core.monitor.stream(last);
             core = match note {
                 Note::Pump => pump(core, key),
-                Note::Started(result) => tell_stream(core, key, StreamEvent::Started(result)),
+                Note::Started(result) => tell_stream(core, key, StreamEvent::Started(result.map_err(|error| *error))),
                 Note::PeerAccepted => tell_stream(core, key, StreamEvent::PeerAccepted),
                 Note::CanceledByLoss => canceled_by_loss(core, key),
                 Note::PeerReceiveAborted(code) => tell_stream(core, key, StreamEvent::PeerReceiveAborted(code)),
@@ -485,8 +484,8 @@ pub(super) fn tell_stream_by(
     let (mut core, result) = current::lend(core, || tell(&mut *handler, &handle));
     if let Some(entry) = core.streams.get(key) {
         entry.handle = Some(handle);
-        if result.is_ok() {
-            entry.listening = Listening::Handler(Some(handler));
+        if let (Ok(()), Listening::Handler(place @ None)) = (&result, &mut entry.listening) {
+            *place = Some(handler);
         }
     }
     if result.is_err() {

@@ -148,7 +148,6 @@ impl ConnectionShared {
             }
             operation.is_late() || (operation.is_verdict() && self.is_close_called())
         };
-        operation.begins_to_wait();
         match self.queue.put(operation, is_late) {
             Ok(false) => Ok(()),
             Ok(true) => {
@@ -157,10 +156,7 @@ impl ConnectionShared {
                 let _ = self.mailbox().send(Letter::Run(self.clone()));
                 Ok(())
             }
-            Err(operation) => {
-                operation.waits_no_more();
-                Err(self.closed())
-            }
+            Err(_) => Err(self.closed()),
         }
     }
 
@@ -223,8 +219,6 @@ pub(crate) struct StreamShared {
     pub(crate) receives_into: AtomicBool,
     /// Whether it has ended and takes no more operations. Changed under the lock of the queue.
     pub(crate) sealed: AtomicBool,
-    /// How many operations on it wait in the queue.
-    waiting: AtomicUsize,
     key: AtomicU64,
     id: AtomicU64,
 }
@@ -241,25 +235,9 @@ impl StreamShared {
             receive_closed: AtomicBool::new(one_way && local),
             receives_into: AtomicBool::new(false),
             sealed: AtomicBool::new(false),
-            waiting: AtomicUsize::new(0),
             key: AtomicU64::new(u64::MAX),
             id: AtomicU64::new(u64::MAX),
         })
-    }
-
-    /// An operation on it is put into the queue.
-    pub(crate) fn begins_to_wait(&self) {
-        self.waiting.fetch_add(1, Ordering::Release);
-    }
-
-    /// The worker has taken it, or it was not put there after all.
-    pub(crate) fn waits_no_more(&self) {
-        self.waiting.fetch_sub(1, Ordering::Release);
-    }
-
-    /// Whether there is an operation that was asked for and not done.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) > 0
     }
 
     pub(crate) fn id(&self) -> Option<StreamId> {

@@ -23,7 +23,7 @@ pub(crate) struct StreamKey(pub(super) u64);
 /// Something to tell a stream's handler.
 #[derive(Debug)]
 pub(super) enum Note {
-    Started(Result<StreamId, Error>),
+    Started(Result<StreamId, Box<Error>>),
     PeerAccepted,
     CanceledByLoss,
     /// There may be data to deliver.
@@ -116,7 +116,7 @@ pub(super) struct Entry {
     pub(super) handle: Option<Stream>,
     pub(super) listening: Listening,
     pub(super) id: Option<StreamId>,
-    pub(super) waiting: Waiting,
+    pub(super) waiting: Option<Box<Waiting>>,
     pub(super) send: SendPart,
     /// How many bytes the application has given to send.
     pub(super) given: u64,
@@ -154,13 +154,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(shared: Arc<StreamShared>, id: Option<StreamId>, listening: Listening) -> Self {
+    pub(super) fn new(shared: Arc<StreamShared>, id: Option<StreamId>, listening: Listening) -> Box<Self> {
         let one_way = shared.direction == Direction::Unidirectional;
-        Self {
+        Box::new(Self {
             handle: Some(Stream { shared: shared.clone() }),
             listening,
             id,
-            waiting: Waiting::default(),
+            waiting: None,
             send: if one_way && !shared.local { SendPart::Done } else { SendPart::Open },
             given: 0,
             acked: 0,
@@ -184,11 +184,21 @@ impl Entry {
             forgotten: false,
             key: StreamKey(u64::MAX),
             shared,
-        }
+        })
     }
 
     pub(super) fn key(&self) -> StreamKey {
         self.key
+    }
+
+    /// What waits until it has an ID, to be added to.
+    pub(super) fn wait(&mut self) -> &mut Waiting {
+        self.waiting.get_or_insert_default()
+    }
+
+    /// Whether there is data that waits for that, or for the end of the handshake.
+    pub(super) fn has_data_waiting(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| !waiting.data.is_empty())
     }
 
     /// The next send that is done with, if any.
@@ -228,7 +238,7 @@ impl StreamTable {
         self.after_handshake.shrink_to_fit();
     }
 
-    pub(super) fn insert(&mut self, mut entry: Entry) -> StreamKey {
+    pub(super) fn insert(&mut self, mut entry: Box<Entry>) -> StreamKey {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() as u32 - 1
@@ -240,7 +250,7 @@ impl StreamTable {
         if let Some(id) = entry.id {
             self.by_id.insert(id, slot);
         }
-        self.slots[slot as usize] = Some(Box::new(entry));
+        self.slots[slot as usize] = Some(entry);
         key
     }
 

@@ -64,7 +64,7 @@ pub(crate) enum ConnectionOperation {
     },
     SendDatagram {
         data: Bytes,
-        context: u64,
+        context: Option<u64>,
         priority: DatagramPriority,
     },
     Close {
@@ -174,31 +174,14 @@ pub(crate) enum Promise {
 }
 
 impl Operation {
-    fn stream(&self) -> Option<&StreamShared> {
-        match self {
-            Self::Stream(stream, _) => Some(stream),
-            Self::Connection(_) => None,
-        }
-    }
-
-    /// It is put into the queue.
-    pub(crate) fn begins_to_wait(&self) {
-        self.stream().into_iter().for_each(StreamShared::begins_to_wait);
-    }
-
-    /// It is taken out of the queue.
-    pub(crate) fn waits_no_more(&self) {
-        self.stream().into_iter().for_each(StreamShared::waits_no_more);
-    }
-
     /// Whether it is code of the application's.
     pub(crate) const fn is_look(&self) -> bool {
         matches!(self, Self::Connection(ConnectionOperation::Inspect(_)) | Self::Stream(_, StreamOperation::Inspect(_)))
     }
 
-    /// Whether others on the same stream wait in the queue.
-    pub(crate) fn is_behind_others(&self) -> bool {
-        self.stream().is_some_and(StreamShared::is_awaited)
+    /// Whether others that wait in the queue, on the same stream, come before it.
+    pub(crate) const fn has_its_place(&self) -> bool {
+        matches!(self, Self::Stream(..))
     }
 
     /// Whether its stream has ended. To be asked under the lock of the queue.
@@ -235,7 +218,7 @@ impl Operation {
             Self::Stream(stream, StreamOperation::Send { options: SendOptions { context: Some(context), .. }, .. }) => {
                 Promise::Send { stream: stream.clone(), context: *context }
             }
-            Self::Connection(ConnectionOperation::SendDatagram { context, .. }) => {
+            Self::Connection(ConnectionOperation::SendDatagram { context: Some(context), .. }) => {
                 Promise::Datagram { context: *context }
             }
             _ => Promise::None,

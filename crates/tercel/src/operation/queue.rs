@@ -1,12 +1,15 @@
 //! The operation queue of a connection: other threads put, the worker takes.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A queue that keeps the order of what each thread puts, and that knows whether the worker has been
 /// told of it: whoever puts the first operation since the worker last took must tell, and no other.
 pub(crate) struct Queue<O> {
     state: Mutex<State<O>>,
+    /// Whether there may be something in it; changed under the lock.
+    waits: AtomicBool,
 }
 
 struct State<O> {
@@ -17,7 +20,8 @@ struct State<O> {
 
 impl<O> Queue<O> {
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::new(State { operations: VecDeque::new(), announced: false, ended: false }) }
+        let state = State { operations: VecDeque::new(), announced: false, ended: false };
+        Self { state: Mutex::new(state), waits: AtomicBool::new(false) }
     }
 
     fn state(&self) -> MutexGuard<'_, State<O>> {
@@ -32,6 +36,7 @@ impl<O> Queue<O> {
             return Err(operation);
         }
         state.operations.push_back(operation);
+        self.waits.store(true, Ordering::Release);
         Ok(!std::mem::replace(&mut state.announced, true))
     }
 
@@ -42,7 +47,13 @@ impl<O> Queue<O> {
         let mut state = self.state();
         seal();
         state.announced = false;
+        self.waits.store(false, Ordering::Release);
         std::mem::swap(&mut state.operations, into);
+    }
+
+    /// Whether there may be something in it: certainly if who asks was told so by who has put it.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits.load(Ordering::Acquire)
     }
 
     /// Lets go of room that is not in use.
@@ -109,7 +120,9 @@ mod tests {
     #[test]
     fn an_ended_queue_gives_back() {
         let queue = Queue::new();
+        assert!(!queue.waits());
         assert_eq!(queue.put(1, |_| false), Ok(true));
+        assert!(queue.waits());
         assert_eq!(queue.put(2, |_| false), Ok(false));
         assert_eq!(queue.put(9, |_| true), Err(9));
         assert_eq!(queue.end(), [1, 2]);
