@@ -102,6 +102,9 @@ impl Results {
     }
 
     pub fn write(&self, output: &Path) -> Result<()> {
+        if let Some(directory) = output.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
         let mut text = String::from(HEAD);
         let _ = writeln!(
             text,
