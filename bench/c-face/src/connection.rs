@@ -37,7 +37,7 @@ pub struct NewStream<'a> {
 
 impl NewStream<'_> {
     /// Takes it.
-    pub fn accept(self, handler: Box<dyn StreamHandler>) {
+    pub fn accept(self, handler: impl StreamHandler) {
         *self.taken = true;
         Stream::accept(self.library, self.connection.handle, self.stream, handler);
     }
@@ -121,7 +121,7 @@ impl Connection {
     ///
     /// # Errors
     /// What the library says.
-    pub fn open(&self, handler: Box<dyn StreamHandler>) -> Result<(), Failed> {
+    pub fn open(&self, handler: impl StreamHandler) -> Result<(), Failed> {
         Stream::open(self.library, self.handle, handler)
     }
 

@@ -12,7 +12,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use tercel_msquic::abi::settings::{bits, is_set};
+use tercel_msquic::abi::settings::{bits, flags, is_set};
 use tercel_msquic::abi::{
     Addr, ApiTable, Buffer, CertificateFile, CertificateSource, CredentialConfig, Handle, ListenerEvent,
     RegistrationConfig, Settings, Status, cipher_suites, credential_flags, credential_type, listener_event, param,
@@ -126,6 +126,10 @@ pub struct Transport {
     pub window: u32,
     /// How many streams the peer may have open.
     pub streams: u16,
+    /// Whether slow start ends early when the delay rises.
+    pub hystart: bool,
+    /// Whether ECN is used.
+    pub ecn: bool,
 }
 
 impl Transport {
@@ -140,6 +144,8 @@ impl Transport {
                 | is_set::SEND_BUFFERING_ENABLED
                 | is_set::PACING_ENABLED
                 | is_set::SERVER_RESUMPTION_LEVEL
+                | is_set::ECN_ENABLED
+                | is_set::HYSTART_ENABLED
                 | is_set::IDLE_TIMEOUT_MS,
             minimum_mtu: mtu,
             maximum_mtu: mtu,
@@ -148,7 +154,8 @@ impl Transport {
             peer_bidi_stream_count: self.streams,
             idle_timeout_ms: 30_000,
             // Sends are read where they lie; paced, without tickets.
-            bits: 1 << bits::PACING_ENABLED.0,
+            bits: 1 << bits::PACING_ENABLED.0 | u8::from(self.ecn) << bits::ECN_ENABLED.0,
+            flags: if self.hystart { flags::HYSTART_ENABLED } else { 0 },
             ..Settings::default()
         }
     }

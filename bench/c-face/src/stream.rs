@@ -1,5 +1,6 @@
 //! Streams: each closes itself when it is over.
 
+use std::cell::UnsafeCell;
 use std::ffi::c_void;
 
 use bytes::Bytes;
@@ -43,22 +44,24 @@ impl StreamEvent<'_> {
 }
 
 /// Hears the events of a stream, one at a time.
-pub trait StreamHandler: Send {
+pub trait StreamHandler: Send + 'static {
     /// Hears one.
-    fn event(&mut self, stream: &Stream, event: StreamEvent<'_>);
+    fn event(&mut self, stream: &Stream<'_>, event: StreamEvent<'_>);
 }
 
 /// A stream, lent for as long as a callback runs.
-pub struct Stream {
+pub struct Stream<'a> {
     library: Library,
     handle: Handle,
     connection: Handle,
+    first: &'a First,
 }
 
-struct Context {
+struct Context<H> {
     library: Library,
     connection: Handle,
-    handler: Box<dyn StreamHandler>,
+    handler: H,
+    first: First,
 }
 
 /// What is sent, until that is complete.
@@ -67,13 +70,31 @@ struct Sent {
     buffer: Buffer,
 }
 
-impl Stream {
-    pub(crate) fn open(library: Library, connection: Handle, handler: Box<dyn StreamHandler>) -> Result<(), Failed> {
-        let context = Box::into_raw(Box::new(Context { library, connection, handler }));
+/// Where what is sent first lies: most streams send once.
+type First = UnsafeCell<Option<Sent>>;
+
+/// Gives what was sent back.
+///
+/// # Safety
+/// It was put there for this send, and is not used by the library any more.
+unsafe fn take_back(first: &First, sent: *mut Sent) -> Bytes {
+    // SAFETY: it is either there or in a box; nobody else uses it.
+    unsafe {
+        let there = &mut *first.get();
+        match there.as_mut().is_some_and(|first| std::ptr::eq(first, sent)) {
+            true => there.take().map(|sent| sent.data).unwrap_or_default(),
+            false => Box::from_raw(sent).data,
+        }
+    }
+}
+
+impl Stream<'_> {
+    pub(crate) fn open<H: StreamHandler>(library: Library, connection: Handle, handler: H) -> Result<(), Failed> {
+        let context = Box::into_raw(Box::new(Context { library, connection, handler, first: First::default() }));
         let mut handle = Handle::NULL;
         // SAFETY: the function takes the context that it is given with, which lives until the handle is closed.
         let opened =
-            unsafe { (library.0.stream_open)(connection, 0, Some(on_stream), context.cast(), &raw mut handle) };
+            unsafe { (library.0.stream_open)(connection, 0, Some(on_stream::<H>), context.cast(), &raw mut handle) };
         if let Err(failed) = succeeded("StreamOpen", opened) {
             // SAFETY: nobody else has it.
             drop(unsafe { Box::from_raw(context) });
@@ -92,22 +113,28 @@ impl Stream {
         Ok(())
     }
 
-    pub(crate) fn accept(library: Library, connection: Handle, handle: Handle, handler: Box<dyn StreamHandler>) {
-        let context = Box::into_raw(Box::new(Context { library, connection, handler }));
+    pub(crate) fn accept<H: StreamHandler>(library: Library, connection: Handle, handle: Handle, handler: H) {
+        let context = Box::into_raw(Box::new(Context { library, connection, handler, first: First::default() }));
         // SAFETY: the function takes the context that it is given with, which lives until the handle is closed.
-        unsafe { (library.0.set_callback_handler)(handle, on_stream as *mut c_void, context.cast()) };
+        unsafe { (library.0.set_callback_handler)(handle, on_stream::<H> as *mut c_void, context.cast()) };
     }
 
     /// Sends, without a copy; whether it was accepted.
     pub fn send(&self, data: Bytes, fin: bool) -> bool {
         let buffer = Buffer { length: data.len() as u32, buffer: data.as_ptr().cast_mut() };
-        let sent = Box::into_raw(Box::new(Sent { data, buffer }));
-        // SAFETY: the buffer and its bytes stay where they are until the completion, which gets them as its context.
+        let sent = Sent { data, buffer };
+        // SAFETY: the buffer and its bytes stay where they are until the completion, which gets them as its context; the
+        // place of the first is used by this thread alone, which has the callback.
         unsafe {
+            let first = &mut *self.first.get();
+            let sent: *mut Sent = match first {
+                None => first.insert(sent),
+                Some(_) => Box::into_raw(Box::new(sent)),
+            };
             let flags = if fin { send::FIN } else { 0 };
             let status = (self.library.0.stream_send)(self.handle, &raw const (*sent).buffer, 1, flags, sent.cast());
             if status.is_failure() {
-                drop(Box::from_raw(sent));
+                drop(take_back(self.first, sent));
             }
             !status.is_failure()
         }
@@ -117,7 +144,7 @@ impl Stream {
     ///
     /// # Errors
     /// What the library says.
-    pub fn open_another(&self, handler: Box<dyn StreamHandler>) -> Result<(), Failed> {
+    pub fn open_another(&self, handler: impl StreamHandler) -> Result<(), Failed> {
         Self::open(self.library, self.connection, handler)
     }
 
@@ -129,14 +156,18 @@ impl Stream {
 }
 
 /// # Safety
-/// `context` leads to a [`Context`].
-unsafe extern "C" fn on_stream(handle: Handle, context: *mut c_void, event: *mut abi::StreamEvent) -> Status {
-    let context = context.cast::<Context>();
+/// `context` leads to a [`Context<H>`].
+unsafe extern "C" fn on_stream<H: StreamHandler>(
+    handle: Handle,
+    context: *mut c_void,
+    event: *mut abi::StreamEvent,
+) -> Status {
+    let context = context.cast::<Context<H>>();
     // SAFETY: as demanded of the caller; callbacks of a stream come one at a time; the event is whole. The parts of the
     // union are those of the events. With the last of them the handle is closed, and the context not used any more.
     unsafe {
-        let Context { library, connection, ref mut handler } = *context;
-        let stream = Stream { library, handle, connection };
+        let Context { library, connection, ref mut handler, ref first } = *context;
+        let stream = Stream { library, handle, connection, first };
         let body = &(*event).body;
         match (*event).event_type {
             kind::START_COMPLETE if !body.start_complete.status.is_failure() => {
@@ -151,9 +182,7 @@ unsafe extern "C" fn on_stream(handle: Handle, context: *mut c_void, event: *mut
                 handler.event(&stream, StreamEvent::Receive { buffers, fin: told.flags & receive::FIN != 0 });
             }
             kind::SEND_COMPLETE => {
-                let sent = Box::from_raw(body.send_complete.client_context.cast::<Sent>());
-                let len = sent.data.len() as u64;
-                drop(sent);
+                let len = take_back(first, body.send_complete.client_context.cast::<Sent>()).len() as u64;
                 handler.event(&stream, StreamEvent::SendComplete(len));
             }
             kind::IDEAL_SEND_BUFFER_SIZE => {

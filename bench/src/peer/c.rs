@@ -55,6 +55,9 @@ fn transport() -> Transport {
         stream_window: settings::STREAM_WINDOW,
         window: settings::WINDOW,
         streams: settings::STREAMS as u16,
+        // As for the callback face.
+        hystart: true,
+        ecn: true,
     }
 }
 
@@ -110,7 +113,7 @@ impl Sending {
         Self { message, under_way: 0, ideal: 128 << 10 }
     }
 
-    fn pump(&mut self, stream: &Stream) {
+    fn pump(&mut self, stream: &Stream<'_>) {
         while self.under_way < self.ideal
             && let Some((piece, last)) = self.message.next()
         {
@@ -122,7 +125,7 @@ impl Sending {
         }
     }
 
-    fn event(&mut self, stream: &Stream, event: &StreamEvent<'_>) {
+    fn event(&mut self, stream: &Stream<'_>, event: &StreamEvent<'_>) {
         match event {
             StreamEvent::SendComplete(len) => self.under_way -= len,
             StreamEvent::IdealSendBufferSize(bytes) => self.ideal = *bytes,
@@ -138,7 +141,7 @@ struct Server;
 impl ConnectionHandler for Server {
     fn event(&mut self, _: &Connection, event: ConnectionEvent<'_>) {
         if let ConnectionEvent::PeerStreamStarted(new) = event {
-            new.accept(Box::new(Answerer::default()));
+            new.accept(Answerer::default());
         }
     }
 }
@@ -151,7 +154,7 @@ struct Answerer {
 }
 
 impl StreamHandler for Answerer {
-    fn event(&mut self, stream: &Stream, event: StreamEvent<'_>) {
+    fn event(&mut self, stream: &Stream<'_>, event: StreamEvent<'_>) {
         if let StreamEvent::Receive { fin, .. } = event {
             event.pieces().for_each(|piece| self.request.take(piece));
             if fin {
@@ -214,9 +217,9 @@ impl Client {
         Ok(self.registration.connect(self.configuration, c"localhost", self.address, handler)?)
     }
 
-    fn asker(self: &Arc<Self>, began: Instant) -> Box<Asker> {
+    fn asker(self: &Arc<Self>, began: Instant) -> Asker {
         let request = Sending::new(self.work.request());
-        Box::new(Asker { client: self.clone(), began, request, answer: Incoming::default() })
+        Asker { client: self.clone(), began, request, answer: Incoming::default() }
     }
 
     /// Begins an exchange.
@@ -227,7 +230,7 @@ impl Client {
     }
 
     /// After an exchange on a stream: the next, if there is one.
-    fn next(self: &Arc<Self>, stream: &Stream) {
+    fn next(self: &Arc<Self>, stream: &Stream<'_>) {
         let each = self.work.connections == Connections::Each;
         if each {
             stream.shut_down_connection();
@@ -273,7 +276,7 @@ struct Asker {
 }
 
 impl StreamHandler for Asker {
-    fn event(&mut self, stream: &Stream, event: StreamEvent<'_>) {
+    fn event(&mut self, stream: &Stream<'_>, event: StreamEvent<'_>) {
         match event {
             StreamEvent::Started => self.request.pump(stream),
             StreamEvent::Receive { fin, .. } => {
@@ -295,6 +298,8 @@ pub fn work(whose: Whose, work: Work, address: SocketAddr, certificate: &Certifi
     let authority = files.put("authority.pem", "CERTIFICATE", certificate)?;
     let registration = registration(whose, 0)?;
     let configuration = registration.client(tls::ALPN, transport(), &authority)?;
+    // Workers begin with the first who needs them, which is not to be measured.
+    registration.listen(tls::ALPN, configuration, || Box::new(Server))?;
     let client = Arc::new(Client {
         work,
         left: AtomicUsize::new(work.exchanges),

@@ -3,100 +3,124 @@
 //! returned; who closes from within it does not.
 
 use std::cell::Cell;
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::ThreadId;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 thread_local! {
     /// How many callbacks of the application are running on this thread, one within the other.
     static RUNNING: Cell<usize> = const { Cell::new(0) };
-    static THIS: ThreadId = std::thread::current().id();
+    /// The number of this thread; 0 while it has none.
+    static THIS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// This thread.
-fn this_thread() -> ThreadId {
-    THIS.with(|this| *this)
+/// The number of this thread, which no other has.
+fn this_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    match THIS.get() {
+        0 => {
+            let this = NEXT.fetch_add(1, Ordering::Relaxed);
+            THIS.set(this);
+            this
+        }
+        this => this,
+    }
 }
 
-#[derive(Default)]
-struct State {
-    /// Who is inside, and how deep.
-    inside: Option<(ThreadId, usize)>,
-    /// How many wait.
-    waiting: usize,
-}
-
-/// See the [module](self).
+/// See the [module](self). Every event passes it, so that it is no mutex: to go in and out takes one atomic operation
+/// each while nobody waits.
 #[derive(Default)]
 pub(crate) struct Gate {
-    state: Mutex<State>,
+    /// Twice the number of the thread that is inside, and [`AWAITED`] if others wait for it to leave; 0: nobody is.
+    inside: AtomicU64,
+    /// How deep that thread is inside. Nobody else looks at it.
+    depth: AtomicU32,
+    /// Held by those who wait, until they sleep.
+    waiting: Mutex<()>,
     left: Condvar,
-    /// The thread that has the connection's turns.
-    worker: OnceLock<ThreadId>,
+    /// The thread that has the connection's turns; 0 while that is not known.
+    worker: AtomicU64,
 }
 
-/// The right to call the application.
-pub(crate) struct Pass<'a>(&'a Gate);
+const AWAITED: u64 = 1;
+
+/// The right to call the application. It stays on its thread.
+pub(crate) struct Pass<'a>(&'a Gate, PhantomData<*const ()>);
 
 impl Gate {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Waits until no other thread is inside, and goes in.
     pub(crate) fn enter(&self) -> Pass<'_> {
-        let this = this_thread();
-        let mut state = self.state();
+        let depth = match self.is_inside() {
+            true => self.depth.load(Ordering::Relaxed),
+            false => {
+                self.come_in(this_thread() << 1);
+                0
+            }
+        };
+        self.depth.store(depth + 1, Ordering::Relaxed);
+        RUNNING.set(RUNNING.get() + 1);
+        Pass(self, PhantomData)
+    }
+
+    fn come_in(&self, this: u64) {
+        let take = |as_what| self.inside.compare_exchange(0, as_what, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        if take(this) {
+            return;
+        }
+        let mut waiting = self.waiting();
         loop {
-            match &mut state.inside {
-                None => state.inside = Some((this, 1)),
-                Some((thread, depth)) if *thread == this => *depth += 1,
-                Some(_) => {
-                    state.waiting += 1;
-                    state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    state.waiting -= 1;
-                    continue;
+            match self.inside.load(Ordering::Relaxed) {
+                // Others may wait as well: who leaves wakes all.
+                0 if take(this | AWAITED) => return,
+                0 => {}
+                // Who leaves after this takes the lock, so it does not come between this and the sleep.
+                inside => {
+                    let marked = inside | AWAITED;
+                    let still = self.inside.compare_exchange(inside, marked, Ordering::Relaxed, Ordering::Relaxed);
+                    if still.is_ok() {
+                        waiting = self.left.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                    }
                 }
             }
-            break;
         }
-        drop(state);
-        RUNNING.set(RUNNING.get() + 1);
-        Pass(self)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, ()> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this thread is inside: the call comes from a callback.
     pub(crate) fn is_inside(&self) -> bool {
-        self.state().inside.is_some_and(|(thread, _)| thread == this_thread())
+        self.inside.load(Ordering::Relaxed) & !AWAITED == this_thread() << 1
     }
 
     /// Whether to wait for the connection's own thread would be to wait for oneself.
     pub(crate) fn is_own_thread(&self) -> bool {
-        match self.worker.get() {
-            Some(worker) => *worker == this_thread(),
+        match self.worker.load(Ordering::Relaxed) {
             // Which thread it is is not known yet.
-            None => is_in_callback(),
+            0 => is_in_callback(),
+            worker => worker == this_thread(),
         }
     }
 
     /// This thread has the connection's turns.
     pub(crate) fn is_worked_here(&self) {
-        self.worker.get_or_init(this_thread);
+        if self.worker.load(Ordering::Relaxed) == 0 {
+            self.worker.store(this_thread(), Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
+        let gate = self.0;
         RUNNING.set(RUNNING.get().saturating_sub(1));
-        let mut state = self.0.state();
-        match &mut state.inside {
-            Some((_, depth)) if *depth > 1 => *depth -= 1,
-            inside => *inside = None,
-        }
+        let depth = gate.depth.load(Ordering::Relaxed).saturating_sub(1);
+        gate.depth.store(depth, Ordering::Relaxed);
         // To wake nobody would be a system call all the same, for every event.
-        let is_awaited = state.waiting > 0;
-        drop(state);
-        if is_awaited {
-            self.0.left.notify_all();
+        if depth == 0 && gate.inside.swap(0, Ordering::Release) & AWAITED != 0 {
+            drop(gate.waiting());
+            gate.left.notify_all();
         }
     }
 }
@@ -143,20 +167,28 @@ impl Drop for SignalWhenDropped {
 /// Those who are inside, several at a time, and who waits until all others have left.
 #[derive(Default)]
 pub(crate) struct Crowd {
-    inside: Mutex<Vec<ThreadId>>,
+    state: Mutex<CrowdState>,
     left: Condvar,
+}
+
+#[derive(Default)]
+struct CrowdState {
+    /// By the numbers of their threads.
+    inside: Vec<u64>,
+    /// How many wait.
+    waiting: usize,
 }
 
 /// One of the crowd.
 pub(crate) struct Member<'a>(&'a Crowd);
 
 impl Crowd {
-    fn inside(&self) -> MutexGuard<'_, Vec<ThreadId>> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, CrowdState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn enter(&self) -> Member<'_> {
-        self.inside().push(this_thread());
+        self.state().inside.push(this_thread());
         RUNNING.set(RUNNING.get() + 1);
         Member(self)
     }
@@ -164,9 +196,11 @@ impl Crowd {
     /// Waits until no other thread is inside.
     pub(crate) fn wait_for_others(&self) {
         let this = this_thread();
-        let mut inside = self.inside();
-        while inside.iter().any(|thread| *thread != this) {
-            inside = self.left.wait(inside).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        while state.inside.iter().any(|thread| *thread != this) {
+            state.waiting += 1;
+            state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
     }
 }
@@ -175,11 +209,73 @@ impl Drop for Member<'_> {
     fn drop(&mut self) {
         RUNNING.set(RUNNING.get().saturating_sub(1));
         let this = this_thread();
-        let mut inside = self.0.inside();
-        if let Some(at) = inside.iter().rposition(|thread| *thread == this) {
-            inside.swap_remove(at);
+        let mut state = self.0.state();
+        if let Some(at) = state.inside.iter().rposition(|thread| *thread == this) {
+            state.inside.swap_remove(at);
         }
-        drop(inside);
-        self.0.left.notify_all();
+        let is_awaited = state.waiting > 0;
+        drop(state);
+        if is_awaited {
+            self.0.left.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "threads are what is tested")]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    /// Threads that go in by turns, now and then twice, are alone inside, and none is left waiting.
+    #[test]
+    fn one_is_inside() {
+        const THREADS: usize = 4;
+        const EACH: u64 = 20_000;
+        let (gate, visits, start) = (Gate::default(), AtomicU64::new(0), Barrier::new(THREADS));
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    start.wait();
+                    for turn in 0..EACH {
+                        assert!(!gate.is_inside());
+                        let pass = gate.enter();
+                        let within = (turn % 3 == 0).then(|| gate.enter());
+                        // Not one operation: two that are inside would lose visits.
+                        let before = visits.load(Ordering::Relaxed);
+                        if turn % 64 == 0 {
+                            std::thread::yield_now();
+                        }
+                        visits.store(before + 1, Ordering::Relaxed);
+                        drop(within);
+                        assert!(gate.is_inside() && is_in_callback());
+                        drop(pass);
+                    }
+                });
+            }
+        });
+        assert_eq!(visits.into_inner(), THREADS as u64 * EACH);
+        assert!(!is_in_callback() && gate.inside.into_inner() == 0);
+    }
+
+    #[test]
+    fn a_crowd_is_waited_for() {
+        let (crowd, started) = (Crowd::default(), Barrier::new(2));
+        let left = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let member = crowd.enter();
+                started.wait();
+                std::thread::yield_now();
+                left.store(1, Ordering::Relaxed);
+                drop(member);
+            });
+            started.wait();
+            // Oneself is not waited for.
+            let _member = crowd.enter();
+            crowd.wait_for_others();
+            assert_eq!(left.load(Ordering::Relaxed), 1);
+        });
     }
 }

@@ -48,7 +48,10 @@ impl Registration {
     pub(crate) fn leave(&self) {
         let mut state = self.state();
         state.children = state.children.saturating_sub(1);
-        let told = if state.children == 0 { state.closing.take() } else { None };
+        if state.children > 0 {
+            return;
+        }
+        let told = state.closing.take();
         drop(state);
         self.emptied.notify_all();
         tell_closed(told);

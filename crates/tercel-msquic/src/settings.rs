@@ -263,7 +263,11 @@ pub(crate) fn translate(settings: &Settings) -> tercel::Settings {
         pacing: on(bits::PACING_ENABLED),
         ecn: on(bits::ECN_ENABLED),
         initial_mtu: (settings.minimum_mtu - HEADERS).max(1200),
-        max_mtu: settings.maximum_mtu - LEAST_HEADERS,
+        // Where both are the same there is nothing to look for.
+        max_mtu: match settings.minimum_mtu == settings.maximum_mtu {
+            true => (settings.minimum_mtu - HEADERS).max(1200),
+            false => settings.maximum_mtu - LEAST_HEADERS,
+        },
         max_ack_delay: within(settings.max_ack_delay_ms.into(), 0, 16_383),
         reset_stream_at: flag(flags::RELIABLE_RESET_ENABLED),
         one_way_delay: flag(flags::ONE_WAY_DELAY_ENABLED),

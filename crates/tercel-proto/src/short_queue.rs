@@ -56,6 +56,14 @@ impl<T> ShortQueue<T> {
         self.rest.pop_back().or_else(|| self.first.take())
     }
 
+    /// Takes the element with this many before it.
+    pub fn remove(&mut self, index: usize) -> Option<T> {
+        match index.checked_sub(1) {
+            None => self.pop_front(),
+            Some(index) => self.rest.remove(index),
+        }
+    }
+
     /// Takes everything out.
     pub fn clear(&mut self) {
         *self = Self::default();
@@ -110,7 +118,7 @@ mod tests {
     proptest! {
         /// Against the plain one.
         #[test]
-        fn it_is_a_queue(steps in prop::collection::vec((0u8..12, 0u32..30), 0..60)) {
+        fn it_is_a_queue(steps in prop::collection::vec((0u8..13, 0u32..30), 0..60)) {
             let (mut queue, mut model) = (ShortQueue::default(), VecDeque::new());
             let mut next = 0;
             for (what, at) in steps {
@@ -123,6 +131,10 @@ mod tests {
                     6..9 => prop_assert_eq!(queue.pop_front(), model.pop_front()),
                     9 => prop_assert_eq!(queue.pop_back(), model.pop_back()),
                     10 => {
+                        let index = (at / 4) as usize;
+                        prop_assert_eq!(queue.remove(index), model.remove(index));
+                    }
+                    11 => {
                         let cut = queue.split_off(|value| *value <= at);
                         let cut: Vec<_> = cut.collect();
                         prop_assert_eq!(cut, Vec::from(model.split_off(model.partition_point(|value| *value <= at))));

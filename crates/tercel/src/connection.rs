@@ -487,6 +487,11 @@ impl Connection {
         self.shared.facts().version
     }
 
+    /// Whether the connection is ending or has ended; [`close_reason`](Self::close_reason) says why.
+    pub fn has_ended(&self) -> bool {
+        self.shared.has_ended()
+    }
+
     /// Why the connection is ending or has ended, once it is.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.shared.facts().close_reason.clone()

@@ -341,6 +341,12 @@ impl Stream {
         self.shared.id()
     }
 
+    /// Whether it has started and the peer permits it, which is certain of all but those that were opened
+    /// [ahead](AtLimit::Ahead). Of the latter this is not known before the end of the handshake.
+    pub fn is_permitted(&self) -> bool {
+        self.id().is_some_and(|id| !self.shared.local || self.shared.connection.permits(id))
+    }
+
     /// Whether it carries data both ways.
     pub fn direction(&self) -> Direction {
         self.shared.direction

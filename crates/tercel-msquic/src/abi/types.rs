@@ -30,6 +30,12 @@ pub struct Buffer {
     pub buffer: *mut u8,
 }
 
+impl Default for Buffer {
+    fn default() -> Self {
+        Self { length: 0, buffer: std::ptr::null_mut() }
+    }
+}
+
 /// `QUIC_ADDR`: an IPv4 or IPv6 address with a port, as the socket interface has it.
 #[repr(C)]
 #[derive(Clone, Copy)]

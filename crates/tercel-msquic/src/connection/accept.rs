@@ -23,7 +23,10 @@ struct Left(Weak<Connection>);
 
 impl Wake for Left {
     fn wake(self: Arc<Self>) {
-        if let Some(connection) = self.0.upgrade() {
+        // It is woken when the question is settled, too, which is no news.
+        if let Some(connection) = self.0.upgrade()
+            && connection.may_be_left()
+        {
             elsewhere(move || connection.client_left());
         }
     }
@@ -143,6 +146,14 @@ impl Connection {
     /// Whether the application is being asked about the ticket.
     pub(super) fn is_asking(&self) -> bool {
         matches!(self.state().stage, Stage::Asking(..))
+    }
+
+    /// Whether the client may have left before it was answered. Whoever asks may have the state already.
+    fn may_be_left(&self) -> bool {
+        self.state.try_lock().map_or(true, |state| match &state.stage {
+            Stage::Offered(new) | Stage::Asking(new, _) => new.is_cancelled(),
+            _ => false,
+        })
     }
 
     /// The client may have left before it was answered.

@@ -68,7 +68,7 @@ impl Connection {
             let mut state = self.state();
             state.close_reason.get_or_insert(reason);
             state.waiting.clear();
-            (state.streams.values().cloned().collect::<Vec<_>>(), state.verdict.take())
+            (state.streams.all(), state.verdict.take())
         };
         drop(verdict);
         for stream in streams.iter().filter(|stream| stream.was_started()) {
@@ -100,7 +100,7 @@ impl Connection {
             // What is still to be sent to the peer does not need a handle.
             live.detach();
         }
-        self.begun.notify_all();
+        self.is_begun();
     }
 
     /// Closes the handle: after this no callback is running, except one that called this, and none follows.

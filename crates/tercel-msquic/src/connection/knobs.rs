@@ -78,7 +78,10 @@ impl Connection {
         // In the light of everything that holds.
         let mut all = self.settings();
         crate::settings::apply(&mut all, new)?;
-        crate::settings::overlay(&mut self.state().settings, new);
+        let mut state = self.state();
+        crate::settings::overlay(&mut state.settings, new);
+        state.manners = None;
+        drop(state);
         if let Some(live) = self.live() {
             // What has ended needs no settings.
             let _ = live.change_settings(&crate::settings::translate(&all));

@@ -9,6 +9,7 @@
 //! | `events` | what is told of it |
 //! | `verify` | the peer's certificate |
 //! | `end` | shutting down, and closing the handle |
+//! | `streams` | its streams |
 //! | `knobs` | what parameters look at and change |
 //! | `calls` | the functions |
 
@@ -19,6 +20,7 @@ mod events;
 mod knobs;
 pub(crate) mod pool;
 mod start;
+mod streams;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -39,6 +41,9 @@ use crate::registration::Registration;
 use crate::stream::Stream;
 use crate::target::Target;
 use crate::versions::VersionLists;
+
+pub(crate) use self::streams::Place;
+use self::streams::Streams;
 
 /// How far a connection has come.
 enum Stage {
@@ -69,6 +74,24 @@ pub(crate) struct Wishes {
     pub(crate) scheduling: Option<tercel::StreamScheduling>,
 }
 
+/// How streams send and receive.
+#[derive(Clone, Copy)]
+pub(crate) struct Manners {
+    /// Receives may be outstanding by the dozen.
+    pub(crate) receives_many: bool,
+    /// Sends are copied, and done with at once.
+    pub(crate) buffers_sends: bool,
+}
+
+impl Manners {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            receives_many: crate::settings::receives_many(settings),
+            buffers_sends: crate::settings::buffers_sends(settings),
+        }
+    }
+}
+
 struct State {
     stage: Stage,
     configuration: Option<Arc<Configuration>>,
@@ -77,7 +100,9 @@ struct State {
     reason_phrase: Vec<u8>,
     /// The application has shut it down, with these flags and this code.
     shut_down: Option<(u32, u64)>,
-    streams: BTreeMap<Handle, Arc<Stream>>,
+    streams: Streams,
+    /// How its streams send and receive, once that is settled.
+    manners: Option<Manners>,
     /// Streams that were started before there was a connection.
     waiting: Vec<Arc<Stream>>,
     datagrams: BTreeMap<u64, Context>,
@@ -91,6 +116,8 @@ struct State {
     /// What there was to see when it ended.
     last_stats: Option<tercel::ConnectionStats>,
     last_addresses: Option<(std::net::SocketAddr, std::net::SocketAddr)>,
+    /// How many wait for it to begin.
+    awaited: usize,
 }
 
 /// See the [module](self).
@@ -109,6 +136,28 @@ pub(crate) struct Connection {
     over: AtomicBool,
     /// The application has it: it hears of its end.
     owned: AtomicBool,
+    /// It may send early data.
+    early: AtomicBool,
+}
+
+impl State {
+    /// How its streams send and receive, once it has a configuration.
+    fn manners(&mut self) -> Option<Manners> {
+        if self.manners.is_none() {
+            let mut settings = self.configuration.as_ref()?.settings();
+            // They were checked when they were given.
+            let _ = crate::settings::apply(&mut settings, &self.settings);
+            self.manners = Some(Manners::of(&settings));
+        }
+        self.manners
+    }
+
+    fn with_close_reason<R>(&self, look: impl FnOnce(Option<&CloseReason>) -> R) -> R {
+        match (&self.close_reason, &self.stage) {
+            (None, Stage::Live(connection)) if connection.has_ended() => look(connection.close_reason().as_ref()),
+            (known, _) => look(known.as_ref()),
+        }
+    }
 }
 
 impl Connection {
@@ -125,7 +174,8 @@ impl Connection {
             wishes: Wishes::default(),
             reason_phrase: Vec::new(),
             shut_down: None,
-            streams: BTreeMap::new(),
+            streams: Streams::default(),
+            manners: None,
             waiting: Vec::new(),
             datagrams: BTreeMap::new(),
             next_datagram: 0,
@@ -137,6 +187,7 @@ impl Connection {
             secrets: None,
             last_stats: None,
             last_addresses: None,
+            awaited: 0,
         };
         let connection = handle::insert(|handle| {
             Arc::new(Self {
@@ -150,6 +201,7 @@ impl Connection {
                 closing: AtomicBool::new(false),
                 over: AtomicBool::new(false),
                 owned: AtomicBool::new(role == Role::Client),
+                early: AtomicBool::new(false),
             })
         })?;
         library::CONNECTIONS_CREATED.fetch_add(1, Ordering::Relaxed);
@@ -189,12 +241,7 @@ impl Connection {
 
     /// Why it ended, once that is known.
     pub(crate) fn close_reason(&self) -> Option<CloseReason> {
-        let state = self.state();
-        match (&state.close_reason, &state.stage) {
-            (Some(known), _) => Some(known.clone()),
-            (None, Stage::Live(connection)) => connection.close_reason(),
-            (None, _) => None,
-        }
+        self.with_close_reason(|reason| reason.cloned())
     }
 
     /// Whether the application has shut it down or is closing it.
@@ -204,11 +251,47 @@ impl Connection {
 
     /// The status of a call that comes after the end; `None` while it has not come.
     pub(crate) fn late(&self) -> Option<Status> {
-        let reason = self.close_reason();
-        if reason.as_ref().is_some_and(crate::outcome::is_remote) {
-            return Some(Status::ABORTED);
-        }
-        (reason.is_some() || self.is_closed_locally()).then_some(Status::INVALID_STATE)
+        self.late_in(&self.state())
+    }
+
+    fn late_in(&self, state: &State) -> Option<Status> {
+        let locally = || state.shut_down.is_some() || self.closing.load(Ordering::Acquire) || self.is_over();
+        state.with_close_reason(|reason| match reason {
+            Some(reason) if crate::outcome::is_remote(reason) => Some(Status::ABORTED),
+            Some(_) => Some(Status::INVALID_STATE),
+            None => locally().then_some(Status::INVALID_STATE),
+        })
+    }
+
+    /// Looks at why it ended, once that is known.
+    pub(crate) fn with_close_reason<R>(&self, look: impl FnOnce(Option<&CloseReason>) -> R) -> R {
+        self.state().with_close_reason(look)
+    }
+
+    /// How a new stream sends and receives.
+    pub(crate) fn manners(&self) -> Manners {
+        let settled = self.state().manners();
+        settled.unwrap_or_else(|| Manners::of(&self.settings()))
+    }
+
+    /// The same for a stream that the application wants to open.
+    ///
+    /// # Errors
+    /// It comes too late.
+    pub(crate) fn manners_if_not_late(&self) -> Result<Manners, Status> {
+        let settled = {
+            let mut state = self.state();
+            if let Some(late) = self.late_in(&state) {
+                return Err(late);
+            }
+            state.manners()
+        };
+        Ok(settled.unwrap_or_else(|| Manners::of(&self.settings())))
+    }
+
+    /// Whether it may send early data.
+    pub(crate) fn may_send_early(&self) -> bool {
+        self.early.load(Ordering::Relaxed)
     }
 
     /// What holds for it: settings of the library, the configuration, and its own.
@@ -226,27 +309,21 @@ impl Connection {
         settings
     }
 
-    /// One of the settings that hold for it.
-    pub(crate) fn setting<T>(&self, is_set: u64, of: impl FnOnce(&Settings) -> T) -> T {
-        let (configuration, own) = {
-            let state = self.state();
-            (state.configuration.clone(), state.settings)
-        };
-        match configuration {
-            _ if own.is_set & is_set != 0 => of(&own),
-            Some(configuration) => of(&configuration.settings()),
-            None => of(&crate::library::with(|library| library.settings)),
-        }
-    }
-
-    /// Gives the connection of Tercel's to a stream that is to start; or keeps the stream until there is one.
+    /// Lends the connection of Tercel's to a stream that is to start; or keeps the stream until there is one.
     ///
     /// # Errors
     /// There will be none.
-    pub(crate) fn when_live(&self, stream: &Arc<Stream>) -> Result<Option<tercel::Connection>, Status> {
+    pub(crate) fn when_live<R>(
+        &self,
+        stream: &Arc<Stream>,
+        start: impl FnOnce(&tercel::Connection) -> R,
+    ) -> Result<Option<R>, Status> {
         let mut state = self.state();
+        if self.late_in(&state) == Some(Status::ABORTED) {
+            return Err(Status::ABORTED);
+        }
         match &state.stage {
-            Stage::Live(connection) => Ok(Some(connection.clone())),
+            Stage::Live(connection) => Ok(Some(start(connection))),
             Stage::Over => Err(Status::INVALID_STATE),
             // Its end is being told.
             _ if state.close_reason.is_some() => Err(Status::INVALID_STATE),
@@ -258,14 +335,14 @@ impl Connection {
     }
 
     pub(crate) fn add_stream(&self, stream: &Arc<Stream>) {
-        self.state().streams.insert(stream.handle(), stream.clone());
+        self.state().streams.add(stream);
     }
 
-    pub(crate) fn remove_stream(&self, handle: Handle) {
-        let mut state = self.state();
-        let removed = state.streams.remove(&handle);
-        drop(state);
-        drop(removed);
+    pub(crate) fn remove_stream(&self, stream: &Stream) {
+        if !stream.place().is_nowhere() {
+            let removed = self.state().streams.remove(stream);
+            drop(removed);
+        }
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -279,7 +356,17 @@ impl Connection {
         }
         let mut state = self.state();
         while matches!(state.stage, Stage::Beginning) && !self.is_over() {
+            state.awaited += 1;
             state = self.begun.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.awaited -= 1;
+        }
+    }
+
+    /// It has begun, or never will: those go on who wait for that.
+    fn is_begun(&self) {
+        // To wake nobody would be a system call all the same, for every connection.
+        if self.state().awaited > 0 {
+            self.begun.notify_all();
         }
     }
 
@@ -332,7 +419,7 @@ impl Connection {
             // They may have changed since the start.
             let _ = connection.change_settings(&crate::settings::translate(&settings));
         }
-        self.begun.notify_all();
+        self.is_begun();
         for stream in waiting {
             stream.start_on(connection);
         }

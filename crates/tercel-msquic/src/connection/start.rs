@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tercel::{CloseReason, Connect, SocketChoice};
 
@@ -150,6 +151,7 @@ impl Connection {
             connect.worker = state.wishes.worker;
             // A ticket that leads elsewhere is of no use.
             connect.ticket = state.wishes.ticket.take().filter(|of| of.server_name().eq_ignore_ascii_case(name));
+            self.early.store(connect.ticket.is_some(), Ordering::Relaxed);
         }
         let workers = library::workers().map_err(|error| status_of(&error))?;
         let events = Events::new(self.clone());

@@ -28,15 +28,13 @@ pub(crate) unsafe extern "C" fn open(
             return Err(Status::INVALID_PARAMETER);
         }
         let connection = handle::connection(connection)?;
-        if let Some(late) = connection.late() {
-            return Err(late);
-        }
+        let manners = connection.manners_if_not_late()?;
         let direction = match flags & stream_open::UNIDIRECTIONAL != 0 {
             true => Direction::Unidirectional,
             false => Direction::Bidirectional,
         };
         let target = Target::new(handler, Context(context));
-        let made = Stream::make(&connection, direction, true, target)?;
+        let made = Stream::make(&connection, direction, true, manners, target)?;
         if flags & stream_open::APP_OWNED_BUFFERS != 0 {
             made.state().memory = Memory::lent();
         }
@@ -68,10 +66,7 @@ pub(crate) unsafe extern "C" fn start(stream: Handle, flags: u32) -> Status {
         if flags & !stream_start::ALL != 0 {
             return Err(Status::INVALID_PARAMETER);
         }
-        if stream.connection().late() == Some(Status::ABORTED) {
-            return Err(Status::ABORTED);
-        }
-        stream.start(flags)?;
+        stream.start(flags).map_err(|status| stream.or_aborted(status))?;
         Ok(Status::PENDING)
     })
 }
@@ -116,7 +111,8 @@ pub(crate) unsafe extern "C" fn send(
         // SAFETY: as demanded of the caller.
         let buffers = unsafe { boundary::slice(buffers, buffer_count as usize) }.ok_or(Status::INVALID_PARAMETER)?;
         // SAFETY: as demanded of the caller.
-        unsafe { stream.send(buffers, flags, Context(client_send_context)) }?;
+        let sent = unsafe { stream.send(buffers, flags, Context(client_send_context)) };
+        sent.map_err(|status| stream.or_aborted(status))?;
         Ok(Status::PENDING)
     })
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use tercel::{Direction, VarInt};
 
 use super::{Call, Receiving, Stage, Stream};
-use crate::abi::{Status, stream_shutdown as flag};
+use crate::abi::{Status, StreamEventBody, stream_event, stream_shutdown as flag};
 use crate::connection::on_worker;
 use crate::execution;
 use crate::gate::{Signal, SignalWhenDropped};
@@ -52,11 +52,15 @@ impl Stream {
             return;
         }
         // One by one: the application may close the handle meanwhile, and hears of those that are left within that.
-        loop {
-            let Some(context) = self.state().sends.seal() else { break };
+        let send_ended = loop {
+            let mut state = self.state();
+            let Some(context) = state.sends.seal() else { break std::mem::replace(&mut state.send_ended, true) };
+            drop(state);
             self.tell_sent(context, true);
+        };
+        if !send_ended {
+            self.tell(stream_event::SEND_SHUTDOWN_COMPLETE, StreamEventBody { send_shutdown_complete: 0 });
         }
-        self.tell_send_ended(false);
         self.finish();
     }
 
@@ -76,7 +80,7 @@ impl Stream {
             drop(pending);
             live.detach();
         }
-        self.connection.remove_stream(self.handle);
+        self.connection.remove_stream(self);
     }
 
     /// Both parts end at once, and nothing is sent any more.
@@ -146,7 +150,7 @@ impl Stream {
         // The callback of the last event may still be running.
         drop(self.connection.gate().enter());
         self.target.silence();
-        self.connection.remove_stream(self.handle);
+        self.connection.remove_stream(self);
     }
 
     /// The application does not want the peer's stream: nothing is left of it.

@@ -54,9 +54,11 @@ impl StreamHandler for Events {
                 stream.tell(kind::PEER_RECEIVE_ABORTED, body);
             }
             StreamEvent::SendShutdownComplete { graceful } => {
-                let counted = stream.clone();
-                // In a handler it is run at once.
-                let _ = live.inspect(move |stats| counted.state().early = stats.bytes_early);
+                if stream.connection.may_send_early() {
+                    let counted = stream.clone();
+                    // In a handler it is run at once.
+                    let _ = live.inspect(move |stats| counted.state().early = stats.bytes_early);
+                }
                 stream.tell_send_ended(graceful);
             }
             StreamEvent::IdealSendBufferSize(ideal) => {
@@ -88,14 +90,18 @@ impl StreamHandler for Events {
 impl Stream {
     fn started(&self, live: &tercel::Stream, id: u64) {
         self.state().id = Some(id);
-        let accepted = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let found = accepted.clone();
-        let stream_id = tercel::StreamId::from_wire(id);
-        // In a handler it is run at once.
-        let _ = live.connection().inspect(move |look| found.store(look.permits_stream(stream_id), Ordering::Relaxed));
-        let peer_accepted = accepted.load(Ordering::Relaxed).into();
+        let peer_accepted = (live.is_permitted() || Self::is_permitted_early(live, id)).into();
         let start_complete = StartComplete { status: Status::SUCCESS, id, peer_accepted };
         self.tell(kind::START_COMPLETE, StreamEventBody { start_complete });
+    }
+
+    /// Whether the peer permits it as far as is known while the handshake is under way.
+    fn is_permitted_early(live: &tercel::Stream, id: u64) -> bool {
+        let accepted = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (found, id) = (accepted.clone(), tercel::StreamId::from_wire(id));
+        // In a handler it is run at once.
+        let _ = live.connection().inspect(move |look| found.store(look.permits_stream(id), Ordering::Relaxed));
+        accepted.load(Ordering::Relaxed)
     }
 
     /// Tells that it could not be started. Gives whether it is as it was before, for the application.
@@ -131,7 +137,8 @@ impl Stream {
 
     /// Tells, once, that the sending part is done.
     pub(super) fn tell_send_ended(&self, graceful: bool) {
-        if !std::mem::replace(&mut self.state().send_ended, true) {
+        let told = std::mem::replace(&mut self.state().send_ended, true);
+        if !told {
             self.tell(kind::SEND_SHUTDOWN_COMPLETE, StreamEventBody { send_shutdown_complete: graceful.into() });
         }
     }
@@ -142,19 +149,19 @@ impl Stream {
         if self.over.swap(true, Ordering::AcqRel) {
             return;
         }
-        let reason = self.connection.close_reason();
-        let by_application =
-            reason.as_ref().is_some_and(|reason| matches!(reason, tercel::CloseReason::PeerApplication { .. }))
-                || reason.as_ref().is_some_and(is_local);
-        let remotely = reason.as_ref().is_some_and(is_remote);
         let closing = self.closing.load(Ordering::Acquire);
-        let (status, code) = reason.as_ref().map_or((Status::SUCCESS, 0), of_end);
-        let shutdown_complete = StreamShutdownComplete {
-            connection_shutdown: reason.is_some().into(),
-            flags: u8::from(closing) | u8::from(by_application) << 1 | u8::from(remotely) << 2,
-            connection_error_code: code,
-            connection_close_status: status,
-        };
+        let shutdown_complete = self.connection.with_close_reason(|reason| {
+            let by_peer = |reason: &_| matches!(reason, tercel::CloseReason::PeerApplication { .. });
+            let by_application = reason.is_some_and(|reason| by_peer(reason) || is_local(reason));
+            let remotely = reason.is_some_and(is_remote);
+            let (status, code) = reason.map_or((Status::SUCCESS, 0), of_end);
+            StreamShutdownComplete {
+                connection_shutdown: reason.is_some().into(),
+                flags: u8::from(closing) | u8::from(by_application) << 1 | u8::from(remotely) << 2,
+                connection_error_code: code,
+                connection_close_status: status,
+            }
+        });
         self.call_application(kind::SHUTDOWN_COMPLETE, StreamEventBody { shutdown_complete });
     }
 

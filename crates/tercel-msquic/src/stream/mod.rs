@@ -22,9 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tercel::{AtLimit, Direction, NewStream, ReceiveMemory, SendOptions, StreamId, StreamOptions, VarInt};
 
-use crate::abi::settings::is_set;
 use crate::abi::{self, Handle, Status, StreamCallback, StreamEventBody, stream_start};
-use crate::connection::Connection;
+use crate::connection::{Connection, Manners, Place};
 use crate::handle;
 use crate::library;
 use crate::outcome::status_of;
@@ -32,7 +31,7 @@ use crate::target::Target;
 
 use self::events::Events;
 use self::memory::Memory;
-use self::receive::Receiving;
+use self::receive::{Receiving, Shown};
 use self::send::Outstanding;
 
 /// What was asked of a stream before it could be done.
@@ -79,10 +78,10 @@ pub(crate) struct Stream {
     local: bool,
     target: Target<StreamCallback>,
     state: Mutex<State>,
-    /// Receives may be outstanding by the dozen.
-    receives_many: bool,
-    /// Sends are copied, and done with at once.
-    buffers_sends: bool,
+    manners: Manners,
+    shown: Shown,
+    /// Where its connection has it.
+    place: Place,
     /// The application is in `StreamClose`.
     closing: AtomicBool,
     /// The peer may open another only when the handle is closed.
@@ -99,6 +98,7 @@ impl Stream {
         connection: &Arc<Connection>,
         direction: Direction,
         local: bool,
+        manners: Manners,
         target: Target<StreamCallback>,
     ) -> Result<Arc<Self>, Status> {
         let state = State {
@@ -114,8 +114,6 @@ impl Stream {
             early: 0,
             send_ended: direction == Direction::Unidirectional && !local,
         };
-        let receives_many = connection.setting(is_set::STREAM_MULTI_RECEIVE_ENABLED, crate::settings::receives_many);
-        let buffers_sends = connection.setting(is_set::SEND_BUFFERING_ENABLED, crate::settings::buffers_sends);
         let stream = handle::insert(|handle| {
             Arc::new(Self {
                 handle,
@@ -124,8 +122,9 @@ impl Stream {
                 local,
                 target,
                 state: Mutex::new(state),
-                receives_many,
-                buffers_sends,
+                manners,
+                shown: Shown::default(),
+                place: Place::nowhere(),
                 closing: AtomicBool::new(false),
                 held: AtomicBool::new(false),
                 over: AtomicBool::new(false),
@@ -138,7 +137,7 @@ impl Stream {
 
     /// A stream that the peer opened. `None`: it is refused.
     pub(crate) fn of_peer(connection: &Arc<Connection>, new: NewStream) -> Option<Arc<Self>> {
-        let stream = Self::make(connection, new.direction(), false, Target::nobody()).ok()?;
+        let stream = Self::make(connection, new.direction(), false, connection.manners(), Target::nobody()).ok()?;
         let mut state = stream.state();
         state.id = Some(new.id().into_wire());
         match new.accept(Events::new(stream.clone())) {
@@ -161,6 +160,10 @@ impl Stream {
 
     pub(crate) const fn connection(&self) -> &Arc<Connection> {
         &self.connection
+    }
+
+    pub(crate) const fn place(&self) -> &Place {
+        &self.place
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -214,11 +217,17 @@ impl Stream {
 
     /// Its handle is closed.
     fn release(&self) {
-        if self.held.swap(false, Ordering::AcqRel)
+        if self.held.load(Ordering::Acquire)
+            && self.held.swap(false, Ordering::AcqRel)
             && let (Some(id), Some(live)) = (self.id(), self.connection.live())
         {
             let _ = live.release_stream(StreamId::from_wire(id));
         }
+    }
+
+    /// Why a call fails: `status`, or that the peer has ended the connection.
+    fn or_aborted(&self, status: Status) -> Status {
+        self.connection.late().filter(|late| *late == Status::ABORTED).unwrap_or(status)
     }
 
     pub(crate) fn ideal(&self) -> u64 {
@@ -285,25 +294,41 @@ impl Stream {
     /// Starts it, now or when there is a connection.
     ///
     /// # Errors
-    /// [`Status::INVALID_STATE`], [`Status::ABORTED`].
+    /// [`Status::INVALID_STATE`], [`Status::ABORTED`]: nothing has changed.
     fn start(self: &Arc<Self>, flags: u32) -> Result<(), Status> {
         let mut state = self.state();
         let Stage::Opened(calls) = &mut state.stage else { return Err(Status::INVALID_STATE) };
-        let calls = std::mem::take(calls);
-        state.stage = Stage::Waiting(calls);
-        state.start_flags = flags;
-        let live = self.connection.when_live(self);
-        drop(state);
-        if let Some(connection) = live? {
-            self.start_on(&connection);
+        state.stage = Stage::Waiting(std::mem::take(calls));
+        let before = std::mem::replace(&mut state.start_flags, flags);
+        let started = self.connection.when_live(self, |connection| self.open_on(&mut state, connection));
+        match started {
+            Ok(Some(Err(status))) => {
+                drop(state);
+                self.never_started(status);
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            Err(status) => {
+                state.start_flags = before;
+                if let Stage::Waiting(calls) = &mut state.stage {
+                    state.stage = Stage::Opened(std::mem::take(calls));
+                }
+                Err(status)
+            }
         }
-        Ok(())
     }
 
     /// There is a connection to start it on.
     pub(crate) fn start_on(self: &Arc<Self>, connection: &tercel::Connection) {
-        let mut state = self.state();
-        let Stage::Waiting(calls) = &mut state.stage else { return };
+        let opened = self.open_on(&mut self.state(), connection);
+        if let Err(status) = opened {
+            self.never_started(status);
+        }
+    }
+
+    /// Opens it on a connection, if it waits for that. Nothing is told within this.
+    fn open_on(self: &Arc<Self>, state: &mut State, connection: &tercel::Connection) -> Result<(), Status> {
+        let Stage::Waiting(calls) = &mut state.stage else { return Ok(()) };
         let calls = std::mem::take(calls);
         let flags = state.start_flags;
         let options = StreamOptions {
@@ -328,11 +353,9 @@ impl Stream {
                     let _ = call.apply(&live);
                 }
                 state.stage = Stage::Live(live);
+                Ok(())
             }
-            Err(error) => {
-                drop(state);
-                self.never_started(status_of(&error));
-            }
+            Err(error) => Err(status_of(&error)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What is received. The application is shown it where it lies, and says how much of it it took: at once, or later
 //! by StreamReceiveComplete; and when it wants more.
 
+use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -20,17 +21,13 @@ pub(super) enum Receiving {
     /// was.
     Shown { completed: Option<u64>, enabled: bool },
     /// It will say later, and looks at `data` until then.
-    Pending {
-        receive: PendingReceive,
-        #[allow(dead_code, reason = "it keeps what the application looks at")]
-        data: Shown,
-    },
+    Pending { receive: PendingReceive, data: Vec<Bytes> },
     /// The same, of more than one: the oldest first.
     Many { kept: VecDeque<Bytes>, behind: Behind },
     /// The stream is over, and the application may look until it closes the handle.
     Left {
         #[allow(dead_code, reason = "it keeps what the application looks at")]
-        data: Shown,
+        data: Vec<Bytes>,
     },
 }
 
@@ -62,40 +59,58 @@ impl Receiving {
     }
 }
 
-/// What the application may look at: the bytes, and where it finds them.
-pub(super) struct Shown {
-    #[allow(dead_code, reason = "it keeps the bytes where they are")]
-    chunks: Vec<Bytes>,
-    #[allow(dead_code, reason = "it keeps the list where it is")]
-    buffers: Vec<Buffer>,
+/// Where the application finds what it is shown: a list that stays where it is for as long as its stream.
+#[derive(Default)]
+pub(super) struct Shown(UnsafeCell<List>);
+
+#[derive(Default)]
+struct List {
+    /// As most are.
+    few: [Buffer; 2],
+    many: Vec<Buffer>,
 }
 
-// SAFETY: the pointers lead into `chunks`, which can be sent, and are not followed here.
+// SAFETY: whoever writes the list is the only one who does, and nobody else follows the pointers.
 unsafe impl Send for Shown {}
+// SAFETY: as above.
+unsafe impl Sync for Shown {}
 
 impl Shown {
-    fn new(chunks: &[Bytes]) -> Self {
-        let chunks: Vec<Bytes> = chunks.iter().filter(|chunk| !chunk.is_empty()).cloned().collect();
-        let buffer = |chunk: &Bytes| Buffer { length: chunk.len() as u32, buffer: chunk.as_ptr().cast_mut() };
-        let buffers = chunks.iter().map(buffer).collect();
-        Self { chunks, buffers }
+    /// Writes the list of what was received; gives where it lies, and how long it is.
+    ///
+    /// # Safety
+    /// This thread is the only one to call it, and the application has no use any more for what it was shown before.
+    unsafe fn write(&self, chunks: &[Bytes]) -> (*const Buffer, u32) {
+        let whole = chunks.iter().filter(|chunk| !chunk.is_empty());
+        let buffers = whole.map(|chunk| Buffer { length: chunk.len() as u32, buffer: chunk.as_ptr().cast_mut() });
+        // SAFETY: nobody else reads or writes the list, as demanded of the caller.
+        let List { few, many } = unsafe { &mut *self.0.get() };
+        let list = match chunks.len() <= few.len() {
+            true => {
+                let written = few.iter_mut().zip(buffers).map(|(to, buffer)| *to = buffer).count();
+                &few[..written]
+            }
+            false => {
+                many.clear();
+                many.extend(buffers);
+                &many[..]
+            }
+        };
+        (if list.is_empty() { std::ptr::null() } else { list.as_ptr() }, list.len() as u32)
     }
 }
 
 impl Stream {
     /// Data came in.
     pub(super) fn received(self: &Arc<Self>, mut receive: Receive<'_>) {
-        let shown = Shown::new(receive.chunks());
+        // SAFETY: receives are told by the connection's own thread, and not before the one before was answered, or is
+        // one of many, of which the application looks at the list only while it is told.
+        let (buffers, buffer_count) = unsafe { self.shown.write(receive.chunks()) };
         let len = receive.len() as u64;
         let flags = if receive.fin() { flag::FIN } else { 0 } | if receive.is_early() { flag::ZERO_RTT } else { 0 };
-        let event = abi::Receive {
-            absolute_offset: receive.offset(),
-            total_buffer_length: len,
-            buffers: if shown.buffers.is_empty() { std::ptr::null() } else { shown.buffers.as_ptr() },
-            buffer_count: shown.buffers.len() as u32,
-            flags,
-        };
-        if self.receives_many && !self.state().memory.is_lent() {
+        let event =
+            abi::Receive { absolute_offset: receive.offset(), total_buffer_length: len, buffers, buffer_count, flags };
+        if self.manners.receives_many && !self.state().memory.is_lent() {
             return self.received_many(receive, event);
         }
         self.state().receiving = Receiving::Shown { completed: None, enabled: false };
@@ -110,8 +125,9 @@ impl Stream {
         let rest = if enabled { Rest::AtOnce } else { Rest::WhenEnabled };
         let (taken, rest) = match (status, completed) {
             (Status::PENDING, None) => {
+                let data = receive.chunks().to_vec();
                 if let Ok(receive) = receive.pend() {
-                    state.receiving = Receiving::Pending { receive, data: shown };
+                    state.receiving = Receiving::Pending { receive, data };
                 }
                 return;
             }
@@ -205,6 +221,9 @@ impl Stream {
     /// Whether something is told only when the application has taken what is outstanding, for by then it may have closed
     /// the handle else.
     fn holds_back(&self, event: Behind) -> bool {
+        if !self.manners.receives_many {
+            return false;
+        }
         match &mut self.state().receiving {
             Receiving::Many { kept, behind } if !kept.is_empty() => match (*behind, event) {
                 (Behind::Nothing, Behind::End) | (Behind::End, Behind::Over) => {

@@ -1,11 +1,11 @@
 //! What is sent. The memory is the application's until SEND_COMPLETE: Tercel reads it when it makes packets, and
 //! lets go of it when it is acknowledged, when the stream is reset, and when the connection ends.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tercel::SendOptions;
+use tercel_proto::short_queue::ShortQueue;
 
 use super::{Call, Stage, Stream};
 use crate::abi::{Buffer, Status, send};
@@ -16,7 +16,7 @@ use crate::outcome::status_of;
 #[derive(Default)]
 pub(super) struct Outstanding {
     next: u64,
-    sends: VecDeque<(u64, Context)>,
+    sends: ShortQueue<(u64, Context)>,
     /// Why no more is accepted.
     refused: Option<Status>,
 }
@@ -52,28 +52,15 @@ impl Outstanding {
     }
 }
 
-/// Memory of the application's.
-pub(super) struct Lent {
-    pointer: *const u8,
-    len: usize,
-}
-
-impl Lent {
-    pub(super) const fn new(pointer: *const u8, len: usize) -> Self {
-        Self { pointer, len }
-    }
-}
-
-// SAFETY: memory can be read from any thread, and the application does not change it while it is lent.
-unsafe impl Send for Lent {}
-
-impl AsRef<[u8]> for Lent {
-    fn as_ref(&self) -> &[u8] {
-        // SAFETY: what is sent the application keeps valid and unchanged until SEND_COMPLETE, and that is not told before Tercel
-        // reads it no more: it is acknowledged, or reset, or its connection has ended (which its queue knows before
-        // anybody else does). What was received is looked at here once, when it has just been put there.
-        unsafe { std::slice::from_raw_parts(self.pointer, self.len) }
-    }
+/// Memory of the application's, as it lies there.
+///
+/// # Safety
+/// It stays valid and unchanged for as long as it is read: what is sent until SEND_COMPLETE, and that is not told before
+/// Tercel reads it no more, since it is acknowledged, or reset, or its connection has ended (which its queue knows before
+/// anybody else does); what was received until all of it was accepted.
+pub(super) unsafe fn lent(pointer: *const u8, len: usize) -> Bytes {
+    // SAFETY: as demanded of the caller. That it is for ever is not said by anybody, and not needed.
+    Bytes::from_static(unsafe { std::slice::from_raw_parts(pointer, len) })
 }
 
 impl Stream {
@@ -91,9 +78,6 @@ impl Stream {
         flags: u32,
         context: Context,
     ) -> Result<(), Status> {
-        if self.connection.late() == Some(Status::ABORTED) {
-            return Err(Status::ABORTED);
-        }
         let total = buffers.iter().map(|buffer| u64::from(buffer.length)).sum::<u64>();
         if total > u32::MAX.into() || buffers.iter().any(|buffer| buffer.length > 0 && buffer.buffer.is_null()) {
             return Err(Status::INVALID_PARAMETER);
@@ -105,12 +89,17 @@ impl Stream {
         if state.send_ended || self.is_over() {
             return Err(Status::INVALID_STATE);
         }
-        let copies = self.buffers_sends && (total <= state.ideal);
+        let copies = self.manners.buffers_sends && (total <= state.ideal);
+        if !matches!(state.stage, Stage::Live(_)) && self.connection.late() == Some(Status::ABORTED) {
+            return Err(Status::ABORTED);
+        }
+        // SAFETY: as demanded of the caller.
+        let read_there = |buffer: &Buffer| unsafe { lent(buffer.buffer.cast_const(), buffer.length as usize) };
         let mut whole = buffers.iter().filter(|buffer| buffer.length > 0);
         let last = match copies {
             // SAFETY: as demanded of the caller.
             true => unsafe { copied(buffers, total) },
-            false => whole.next_back().map(lent).unwrap_or_default(),
+            false => whole.next_back().map(read_there).unwrap_or_default(),
         };
         let base = SendOptions {
             after_handshake: flags & send::ALLOW_0_RTT == 0,
@@ -131,7 +120,7 @@ impl Stream {
                 live.send_with(last, options).map_err(|error| status_of(&error))
             }
             _ => {
-                let before = if copies { None } else { Some(whole) }.into_iter().flatten().map(lent);
+                let before = if copies { None } else { Some(whole) }.into_iter().flatten().map(read_there);
                 let piece = |piece| (piece, SendOptions { more_follows: true, ..base });
                 let pieces = before.map(piece).chain([(last, options)]).collect();
                 self.call(&mut state, Call::Send(pieces))
@@ -151,10 +140,6 @@ impl Stream {
         }
         Ok(())
     }
-}
-
-fn lent(buffer: &Buffer) -> Bytes {
-    Bytes::from_owner(Lent::new(buffer.buffer.cast_const(), buffer.length as usize))
 }
 
 /// # Safety

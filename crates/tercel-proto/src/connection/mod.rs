@@ -53,7 +53,7 @@ use crate::recovery::{AckOutcome, OneWayDelay, Recovery};
 use crate::space::{Parked, Spaces};
 use crate::stats::{ConnectionStats, PathCongestion, PathState, PathStats};
 pub use crate::stream::Read;
-use crate::stream::{Flush, StreamScheduling, StreamStats, Streams};
+use crate::stream::{EndedStats, Flush, StreamScheduling, StreamStats, Streams};
 use crate::time::Time;
 use crate::tls;
 use crate::token::{GREASE_LIFETIME, KeptToken};
@@ -553,6 +553,11 @@ impl Connection {
     /// [`Closed`](crate::stream::StreamEvent::Closed) and that of the next.
     pub fn stream_stats(&self, id: StreamId) -> Option<StreamStats> {
         self.streams.stats(id)
+    }
+
+    /// The same of the stream whose [`Closed`](crate::stream::StreamEvent::Closed) was the last; nobody else is told.
+    pub fn take_ended_stream_stats(&mut self, id: StreamId) -> Option<EndedStats> {
+        self.streams.take_ended_stats(id)
     }
 
     /// Opens a stream.

@@ -81,30 +81,30 @@ pub(super) enum Own {
     Application,
 }
 
-/// A stopwatch with a dial for each reason; the first is for none.
+/// A stopwatch with a dial for each reason, in nanoseconds; the first is for none.
 #[derive(Debug)]
 struct Watch<const N: usize> {
     dial: usize,
     since: Time,
-    totals: [Duration; N],
+    totals: [u64; N],
 }
 
 impl<const N: usize> Watch<N> {
     const fn new(now: Time) -> Self {
-        Self { dial: 0, since: now, totals: [Duration::ZERO; N] }
+        Self { dial: 0, since: now, totals: [0; N] }
     }
 
     fn turn(&mut self, now: Time, dial: usize) {
         if dial != self.dial {
-            self.totals = self.read(now);
+            self.totals[self.dial] += now.as_nanos().saturating_sub(self.since.as_nanos());
             (self.dial, self.since) = (dial, now);
         }
     }
 
     /// What the dials show.
-    fn read(&self, now: Time) -> [Duration; N] {
+    fn read(&self, now: Time) -> [u64; N] {
         let mut totals = self.totals;
-        totals[self.dial] += now.since(self.since);
+        totals[self.dial] += now.as_nanos().saturating_sub(self.since.as_nanos());
         totals
     }
 }
@@ -132,18 +132,50 @@ impl Watches {
 
     /// What has kept a stream from sending.
     pub(super) fn read(&self, meter: &Meter) -> BlockedTimes {
-        let (all, own) = (self.connection.read(self.now), meter.own.read(self.now));
-        let of = |hindrance: Hindrance| all[hindrance as usize].saturating_sub(meter.before[hindrance as usize]);
-        BlockedTimes {
-            scheduling: of(Hindrance::Scheduling),
-            pacing: of(Hindrance::Pacing),
-            amplification: of(Hindrance::Amplification),
-            congestion_control: of(Hindrance::Congestion),
-            connection_flow_control: of(Hindrance::FlowControl),
-            stream_limit: own[Own::StreamLimit as usize],
-            stream_flow_control: own[Own::FlowControl as usize],
-            application: own[Own::Application as usize],
+        times(self.passed(meter), meter.own.read(self.now))
+    }
+
+    /// What the connection's stopwatch has shown since a stream began.
+    fn passed(&self, meter: &Meter) -> [u64; 6] {
+        let mut passed = self.connection.read(self.now);
+        passed.iter_mut().zip(meter.before).for_each(|(now, before)| *now = now.saturating_sub(before));
+        passed
+    }
+
+    /// A stream ends that has done so much.
+    pub(super) fn end(&self, bytes: StreamStats, mut meter: Option<Box<Meter>>) -> EndedStats {
+        if let Some(meter) = &mut meter {
+            meter.before = self.passed(meter);
+            meter.own.turn(self.now, Own::Nothing as usize);
         }
+        EndedStats {
+            bytes_sent: bytes.bytes_sent,
+            bytes_retransmitted: bytes.bytes_retransmitted,
+            bytes_received: bytes.bytes_received,
+            meter,
+        }
+    }
+}
+
+impl Meter {
+    pub(super) fn turn(&mut self, now: Time, own: Own) {
+        self.own.turn(now, own as usize);
+    }
+}
+
+/// What the dials of both stopwatches say.
+fn times(connection: [u64; 6], own: [u64; 4]) -> BlockedTimes {
+    let all = |hindrance: Hindrance| Duration::from_nanos(connection[hindrance as usize]);
+    let own = |own_reason: Own| Duration::from_nanos(own[own_reason as usize]);
+    BlockedTimes {
+        scheduling: all(Hindrance::Scheduling),
+        pacing: all(Hindrance::Pacing),
+        amplification: all(Hindrance::Amplification),
+        congestion_control: all(Hindrance::Congestion),
+        connection_flow_control: all(Hindrance::FlowControl),
+        stream_limit: own(Own::StreamLimit),
+        stream_flow_control: own(Own::FlowControl),
+        application: own(Own::Application),
     }
 }
 
@@ -153,12 +185,30 @@ pub(super) struct Meter {
     /// Bytes sent as early data.
     pub(super) early: u64,
     /// What the connection's showed when the stream began.
-    before: [Duration; 6],
+    before: [u64; 6],
     own: Watch<4>,
 }
 
-impl Meter {
-    pub(super) fn turn(&mut self, now: Time, own: Own) {
-        self.own.turn(now, own as usize);
+/// What a stream has done that has ended: kept as it was measured, and made readable only if anybody asks.
+#[derive(Debug)]
+pub struct EndedStats {
+    bytes_sent: u64,
+    bytes_retransmitted: u64,
+    bytes_received: u64,
+    /// It runs no more; what was `before` is what has passed from then to the end.
+    meter: Option<Box<Meter>>,
+}
+
+impl EndedStats {
+    /// What it has done.
+    pub fn read(&self) -> StreamStats {
+        let times = |meter: &Meter| times(meter.before, meter.own.totals);
+        StreamStats {
+            bytes_sent: self.bytes_sent,
+            bytes_retransmitted: self.bytes_retransmitted,
+            bytes_early: self.meter.as_ref().map_or(0, |meter| meter.early),
+            bytes_received: self.bytes_received,
+            blocked: Some(self.meter.as_deref().map(times).unwrap_or_default()),
+        }
     }
 }

@@ -34,7 +34,7 @@ use crate::error::{ApiMisuse, Violation};
 use crate::frames::{FrameSink, SentFrame};
 use crate::time::Time;
 
-pub use self::blocked::{BlockedTimes, Hindrance, StreamStats};
+pub use self::blocked::{BlockedTimes, EndedStats, Hindrance, StreamStats};
 pub use self::id_map::IdMap;
 pub use self::schedule::StreamScheduling;
 
@@ -139,8 +139,8 @@ pub struct Streams {
     watches: Option<Box<Watches>>,
     /// What streams that have ended have done, until the application has heard of their end; and the last
     /// of which it has.
-    ended: VecDeque<(StreamId, StreamStats)>,
-    last_ended: Option<Box<(StreamId, StreamStats)>>,
+    ended: VecDeque<(StreamId, EndedStats)>,
+    last_ended: Option<(StreamId, EndedStats)>,
 }
 
 /// How many bytes a stream sends in its turn: enough that sender, receiver and the receiver's
@@ -886,7 +886,7 @@ impl Streams {
     pub fn poll_event(&mut self) -> Option<StreamEvent> {
         let event = self.events.pop_front()?;
         if let (StreamEvent::Closed(_), true) = (event, self.watches.is_some()) {
-            self.last_ended = self.ended.pop_front().map(Box::new);
+            self.last_ended = self.ended.pop_front();
         }
         Some(event)
     }
@@ -917,15 +917,27 @@ impl Streams {
     /// are measured.
     pub fn stats(&self, id: StreamId) -> Option<StreamStats> {
         let Some(stream) = self.streams.get(id) else {
-            let mut ended = self.last_ended.as_deref().into_iter().chain(&self.ended);
-            return ended.find(|(ended, _)| *ended == id).map(|(_, stats)| *stats);
+            let mut ended = self.last_ended.iter().chain(&self.ended);
+            return ended.find(|(ended, _)| *ended == id).map(|(_, stats)| stats.read());
         };
-        let (bytes_sent, bytes_retransmitted) = stream.send.as_ref().map(Send::bytes).unwrap_or_default();
-        let bytes_received = stream.recv.as_ref().map(Recv::received).unwrap_or_default();
         let meter = stream.send.as_ref().and_then(|send| send.meter.as_ref());
         let blocked = self.watches.as_ref().map(|watches| meter.map(|meter| watches.read(meter)).unwrap_or_default());
         let bytes_early = meter.map_or(0, |meter| meter.early);
-        Some(StreamStats { bytes_sent, bytes_retransmitted, bytes_early, bytes_received, blocked })
+        Some(StreamStats { bytes_early, blocked, ..stream.stats() })
+    }
+
+    /// What a stream has done that ends now, if times are measured.
+    fn end_stats(&mut self, id: StreamId) -> Option<EndedStats> {
+        let watches = self.watches.as_ref()?;
+        let stream = self.streams.get_mut(id)?;
+        let bytes = stream.stats();
+        let meter = stream.send.as_mut().and_then(|send| send.meter.take());
+        Some(watches.end(bytes, meter))
+    }
+
+    /// What a stream has done of whose end was heard last, if times are measured. It is not known any more after this.
+    pub fn take_ended_stats(&mut self, id: StreamId) -> Option<EndedStats> {
+        self.last_ended.take_if(|(ended, _)| *ended == id).map(|(_, stats)| stats)
     }
 
     /// Notes what keeps a stream from sending now.
@@ -1052,8 +1064,8 @@ impl Streams {
 
     fn close_if_done(&mut self, id: StreamId) {
         if self.streams.get(id).is_some_and(Stream::is_done) {
-            if self.watches.is_some() {
-                self.ended.extend(self.stats(id).map(|stats| (id, stats)));
+            if let Some(stats) = self.end_stats(id) {
+                self.ended.push_back((id, stats));
             }
             self.streams.remove(id);
             self.control.remove(&id);

@@ -2,6 +2,7 @@
 
 use tercel_wire::StreamId;
 
+use super::blocked::StreamStats;
 use super::id_map::IdMap;
 use super::recv::Recv;
 use super::send::Send;
@@ -17,6 +18,13 @@ pub(super) struct Stream {
 impl Stream {
     pub(super) fn is_done(&self) -> bool {
         self.send.as_ref().is_none_or(Send::is_done) && self.recv.as_ref().is_none_or(Recv::is_done)
+    }
+
+    /// What it has done so far, but for what is measured.
+    pub(super) fn stats(&self) -> StreamStats {
+        let (bytes_sent, bytes_retransmitted) = self.send.as_ref().map(Send::bytes).unwrap_or_default();
+        let bytes_received = self.recv.as_ref().map(Recv::received).unwrap_or_default();
+        StreamStats { bytes_sent, bytes_retransmitted, bytes_received, ..StreamStats::default() }
     }
 }
 

@@ -10,7 +10,7 @@ use tercel_proto::congestion::SavedPath;
 use tercel_proto::connection::{Connection as Protocol, ServerAccept};
 use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::error::ApiMisuse;
-use tercel_proto::stream::Flush;
+use tercel_proto::stream::{EndedStats, Flush};
 use tercel_wire::{ApplicationErrorCode, Direction, Role, StreamId, TransportErrorCode};
 
 use super::streams::{Entry, Listening, Note, Pending, ReceivePart, SendPart, StreamKey};
@@ -275,7 +275,7 @@ impl Core {
             },
             StreamOperation::Inspect(look) => {
                 let id = entry.id;
-                let ended = entry.ended_stats.as_deref().copied();
+                let ended = entry.ended_stats.as_ref().map(EndedStats::read);
                 let stats = ended.or_else(|| self.proto.stream_stats(id?)).unwrap_or_default();
                 if current::guard(|| look(&stats)).is_err() {
                     self.panicked();

@@ -264,11 +264,11 @@ fn stream_event(mut core: Box<Core>, event: TransportStreamEvent) -> Box<Core> {
             core
         }
         TransportStreamEvent::Closed(id) => {
-            let stats = core.proto.stream_stats(id);
+            let stats = core.proto.take_ended_stream_stats(id);
             if let Some(entry) = core.streams.by_id(id) {
                 let (key, holds) = (entry.key(), entry.holds_data());
                 entry.gone = true;
-                entry.ended_stats = stats.map(Box::new);
+                entry.ended_stats = stats;
                 if !holds {
                     core.wind_up(key);
                 }
@@ -398,7 +398,7 @@ fn begin_closing(mut core: Box<Core>, reason: CloseReason) -> Box<Core> {
         return core;
     }
     core.phase = Phase::Closing;
-    core.shared.facts().close_reason = Some(reason.clone());
+    core.shared.ends(reason.clone());
     core.publish(true);
     if let Some(question) = core.question.take() {
         question.settle();

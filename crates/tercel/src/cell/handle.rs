@@ -85,6 +85,8 @@ pub(crate) struct ConnectionShared {
     /// Whether the application has called for the end. Set under the lock of the queue, so that a
     /// verdict given after it is refused.
     close_called: AtomicBool,
+    /// Whether it is known why it ends.
+    ended: AtomicBool,
     slot: AtomicU64,
     /// By direction: how many streams handles were told to open, and how many the peer permits.
     openings: [Openings; 2],
@@ -127,6 +129,7 @@ impl ConnectionShared {
             queue: Queue::new(),
             handles: Handles::new(),
             close_called: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             slot: AtomicU64::new(u64::MAX),
             openings: Default::default(),
             facts: Mutex::new(facts),
@@ -170,6 +173,17 @@ impl ConnectionShared {
         self.close_called.store(true, Ordering::Release);
     }
 
+    /// It ends.
+    pub(crate) fn ends(&self, reason: CloseReason) {
+        self.facts().close_reason = Some(reason);
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Whether it has ended or is about to.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
     fn mailbox(&self) -> &Mailbox<Letter> {
         &self.registration.mailboxes[self.worker]
     }
@@ -178,6 +192,11 @@ impl ConnectionShared {
     pub(crate) fn count_opening(&self, direction: Direction) -> bool {
         let openings = &self.openings[direction as usize];
         openings.asked_for.fetch_add(1, Ordering::Relaxed) < openings.permitted.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is certain that the peer permits this stream of ours.
+    pub(crate) fn permits(&self, id: StreamId) -> bool {
+        id.index() < self.openings[id.direction() as usize].permitted.load(Ordering::Relaxed)
     }
 
     /// The peer permits so many streams in all.

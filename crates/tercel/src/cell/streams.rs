@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tercel_proto::short_queue::ShortQueue;
-use tercel_proto::stream::{IdMap, StreamStats};
+use tercel_proto::stream::{EndedStats, IdMap};
 use tercel_wire::{ApplicationErrorCode, Direction, StreamId};
 
 use super::handle::StreamShared;
@@ -145,7 +145,7 @@ pub(super) struct Entry {
     /// It is over for the protocol.
     pub(super) gone: bool,
     /// What it had done when it ended, if times are measured.
-    pub(super) ended_stats: Option<Box<StreamStats>>,
+    pub(super) ended_stats: Option<EndedStats>,
     /// Its last event is on its way.
     pub(super) over: bool,
     /// Its last event was told; it stays only while `deferred` is not zero.

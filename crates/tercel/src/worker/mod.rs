@@ -346,7 +346,7 @@ impl Worker {
                 self.insert(core);
             }
             Err(reason) => {
-                shared.facts().close_reason = Some(reason.clone());
+                shared.ends(reason.clone());
                 drop(shared.queue.end());
                 let handle = Connection { shared };
                 let told = current::guard(|| {
