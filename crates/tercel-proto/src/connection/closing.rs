@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tercel_wire::frame::ConnectionClose;
-use tercel_wire::packet::protection::PacketKey as _;
 use tercel_wire::{ApplicationErrorCode, EncryptionLevel, Frame, Role, SpaceId, TransportErrorCode};
 
 use super::packetize::Sending;
@@ -239,7 +238,7 @@ impl Connection {
         if !self.has_rest_of_flight() {
             return 0;
         }
-        let Some(tag_len) = self.sending_keys(LEVEL).map(|keys| keys.1.tag_len()) else { return 0 };
+        let Some(tag_len) = self.tag_len(LEVEL) else { return 0 };
         let draft = self.draft_with(LEVEL, self.header(LEVEL), 0, datagram, tag_len, |connection, sink| {
             if let Some(space) = &mut connection.spaces.handshake {
                 space.numbers.crypto.write(sink);
@@ -255,7 +254,7 @@ impl Connection {
         let has_initial = packets.iter().any(|(level, _)| *level == EncryptionLevel::Initial);
         let last = packets.len().saturating_sub(1);
         for (at, (level, form)) in packets.into_iter().enumerate() {
-            let Some(tag_len) = self.sending_keys(level).map(|keys| keys.1.tag_len()) else { continue };
+            let Some(tag_len) = self.tag_len(level) else { continue };
             let header = self.header(level);
             let Some(room) = datagram.get_mut(len..) else { break };
             let draft = self.draft_with(level, header, len, room, tag_len, |_, sink| {

@@ -163,6 +163,15 @@ impl Connection {
         Some((&keys.header, &keys.packet))
     }
 
+    /// How long the tag of packets of a level is, if its keys may be used. Keys that rest go on resting.
+    pub(super) fn tag_len(&self, level: EncryptionLevel) -> Option<usize> {
+        match (level, &self.spaces.data.one_rtt) {
+            (EncryptionLevel::OneRtt, Some(keys)) if !self.handshake.withholds_one_rtt() => Some(keys.tag_len()),
+            (EncryptionLevel::OneRtt, _) => None,
+            _ => Some(self.sending_keys(level)?.1.tag_len()),
+        }
+    }
+
     /// Whether 0-RTT packets may be sent: by clients, before they have 1-RTT keys, and before the server's new limits
     /// hold, which are not for early data.
     // RFC 9001 sections 5.6#4#6. RFC 9000 sections 7.4.1#9, 17.2.3#3.
@@ -179,7 +188,7 @@ impl Connection {
         begin: usize,
         room: &mut [u8],
     ) -> Option<Draft> {
-        let tag_len = self.sending_keys(level)?.1.tag_len();
+        let tag_len = self.tag_len(level)?;
         // RFC 9002 section 6.2.4#4: a probe takes new data along.
         if permit != Permit::Probe && !self.has_something_for(now, level, permit) {
             return None;

@@ -5,7 +5,6 @@
 //! hand to the system in one call. What goes into one datagram is `packetize`'s business.
 
 use tercel_wire::packet::Header;
-use tercel_wire::packet::protection::PacketKey as _;
 use tercel_wire::{ConnectionId, EncryptionLevel, Frame, Role, SpaceId};
 
 use super::packetize::{Sending, spin};
@@ -264,7 +263,7 @@ impl Connection {
         let datagram = buf.get_mut(..size)?;
         self.drafted.clear();
         let level = EncryptionLevel::OneRtt;
-        let tag_len = self.sending_keys(level)?.1.tag_len();
+        let tag_len = self.tag_len(level)?;
         let draft = self.draft_with(level, header, 0, datagram, tag_len, |_, sink| write(sink))?;
         let sending = Sending { path, mtu_probe, ecn: Ecn::NotEct, pad_to: size };
         Some(self.finish(now, draft, datagram, sending))

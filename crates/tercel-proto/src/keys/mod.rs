@@ -6,9 +6,11 @@
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod update;
 
 pub use secrets::Secrets;
+pub(crate) use traffic::Traffic;
 pub use update::OneRttKeys;
 
 use tercel_wire::packet::protection;

@@ -379,13 +379,13 @@ fn keys_are_used_up() {
     round(&mut client, &mut server, 0);
     assert!(!client.should_update(1 << 30) && client.check_limits().is_ok());
     assert!(client.should_update(10), "after so many bytes");
-    let limit = client.local.confidentiality_limit();
+    let limit = client.sealed_limit;
     assert!((1 << 23..=1 << 62).contains(&limit));
     client.sealed = limit / 2;
     assert!(client.should_update(u64::MAX));
     client.sealed = limit;
     assert_eq!(client.check_limits().unwrap_err().code, TransportErrorCode::AEAD_LIMIT_REACHED);
-    server.forged = server.remote.integrity_limit();
+    server.forged = server.forged_limit;
     assert!(server.check_limits().is_ok());
     server.forged += 1;
     assert_eq!(server.check_limits().unwrap_err().code, TransportErrorCode::AEAD_LIMIT_REACHED);

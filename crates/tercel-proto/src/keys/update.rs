@@ -4,15 +4,19 @@
 //! them. The key phase bit of a packet tells old from new. Three receive keys are at hand: the
 //! current one; the one before, for packets that were under way when the phase changed; and the
 //! next, made ahead so that an update takes no longer than another packet (section 9.5). While the connection rests the
-//! next one is not kept: the first packet after that makes it, whatever its phase.
+//! next one is not kept, and if it can be made anew neither is the current one: the first packet after that makes both,
+//! whatever its phase.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use rustls::quic::PacketKeySet;
 use tercel_wire::TransportErrorCode;
+use tercel_wire::packet::protection::PacketKey as _;
 use tercel_wire::packet::{Opened, Sealed};
 
-use super::{HeaderKey, LevelKeys, PacketKey, Secrets};
+use super::traffic::Traffic;
+use super::{DirectionalKeys, HeaderKey, LevelKeys, PacketKey, Secrets};
 use crate::error::Violation;
 use crate::time::Time;
 
@@ -23,12 +27,33 @@ struct Previous {
     discard_at: Option<Time>,
 }
 
+/// The keys of the phase in use.
+enum Current {
+    /// They stay.
+    Given(LevelKeys),
+    /// Made when they are asked for.
+    Made(OnceCell<LevelKeys>, Box<Traffic>),
+}
+
+impl Current {
+    fn keys(&self) -> &LevelKeys {
+        match self {
+            Self::Given(keys) => keys,
+            Self::Made(keys, first) => keys.get_or_init(|| first.keys()),
+        }
+    }
+
+    /// From now on they stay: those of later phases are not made anew.
+    fn stay(&mut self) {
+        if let Self::Made(keys, first) = self {
+            *self = Self::Given(keys.take().unwrap_or_else(|| first.keys()));
+        }
+    }
+}
+
 /// 1-RTT keys.
 pub struct OneRttKeys {
-    local_header: HeaderKey,
-    remote_header: HeaderKey,
-    pub(super) local: PacketKey,
-    pub(super) remote: PacketKey,
+    current: Current,
     // RFC 9001 sections 6.3#1#2#3, 9.5#3: at hand before a packet asks for them.
     next: Option<PacketKeySet>,
     /// From which they are made.
@@ -45,16 +70,25 @@ pub struct OneRttKeys {
     sealed_bytes: u64,
     pub(super) forged: u64,
     updates: u64,
+    /// What the AEAD is like, which is the same in all phases: how many packets may be sealed, how many forged, and how long a
+    /// tag is.
+    pub(super) sealed_limit: u64,
+    pub(super) forged_limit: u64,
+    tag_len: usize,
 }
 
 impl OneRttKeys {
     /// Keys of phase 0, and the secrets of the phases to come.
-    pub fn new(keys: LevelKeys, secrets: Secrets) -> Self {
+    pub fn new(keys: LevelKeys, mut secrets: Secrets) -> Self {
+        let key = &keys.local.packet;
+        let (sealed_limit, forged_limit) = (key.confidentiality_limit(), key.integrity_limit());
+        let tag_len = key.tag_len();
+        let current = match secrets.first.take() {
+            None => Current::Given(keys),
+            Some(first) => Current::Made(keys.into(), first),
+        };
         Self {
-            local_header: keys.local.header,
-            remote_header: keys.remote.header,
-            local: keys.local.packet,
-            remote: keys.remote.packet,
+            current,
             next: Some(secrets.clone().next_packet_keys()),
             secrets,
             previous: None,
@@ -66,17 +100,26 @@ impl OneRttKeys {
             sealed_bytes: 0,
             forged: 0,
             updates: 0,
+            sealed_limit,
+            forged_limit,
+            tag_len,
         }
     }
 
     /// The header key for received packets; it never changes.
-    pub const fn remote_header(&self) -> &HeaderKey {
-        &self.remote_header
+    pub fn remote_header(&self) -> &HeaderKey {
+        &self.current.keys().remote.header
     }
 
     /// The keys to seal with.
-    pub const fn local(&self) -> (&HeaderKey, &PacketKey) {
-        (&self.local_header, &self.local)
+    pub fn local(&self) -> (&HeaderKey, &PacketKey) {
+        let DirectionalKeys { header, packet } = &self.current.keys().local;
+        (header, packet)
+    }
+
+    /// How long the tag of a packet is.
+    pub const fn tag_len(&self) -> usize {
+        self.tag_len
     }
 
     /// The key phase bit of packets to send.
@@ -102,9 +145,23 @@ impl OneRttKeys {
         self.acknowledged |= self.first_sent.is_some_and(|first| first <= largest);
     }
 
-    /// The connection rests: the next keys are made when a packet comes.
+    /// The connection rests: the next keys are made when a packet comes, and those of the first phase, too, if that can
+    /// be.
     pub fn rest(&mut self) {
         self.next = None;
+        if let Current::Made(keys, _) = &mut self.current {
+            keys.take();
+        }
+    }
+
+    /// How many packet protection keys are at hand.
+    #[cfg(test)]
+    pub(crate) fn at_hand(&self) -> usize {
+        let current = match &self.current {
+            Current::Given(_) => 2,
+            Current::Made(keys, _) => 2 * usize::from(keys.get().is_some()),
+        };
+        current + 2 * usize::from(self.next.is_some()) + usize::from(self.previous.is_some())
     }
 
     /// Whether an update may begin: the last one was answered and is over (sections 6.1 and 6.5).
@@ -116,8 +173,8 @@ impl OneRttKeys {
     /// Whether the keys have protected so much that they should be updated: `bytes`, or half of
     /// what the AEAD permits.
     // RFC 9001 sections 5.3#3, 6.6#3.
-    pub fn should_update(&self, bytes: u64) -> bool {
-        self.sealed_bytes >= bytes || self.sealed >= self.local.confidentiality_limit() / 2
+    pub const fn should_update(&self, bytes: u64) -> bool {
+        self.sealed_bytes >= bytes || self.sealed >= self.sealed_limit / 2
     }
 
     /// Checks the limits of the AEAD (section 6.6).
@@ -125,8 +182,8 @@ impl OneRttKeys {
     /// # Errors
     /// AEAD_LIMIT_REACHED: nothing more may be sealed, or too many packets were forged.
     // RFC 9001 section 6.6#2#4#5#7.
-    pub fn check_limits(&self) -> Result<(), Violation> {
-        if self.sealed >= self.local.confidentiality_limit() || self.forged > self.remote.integrity_limit() {
+    pub const fn check_limits(&self) -> Result<(), Violation> {
+        if self.sealed >= self.sealed_limit || self.forged > self.forged_limit {
             return Err(Violation::new(TransportErrorCode::AEAD_LIMIT_REACHED, "the keys are used up"));
         }
         Ok(())
@@ -135,10 +192,12 @@ impl OneRttKeys {
     /// Goes on to the next keys.
     // RFC 9001 section 6.4#1.
     pub fn update(&mut self) {
+        self.current.stay();
+        let Current::Given(LevelKeys { local, remote }) = &mut self.current else { return };
         let next = self.secrets.next_packet_keys();
+        local.packet = PacketKey(next.local);
+        let remote = std::mem::replace(&mut remote.packet, PacketKey(next.remote));
         self.next = Some(self.secrets.clone().next_packet_keys());
-        let remote = std::mem::replace(&mut self.remote, PacketKey(next.remote));
-        self.local = PacketKey(next.local);
         // RFC 9001 section 6.1#3#4.
         self.previous = Some(Previous { remote, discard_at: None });
         self.phase = !self.phase;
@@ -156,7 +215,7 @@ impl OneRttKeys {
         let next = self.next.get_or_insert_with(|| self.secrets.clone().next_packet_keys());
         let number = sealed.number();
         if sealed.key_phase() == self.phase {
-            let opened = sealed.open(&self.remote);
+            let opened = sealed.open(&self.current.keys().remote.packet);
             self.note(opened.is_some());
             if opened.is_some() {
                 self.on_current(now, pto, number);

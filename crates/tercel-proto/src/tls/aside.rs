@@ -8,10 +8,10 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use rustls::Error;
 use rustls::client::Tls13ClientSessionValue;
 use rustls::crypto::tls13::{Hkdf, OkmBlock};
 use rustls::pki_types::UnixTime;
+use rustls::{Error, Tls13CipherSuite};
 use tercel_wire::Version;
 
 use super::exporter::Exporter;
@@ -31,6 +31,8 @@ pub(super) struct Aside {
     /// To the cipher suite: the version under whose labels packet protection keys are derived, if it is
     /// not that which rustls was told.
     pub(super) labels: Option<Version>,
+    /// To a cipher suite that repeats: what stands for client_initial_secret and server_initial_secret.
+    pub(super) initial: Option<(OkmBlock, OkmBlock)>,
     /// Client, to the session store: the version that sessions belong to.
     pub(super) version: Option<Version>,
     /// To the verifier: that nobody is there to sign, because a session is being
@@ -49,6 +51,9 @@ pub(super) struct Aside {
     pub(super) kept: Option<Kept>,
     /// The secrets of a ticket.
     pub(super) secrets: Option<TicketSecrets>,
+    /// What 1-RTT keys are derived from, with the cipher suite.
+    pub(super) client_traffic: Option<OkmBlock>,
+    pub(super) server_traffic: Option<(OkmBlock, &'static Tls13CipherSuite)>,
     /// What keying material is derived from.
     pub(super) exporter: Option<Exporter>,
     /// The secrets that were derived, where they are kept.
@@ -64,8 +69,8 @@ pub(super) enum Watch {
     Nothing,
     /// The secret of tickets.
     Tickets,
-    /// That of the exporter.
-    Exporter,
+    /// What is derived of the master secret.
+    Master,
 }
 
 /// A certificate that TLS took without a verdict.

@@ -1,7 +1,7 @@
 //! Keying material for the application (RFC 8446 section 7.5), when TLS itself is gone.
 
-use rustls::crypto::hash::Hash;
-use rustls::crypto::tls13::{Hkdf, OkmBlock};
+use rustls::Tls13CipherSuite;
+use rustls::crypto::tls13::OkmBlock;
 
 /// The longest label, in bytes.
 pub(crate) const MAX_LABEL: usize = 255 - PREFIX.len();
@@ -12,20 +12,20 @@ const EXPORTER: &[u8] = b"exporter";
 
 /// What keying material is derived from.
 pub(crate) struct Exporter {
-    /// The exporter_master_secret, and the functions of its cipher suite.
+    /// The exporter_master_secret.
     pub(super) master: OkmBlock,
-    pub(super) hkdf: &'static dyn Hkdf,
-    pub(super) hash: &'static dyn Hash,
+    pub(super) suite: &'static Tls13CipherSuite,
 }
 
 impl Exporter {
     /// Fills `out`; false if it is empty, longer than 255 times the hash, or if the label is too long.
     pub(super) fn export(&self, out: &mut [u8], label: &[u8], context: &[u8]) -> bool {
         let (Ok(len), false) = (u16::try_from(out.len()), out.is_empty()) else { return false };
-        let (secret, context) = (self.hkdf.expander_for_okm(&self.master), self.hash.hash(context));
+        let (hkdf, hash) = (self.suite.hkdf_provider, self.suite.common.hash_provider);
+        let (secret, context) = (hkdf.expander_for_okm(&self.master), hash.hash(context));
         let hash_len = u16::try_from(secret.hash_len()).unwrap_or(u16::MAX);
-        let secret = with_label(hash_len, label, self.hash.hash(&[]).as_ref(), |info| secret.expand_block(info));
-        let Some(secret) = secret.map(|secret| self.hkdf.expander_for_okm(&secret)) else { return false };
+        let secret = with_label(hash_len, label, hash.hash(&[]).as_ref(), |info| secret.expand_block(info));
+        let Some(secret) = secret.map(|secret| hkdf.expander_for_okm(&secret)) else { return false };
         let filled = with_label(len, EXPORTER, context.as_ref(), |info| secret.expand_slice(info, out));
         matches!(filled, Some(Ok(())))
     }

@@ -26,7 +26,7 @@ use tercel_wire::encrypted_extensions::ech_retry_configs;
 use tercel_wire::{EncryptionLevel, Role, TransportErrorCode, TransportParameters, Version};
 
 use crate::error::Violation;
-use crate::keys::{self, DirectionalKeys, LevelKeys, Secrets};
+use crate::keys::{self, DirectionalKeys, LevelKeys, Secrets, Traffic};
 
 use aside::{Aside, Unjudged, Watch};
 use exporter::Exporter;
@@ -36,6 +36,7 @@ use verdict::Gate;
 pub(crate) use agreed::{Agreed, UNEXPECTED};
 pub use deferred::{DeferredClientVerifier, DeferredServerVerifier};
 pub(crate) use exporter::MAX_LABEL;
+pub(crate) use observed::in_place_of_initial;
 pub use observed::observed;
 pub use rustls_session::RustlsSession;
 pub use secrets::{Secret, SecretsKept, TlsSecrets};
@@ -172,7 +173,9 @@ pub struct Handshake {
     /// because they name sessions that are kept nowhere.
     issuer: Option<Box<Issuer>>,
     tickets_are_ours: bool,
-    /// Server: what keying material is derived from, if the cipher suite has shown it.
+    /// What 1-RTT keys are derived from, until they are made, and what keying material is, if the cipher suite has shown
+    /// it.
+    traffic: Option<Box<Traffic>>,
     exporter: Option<Box<Exporter>>,
     /// Client: the ECH configurations that the server offers for another attempt, and whether it proved
     /// to be the one to offer them, and refused those that the client had.
@@ -245,6 +248,7 @@ impl Handshake {
             ticket: None,
             issuer: None,
             tickets_are_ours: false,
+            traffic: None,
             exporter: None,
             retry_configs: Bytes::new(),
             ech_rejected: false,
@@ -446,7 +450,7 @@ impl Handshake {
     /// What TLS's callbacks need to know while it reads a message of this type.
     fn say(&self, ty: u8) -> Aside {
         let watch = match (self.role, ty) {
-            (Role::Server, message::CLIENT_HELLO) => Watch::Exporter,
+            (Role::Server, message::CLIENT_HELLO) | (Role::Client, message::FINISHED) => Watch::Master,
             (Role::Server, message::FINISHED) | (Role::Client, message::NEW_SESSION_TICKET) => Watch::Tickets,
             _ => Watch::Nothing,
         };
@@ -458,6 +462,9 @@ impl Handshake {
     /// What TLS's callbacks had to say. The gate closes as soon as TLS has taken what it would not judge.
     fn heed(&mut self, message: &[u8], aside: Aside) {
         self.asked |= aside.asked;
+        if let (Some(client), Some((server, suite))) = (aside.client_traffic, aside.server_traffic) {
+            self.traffic = Traffic::new(self.role, (client, server), suite, self.version).map(Box::new);
+        }
         self.exporter = aside.exporter.map(Box::new).or(self.exporter.take());
         if let Some(logged) = aside.logged {
             self.secrets.get_or_insert_default().add(*logged);
@@ -558,7 +565,8 @@ impl Handshake {
                 }
                 Some(KeyChange::OneRtt(keys, secrets)) => {
                     self.writing = EncryptionLevel::OneRtt;
-                    self.outputs.push_back(Output::OneRttKeys(keys, Box::new(secrets.labelled(labels))));
+                    let secrets = secrets.labelled(labels).with_first(self.traffic.take());
+                    self.outputs.push_back(Output::OneRttKeys(keys, Box::new(secrets)));
                 }
                 None => {}
             }

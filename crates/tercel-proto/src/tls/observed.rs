@@ -1,17 +1,16 @@
-//! Cipher suites that let the secrets of tickets and of exporters be seen, and whose keys can be those of another version.
+//! Cipher suites that let the secrets of tickets, of data and of exporters be seen, and whose keys can be those of another version.
 //!
 //! rustls derives the pre-shared key of a ticket deep inside and shows it to nobody. All of it goes
 //! through the key derivation of the cipher suite, which is ours to give: this one passes everything
 //! on, and while somebody [watches](super::aside) it notes what is derived under the one label that
-//! tickets have (RFC 8446 section 4.6.1), or under that which keying material for the application has
-//! (section 7.1).
+//! tickets have (RFC 8446 section 4.6.1), or what is derived of the master secret (section 7.1): the secrets that
+//! packets are protected with, and that of keying material for the application.
 //!
 //! It is told once, at the start, which version of QUIC it serves. All that follows from it are the labels
 //! under which packet protection keys are derived (RFC 9001 section 5.1, RFC 9369 section 3.3.2). A client
 //! whose server goes on in another version (RFC 9368 section 2.3) says so when it asks for keys, and these
 //! labels, and no others, are replaced here.
 
-use rustls::crypto::hash::Hash;
 use rustls::crypto::tls13::{Hkdf, HkdfExpander, OkmBlock, OutputLengthError};
 use rustls::crypto::{CryptoProvider, SharedSecret, hmac};
 use rustls::{SupportedCipherSuite, Tls13CipherSuite};
@@ -38,24 +37,28 @@ pub fn observed(provider: CryptoProvider) -> CryptoProvider {
 }
 
 fn observe(suite: &'static Tls13CipherSuite) -> &'static Tls13CipherSuite {
-    let observed = Observed { hkdf: suite.hkdf_provider, hash: suite.common.hash_provider };
-    let hkdf: &'static dyn Hkdf = Box::leak(Box::new(observed));
+    let hkdf = suite.hkdf_provider;
+    let repeating = with_hkdf(suite, Repeating(hkdf));
+    with_hkdf(suite, Observed { hkdf, repeating })
+}
+
+/// The same suite with another key derivation.
+fn with_hkdf(suite: &Tls13CipherSuite, hkdf: impl Hkdf + 'static) -> &'static Tls13CipherSuite {
     Box::leak(Box::new(Tls13CipherSuite {
         common: rustls::crypto::CipherSuiteCommon {
             suite: suite.common.suite,
             hash_provider: suite.common.hash_provider,
             confidentiality_limit: suite.common.confidentiality_limit,
         },
-        hkdf_provider: hkdf,
+        hkdf_provider: Box::leak(Box::new(hkdf)),
         aead_alg: suite.aead_alg,
         quic: suite.quic,
     }))
 }
 
-#[derive(Clone, Copy)]
 struct Observed {
     hkdf: &'static dyn Hkdf,
-    hash: &'static dyn Hash,
+    repeating: &'static Tls13CipherSuite,
 }
 
 impl Hkdf for Observed {
@@ -63,7 +66,7 @@ impl Hkdf for Observed {
         let inner = self.hkdf.extract_from_zero_ikm(salt);
         // So the master secret is made.
         match aside::with(|aside| aside.watch) {
-            Some(Watch::Exporter) if salt.is_some() => Box::new(Master { inner, functions: *self }),
+            Some(Watch::Master) if salt.is_some() => Box::new(Master { inner, suite: self.repeating }),
             _ => inner,
         }
     }
@@ -100,6 +103,55 @@ impl Hkdf for Observed {
     }
 }
 
+/// Makes the same of secrets, but where [those of Initial packets](in_place_of_initial) would come from gives others.
+struct Repeating(&'static dyn Hkdf);
+
+impl Hkdf for Repeating {
+    fn extract_from_zero_ikm(&self, salt: Option<&[u8]>) -> Box<dyn HkdfExpander> {
+        self.0.extract_from_zero_ikm(salt)
+    }
+
+    fn extract_from_secret(&self, salt: Option<&[u8]>, secret: &[u8]) -> Box<dyn HkdfExpander> {
+        match aside::with(|aside| aside.initial.take()).flatten() {
+            Some((client, server)) => Box::new(Secrets { client, server }),
+            None => self.0.extract_from_secret(salt, secret),
+        }
+    }
+
+    fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
+        self.0.expander_for_okm(okm)
+    }
+
+    fn hmac_sign(&self, key: &OkmBlock, message: &[u8]) -> hmac::Tag {
+        self.0.hmac_sign(key, message)
+    }
+}
+
+/// What stands for the initial_secret (RFC 9001 section 5.2).
+struct Secrets {
+    client: OkmBlock,
+    server: OkmBlock,
+}
+
+impl HkdfExpander for Secrets {
+    fn expand_slice(&self, _: &[&[u8]], _: &mut [u8]) -> Result<(), OutputLengthError> {
+        Err(OutputLengthError)
+    }
+
+    fn expand_block(&self, info: &[&[u8]]) -> OkmBlock {
+        if has_label(info, b"tls13 client in") { self.client.clone() } else { self.server.clone() }
+    }
+
+    fn hash_len(&self) -> usize {
+        self.client.as_ref().len()
+    }
+}
+
+/// Lets TLS make keys as of Initial packets, with a suite that repeats, of these secrets of the client and the server.
+pub(crate) fn in_place_of_initial<R>((client, server): (&OkmBlock, &OkmBlock), make: impl FnOnce() -> R) -> R {
+    aside::during(Aside { initial: Some((client.clone(), server.clone())), ..Aside::default() }, make).0
+}
+
 struct Watched {
     inner: Box<dyn HkdfExpander>,
     okm: OkmBlock,
@@ -132,7 +184,7 @@ impl HkdfExpander for Watched {
 /// The master secret of a handshake.
 struct Master {
     inner: Box<dyn HkdfExpander>,
-    functions: Observed,
+    suite: &'static Tls13CipherSuite,
 }
 
 impl HkdfExpander for Master {
@@ -142,10 +194,15 @@ impl HkdfExpander for Master {
 
     fn expand_block(&self, info: &[&[u8]]) -> OkmBlock {
         let derived = self.inner.expand_block(info);
-        if has_label(info, EXPORTER) {
-            let Observed { hkdf, hash } = self.functions;
-            aside::with(|aside| aside.exporter = Some(Exporter { master: derived.clone(), hkdf, hash }));
-        }
+        aside::with(|aside| {
+            if has_label(info, CLIENT_TRAFFIC) {
+                aside.client_traffic = Some(derived.clone());
+            } else if has_label(info, SERVER_TRAFFIC) {
+                aside.server_traffic = Some((derived.clone(), self.suite));
+            } else if has_label(info, EXPORTER) {
+                aside.exporter = Some(Exporter { master: derived.clone(), suite: self.suite });
+            }
+        });
         derived
     }
 
@@ -202,6 +259,9 @@ pub(super) fn relabels(provider: &CryptoProvider) -> bool {
 const LABEL: &[u8] = b"tls13 resumption";
 /// That of the exporter_master_secret.
 const EXPORTER: &[u8] = b"tls13 exp master";
+/// Those of client_application_traffic_secret_0 and server_application_traffic_secret_0.
+const CLIENT_TRAFFIC: &[u8] = b"tls13 c ap traffic";
+const SERVER_TRAFFIC: &[u8] = b"tls13 s ap traffic";
 
 /// Whether an HkdfLabel (RFC 8446 section 7.1), which comes in parts, has this label.
 fn has_label(info: &[&[u8]], label: &[u8]) -> bool {

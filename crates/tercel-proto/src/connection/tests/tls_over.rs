@@ -5,11 +5,19 @@ use crate::tls::observed;
 
 /// A pair whose server lets go of TLS, by this cipher suite.
 fn pair_by(at: usize) -> Pair {
+    pair_in(at, &[Version::V1], &[Version::V1])
+}
+
+/// The same where the two ends speak these versions.
+fn pair_in(at: usize, client: &[Version], server: &[Version]) -> Pair {
     let mut provider = observed(rustls::crypto::aws_lc_rs::default_provider());
     provider.cipher_suites = vec![provider.cipher_suites[at]];
-    let (server, client) = tls_by(provider);
-    let mut pair = Pair::with_tls(TransportConfig::default(), server, client, Time::from_nanos(1 << 40));
+    let (server_tls, client_tls) = tls_by(provider);
+    let speaking = |versions: &[Version]| TransportConfig { versions: versions.to_vec(), ..TransportConfig::default() };
+    let mut pair = Pair::with_tls(speaking(client), server_tls, client_tls, Time::from_nanos(1 << 40));
+    pair.server_transport = speaking(server).into();
     pair.connect();
+    assert_eq!(pair.client.version(), server[0]);
     pair
 }
 
@@ -76,5 +84,39 @@ fn nothing_more_is_said_to_a_server() {
         let reason = pair.server().close_reason();
         let refused = matches!(reason, Some(CloseReason::Violation(violation)) if violation.code == unexpected);
         assert!(refused, "{message:?}: {reason:?}");
+    }
+}
+
+/// Keys of the first phase are let go of in silence, and the same are made again; those of later phases stay.
+#[test]
+fn keys_are_made_anew() {
+    let (v1, v2) = (Version::V1, Version::V2);
+    for suite in 0..3 {
+        for (client, server) in [(&[v1][..], &[v1][..]), (&[v2], &[v2]), (&[v1, v2], &[v2, v1]), (&[v2, v1], &[v1, v2])]
+        {
+            let mut pair = pair_in(suite, client, server);
+            let at_hand = |pair: &Pair| {
+                [Some(&pair.client), pair.server.as_ref()].map(|end| {
+                    let keys = end.and_then(|end| end.spaces.data.one_rtt.as_ref());
+                    keys.map_or(usize::MAX, |keys| keys.at_hand())
+                })
+            };
+            assert_eq!(at_hand(&pair), [4, 4]);
+            for _ in 0..3 {
+                pair.pass(Duration::from_secs(5));
+                assert_eq!(at_hand(&pair), [0, 0]);
+                pair.upload(5_000);
+            }
+            pair.pass(Duration::from_secs(5));
+            pair.client.update_keys().unwrap();
+            pair.upload(5_000);
+            assert_eq!((pair.client.stats().key_updates, pair.server().stats().key_updates), (1, 1));
+            for _ in 0..2 {
+                pair.pass(Duration::from_secs(5));
+                assert_eq!(at_hand(&pair), [2, 2]);
+                pair.upload(5_000);
+            }
+            assert_eq!((pair.client.stats().packets_dropped, pair.server().stats().packets_dropped), (0, 0));
+        }
     }
 }
