@@ -38,6 +38,7 @@ fuzz SECONDS="60":
 # Tercel beside its peers: builds those that need cmake (what cannot be built is left out), writes bench/RESULTS.md.
 bench *ARGS:
     -bench/build-peers
+    -bench/sizes
     cd bench && cargo run --release -- {{ARGS}}
 
 # What a packet, a request and a connection cost in instructions, beside the baseline (needs valgrind).

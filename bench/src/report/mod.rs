@@ -108,7 +108,8 @@ impl Results {
         let mut text = String::from(HEAD);
         let _ = writeln!(
             text,
-            "\n{} rounds ({} where it is shown how cost grows, one with 100,000 connections) at {} % of the usual work, on {}.",
+            "\nRounds: {} ({} where it is shown how cost grows, 1 with 10,000 connections and more), at {} % of the usual \
+             work, on {}.",
             self.rounds,
             self.rounds.min(2),
             self.percent,

@@ -266,7 +266,7 @@ impl Scenario {
             }
             Self::Many(number) => Work {
                 // Some for each connection, so that what comes but once for each does not weigh much.
-                exchanges: (2 * number).max((5 * number).min(50_000)).max(some(20_000)),
+                exchanges: number.max((5 * number).min(50_000)).max(some(20_000)),
                 at_once: number.min(100),
                 up: 512,
                 down: 512,
