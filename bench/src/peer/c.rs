@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
@@ -15,11 +15,11 @@ use tercel_bench_c_face::{
 };
 
 use super::{Serving, settings};
-use crate::Result;
 use crate::exchange::AT_ONCE;
 use crate::measure::{Measured, Stopwatch};
-use crate::scenario::{Connections, Incoming, Outgoing, Work};
+use crate::scenario::{Connections, Incoming, LATER, Outgoing, QUIET, Work};
 use crate::tls::{self, Identity};
+use crate::{Result, end};
 
 /// Whose library it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +49,12 @@ fn registration(whose: Whose, processor: u16) -> Result<Registration> {
     Ok(library.registration()?)
 }
 
-fn transport() -> Transport {
+fn transport(streams: u32) -> Transport {
     Transport {
         payload: settings::MTU,
         stream_window: settings::STREAM_WINDOW,
         window: settings::WINDOW,
-        streams: settings::STREAMS as u16,
+        streams: u16::try_from(streams).unwrap_or(u16::MAX),
         // As for the callback face.
         hystart: true,
         ecn: true,
@@ -166,12 +166,12 @@ impl StreamHandler for Answerer {
     }
 }
 
-pub fn serve(whose: Whose, identity: &Identity) -> Result<Serving> {
+pub fn serve(whose: Whose, identity: &Identity, streams: u32) -> Result<Serving> {
     let files = Files::new()?;
     let chain = files.put("chain.pem", "CERTIFICATE", &identity.certificate)?;
     let key = files.put("key.pem", "PRIVATE KEY", identity.key_der())?;
     let registration = registration(whose, 1)?;
-    let configuration = registration.server(tls::ALPN, transport(), &chain, &key)?;
+    let configuration = registration.server(tls::ALPN, transport(streams), &chain, &key)?;
     let address = registration.listen(tls::ALPN, configuration, || Box::new(Server))?;
     Ok(Serving { address, _keeps: Box::new(()) })
 }
@@ -180,6 +180,8 @@ pub fn serve(whose: Whose, identity: &Identity) -> Result<Serving> {
 struct Client {
     work: Work,
     left: AtomicUsize,
+    /// Those that are made before the clock starts.
+    kept: OnceLock<Vec<Connection>>,
     latencies: Mutex<Vec<Duration>>,
     tell: Sender<std::result::Result<Told, String>>,
     registration: Registration,
@@ -189,6 +191,9 @@ struct Client {
 
 enum Told {
     Connected,
+    /// Another connection is to be made. Not in a callback: MsQuic sets a new connection's parameters on its worker, and
+    /// waits for it.
+    Another,
     Finished,
 }
 
@@ -198,15 +203,17 @@ impl Client {
         let _ = self.tell.send(what);
     }
 
-    /// Whether there is another exchange to begin.
-    fn take(&self) -> bool {
-        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    /// The number of another exchange, if there is one to begin.
+    fn take(&self) -> Option<usize> {
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok()?;
+        Some(self.work.exchanges.saturating_sub(left))
     }
 
     fn finished(&self, latency: Duration) {
         let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
         latencies.push(latency);
-        if latencies.len() == self.work.exchanges {
+        // Those that come later are waited for one by one.
+        if latencies.len() >= self.work.exchanges {
             self.tell(Ok(Told::Finished));
         }
     }
@@ -231,19 +238,18 @@ impl Client {
 
     /// After an exchange on a stream: the next, if there is one.
     fn next(self: &Arc<Self>, stream: &Stream<'_>) {
-        let each = self.work.connections == Connections::Each;
-        if each {
+        if self.work.connections == Connections::Each {
             stream.shut_down_connection();
         }
-        if !self.take() {
-            return;
-        }
-        let begun = match each {
-            true => self.connect().map(Connection::detach),
-            false => stream.open_another(self.asker(Instant::now())).map_err(Into::into),
-        };
-        if let Err(error) = begun {
-            self.tell(Err(error.to_string()));
+        let Some(number) = self.take() else { return };
+        match (self.work.connections, self.kept.get()) {
+            (Connections::Each, _) => self.tell(Ok(Told::Another)),
+            (Connections::InTurns(_), Some(kept)) => self.exchange(&kept[number % kept.len()], Instant::now()),
+            _ => {
+                if let Err(error) = stream.open_another(self.asker(Instant::now())) {
+                    self.tell(Err(error.to_string()));
+                }
+            }
         }
     }
 }
@@ -297,12 +303,13 @@ pub fn work(whose: Whose, work: Work, address: SocketAddr, certificate: &Certifi
     let files = Files::new()?;
     let authority = files.put("authority.pem", "CERTIFICATE", certificate)?;
     let registration = registration(whose, 0)?;
-    let configuration = registration.client(tls::ALPN, transport(), &authority)?;
+    let configuration = registration.client(tls::ALPN, transport(settings::STREAMS), &authority)?;
     // Workers begin with the first who needs them, which is not to be measured.
     registration.listen(tls::ALPN, configuration, || Box::new(Server))?;
     let client = Arc::new(Client {
         work,
         left: AtomicUsize::new(work.exchanges),
+        kept: OnceLock::new(),
         latencies: Mutex::default(),
         tell,
         registration,
@@ -310,27 +317,38 @@ pub fn work(whose: Whose, work: Work, address: SocketAddr, certificate: &Certifi
         address,
     });
     let mut connections = Vec::new();
-    if let Connections::Kept(number) = work.connections {
-        while connections.len() < number {
-            let batch = AT_ONCE.min(number - connections.len());
-            for _ in 0..batch {
-                connections.push(client.connect()?);
-            }
-            for _ in 0..batch {
-                told.recv()??;
-            }
+    while connections.len() < work.connections.kept() {
+        let batch = AT_ONCE.min(work.connections.kept() - connections.len());
+        for _ in 0..batch {
+            connections.push(client.connect()?);
+        }
+        for _ in 0..batch {
+            told.recv()??;
         }
     }
+    let kept = client.kept.get_or_init(|| connections);
     let stopwatch = Stopwatch::start();
     for turn in 0..work.at_once {
-        if client.take() {
-            match connections.get(turn % connections.len().max(1)) {
-                Some(connection) => client.exchange(connection, Instant::now()),
+        if let Some(number) = client.take() {
+            match work.connections.of(turn, number) {
+                Some(at) => client.exchange(&kept[at], Instant::now()),
                 None => client.connect()?.detach(),
             }
         }
     }
-    told.recv()??;
+    while let Told::Another = told.recv()?? {
+        client.connect()?.detach();
+    }
     let latencies = std::mem::take(&mut *client.latencies.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok(stopwatch.stop(latencies))
+    let measured = stopwatch.stop(latencies.clone());
+    if work.quiet {
+        std::thread::sleep(QUIET);
+        end::quiet()?;
+        *client.latencies.lock().unwrap_or_else(PoisonError::into_inner) = latencies;
+        for connection in kept.iter().step_by((kept.len() / LATER).max(1)) {
+            client.exchange(connection, Instant::now());
+            told.recv()??;
+        }
+    }
+    Ok(measured)
 }

@@ -135,15 +135,17 @@ impl Peer {
 
     /// Why it does not do `scenario`; `None` if it does.
     pub fn cannot(self, scenario: Scenario) -> Option<&'static str> {
-        use Scenario::{Datagrams, Early, Latency, Many, Resumed, Upload, Wide};
+        use Scenario::{Datagrams, Early, Latency, Resumed, Upload, Wide};
         match (self, scenario) {
             (Self::Udp, Upload | Latency) | (Self::Protection, Upload) => None,
             (Self::Udp | Self::Protection, _) => Some("it is a limit of other work"),
             (Self::S2nQuic, Resumed | Early) => Some("its rustls session ends with the handshake, before tickets"),
             (Self::TercelC | Self::Msquic, Resumed | Early) => Some("the adapter has no tickets"),
             (Self::TercelC | Self::Msquic, Datagrams) => Some("the adapter has no datagrams"),
-            (Self::TercelC | Self::Msquic, Many(_)) => Some("the adapter leaves no connections alone"),
-            (Self::TercelC | Self::Msquic, Wide(number)) if number > 200 => Some("the adapter permits 200 streams"),
+            (Self::TercelC | Self::Msquic, Wide(number)) if number > 65_535 => {
+                Some("no more than 65,535 can be permitted")
+            }
+            (Self::TercelC | Self::Msquic, Scenario::HELD) => Some("the adapter's connections end after 30 seconds"),
             (Self::Tquic, Datagrams) => Some("it has no datagrams"),
             _ => None,
         }
@@ -159,8 +161,8 @@ impl Peer {
             Self::Tercel => tercel::serve(identity, streams),
             Self::TercelAsync => tercel_async::serve(identity, streams, Driven::ByThread),
             Self::TercelTask => tercel_async::serve(identity, streams, Driven::ByTask),
-            Self::TercelC => c::serve(Whose::Ours, &identity),
-            Self::Msquic => c::serve(Whose::MsQuic, &identity),
+            Self::TercelC => c::serve(Whose::Ours, &identity, streams),
+            Self::Msquic => c::serve(Whose::MsQuic, &identity, streams),
             Self::Quinn => quinn::serve(identity, streams),
             Self::Noq => noq::serve(identity, streams),
             Self::S2nQuic => s2n::serve(identity, streams),
