@@ -135,12 +135,12 @@ fn transport_parameters() {
         original_destination_connection_id: id,
         retry_source_connection_id: id,
         stateless_reset_token: Some(ResetToken([5; 16])),
-        preferred_address: Some(PreferredAddress {
+        preferred_address: Some(Box::new(PreferredAddress {
             ipv4: "192.0.2.1:443".parse().ok(),
             ipv6: "[2001:db8::1]:443".parse().ok(),
             connection_id: ConnectionId::new(&[6; 5]).unwrap_or(ConnectionId::EMPTY),
             reset_token: ResetToken([4; 16]),
-        }),
+        })),
         ..client.clone()
     };
     write("transport_parameters", "client", &client.encode(None));

@@ -76,6 +76,20 @@ pub struct ConnectionStats {
     pub stream_bytes_retransmitted: u64,
 }
 
+/// What is counted while it happens; the rest of the figures is known elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) handshake: Option<Duration>,
+    pub(crate) phases: HandshakePhases,
+    pub(crate) datagrams_sent: u64,
+    pub(crate) datagrams_received: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) packets_sent: u64,
+    pub(crate) packets_received: u64,
+    pub(crate) packets_dropped: u64,
+}
+
 /// When the handshake came how far, each since the connection began; `None` for what has not been, or
 /// is not for this end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

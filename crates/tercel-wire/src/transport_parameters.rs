@@ -83,7 +83,7 @@ macro_rules! integer_parameters {
             /// Server only: the token of the connection ID of the handshake.
             pub stateless_reset_token: Option<ResetToken>,
             /// Server only: where it would rather be reached.
-            pub preferred_address: Option<PreferredAddress>,
+            pub preferred_address: Option<Box<PreferredAddress>>,
             /// The endpoint does not want its peer to migrate.
             pub disable_active_migration: bool,
             /// The endpoint does not look at the fixed bit (RFC 9287).
@@ -322,7 +322,7 @@ impl TransportParameters {
                 let token = value.try_into().map_err(|_| DecodeError::Malformed("stateless_reset_token"))?;
                 self.stateless_reset_token = Some(ResetToken(token));
             }
-            PREFERRED_ADDRESS => self.preferred_address = Some(PreferredAddress::decode(value)?),
+            PREFERRED_ADDRESS => self.preferred_address = Some(Box::new(PreferredAddress::decode(value)?)),
             DISABLE_ACTIVE_MIGRATION => self.disable_active_migration = empty("disable_active_migration")?,
             // RFC 9287 section 3#1.
             GREASE_QUIC_BIT => self.grease_quic_bit = empty("grease_quic_bit")?,

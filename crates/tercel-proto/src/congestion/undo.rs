@@ -5,7 +5,7 @@
 pub(super) struct Undo<S> {
     /// Counts the reactions.
     epoch: u32,
-    kept: Option<(S, u32)>,
+    kept: Option<Box<(S, u32)>>,
 }
 
 impl<S> Default for Undo<S> {
@@ -23,22 +23,22 @@ impl<S> Undo<S> {
     /// A reaction begins; `before` is the state to go back to. Without it the reaction is final.
     pub(super) fn begin(&mut self, before: Option<S>) {
         self.epoch = self.epoch.wrapping_add(1);
-        self.kept = before.map(|state| (state, 0));
+        self.kept = before.map(|state| Box::new((state, 0)));
     }
 
     /// `count` packets were lost that belong to the last reaction.
     pub(super) const fn lost(&mut self, count: u32) {
-        if let Some((_, missing)) = &mut self.kept {
-            *missing = missing.saturating_add(count);
+        if let Some(kept) = &mut self.kept {
+            kept.1 = kept.1.saturating_add(count);
         }
     }
 
     /// A lost packet of the reaction `epoch` arrived after all. Gives the state to go back to if it was
     /// the last one that was missing.
     pub(super) fn arrived(&mut self, epoch: Option<u32>) -> Option<S> {
-        let (_, missing) = self.kept.as_mut().filter(|_| epoch == Some(self.epoch))?;
+        let (_, missing) = self.kept.as_deref_mut().filter(|_| epoch == Some(self.epoch))?;
         *missing = missing.saturating_sub(1);
-        if *missing == 0 { self.kept.take().map(|(state, _)| state) } else { None }
+        if *missing == 0 { self.kept.take().map(|kept| kept.0) } else { None }
     }
 
     /// A lost packet of the reaction `epoch` never arrived: the reaction stands.
@@ -55,6 +55,6 @@ impl<S> Undo<S> {
 
     /// The state that is kept.
     pub(super) fn kept_mut(&mut self) -> Option<&mut S> {
-        self.kept.as_mut().map(|(state, _)| state)
+        self.kept.as_deref_mut().map(|(state, _)| state)
     }
 }

@@ -358,12 +358,12 @@ impl Connection {
         {
             let (connection_id, reset_token) =
                 self.local_ids.issue_for_preferred_address(self.issuer.as_mut(), &mut self.entropy);
-            parameters.preferred_address = Some(tercel_wire::transport_parameters::PreferredAddress {
+            parameters.preferred_address = Some(Box::new(tercel_wire::transport_parameters::PreferredAddress {
                 ipv4: preferred.ipv4,
                 ipv6: preferred.ipv6,
                 connection_id,
                 reset_token,
-            });
+            }));
         }
         parameters
     }

@@ -51,7 +51,7 @@ use crate::keys;
 use crate::path::{AntiAmplification, ChallengeSize, Ecn, Path, PathAddress, Paths, Validation};
 use crate::recovery::{AckOutcome, OneWayDelay, Recovery};
 use crate::space::{Parked, Spaces};
-use crate::stats::{ConnectionStats, PathCongestion, PathState, PathStats};
+use crate::stats::{ConnectionStats, Counts, PathCongestion, PathState, PathStats};
 pub use crate::stream::Read;
 use crate::stream::{EndedStats, Flush, StreamScheduling, StreamStats, Streams};
 use crate::time::Time;
@@ -227,7 +227,7 @@ pub struct Connection {
     outcome: Option<Box<AckOutcome>>,
     /// The frames of the packets of a datagram that is being written.
     drafted: SentFrames,
-    stats: ConnectionStats,
+    stats: Counts,
     /// It has come to rest since that was last asked.
     rested: bool,
     /// What happened, if anybody wants to know.
@@ -342,7 +342,7 @@ impl Connection {
             outcome: None,
             drafted: SentFrames::new(),
             rested: false,
-            stats: ConnectionStats::default(),
+            stats: Counts::default(),
             trace: None,
         })
     }
@@ -926,7 +926,7 @@ impl Connection {
 
     /// Figures.
     pub fn stats(&self) -> ConnectionStats {
-        let (recovery, rtt) = (self.recovery.stats(), self.recovery.rtt());
+        let (counts, recovery, rtt) = (&self.stats, self.recovery.stats(), self.recovery.rtt());
         let path = &self.paths.active;
         ConnectionStats {
             packets_acked: recovery.packets_acked,
@@ -951,7 +951,15 @@ impl Connection {
             one_way_delay: self.one_way.smoothed(),
             latest_one_way_delay: self.one_way.latest(),
             stream_bytes_retransmitted: self.streams.retransmitted_bytes(),
-            ..self.stats
+            handshake: counts.handshake,
+            phases: counts.phases,
+            datagrams_sent: counts.datagrams_sent,
+            datagrams_received: counts.datagrams_received,
+            bytes_sent: counts.bytes_sent,
+            bytes_received: counts.bytes_received,
+            packets_sent: counts.packets_sent,
+            packets_received: counts.packets_received,
+            packets_dropped: counts.packets_dropped,
         }
     }
 

@@ -11,6 +11,7 @@ mod aside;
 mod deferred;
 mod exporter;
 mod observed;
+mod records;
 mod rustls_session;
 mod secrets;
 mod tickets;

@@ -9,7 +9,7 @@
 //! It is told once, at the start, which version of QUIC it serves. All that follows from it are the labels
 //! under which packet protection keys are derived (RFC 9001 section 5.1, RFC 9369 section 3.3.2). A client
 //! whose server goes on in another version (RFC 9368 section 2.3) says so when it asks for keys, and these
-//! labels, and no others, are replaced here.
+//! labels, and no others, are replaced here. And it makes no keys of [records](super::records), which QUIC has none of.
 
 use rustls::crypto::tls13::{Hkdf, HkdfExpander, OkmBlock, OutputLengthError};
 use rustls::crypto::{CryptoProvider, SharedSecret, hmac};
@@ -18,6 +18,7 @@ use tercel_wire::Version;
 
 use super::aside::{self, Aside, TicketSecrets, Watch};
 use super::exporter::Exporter;
+use super::records::{Expander, OfOthers};
 
 /// The same provider with TLS 1.3 suites that let the secrets of tickets and exporters be seen, and keys be
 /// those of another version. They are kept for as long as the process lives: call this once, and share what it
@@ -51,7 +52,7 @@ fn with_hkdf(suite: &Tls13CipherSuite, hkdf: impl Hkdf + 'static) -> &'static Tl
             confidentiality_limit: suite.common.confidentiality_limit,
         },
         hkdf_provider: Box::leak(Box::new(hkdf)),
-        aead_alg: suite.aead_alg,
+        aead_alg: Box::leak(Box::new(OfOthers(suite.aead_alg))),
         quic: suite.quic,
     }))
 }
@@ -85,11 +86,14 @@ impl Hkdf for Observed {
     }
 
     fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
-        let inner = self.hkdf.expander_for_okm(okm);
-        match aside::with(|aside| (aside.watch, aside.labels)).unwrap_or_default() {
-            (Watch::Tickets, _) => Box::new(Watched { inner, okm: okm.clone(), hkdf: self.hkdf }),
-            (_, Some(version)) => Box::new(Relabelled { inner, version }),
-            (_, None) => inner,
+        match aside::with(|aside| (aside.watch, aside.labels)) {
+            None => self.hkdf.expander_for_okm(okm),
+            Some((Watch::Tickets, _)) => {
+                let inner = Expander::new(self.hkdf, okm);
+                Box::new(Watched { inner, okm: okm.clone(), hkdf: self.hkdf })
+            }
+            Some((_, Some(version))) => Box::new(Relabelled { inner: self.hkdf.expander_for_okm(okm), version }),
+            Some((_, None)) => Box::new(Expander::new(self.hkdf, okm)),
         }
     }
 
@@ -153,7 +157,7 @@ pub(crate) fn in_place_of_initial<R>((client, server): (&OkmBlock, &OkmBlock), m
 }
 
 struct Watched {
-    inner: Box<dyn HkdfExpander>,
+    inner: Expander,
     okm: OkmBlock,
     hkdf: &'static dyn Hkdf,
 }
@@ -264,7 +268,7 @@ const CLIENT_TRAFFIC: &[u8] = b"tls13 c ap traffic";
 const SERVER_TRAFFIC: &[u8] = b"tls13 s ap traffic";
 
 /// Whether an HkdfLabel (RFC 8446 section 7.1), which comes in parts, has this label.
-fn has_label(info: &[&[u8]], label: &[u8]) -> bool {
+pub(super) fn has_label(info: &[&[u8]], label: &[u8]) -> bool {
     let mut rest = info.iter().copied().flatten().skip(2);
     rest.next().is_some_and(|len| usize::from(*len) == label.len()) && rest.take(label.len()).eq(label)
 }
@@ -384,7 +388,7 @@ mod tests {
                 }
             }
         }
-        for label in ["derived", "c hs traffic", "quic", "quic keys", "quicv3 key", "quicv2", "key"] {
+        for label in ["derived", "c hs traffic", "quic", "quic keys", "quicv3 key", "quicv2"] {
             let as_it_is = expand(suite, None, label, 32);
             assert!([v1, v2].iter().all(|version| expand(suite, Some(*version), label, 32) == as_it_is), "{label}");
         }

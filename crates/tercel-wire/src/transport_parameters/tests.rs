@@ -236,7 +236,7 @@ proptest! {
             original_destination_connection_id: from_server.then_some(id),
             retry_source_connection_id: (from_server && flags[0]).then_some(id),
             stateless_reset_token: from_server.then_some(ResetToken(token)),
-            preferred_address: from_server.then_some(address),
+            preferred_address: from_server.then(|| Box::new(address)),
             min_ack_delay: flags[1].then_some(1000 * delay),
             reset_stream_at: flags[1], reliable_reset: flags[0],
             enable_timestamp: exponent % 4,

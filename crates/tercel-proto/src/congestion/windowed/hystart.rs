@@ -46,8 +46,8 @@ pub(super) struct HyStart {
     /// The smallest round-trip time of the last round and of this one.
     last_min: Option<Duration>,
     current_min: Option<Duration>,
-    /// The last samples, at the place of their number, and how many this round has had.
-    recent: [Duration; SAMPLES],
+    /// The last samples in nanoseconds, at the place of their number, and how many this round has had.
+    recent: [u64; SAMPLES],
     samples: usize,
     conservative: Option<Conservative>,
 }
@@ -64,7 +64,7 @@ struct Conservative {
 
 impl HyStart {
     pub(super) const fn new(paced: bool) -> Self {
-        let recent = [Duration::ZERO; SAMPLES];
+        let recent = [0; SAMPLES];
         Self { paced, last_min: None, current_min: None, recent, samples: 0, conservative: None }
     }
 
@@ -73,7 +73,7 @@ impl HyStart {
     pub(super) fn on_acked(&mut self, bytes: u64, mtu: u64, sample: Option<Duration>, round_ended: bool) -> Verdict {
         if let Some(sample) = sample {
             self.current_min = Some(self.current_min.map_or(sample, |min| min.min(sample)));
-            self.recent[self.samples % SAMPLES] = sample;
+            self.recent[self.samples % SAMPLES] = sample.as_nanos() as u64;
             self.samples = self.samples.saturating_add(1);
         }
         if self.compare() {
@@ -92,7 +92,7 @@ impl HyStart {
         if self.samples < SAMPLES {
             return false;
         }
-        let recent = self.recent.into_iter().min().unwrap_or_default();
+        let recent = Duration::from_nanos(self.recent.into_iter().min().unwrap_or_default());
         let rose = |from: Duration| recent >= from + (from / RISE_DIVISOR).clamp(MIN_RISE, MAX_RISE);
         match (&mut self.conservative, self.last_min) {
             (Some(conservative), _) => {
