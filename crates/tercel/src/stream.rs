@@ -144,7 +144,7 @@ impl Clone for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.shared.handles.remove() {
+        if self.shared.handles.remove() && self.shared.depends_on_handles() {
             // Nothing is left to abort if it has ended.
             let _ = self.submit(StreamOperation::Dropped);
         }

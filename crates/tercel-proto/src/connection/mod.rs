@@ -665,6 +665,12 @@ impl Connection {
         self.datagrams.is_early()
     }
 
+    /// Takes the received datagrams that are next to be told of, if they came as that did of which the last
+    /// [`DatagramEvent::Received`](crate::datagram::DatagramEvent::Received) told: as early data, or not.
+    pub fn take_datagrams(&mut self, into: &mut Vec<Bytes>) {
+        self.datagrams.take_received(into);
+    }
+
     /// Whether the connection has come to rest since this was last asked: nothing was heard or sent for two seconds, and
     /// it has let go of memory. Its driver can do the same.
     pub const fn take_rested(&mut self) -> bool {

@@ -24,6 +24,10 @@ use crate::space::{PacketNumberSpace, Urgency};
 use crate::time::Time;
 use crate::trace::Packet;
 
+/// If a datagram lacks no more bytes than this and more is to be sent, it is filled up: its batch can go on then, for
+/// only the last of a batch may be smaller.
+const FILL: usize = 32;
+
 /// The spin bit of packets to a connection ID.
 // RFC 9000 section 17.4#1#5: it is not used, and has a value that the connection ID gives by chance.
 pub(super) fn spin(dcid: &ConnectionId) -> bool {
@@ -109,7 +113,12 @@ impl Connection {
         if let Some(last) = open {
             // RFC 9001 section 9.3#1.
             let pad = has_initial || self.pad_datagram;
-            let pad_to = if pad { MIN_INITIAL_DATAGRAM.min(datagram.len()) } else { 0 };
+            let lacking = datagram.len().saturating_sub(last.begin + last.len + last.tag_len);
+            let pad_to = match lacking {
+                _ if pad => MIN_INITIAL_DATAGRAM.min(datagram.len()),
+                1..=FILL if last.ack_eliciting && self.has_data() => datagram.len(),
+                _ => 0,
+            };
             written = self.finish(now, last, datagram, Sending { pad_to, ..sending });
         }
         if written > 0 && self.role == Role::Client && self.handshake.handshake_sent {

@@ -141,7 +141,7 @@ impl Connection {
         }
     }
 
-    fn has_data(&self) -> bool {
+    pub(super) fn has_data(&self) -> bool {
         self.streams.wants_to_send()
             || self.datagrams.wants_to_send()
             || self.spaces.data.numbers.crypto.wants_to_send()

@@ -311,12 +311,10 @@ impl Streams {
     /// # Errors
     /// As for [`send`](Self::send).
     pub fn send_with(&mut self, id: StreamId, data: Bytes, fin: bool, flush: Flush) -> Result<(), ApiMisuse> {
-        let (len, idle) = (data.len() as u64, !self.wants_to_send_data());
+        let len = data.len() as u64;
+        let lingers = flush == Flush::WithNext && !self.wants_to_send_data() && self.lingering + len < MAX_LINGERING;
         self.sending_part(id)?.push(data, fin)?;
-        match flush {
-            Flush::WithNext if idle && self.lingering + len < MAX_LINGERING => self.lingering += len.max(1),
-            _ => self.lingering = 0,
-        }
+        self.lingering = if lingers { self.lingering + len.max(1) } else { 0 };
         self.reschedule(id);
         Ok(())
     }

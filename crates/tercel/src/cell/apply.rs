@@ -50,7 +50,7 @@ impl Core {
             match promise {
                 Promise::None => {}
                 Promise::Send { stream, context } => {
-                    self.note(stream.key(), Note::SendComplete { context, canceled: true });
+                    self.note(stream, Note::SendComplete { context, canceled: true });
                 }
                 Promise::Datagram { context } => {
                     let state = DatagramSendState::Canceled;

@@ -18,7 +18,9 @@ use super::streams::{Entry, Listening, Note, SendPart, StreamKey};
 use super::{Core, Happening, Phase, StreamId, ideal};
 use crate::certificate::{PeerCertificate, PendingVerdict, Question};
 use crate::connection::Connection;
-use crate::event::{ConnectionEvent, ListenerEvent, NewConnection, NewStream, StreamEvent, StreamHandler};
+use crate::event::{
+    ConnectionEvent, ConnectionHandler, ListenerEvent, NewConnection, NewStream, StreamEvent, StreamHandler,
+};
 use crate::handshake_info::HandshakeInfo;
 use crate::stream::Stream;
 use crate::worker::{Floor, current};
@@ -208,7 +210,7 @@ fn connected_event(mut core: Box<Core>, connected: &Connected) -> Box<Core> {
 
 fn datagram_event(mut core: Box<Core>, event: DatagramEvent) -> Box<Core> {
     match event {
-        DatagramEvent::Received(data) => tell(core, ConnectionEvent::DatagramReceived(data)),
+        DatagramEvent::Received(data) => datagrams_received(core, data),
         DatagramEvent::MaxSizeChanged(max_size) => {
             core.shared.facts().max_datagram = max_size;
             tell(core, ConnectionEvent::DatagramStateChanged { max_size })
@@ -229,6 +231,19 @@ fn datagram_event(mut core: Box<Core>, event: DatagramEvent) -> Box<Core> {
         }
         _ => core,
     }
+}
+
+/// Tells of a datagram, and of those behind it.
+fn datagrams_received(mut core: Box<Core>, first: Bytes) -> Box<Core> {
+    let mut all = std::mem::take(&mut core.chunks);
+    all.push(first);
+    core.proto.take_datagrams(&mut all);
+    core.monitor.connection(&ConnectionEvent::DatagramReceived(Bytes::new()));
+    core = tell_by(core, |handler, handle| {
+        all.drain(..).for_each(|data| handler.event(handle, ConnectionEvent::DatagramReceived(data)));
+    });
+    core.chunks = all;
+    core
 }
 
 fn stream_event(mut core: Box<Core>, event: TransportStreamEvent) -> Box<Core> {
@@ -455,10 +470,17 @@ fn gone(mut core: Box<Core>) -> Box<Core> {
 }
 
 pub(super) fn tell(mut core: Box<Core>, event: ConnectionEvent<'_>) -> Box<Core> {
+    if core.handler.is_some() {
+        core.monitor.connection(&event);
+    }
+    tell_by(core, |handler, handle| handler.event(handle, event))
+}
+
+/// Has `tell` tell the connection's handler something, with the connection's handle.
+fn tell_by(mut core: Box<Core>, tell: impl FnOnce(&mut dyn ConnectionHandler, &Connection)) -> Box<Core> {
     let Some(mut handler) = core.handler.take() else { return core };
     let Some(handle) = core.handle.take() else { return core };
-    core.monitor.connection(&event);
-    let (mut core, result) = current::lend(core, || handler.event(&handle, event));
+    let (mut core, result) = current::lend(core, || tell(&mut *handler, &handle));
     core.handle = Some(handle);
     match result {
         Ok(()) => core.handler = Some(handler),

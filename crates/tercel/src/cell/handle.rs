@@ -58,12 +58,12 @@ impl Handles {
 
     /// Whether the application's last handle goes with this one.
     pub(crate) fn remove(&self) -> bool {
-        self.count.fetch_sub(1, Ordering::AcqRel) == 2
+        self.count.fetch_sub(1, Ordering::SeqCst) == 2
     }
 
     /// Whether the application has none.
     pub(crate) fn are_gone(&self) -> bool {
-        self.count.load(Ordering::Acquire) < 2
+        self.count.load(Ordering::SeqCst) < 2
     }
 
     pub(crate) fn detach(&self) {
@@ -151,7 +151,7 @@ impl ConnectionShared {
             }
             operation.is_late() || (operation.is_verdict() && self.is_close_called())
         };
-        match self.queue.put(operation, is_late) {
+        match self.queue.put(operation, is_late, Operation::join) {
             Ok(false) => Ok(()),
             Ok(true) => {
                 // A worker that takes no letters any more is about to end the queue, and sees to what lies
@@ -238,6 +238,9 @@ pub(crate) struct StreamShared {
     pub(crate) receives_into: AtomicBool,
     /// Whether it has ended and takes no more operations. Changed under the lock of the queue.
     pub(crate) sealed: AtomicBool,
+    /// Whether its last event was told before all that was received was consumed: what is left is given up with the
+    /// last handle. In one order with their number: who goes later sees the other.
+    owes: AtomicBool,
     key: AtomicU64,
     id: AtomicU64,
 }
@@ -254,9 +257,21 @@ impl StreamShared {
             receive_closed: AtomicBool::new(one_way && local),
             receives_into: AtomicBool::new(false),
             sealed: AtomicBool::new(false),
+            owes: AtomicBool::new(false),
             key: AtomicU64::new(u64::MAX),
             id: AtomicU64::new(u64::MAX),
         })
+    }
+
+    /// Its last event was told, and not all that was received is consumed.
+    pub(crate) fn note_debt(&self) {
+        self.owes.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether its worker has to know that the last handle is gone: because there is something to abort, or to give up.
+    pub(crate) fn depends_on_handles(&self) -> bool {
+        let may_go_on = || !self.send_closed.load(Ordering::Relaxed) || !self.receive_closed.load(Ordering::Relaxed);
+        self.owes.load(Ordering::SeqCst) || (!self.handles.are_detached() && may_go_on())
     }
 
     pub(crate) fn id(&self) -> Option<StreamId> {

@@ -29,7 +29,7 @@ use tercel_wire::{ApplicationErrorCode, Direction, Role, StreamId};
 use tracing::Span;
 
 use self::monitor::Monitor;
-use self::streams::{Entry, Listening, Note, StreamKey, StreamTable};
+use self::streams::{Entry, Listening, Note, StreamTable};
 use crate::binding::Binding;
 use crate::certificate::Question;
 use crate::connection::Connection;
@@ -46,6 +46,7 @@ pub(crate) use self::drain::{Outcome, drain, end};
 pub(crate) use self::handle::{ConnectionShared, StreamShared};
 pub(crate) use self::ideal::MIN_IDEAL;
 use self::paths::Beside;
+pub(crate) use self::streams::StreamKey;
 
 /// The largest UDP payload over IPv4: no batch for the network is longer.
 const MAX_BATCH: usize = 65_507;

@@ -383,6 +383,9 @@ impl Core {
         let Some(entry) = self.streams.get(key) else { return };
         entry.listening = Listening::Nobody;
         entry.forgotten = true;
+        if entry.deferred > 0 {
+            entry.shared.note_debt();
+        }
         let held = if entry.shared.handles.are_gone() || self.is_closing() { u64::MAX } else { 0 };
         self.consume(key, held);
     }

@@ -16,7 +16,7 @@ use tercel_wire::{ApplicationErrorCode, StreamId, TransportErrorCode};
 
 pub(crate) use self::queue::Queue;
 use crate::binding::Binding;
-use crate::cell::StreamShared;
+use crate::cell::{StreamKey, StreamShared};
 use crate::connection::Inspect;
 use crate::datapath::SocketId;
 use crate::event::{ConnectionHandler, StreamHandler};
@@ -169,7 +169,7 @@ pub(crate) enum StreamOperation {
 /// Whom to tell that an operation that was accepted could not be done after all.
 pub(crate) enum Promise {
     None,
-    Send { stream: Arc<StreamShared>, context: u64 },
+    Send { stream: StreamKey, context: u64 },
     Datagram { context: u64 },
 }
 
@@ -177,6 +177,21 @@ impl Operation {
     /// Whether it is code of the application's.
     pub(crate) const fn is_look(&self) -> bool {
         matches!(self, Self::Connection(ConnectionOperation::Inspect(_)) | Self::Stream(_, StreamOperation::Inspect(_)))
+    }
+
+    /// Makes `next` part of the operation before it, if it is the end of a stream right behind data.
+    pub(crate) fn join(&mut self, next: Self) -> Option<Self> {
+        let end = SendOptions { fin: true, ..SendOptions::default() };
+        match (self, &next) {
+            (
+                Self::Stream(stream, StreamOperation::Send { options, .. }),
+                Self::Stream(same, StreamOperation::Send { data, options: ending }),
+            ) if data.is_empty() && *ending == end && !options.fin && Arc::ptr_eq(stream, same) => {
+                options.fin = true;
+                None
+            }
+            _ => Some(next),
+        }
     }
 
     /// Whether others that wait in the queue, on the same stream, come before it.
@@ -216,7 +231,7 @@ impl Operation {
     pub(crate) fn promise(&self) -> Promise {
         match self {
             Self::Stream(stream, StreamOperation::Send { options: SendOptions { context: Some(context), .. }, .. }) => {
-                Promise::Send { stream: stream.clone(), context: *context }
+                Promise::Send { stream: stream.key(), context: *context }
             }
             Self::Connection(ConnectionOperation::SendDatagram { context: Some(context), .. }) => {
                 Promise::Datagram { context: *context }

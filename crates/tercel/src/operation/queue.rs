@@ -29,13 +29,23 @@ impl<O> Queue<O> {
     }
 
     /// Puts an operation; `Ok(true)` if the worker must be told. Gives it back if the queue has
-    /// ended, or if it comes too late in the eyes of `is_late`.
-    pub(crate) fn put(&self, operation: O, is_late: impl FnOnce(&O) -> bool) -> Result<bool, O> {
+    /// ended, or if it comes too late in the eyes of `is_late`. `join` may make it part of the one before it, or gives
+    /// it back.
+    pub(crate) fn put(
+        &self,
+        operation: O,
+        is_late: impl FnOnce(&O) -> bool,
+        join: impl FnOnce(&mut O, O) -> Option<O>,
+    ) -> Result<bool, O> {
         let mut state = self.state();
         if state.ended || is_late(&operation) {
             return Err(operation);
         }
-        state.operations.push_back(operation);
+        let left = match state.operations.back_mut() {
+            Some(last) => join(last, operation),
+            None => Some(operation),
+        };
+        state.operations.extend(left);
         self.waits.store(true, Ordering::Release);
         Ok(!std::mem::replace(&mut state.announced, true))
     }
@@ -82,6 +92,10 @@ mod tests {
 
     use super::*;
 
+    fn separate<O>(_: &mut O, next: O) -> Option<O> {
+        Some(next)
+    }
+
     /// Threads put numbered operations while a worker takes them whenever told: none is lost, none
     /// comes twice, and each thread's order is kept.
     #[test]
@@ -96,7 +110,7 @@ mod tests {
                 let (queue, told) = (queue.clone(), told.clone());
                 std::thread::spawn(move || {
                     for number in 0..EACH {
-                        if queue.put((thread, number), |_| false).unwrap() {
+                        if queue.put((thread, number), |_| false, separate).unwrap() {
                             told.send(()).unwrap();
                         }
                     }
@@ -121,12 +135,23 @@ mod tests {
     fn an_ended_queue_gives_back() {
         let queue = Queue::new();
         assert!(!queue.waits());
-        assert_eq!(queue.put(1, |_| false), Ok(true));
+        assert_eq!(queue.put(1, |_| false, separate), Ok(true));
         assert!(queue.waits());
-        assert_eq!(queue.put(2, |_| false), Ok(false));
-        assert_eq!(queue.put(9, |_| true), Err(9));
-        assert_eq!(queue.end(), [1, 2]);
-        assert_eq!(queue.put(3, |_| false), Err(3));
+        assert_eq!(queue.put(2, |_| false, separate), Ok(false));
+        assert_eq!(queue.put(9, |_| true, separate), Err(9));
+        assert_eq!(
+            queue.put(
+                30,
+                |_| false,
+                |last, next| {
+                    *last += next;
+                    None
+                }
+            ),
+            Ok(false)
+        );
+        assert_eq!(queue.end(), [1, 32]);
+        assert_eq!(queue.put(3, |_| false, separate), Err(3));
         assert!(queue.has_ended());
     }
 }
