@@ -31,6 +31,7 @@ const PRIMITIVES: &[(&str, &str, &str)] = &[
         "use std::sync::{Mutex, MutexGuard, PoisonError};",
         "use loom::sync::{Mutex, MutexGuard}; use std::sync::PoisonError;",
     ),
+    ("operation::queue", "use std::sync::atomic::", "use loom::sync::atomic::"),
     (
         "worker::mailbox",
         "use std::sync::{Arc, Mutex, MutexGuard, PoisonError};",

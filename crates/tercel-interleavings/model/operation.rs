@@ -25,9 +25,9 @@ impl Operation {
     }
 
     /// There are no streams here.
-    pub(crate) const fn begins_to_wait(&self) {}
-
-    pub(crate) const fn waits_no_more(&self) {}
+    pub(crate) fn join(&mut self, next: Self) -> Option<Self> {
+        Some(next)
+    }
 
     /// Handles stay until the end here.
     pub(crate) const fn is_letting_go(&self) -> bool {

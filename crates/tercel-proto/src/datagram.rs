@@ -261,10 +261,11 @@ impl Datagrams {
         event
     }
 
-    /// Takes the received datagrams that are next to be told of, up to the first that came as early data if the last
+    /// Takes received datagrams that are next to be told of, while `into` has fewer than `most` and up to the first that came as early data if the last
     /// did not, or the other way round.
-    pub fn take_received(&mut self, into: &mut Vec<Bytes>) {
-        while self.early.front() == Some(&self.last_early)
+    pub fn take_received(&mut self, into: &mut Vec<Bytes>, most: usize) {
+        while into.len() < most
+            && self.early.front() == Some(&self.last_early)
             && let Some(DatagramEvent::Received(_)) = self.events.front()
             && let Some(DatagramEvent::Received(data)) = self.poll_event()
         {
@@ -354,20 +355,21 @@ mod tests {
     #[test]
     fn received_ones_are_told_together_if_they_came_in_the_same_way() {
         let mut datagrams = datagrams(1000, 1000);
-        let came = [(1, true), (2, true), (3, false), (4, false), (5, false)];
+        let came = [(1, true), (2, true), (3, false), (4, false), (5, false), (6, false)];
         came.into_iter().for_each(|(len, early)| datagrams.on_datagram(bytes(len), early).unwrap());
-        datagrams.send(bytes(6), Normal).unwrap();
+        datagrams.send(bytes(7), Normal).unwrap();
         datagrams.cancel_all();
-        datagrams.on_datagram(bytes(7), false).unwrap();
+        datagrams.on_datagram(bytes(8), false).unwrap();
         let mut told = Vec::new();
         while let Some(event) = datagrams.poll_event() {
             let DatagramEvent::Received(data) = event else { continue };
             let mut all = vec![data];
-            datagrams.take_received(&mut all);
+            datagrams.take_received(&mut all, 3);
             told.push((all, datagrams.is_early()));
         }
         let together = |lens: &[usize]| lens.iter().copied().map(bytes).collect::<Vec<_>>();
-        assert_eq!(told, [(together(&[1, 2]), true), (together(&[3, 4, 5]), false), (together(&[7]), false)]);
+        let runs: [(&[usize], _); 4] = [(&[1, 2], true), (&[3, 4, 5], false), (&[6], false), (&[8], false)];
+        assert_eq!(told, runs.map(|(lens, early)| (together(lens), early)));
     }
 
     #[test]

@@ -665,10 +665,10 @@ impl Connection {
         self.datagrams.is_early()
     }
 
-    /// Takes the received datagrams that are next to be told of, if they came as that did of which the last
+    /// Takes up to `most` received datagrams that are next to be told of, if they came as that did of which the last
     /// [`DatagramEvent::Received`](crate::datagram::DatagramEvent::Received) told: as early data, or not.
-    pub fn take_datagrams(&mut self, into: &mut Vec<Bytes>) {
-        self.datagrams.take_received(into);
+    pub fn take_datagrams(&mut self, into: &mut Vec<Bytes>, most: usize) {
+        self.datagrams.take_received(into, most);
     }
 
     /// Whether the connection has come to rest since this was last asked: nothing was heard or sent for two seconds, and

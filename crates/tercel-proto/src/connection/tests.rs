@@ -675,3 +675,22 @@ fn an_acknowledgement_that_may_not_be_sent_does_not_keep_the_timer_busy() {
     // RFC 9000 section 9.3.2#2.
     assert!(pair.to_client.is_empty(), "nothing is said to nobody");
 }
+
+/// However frames fit into packets, small messages on many streams leave in one batch.
+#[test]
+fn a_packet_that_lacks_a_few_bytes_does_not_end_a_batch() {
+    let config = TransportConfig { initial_mtu: 1200, max_mtu: 1200, ..TransportConfig::default() };
+    for len in 400..520 {
+        let mut pair = Pair::new(config.clone());
+        pair.connect();
+        pair.pass(Duration::from_secs(1));
+        for _ in 0..16 {
+            let id = pair.client.open_stream(Direction::Bidirectional).unwrap();
+            pair.client.send(id, Bytes::from(vec![1; len]), true).unwrap();
+        }
+        let (now, mut buf) = (pair.now, Vec::new());
+        let batch = pair.client.poll_transmit(now, 64, &mut buf).unwrap();
+        assert!(batch.len >= 16 * len && batch.segment_size == Some(1200), "{len}: {batch:?}");
+        assert!(pair.client.poll_transmit(now, 64, &mut buf).is_none());
+    }
+}

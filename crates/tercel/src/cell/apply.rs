@@ -91,13 +91,16 @@ impl Core {
                 self.proto.refuse(self.now, code)?;
             }
             ConnectionOperation::SendTicket { data } => self.send_ticket(data)?,
-            ConnectionOperation::SendDatagram { data, context, priority } => match context {
-                Some(context) => {
-                    let number = self.proto.send_datagram(data, priority)?;
-                    self.datagrams.insert(number, (context, false));
+            ConnectionOperation::SendDatagram { data, context, priority } => {
+                self.unsent += data.len();
+                match context {
+                    Some(context) => {
+                        let number = self.proto.send_datagram(data, priority)?;
+                        self.datagrams.insert(number, (context, false));
+                    }
+                    None => self.proto.send_datagram_untold(data, priority)?,
                 }
-                None => self.proto.send_datagram_untold(data, priority)?,
-            },
+            }
             ConnectionOperation::Close { code, reason } => {
                 self.shared.note_close_called();
                 self.close(code, reason);
@@ -306,6 +309,7 @@ impl Core {
             return Err(ApiMisuse::SendClosed.into());
         }
         let len = data.len() as u64;
+        self.unsent += data.len();
         let held = early && options.after_handshake;
         match entry.id.filter(|_| !held && !entry.has_data_waiting()) {
             Some(id) => give(&mut self.proto, id, data, options)?,

@@ -25,10 +25,11 @@ use crate::handshake_info::HandshakeInfo;
 use crate::stream::Stream;
 use crate::worker::{Floor, current};
 
-/// Routes and events, until there are none. Tells whether a handler may have been called.
-pub(super) fn deliver(mut core: Box<Core>, floor: &mut Floor) -> (Box<Core>, bool) {
+/// Routes and events, until there are none, or handlers have given `enough` bytes to send. Tells whether a handler may
+/// have been called.
+pub(super) fn deliver(mut core: Box<Core>, floor: &mut Floor, enough: usize) -> (Box<Core>, bool) {
     let mut any = false;
-    loop {
+    while core.unsent < enough {
         core.look();
         core = if let Some(happening) = core.happened.pop_front() {
             happened(core, happening)
@@ -41,6 +42,7 @@ pub(super) fn deliver(mut core: Box<Core>, floor: &mut Floor) -> (Box<Core>, boo
         };
         any = true;
     }
+    (core, any)
 }
 
 /// Ends the connection for the application whatever the protocol would still do.
@@ -233,11 +235,14 @@ fn datagram_event(mut core: Box<Core>, event: DatagramEvent) -> Box<Core> {
     }
 }
 
+/// Of so many datagrams is told before what handlers have given to send may leave.
+const DATAGRAMS: usize = 32;
+
 /// Tells of a datagram, and of those behind it.
 fn datagrams_received(mut core: Box<Core>, first: Bytes) -> Box<Core> {
     let mut all = std::mem::take(&mut core.chunks);
     all.push(first);
-    core.proto.take_datagrams(&mut all);
+    core.proto.take_datagrams(&mut all, DATAGRAMS);
     core.monitor.connection(&ConnectionEvent::DatagramReceived(Bytes::new()));
     core = tell_by(core, |handler, handle| {
         all.drain(..).for_each(|data| handler.event(handle, ConnectionEvent::DatagramReceived(data)));

@@ -14,6 +14,10 @@ use crate::worker::{Floor, Sent};
 /// How many batches a connection may send in one turn.
 const BATCHES: usize = 8;
 
+/// When handlers have given so many bytes to send these leave, before other handlers are called: the peer can begin with
+/// them. It is twice as much after each time, so that what there is much of leaves in large batches.
+const FIRST: usize = 4 << 10;
+
 /// What became of a connection in its turn.
 pub(crate) enum Outcome {
     /// It has nothing to do until its deadline, or until something comes for it.
@@ -50,8 +54,9 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
     }
     let mut rests = false;
     let mut outcome: fn(Box<Core>) -> Outcome = Outcome::Again;
-    for _ in 0..BATCHES {
-        (core, _) = deliver(core, floor);
+    for batch in 0..BATCHES {
+        let enough = FIRST << batch;
+        (core, _) = deliver(core, floor, enough);
         core.change_paths(floor);
         core.close_if_delivered();
         match core.transmit(floor) {
@@ -60,11 +65,14 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
                 core.proto.send_failed(now, path);
                 continue;
             }
-            Sent::Blocked => outcome = Outcome::Blocked,
+            Sent::Blocked => {
+                (core, _) = deliver(core, floor, usize::MAX);
+                outcome = Outcome::Blocked;
+            }
             Sent::Nothing => {
                 // Sending may have caused events, and these something to send.
                 let any;
-                (core, any) = deliver(core, floor);
+                (core, any) = deliver(core, floor, enough);
                 if core.close_if_delivered() || any {
                     continue;
                 }
@@ -89,7 +97,7 @@ pub(crate) fn end(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Box<Core
     core.take_operations();
     let code = ApplicationErrorCode::default();
     core.close(code, Bytes::new());
-    (core, _) = deliver(core, floor);
+    (core, _) = deliver(core, floor, usize::MAX);
     core.transmit(floor);
     core.hand_over_trace(true);
     core = finish(core, CloseReason::LocalApplication { code });
@@ -100,6 +108,7 @@ pub(crate) fn end(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Box<Core
 
 impl Core {
     fn transmit(&mut self, floor: &mut Floor) -> Sent {
+        self.unsent = 0;
         let (now, batch, proto) = (self.now, self.batch, &mut self.proto);
         floor.transmit(self.socket, self.slot, |segments, buffer| proto.poll_transmit(now, segments.min(batch), buffer))
     }

@@ -122,6 +122,8 @@ pub(crate) struct Core {
     /// Room for what a read gives, used again and again.
     chunks: Vec<Bytes>,
     inbox: Vec<Received>,
+    /// How many bytes were given to send since something was last sent.
+    unsent: usize,
     /// Room for operations, exchanged with the queue's.
     operations: VecDeque<Operation>,
     operations_wait: bool,
@@ -200,6 +202,7 @@ impl Core {
             network_told: None,
             chunks: Vec::new(),
             inbox: Vec::new(),
+            unsent: 0,
             operations: VecDeque::new(),
             operations_wait: false,
             looks: VecDeque::new(),

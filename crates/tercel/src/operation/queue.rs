@@ -41,11 +41,13 @@ impl<O> Queue<O> {
         if state.ended || is_late(&operation) {
             return Err(operation);
         }
-        let left = match state.operations.back_mut() {
+        let separate = match state.operations.back_mut() {
             Some(last) => join(last, operation),
             None => Some(operation),
         };
-        state.operations.extend(left);
+        if let Some(operation) = separate {
+            state.operations.push_back(operation);
+        }
         self.waits.store(true, Ordering::Release);
         Ok(!std::mem::replace(&mut state.announced, true))
     }
