@@ -292,7 +292,9 @@ mod tests {
         let settings = defaults();
         assert_eq!((settings.is_set, settings.peer_bidi_stream_count, settings.idle_timeout_ms), (0, 0, 30_000));
         assert!(buffers_sends(&settings) && !receives_many(&settings) && resumption_level(&settings) == 0);
-        translate(&settings).transport().unwrap();
+        let translated = translate(&settings);
+        translated.transport().unwrap();
+        assert_eq!((translated.initial_mtu, translated.max_mtu), (1240, 1472));
     }
 
     #[test]
@@ -323,7 +325,10 @@ mod tests {
         };
         let mut settings = defaults();
         apply(&mut settings, &extremes).unwrap();
-        translate(&settings).transport().unwrap();
+        let translated = translate(&settings);
+        translated.transport().unwrap();
+        // Where both are the same nothing is looked for.
+        assert_eq!((translated.initial_mtu, translated.max_mtu), (1452, 1452));
         for wrong in [
             Settings { is_set: is_set::INITIAL_RTT_MS, ..Settings::default() },
             Settings { is_set: is_set::MINIMUM_MTU, minimum_mtu: 1247, ..Settings::default() },
