@@ -133,7 +133,7 @@ impl Results {
     /// the other what plain UDP costs its receiver and opening. `protection` seals and opens: half of its time is each.
     fn to_limit(&self, scenario: Scenario) -> Goal {
         let udp = self.figures(Scenario::Upload, Peer::Udp, &|run| run.client_cost().max(run.server_cost()));
-        let protection = self.figures(Scenario::Upload, Peer::Protection, &|run| 1024.0 / run.rate());
+        let protection = self.figures(Scenario::Upload, Peer::Protection, &Run::client_cost);
         let ours = self.figures(scenario, Peer::Tercel, &Run::rate).into_iter();
         let (mut shares, mut limits) = (Vec::new(), Vec::new());
         for ((ours, udp), protection) in ours.zip(udp).zip(protection) {

@@ -240,7 +240,8 @@ impl Scenario {
             Self::Connections(number) => Work {
                 exchanges: number,
                 at_once: number,
-                down: bytes(512 * MIB / number as u64),
+                // Those that are many have less to bring in all, so that no run lasts long.
+                down: bytes(if number < 1000 { 512 * MIB } else { 256 * MIB } / number as u64),
                 connections: Connections::Kept(number),
                 ..work
             },
