@@ -17,8 +17,13 @@ impl<K: Ord, V> SmallMap<K, V> {
         Self(vec![(key, value)])
     }
 
+    /// Where a key is, or would be. Looked for one by one: it mostly is the first.
     fn at(&self, key: &K) -> Result<usize, usize> {
-        self.0.binary_search_by(|(known, _)| known.cmp(key))
+        match self.0.iter().position(|(known, _)| known >= key) {
+            Some(at) if self.0[at].0 == *key => Ok(at),
+            Some(at) => Err(at),
+            None => Err(self.0.len()),
+        }
     }
 
     /// The value of a key.

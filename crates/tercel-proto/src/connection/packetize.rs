@@ -99,7 +99,7 @@ impl Connection {
         let (mut written, mut has_initial) = (0, false);
         let mut open: Option<Draft> = None;
         let sending = Sending { path: self.paths.active.id, mtu_probe: false, ecn, pad_to: 0 };
-        for level in LEVELS {
+        for &level in self.levels() {
             let begin = open.as_ref().map_or(0, |draft| draft.begin + draft.len + draft.tag_len);
             let Some(room) = datagram.get_mut(begin..) else { break };
             let Some(draft) = self.draft(now, level, permit(allowance, level), begin, room) else { continue };
@@ -129,6 +129,15 @@ impl Connection {
         written
     }
 
+    /// The levels at which there may be something to say.
+    const fn levels(&self) -> &'static [EncryptionLevel] {
+        let spaces = &self.spaces;
+        match spaces.initial.is_none() && spaces.handshake.is_none() && spaces.data.one_rtt.is_some() {
+            true => &[EncryptionLevel::OneRtt],
+            false => &LEVELS,
+        }
+    }
+
     /// RFC 9002 section 6.2.4: a probe should carry data. A second one of the handshake, for which the first
     /// has left nothing, says the same again: the peer may hear but this one, and make nothing of a PING.
     fn say_again(&mut self, now: Time, space: SpaceId) {
@@ -143,14 +152,24 @@ impl Connection {
 
     // RFC 9000 section 12.2#3.
     pub(super) fn header(&self, level: EncryptionLevel) -> Header {
-        let (version, dcid, scid) = (self.versions.current(), self.peer_ids.current(), self.handshake.local_scid);
+        let (versions, handshake) = (&self.versions, &self.handshake);
+        let dcid = self.peer_ids.current();
         match level {
             // RFC 9000 sections 8.1.2#1, 8.1.3#1.
-            EncryptionLevel::Initial => Header::Initial { version, dcid, scid, token: self.handshake.token.clone() },
+            EncryptionLevel::Initial => Header::Initial {
+                version: versions.current(),
+                dcid,
+                scid: handshake.local_scid,
+                token: handshake.token.clone(),
+            },
             // RFC 9369 section 4.1#9: whatever the server goes on with.
-            EncryptionLevel::ZeroRtt => Header::ZeroRtt { version: self.versions.original(), dcid, scid },
+            EncryptionLevel::ZeroRtt => {
+                Header::ZeroRtt { version: versions.original(), dcid, scid: handshake.local_scid }
+            }
             // RFC 9369 section 4.1#7.
-            EncryptionLevel::Handshake => Header::Handshake { version, dcid, scid },
+            EncryptionLevel::Handshake => {
+                Header::Handshake { version: versions.current(), dcid, scid: handshake.local_scid }
+            }
             EncryptionLevel::OneRtt => {
                 let key_phase = self.spaces.data.one_rtt.as_ref().is_some_and(|keys| keys.phase());
                 Header::OneRtt { dcid, spin: spin(&dcid), key_phase }
