@@ -269,6 +269,10 @@ const SERVER_TRAFFIC: &[u8] = b"tls13 s ap traffic";
 
 /// Whether an HkdfLabel (RFC 8446 section 7.1), which comes in parts, has this label.
 pub(super) fn has_label(info: &[&[u8]], label: &[u8]) -> bool {
+    // The parts of rustls.
+    if let [_, [len], prefix, name, ..] = info {
+        return usize::from(*len) == label.len() && label.strip_prefix(*prefix) == Some(*name);
+    }
     let mut rest = info.iter().copied().flatten().skip(2);
     rest.next().is_some_and(|len| usize::from(*len) == label.len()) && rest.take(label.len()).eq(label)
 }
