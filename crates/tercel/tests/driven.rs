@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tercel::{Bytes, Connect, Connection, ConnectionEvent, Driver, Listen, Listener, ListenerEvent, Park};
 use tercel::{CloseReason, Direction, Registration, RegistrationConfig, Stream, StreamEvent, TransportErrorCode};
-use tercel::{Configuration, Identity, Settings, Trust};
+use tercel::{Configuration, Identity, Rest, Settings, Trust};
 use tercel_proto::config::TransportConfig;
 
 fn one_worker() -> (Registration, Driver) {
@@ -65,6 +65,70 @@ fn one_thread_drives_two_registrations() {
     drop(server_driver);
     let connect = Connect::new(listener.local_address(), "localhost");
     assert!(server.connect(&configuration, connect, |_: &Connection, _: ConnectionEvent<'_>| {}).is_err());
+}
+
+/// The answer to a receive and the rest of the stream reach the worker in one turn: the rest is told of once, though the
+/// protocol says afterwards that there is something to read.
+#[test]
+fn an_end_that_comes_with_an_answer_is_told_once() {
+    let configuration = support::configuration(TransportConfig::default());
+    let (server, mut server_driver) = one_worker();
+    let (client, mut client_driver) = one_worker();
+    let of_server = configuration.clone();
+    let (pend, pended) = channel();
+    let (end, ended) = channel();
+    let listener = server
+        .listen(Listen::new(support::loopback(), [support::ALPN]), move |_: &Listener, event: ListenerEvent| {
+            let ListenerEvent::NewConnection(new) = event else { return };
+            let (pend, end) = (pend.clone(), end.clone());
+            let accepted = new.accept(&of_server, move |_: &Connection, event: ConnectionEvent<'_>| {
+                let ConnectionEvent::PeerStreamStarted(new) = event else { return };
+                let (pend, end) = (pend.clone(), end.clone());
+                let stream = new.accept(move |_: &Stream, event: StreamEvent<'_>| match event {
+                    StreamEvent::Receive(mut receive) => {
+                        pend.send((receive.len(), receive.fin(), receive.pend().unwrap())).unwrap();
+                    }
+                    StreamEvent::PeerSendShutdown => end.send(()).unwrap(),
+                    _ => {}
+                });
+                stream.unwrap().detach();
+            });
+            accepted.unwrap().detach();
+        })
+        .unwrap();
+    let connect = Connect::new(listener.local_address(), "localhost");
+    let connection = client.connect(&configuration, connect, |_: &Connection, _: ConnectionEvent<'_>| {}).unwrap();
+    let stream = connection.open_stream(Direction::Unidirectional, |_: &Stream, _: StreamEvent<'_>| {}).unwrap();
+    let turn = |driver: &mut Driver| {
+        driver.wait(Park::Now).unwrap();
+        driver.turn();
+    };
+    stream.send(Bytes::from_static(b"first"), false, 0).unwrap();
+    let first = loop {
+        turn(&mut client_driver);
+        turn(&mut server_driver);
+        if let Ok((len, fin, first)) = pended.try_recv() {
+            assert_eq!((len, fin), (5, false));
+            break first;
+        }
+    };
+    stream.send(Bytes::from_static(b"rest"), true, 0).unwrap();
+    // What was sent is at the server's socket when this is over.
+    turn(&mut client_driver);
+    first.complete_part(2, Rest::AtOnce).unwrap();
+    let begun = Instant::now();
+    let mut told = Vec::new();
+    while ended.try_recv().is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "no end after {told:?}");
+        turn(&mut server_driver);
+        turn(&mut client_driver);
+        if let Ok((len, fin, pending)) = pended.try_recv() {
+            told.push((len, fin));
+            // Only the first: another would be one too many, and its answer in the way of the end.
+            if told.len() == 1 { pending.complete() } else { std::mem::forget(pending) }
+        }
+    }
+    assert_eq!(told, [(3 + 4, true)]);
 }
 
 /// A parked driver is woken by another thread, once for each time that it said by whom.

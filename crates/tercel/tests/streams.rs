@@ -83,7 +83,7 @@ fn end_of(event: &StreamEvent<'_>) -> Option<Got> {
 fn collect(got: &Receiver<Got>) -> Vec<u8> {
     let (mut all, mut ended) = (Vec::new(), false);
     loop {
-        match got.recv_timeout(PATIENCE).expect("more") {
+        match got.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("more than {} bytes; ended: {ended}", all.len())) {
             Got::Data(data) => {
                 assert!(!ended, "data after the end");
                 all.extend(data);

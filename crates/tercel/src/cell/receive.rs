@@ -140,6 +140,11 @@ impl Core {
     /// Takes what can be read, at most a good [`GATHER`], for one receive.
     fn gather(&mut self, key: StreamKey, chunks: &mut Vec<Bytes>) -> Option<Gathered> {
         let entry = self.streams.get(key).filter(|entry| entry.readable && entry.may_deliver())?;
+        if entry.finished && entry.kept.is_empty() {
+            // The protocol's word of data that was read already.
+            entry.readable = false;
+            return None;
+        }
         let id = entry.id?;
         entry.early = entry.early.max(self.proto.early(id).unwrap_or(0));
         let early = entry.delivered < entry.early;
