@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::time::Time;
 
 /// After so long a silence a connection rests: see [`Idle::rests`].
-const REST: Duration = Duration::from_secs(2);
+const REST: Duration = Duration::from_millis(500);
 
 /// What a deadline that has passed asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,12 +233,12 @@ mod tests {
         assert_eq!(idle.rest_at(), None);
         idle.on_handshake_complete(Time::ZERO, PTO);
         idle.on_received(Time::ZERO + S, PTO);
-        assert_eq!(idle.rest_at(), Some(Time::ZERO + 3 * S));
-        assert!(!idle.rests(Time::ZERO + 2 * S));
-        assert!(idle.rests(Time::ZERO + 3 * S));
-        assert!(!idle.rests(Time::ZERO + 4 * S));
+        assert_eq!(idle.rest_at(), Some(Time::ZERO + S + REST));
+        assert!(!idle.rests(Time::ZERO + S + REST / 2));
+        assert!(idle.rests(Time::ZERO + S + REST));
+        assert!(!idle.rests(Time::ZERO + S + 2 * REST));
         idle.on_ack_eliciting_sent(Time::ZERO + 5 * S, || PTO);
-        assert!(idle.rests(Time::ZERO + 7 * S));
+        assert!(idle.rests(Time::ZERO + 5 * S + REST));
     }
 
     #[test]

@@ -671,7 +671,7 @@ impl Connection {
         self.datagrams.take_received(into, most);
     }
 
-    /// Whether the connection has come to rest since this was last asked: nothing was heard or sent for two seconds, and
+    /// Whether the connection has come to rest since this was last asked: nothing was heard or sent for half a second, and
     /// it has let go of memory. Its driver can do the same.
     pub const fn take_rested(&mut self) -> bool {
         std::mem::replace(&mut self.rested, false)
