@@ -101,6 +101,13 @@ struct Pair {
     data_left: usize,
 }
 
+/// A packet that was opened.
+struct Legible {
+    header: Header,
+    number: u64,
+    payload: Bytes,
+}
+
 impl Pair {
     fn new(setup: Setup, tls: Tls, run: u8) -> Self {
         let now = Time::ZERO + Duration::from_secs(1);
@@ -198,11 +205,11 @@ impl Pair {
     // What the network sees and changes.
 
     /// The packets of a datagram to an end, as far as they can be opened.
-    fn open(&self, to: Role, data: &[u8]) -> Vec<Opened> {
+    fn open(&self, to: Role, data: &[u8]) -> Vec<Legible> {
         let mut rest = BytesMut::from(data);
         let mut packets = Vec::new();
         while !rest.is_empty() {
-            let Ok(FirstPacket::Protected(packet)) = Protected::split_first(&mut rest, CID_LEN) else { break };
+            let Ok(FirstPacket::Protected(mut packet)) = Protected::split_first(&mut rest, CID_LEN) else { break };
             let largest = self.largest[to as usize][packet.level().space() as usize];
             let opened = match packet.level() {
                 EncryptionLevel::Initial => {
@@ -211,7 +218,11 @@ impl Pair {
                 }
                 _ => packet.unprotect(&Transparent, largest).ok().and_then(|sealed| sealed.open(&Transparent)),
             };
-            packets.extend(opened);
+            packets.extend(opened.map(|Opened { header, number, payload, .. }| Legible {
+                header: header.clone(),
+                number,
+                payload,
+            }));
         }
         packets
     }
@@ -244,7 +255,7 @@ impl Pair {
         let packets = self.open(to, &data);
         let Some(target) = usize::from(target).checked_rem(packets.len()) else { return };
         let mut out = Vec::new();
-        for (at, Opened { header, number, payload, .. }) in packets.iter().enumerate() {
+        for (at, Legible { header, number, payload }) in packets.iter().enumerate() {
             let payload = match edit {
                 _ if at != target => payload.to_vec(),
                 Edit::Replace => frames.to_vec(),
@@ -589,7 +600,7 @@ mod tests {
         assert!(client.is_none() && format!("{server:?}").contains("HANDSHAKE_DONE"), "{server:?}");
         let mut pair = begun(0x32);
         pair.act(Role::Server, Action::Ping);
-        pair.step(Step::Rewrite { to: Role::Client, nth: 0, packet: 0, edit: Edit::Append, frames: &[0x21] });
+        pair.step(Step::Rewrite { to: Role::Client, nth: 0, packet: 0, edit: Edit::Append, frames: &[0x2f] });
         pair.step(Step::Deliver { to: Role::Client, nth: 0 });
         assert!(format!("{:?}", codes(&pair)[0]).contains("unknown frame"), "{:?}", codes(&pair));
         let mut pair = begun(0x30);

@@ -24,7 +24,7 @@ pub fn packets(data: &[u8]) {
         if is_first {
             check_first(datagram, invariant, &packet);
         }
-        let Ok(FirstPacket::Protected(packet)) = packet else { return };
+        let Ok(FirstPacket::Protected(mut packet)) = packet else { return };
         assert!(rest.len() < before, "a packet has bytes");
         assert_eq!((packet.len(), packet.is_empty()), (before - rest.len(), false));
         is_first = false;
@@ -90,13 +90,13 @@ fn check_again(opened: &Opened, largest: Option<u64>, cid_len: usize) {
         return;
     };
     let mut again = BytesMut::from(&buf[..len]);
-    let Ok(FirstPacket::Protected(packet)) = Protected::split_first(&mut again, cid_len) else {
+    let Ok(FirstPacket::Protected(mut packet)) = Protected::split_first(&mut again, cid_len) else {
         panic!("{opened:?} cannot be read again")
     };
     assert!(again.is_empty());
     let again = packet.unprotect(&Transparent, acked).ok().and_then(|sealed| sealed.open(&Transparent));
     let again = again.unwrap_or_else(|| panic!("{opened:?} cannot be opened again"));
-    assert_eq!((&again.header, again.number), (&opened.header, opened.number));
+    assert_eq!((again.header, again.number), (opened.header, opened.number));
     assert!(again.payload.starts_with(&opened.payload) && !again.reserved_bits);
     assert!(again.payload[opened.payload.len()..].iter().all(|byte| *byte == 0));
 }

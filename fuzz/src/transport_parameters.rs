@@ -17,7 +17,7 @@ pub fn transport_parameters(data: &[u8]) {
         assert!(parameters.min_ack_delay.is_none_or(|min| min <= 1000 * parameters.max_ack_delay));
         assert!(parameters.active_connection_id_limit >= 2);
         assert!(parameters.initial_max_streams_bidi <= 1 << 60 && parameters.initial_max_streams_uni <= 1 << 60);
-        assert!(parameters.preferred_address.is_none_or(|address| !address.connection_id.is_empty()));
+        assert!(parameters.preferred_address.as_ref().is_none_or(|address| !address.connection_id.is_empty()));
         let bytes = parameters.encode(None);
         assert_eq!(TransportParameters::decode(&bytes, sender), Ok(parameters));
     }
