@@ -261,8 +261,8 @@ impl Datagrams {
         event
     }
 
-    /// Takes received datagrams that are next to be told of, while `into` has fewer than `most` and up to the first that came as early data if the last
-    /// did not, or the other way round.
+    /// Takes received datagrams that are next to be told of, while `into` has fewer than `most`, and up to the first that
+    /// came as early data if the last did not, or the other way round.
     pub fn take_received(&mut self, into: &mut Vec<Bytes>, most: usize) {
         while into.len() < most
             && self.early.front() == Some(&self.last_early)

@@ -154,6 +154,29 @@ fn one_receive_at_a_time_answered_from_elsewhere_whole_or_in_part() {
     drop(pair);
 }
 
+/// The last handle goes while the handler is told of the end, and does not take everything: nobody is left to do so.
+#[test]
+fn a_stream_whose_last_handle_goes_with_its_end_is_over_all_the_same() {
+    let (tell, got) = teller();
+    let pair = pair(TransportConfig::default(), move |new| {
+        let (kept, tell) = (Arc::new(Mutex::new(None)), tell.clone());
+        let last = kept.clone();
+        let stream = new.accept(move |_: &Stream, event: StreamEvent<'_>| {
+            if let Some(end) = end_of(&event) {
+                tell.lock().unwrap().send(end).unwrap();
+            }
+            let StreamEvent::Receive(mut receive) = event else { return };
+            if receive.fin() {
+                drop(last.lock().unwrap().take());
+                receive.accept(1, Rest::WhenEnabled).unwrap();
+            }
+        });
+        *kept.lock().unwrap() = Some(stream.unwrap());
+    });
+    let _sent = pair.send(Bytes::from_static(b"all of it"));
+    assert_eq!(got.recv_timeout(PATIENCE), Ok(Got::Over));
+}
+
 /// What is not accepted comes again: at once, or when delivery is enabled again and not before.
 #[test]
 fn a_part_can_be_accepted_and_the_rest_comes_again() {

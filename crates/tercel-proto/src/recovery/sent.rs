@@ -133,13 +133,6 @@ impl SentWindow {
         })
     }
 
-    fn packets_mut(&mut self) -> impl Iterator<Item = &mut SentPacket> {
-        self.slots.iter_mut().filter_map(|slot| match slot {
-            Slot::Sent(packet) => Some(packet),
-            _ => None,
-        })
-    }
-
     /// Adds a packet and its frames. Its number must be above all before it; numbers in between count as skipped.
     // RFC 9000 section 17.2.3#2.
     pub(super) fn push(&mut self, mut packet: SentPacket, frames: &[SentFrame]) {
@@ -176,8 +169,7 @@ impl SentWindow {
         for slot in self.slots.range_mut((first - self.base) as usize..(end - self.base) as usize) {
             if let Slot::Sent(packet) = slot {
                 self.ack_eliciting -= usize::from(packet.ack_eliciting);
-                let frames = hand_over(&self.frames, self.first_frame, packet.frames, &mut outcome.frames);
-                outcome.acked.push(SentPacket { frames, ..*packet });
+                outcome.acked.push(hand_over(packet, &self.frames, self.first_frame, &mut outcome.frames));
                 *slot = Slot::Acked;
             }
         }
@@ -223,8 +215,7 @@ impl SentWindow {
             // RFC 9002 section 6.1.2#1.
             let record = Slot::Lost(counts(packet).then_some(packet.time));
             self.ack_eliciting -= usize::from(packet.ack_eliciting);
-            let frames = hand_over(&self.frames, self.first_frame, packet.frames, &mut outcome.frames);
-            outcome.lost.push(SentPacket { frames, ..*packet });
+            outcome.lost.push(hand_over(packet, &self.frames, self.first_frame, &mut outcome.frames));
             *slot = record;
         }
         self.trim();
@@ -280,12 +271,8 @@ impl SentWindow {
     /// some. The packets stay under way; each frame is in one packet at a time.
     pub(super) fn take_oldest_frames(&mut self, count: usize, mut take: impl FnMut(SentFrame)) {
         let (frames, first) = (&mut self.frames, self.first_frame);
-        let sent = self.slots.iter_mut().filter_map(|slot| match slot {
-            Slot::Sent(packet) => Some(packet),
-            _ => None,
-        });
         let mut holders = 0;
-        for packet in sent {
+        for packet in packets_mut(&mut self.slots) {
             let from = packet.frames.first.wrapping_sub(first) as usize;
             let mut kept = from;
             for at in from..from + packet.frames.count as usize {
@@ -312,8 +299,7 @@ impl SentWindow {
                 && chosen(packet)
             {
                 self.ack_eliciting -= usize::from(packet.ack_eliciting);
-                let frames = hand_over(&self.frames, self.first_frame, packet.frames, &mut outcome.frames);
-                outcome.lost.push(SentPacket { frames, ..*packet });
+                outcome.lost.push(hand_over(packet, &self.frames, self.first_frame, &mut outcome.frames));
                 *slot = Slot::Void;
             }
         }
@@ -323,15 +309,23 @@ impl SentWindow {
 
     /// Packets of path `from` count as packets of path `to` from now on.
     pub(super) fn relabel(&mut self, from: u32, to: u32) {
-        self.packets_mut().filter(|packet| packet.path == from).for_each(|packet| packet.path = to);
+        packets_mut(&mut self.slots).filter(|packet| packet.path == from).for_each(|packet| packet.path = to);
     }
 }
 
-/// Copies the frames of a packet into an outcome and tells where they are there.
-fn hand_over(from: &VecDeque<SentFrame>, first: u32, packet: Stretch, to: &mut Vec<SentFrame>) -> Stretch {
-    let (at, start) = (to.len() as u32, packet.first.wrapping_sub(first) as usize);
-    to.extend((start..start + packet.count as usize).filter_map(|place| from.get(place)));
-    Stretch { first: at, count: packet.count }
+fn packets_mut(slots: &mut VecDeque<Slot>) -> impl Iterator<Item = &mut SentPacket> {
+    slots.iter_mut().filter_map(|slot| match slot {
+        Slot::Sent(packet) => Some(packet),
+        _ => None,
+    })
+}
+
+/// Copies the frames of a packet, of which `first` is the place of the first under way, into those of an outcome, and gives
+/// the packet as it is there.
+fn hand_over(packet: &SentPacket, frames: &VecDeque<SentFrame>, first: u32, to: &mut Vec<SentFrame>) -> SentPacket {
+    let (at, start) = (to.len() as u32, packet.frames.first.wrapping_sub(first) as usize);
+    to.extend((start..start + packet.frames.count as usize).filter_map(|place| frames.get(place)));
+    SentPacket { frames: Stretch { first: at, ..packet.frames }, ..*packet }
 }
 
 /// Whether a probe may carry the frame again. Acknowledgements are made fresh, a DATAGRAM is sent

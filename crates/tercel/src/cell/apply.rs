@@ -393,7 +393,7 @@ impl Core {
         }
     }
 
-    fn stop(&mut self, key: StreamKey, code: ApplicationErrorCode) -> Result<(), Error> {
+    pub(super) fn stop(&mut self, key: StreamKey, code: ApplicationErrorCode) -> Result<(), Error> {
         let Some(entry) = self.streams.get(key) else { return Ok(()) };
         if entry.receive == ReceivePart::Done {
             return Err(ApiMisuse::ReceiveClosed.into());

@@ -41,8 +41,8 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
         core.take_operations();
     }
     let mut inbox = std::mem::take(&mut core.inbox);
-    for datagrams in inbox.drain(..) {
-        core.proto.receive_all(now, datagrams);
+    for received in inbox.drain(..) {
+        core.proto.receive_all(now, received);
     }
     core.inbox = inbox;
     core.note_acknowledged();

@@ -268,9 +268,14 @@ impl StreamShared {
         self.owes.store(true, Ordering::SeqCst);
     }
 
+    /// Whether nobody is left to receive what is received.
+    pub(crate) fn is_left(&self) -> bool {
+        self.handles.are_gone() && !self.handles.are_detached()
+    }
+
     /// Whether its worker has to know that the last handle is gone: because there is something to abort, or to give up.
     pub(crate) fn depends_on_handles(&self) -> bool {
-        let may_go_on = || !self.send_closed.load(Ordering::Relaxed) || !self.receive_closed.load(Ordering::Relaxed);
+        let may_go_on = || !self.send_closed.load(Ordering::Relaxed) || !self.receive_closed.load(Ordering::SeqCst);
         self.owes.load(Ordering::SeqCst) || (!self.handles.are_detached() && may_go_on())
     }
 

@@ -111,7 +111,7 @@ pub(crate) struct Core {
     tickets: Option<Arc<Tickets>>,
     streams: StreamTable,
     happened: VecDeque<Happening>,
-    /// Received on their way, by number: the application's context, and whether it left.
+    /// Datagrams on their way, by number: the application's context, and whether it left.
     datagrams: BTreeMap<u64, (u64, bool)>,
     /// How much should be under way, and whether it has to be computed anew.
     ideal: u64,
@@ -228,13 +228,13 @@ impl Core {
         &self.shared
     }
 
-    /// Received for it came in, by a socket that is bound to `bound`.
-    pub(crate) fn arrive(&mut self, bound: Option<SocketAddr>, mut datagrams: Received) {
+    /// Datagrams for it came in, by a socket that is bound to `bound`.
+    pub(crate) fn arrive(&mut self, bound: Option<SocketAddr>, mut received: Received) {
         if self.role == Role::Client {
             // A client lets the system choose its address: it knows its paths by what its sockets are bound to.
-            datagrams.path.local = bound;
+            received.path.local = bound;
         }
-        self.inbox.push(datagrams);
+        self.inbox.push(received);
     }
 
     /// Its queue holds operations.

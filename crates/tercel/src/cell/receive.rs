@@ -228,6 +228,10 @@ impl Core {
         left.into_iter().rev().for_each(|data| entry.kept.push_front(data));
         entry.readable |= again;
         entry.receive_enabled &= rest == Rest::AtOnce;
+        if entry.finished && entry.shared.is_left() {
+            // Whose last handle went while all seemed to have been received has not told of that.
+            let _ = self.stop(key, ApplicationErrorCode::default());
+        }
     }
 
     /// The answer to a receive that was pended.
@@ -411,7 +415,7 @@ impl Entry {
     fn reopen_receiving(&mut self, finished: bool) {
         if finished {
             self.receive = ReceivePart::Open;
-            self.shared.receive_closed.store(false, Ordering::Relaxed);
+            self.shared.receive_closed.store(false, Ordering::SeqCst);
         }
     }
 
