@@ -203,7 +203,7 @@ pub fn serve(peer: Peer, terms: &Terms) -> Result<()> {
 pub fn work(peer: Peer, task: &Task) -> Result<()> {
     tls::gather_randomness()?;
     let work = task.scenario.work(task.percent);
-    let mut measured = peer.work(work, task.address, tls::certificate(&task.identity)?)?;
+    let mut measured = peer.work(work, task.address, &task.identity)?;
     // The first handshakes find no ticket yet.
     if work.resumed && tls::verified() > 2 * work.at_once {
         return Err(format!("{} certificates were verified", tls::verified()).into());

@@ -1,6 +1,6 @@
 //! TLS for every peer: the same cipher, key exchange and certificate, and no resumption.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -38,6 +38,8 @@ pub fn gather_randomness() -> Result<()> {
 
 /// A server's certificate and key.
 pub struct Identity {
+    /// Where they lie.
+    pub directory: PathBuf,
     pub certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
     /// Whether sessions may be resumed.
@@ -50,24 +52,8 @@ pub struct Identity {
 pub fn make_identity(directory: &Path) -> Result<()> {
     let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.into()])?;
     std::fs::create_dir_all(directory)?;
-    std::fs::write(end::chain(directory), pem("CERTIFICATE", made.cert.der()))?;
-    Ok(std::fs::write(end::key(directory), pem("PRIVATE KEY", &made.signing_key.serialize_der()))?)
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = format!("-----BEGIN {label}-----\n");
-    for line in der.chunks(48) {
-        for three in line.chunks(3) {
-            let bits = (0..3).fold(0, |bits, at| bits << 8 | u32::from(three.get(at).copied().unwrap_or(0)));
-            for at in 0..4 {
-                let digit = DIGITS[(bits >> (18 - 6 * at)) as usize & 63];
-                text.push(if at <= three.len() { digit.into() } else { '=' });
-            }
-        }
-        text.push('\n');
-    }
-    text + &format!("-----END {label}-----\n")
+    std::fs::write(end::chain(directory), made.cert.pem())?;
+    Ok(std::fs::write(end::key(directory), made.signing_key.serialize_pem())?)
 }
 
 /// The certificate in a directory.
@@ -79,12 +65,8 @@ impl Identity {
     /// That of a directory, for this work.
     pub fn of(directory: &Path, work: &Work) -> Result<Self> {
         let key = PrivateKeyDer::from_pem_file(end::key(directory))?;
-        Ok(Self { certificate: certificate(directory)?, key, resumable: work.resumed, early: work.early })
-    }
-
-    /// The key, as PKCS #8.
-    pub fn key_der(&self) -> &[u8] {
-        self.key.secret_der()
+        let certificate = certificate(directory)?;
+        Ok(Self { directory: directory.into(), certificate, key, resumable: work.resumed, early: work.early })
     }
 
     pub fn server(self) -> Result<ServerConfig> {

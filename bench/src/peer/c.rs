@@ -2,20 +2,18 @@
 //! as in [`super::tercel`], by way of the table of functions.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::CertificateDer;
 use tercel_bench_c_face::{
     Configuration, Connection, ConnectionEvent, ConnectionHandler, Library, Registration, Stream, StreamEvent,
     StreamHandler, Transport,
 };
 
-use super::{Serving, settings};
-use crate::exchange::AT_ONCE;
+use super::{Serving, connected, settings};
 use crate::measure::{Measured, Stopwatch};
 use crate::scenario::{Connections, Incoming, LATER, Outgoing, QUIET, Work};
 use crate::tls::{self, Identity};
@@ -59,46 +57,6 @@ fn transport(streams: u32) -> Transport {
         hystart: true,
         ecn: true,
     }
-}
-
-/// Files in PEM, for as long as it takes to load them.
-struct Files(PathBuf);
-
-impl Files {
-    fn new() -> Result<Self> {
-        let directory = std::env::temp_dir().join(format!("tercel-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&directory)?;
-        Ok(Self(directory))
-    }
-
-    fn put(&self, name: &str, label: &str, der: &[u8]) -> Result<PathBuf> {
-        let path = self.0.join(name);
-        std::fs::write(&path, pem(label, der))?;
-        Ok(path)
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        // What cannot be removed is a temporary directory's.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = format!("-----BEGIN {label}-----\n");
-    for line in der.chunks(48) {
-        for three in line.chunks(3) {
-            let bits = (0..3).fold(0, |bits, at| bits << 8 | u32::from(three.get(at).copied().unwrap_or(0)));
-            for at in 0..4 {
-                let digit = DIGITS[(bits >> (18 - 6 * at)) as usize & 63];
-                text.push(if at <= three.len() { digit.into() } else { '=' });
-            }
-        }
-        text.push('\n');
-    }
-    text + &format!("-----END {label}-----\n")
 }
 
 /// Keeps as much under way as the transport asks for.
@@ -167,9 +125,7 @@ impl StreamHandler for Answerer {
 }
 
 pub fn serve(whose: Whose, identity: &Identity, streams: u32) -> Result<Serving> {
-    let files = Files::new()?;
-    let chain = files.put("chain.pem", "CERTIFICATE", &identity.certificate)?;
-    let key = files.put("key.pem", "PRIVATE KEY", identity.key_der())?;
+    let (chain, key) = (end::chain(&identity.directory), end::key(&identity.directory));
     let registration = registration(whose, 1)?;
     let configuration = registration.server(tls::ALPN, transport(streams), &chain, &key)?;
     let address = registration.listen(tls::ALPN, configuration, || Box::new(Server))?;
@@ -298,12 +254,10 @@ impl StreamHandler for Asker {
     }
 }
 
-pub fn work(whose: Whose, work: Work, address: SocketAddr, certificate: &CertificateDer<'static>) -> Result<Measured> {
+pub fn work(whose: Whose, work: Work, address: SocketAddr, identity: &Path) -> Result<Measured> {
     let (tell, told) = mpsc::channel();
-    let files = Files::new()?;
-    let authority = files.put("authority.pem", "CERTIFICATE", certificate)?;
     let registration = registration(whose, 0)?;
-    let configuration = registration.client(tls::ALPN, transport(settings::STREAMS), &authority)?;
+    let configuration = registration.client(tls::ALPN, transport(settings::STREAMS), &end::chain(identity))?;
     // Workers begin with the first who needs them, which is not to be measured.
     registration.listen(tls::ALPN, configuration, || Box::new(Server))?;
     let client = Arc::new(Client {
@@ -316,16 +270,7 @@ pub fn work(whose: Whose, work: Work, address: SocketAddr, certificate: &Certifi
         configuration,
         address,
     });
-    let mut connections = Vec::new();
-    while connections.len() < work.connections.kept() {
-        let batch = AT_ONCE.min(work.connections.kept() - connections.len());
-        for _ in 0..batch {
-            connections.push(client.connect()?);
-        }
-        for _ in 0..batch {
-            told.recv()??;
-        }
-    }
+    let connections = connected(work.connections.kept(), &told, || client.connect())?;
     let kept = client.kept.get_or_init(|| connections);
     let stopwatch = Stopwatch::start();
     for turn in 0..work.at_once {

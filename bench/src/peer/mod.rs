@@ -28,18 +28,20 @@ mod tercel;
 mod tercel_async;
 
 use std::any::Any;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 
 use clap::ValueEnum;
-use rustls::pki_types::CertificateDer;
 
 use self::c::Whose;
 pub use self::tercel::finish_log;
 use self::tercel_async::Driven;
+use crate::exchange::AT_ONCE;
 use crate::measure::Measured;
 use crate::scenario::{Scenario, Work};
-use crate::tls::Identity;
+use crate::tls::{self, Identity};
 pub use crate::wire::socket;
 use crate::{Result, limit, settings};
 
@@ -89,6 +91,28 @@ pub fn msquic_library() -> Option<PathBuf> {
 }
 
 const NOT_HERE: &str = "it has a program of its own";
+
+/// So many connections by callbacks, a batch of which is made at a time; of each is told when it stands.
+fn connected<C, T, E>(
+    count: usize,
+    told: &Receiver<std::result::Result<T, E>>,
+    connect: impl Fn() -> Result<C>,
+) -> Result<Vec<C>>
+where
+    Box<dyn Error + Send + Sync>: From<E>,
+{
+    let mut connections = Vec::new();
+    while connections.len() < count {
+        let batch = AT_ONCE.min(count - connections.len());
+        for _ in 0..batch {
+            connections.push(connect()?);
+        }
+        for _ in 0..batch {
+            told.recv()??;
+        }
+    }
+    Ok(connections)
+}
 
 impl Peer {
     pub fn name(self) -> &'static str {
@@ -172,13 +196,15 @@ impl Peer {
         }
     }
 
-    pub fn work(self, work: Work, address: SocketAddr, certificate: CertificateDer<'static>) -> Result<Measured> {
+    /// Does work with a server whose certificate is in `identity`.
+    pub fn work(self, work: Work, address: SocketAddr, identity: &Path) -> Result<Measured> {
+        let certificate = tls::certificate(identity)?;
         match self {
             Self::Tercel => tercel::work(work, address, certificate),
             Self::TercelAsync => tercel_async::work(work, address, certificate, Driven::ByThread),
             Self::TercelTask => tercel_async::work(work, address, certificate, Driven::ByTask),
-            Self::TercelC => c::work(Whose::Ours, work, address, &certificate),
-            Self::Msquic => c::work(Whose::MsQuic, work, address, &certificate),
+            Self::TercelC => c::work(Whose::Ours, work, address, identity),
+            Self::Msquic => c::work(Whose::MsQuic, work, address, identity),
             Self::Quinn => quinn::work(work, address, certificate),
             Self::Noq => noq::work(work, address, certificate),
             Self::S2nQuic => s2n::work(work, address, certificate),

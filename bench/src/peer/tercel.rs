@@ -13,8 +13,7 @@ use tercel::{
     RegistrationConfig, Settings, Stream, StreamEvent, StreamHandler,
 };
 
-use super::{Serving, settings};
-use crate::exchange::AT_ONCE;
+use super::{Serving, connected, settings};
 use crate::measure::{Measured, Stopwatch};
 use crate::scenario::{Connections, Incoming, LATER, Outgoing, QUIET, Work};
 use crate::tls::{self, Identity};
@@ -317,16 +316,7 @@ pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static
         configuration: configuration(Some(tls::client(certificate, &work)?), None, settings::STREAMS)?,
         address,
     });
-    let mut connections = Vec::new();
-    while connections.len() < work.connections.kept() {
-        let batch = AT_ONCE.min(work.connections.kept() - connections.len());
-        for _ in 0..batch {
-            connections.push(client.connect()?);
-        }
-        for _ in 0..batch {
-            told.recv()??;
-        }
-    }
+    let connections = connected(work.connections.kept(), &told, || client.connect())?;
     let kept = client.kept.get_or_init(|| connections);
     let stopwatch = Stopwatch::start();
     for turn in 0..work.at_once {
