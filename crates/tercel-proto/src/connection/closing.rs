@@ -7,7 +7,7 @@ use tercel_wire::frame::ConnectionClose;
 use tercel_wire::{ApplicationErrorCode, EncryptionLevel, Frame, Role, SpaceId, TransportErrorCode};
 
 use super::packetize::Sending;
-use super::phase::Phase;
+use super::phase::{Phase, Said};
 use super::transmit::{MIN_INITIAL_DATAGRAM, reserve};
 use super::{Connection, Event, Transmit};
 use crate::close::{CloseFrame, CloseKind, Closing, HandshakeState, KeysHeld, close_packets};
@@ -91,7 +91,7 @@ impl Connection {
         };
         let packets = close_packets(self.role, keys, self.handshake.state, farewell.kind());
         let closing = Closing::new(now, self.recovery.pto(SpaceId::Data), packets);
-        self.phase = Phase::Closing(Box::new((closing, farewell)));
+        self.phase = Phase::Closing(Box::new(Said { closing, farewell }));
         self.on_ending(reason);
     }
 
@@ -137,7 +137,7 @@ impl Connection {
     pub(super) fn enter_draining(&mut self, now: Time, reason: CloseReason) {
         let was_alive = self.phase.is_alive();
         let until = match &self.phase {
-            Phase::Closing(said) => said.0.until(),
+            Phase::Closing(said) => said.closing.until(),
             _ => now + 3 * self.recovery.pto(SpaceId::Data),
         };
         self.phase = Phase::Draining { until };
@@ -215,7 +215,7 @@ impl Connection {
         let datagram = buf.get_mut(..size)?;
         let Phase::Closing(said) = &self.phase else { return None };
         let mut len = 0;
-        if said.0.is_full_close_due() {
+        if said.closing.is_full_close_due() {
             // The peer can read it only once it has our Finished.
             len = self.write_rest_of_flight(now, datagram, sending);
         }
@@ -250,7 +250,7 @@ impl Connection {
     /// The close behind the first `len` bytes, in every packet of this datagram.
     fn write_close(&mut self, now: Time, mut len: usize, datagram: &mut [u8], sending: Sending) -> usize {
         let Phase::Closing(said) = &mut self.phase else { return len };
-        let (packets, farewell) = (said.0.take_datagram(), said.1.clone());
+        let (packets, farewell) = (said.closing.take_datagram(), said.farewell.clone());
         let has_initial = packets.iter().any(|(level, _)| *level == EncryptionLevel::Initial);
         let last = packets.len().saturating_sub(1);
         for (at, (level, form)) in packets.into_iter().enumerate() {
@@ -280,7 +280,7 @@ impl Connection {
     /// Where the closing states end.
     pub(super) const fn end_of_phase(&self) -> Option<Time> {
         match &self.phase {
-            Phase::Closing(said) => Some(said.0.until()),
+            Phase::Closing(said) => Some(said.closing.until()),
             Phase::Draining { until } => Some(*until),
             Phase::Alive | Phase::Closed => None,
         }

@@ -12,8 +12,8 @@ use crate::time::Time;
 pub(super) enum Phase {
     /// Packets go both ways.
     Alive,
-    /// We said CONNECTION_CLOSE, in these words, and answer what still comes with it (section 10.2.1).
-    Closing(Box<(Closing, Farewell)>),
+    /// We said CONNECTION_CLOSE, and answer what still comes with it (section 10.2.1).
+    Closing(Box<Said>),
     /// The peer said CONNECTION_CLOSE, or a stateless reset; nothing is sent (section 10.2.2).
     Draining {
         /// When the state can be forgotten.
@@ -21,6 +21,15 @@ pub(super) enum Phase {
     },
     /// Nothing is left to do.
     Closed,
+}
+
+/// What we said last.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// When, and how often it is said again.
+    pub(super) closing: Closing,
+    /// In which words.
+    pub(super) farewell: Farewell,
 }
 
 impl Phase {

@@ -72,7 +72,7 @@ impl Connection {
         }
         self.paths.on_datagram(path, data.len());
         if let Phase::Closing(said) = &mut self.phase {
-            said.0.on_datagram();
+            said.closing.on_datagram();
         }
         let token = token_of(&data);
         if !self.receive_packets(arrival, data) {
