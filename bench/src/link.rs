@@ -143,7 +143,7 @@ impl Way {
 mod tests {
     use super::*;
 
-    /// What a window of 200 KB at 20 ms can bring, or the rate if that is less, passes; what is lost is what should be.
+    /// Less than its rate passes but for what is lost by chance, and no faster than it was sent.
     #[test]
     fn lets_through_what_it_should() -> Result<()> {
         const SENT: u32 = 5000;
