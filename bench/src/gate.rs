@@ -41,13 +41,13 @@ struct Configs {
 pub fn run(rounds: usize) -> Result<()> {
     let (directory, work) = (Directory::with_identity()?, Scenario::Handshakes.work(100));
     let identity = tls::Identity::of(&directory.0, &work)?;
-    let built_in = tls::client(identity.certificate.clone(), &work)?;
+    let built_in = tls::client(identity.certificate.clone(), &work, tls::provider())?;
     let roots = tls::verifier(identity.certificate.clone())?;
     let deferred = DeferredServerVerifier::new(Some(roots), tls::provider());
     let mut deferring = built_in.clone();
     deferring.dangerous().set_certificate_verifier(Arc::new(deferred));
     let configs = Configs {
-        server: Arc::new(identity.server()?),
+        server: Arc::new(identity.server(tls::provider())?),
         built_in: Arc::new(built_in),
         deferred: Arc::new(deferring),
         parameters: TransportParameters::default().encode(None),

@@ -1,7 +1,7 @@
 //! TLS for every peer: the same cipher, key exchange and certificate, and no resumption.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::client::WebPkiServerVerifier;
@@ -29,6 +29,13 @@ pub fn provider() -> Arc<CryptoProvider> {
         kx_groups: vec![group],
         ..default_provider()
     })
+}
+
+/// The same, as Tercel's own configurations have it: `Configuration::from_tls` takes what it is given.
+pub fn tercels() -> Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+        LazyLock::new(|| Arc::new(tercel_proto::tls::observed(CryptoProvider::clone(&provider()))));
+    PROVIDER.clone()
 }
 
 /// The first random bytes of a process take aws-lc some twenty milliseconds: not while something else is measured.
@@ -69,8 +76,8 @@ impl Identity {
         Ok(Self { directory: directory.into(), certificate, key, resumable: work.resumed, early: work.early })
     }
 
-    pub fn server(self) -> Result<ServerConfig> {
-        let mut config = ServerConfig::builder_with_provider(provider())
+    pub fn server(self, provider: Arc<CryptoProvider>) -> Result<ServerConfig> {
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_no_client_auth()
             .with_single_cert(vec![self.certificate], self.key)?;
@@ -98,8 +105,12 @@ pub fn verifier(certificate: CertificateDer<'static>) -> Result<Arc<WebPkiServer
     Ok(WebPkiServerVerifier::builder_with_provider(roots.into(), provider()).build()?)
 }
 
-pub fn client(certificate: CertificateDer<'static>, work: &Work) -> Result<ClientConfig> {
-    let mut config = ClientConfig::builder_with_provider(provider())
+pub fn client(
+    certificate: CertificateDer<'static>,
+    work: &Work,
+    provider: Arc<CryptoProvider>,
+) -> Result<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Counting(verifier(certificate)?)))

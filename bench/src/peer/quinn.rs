@@ -34,7 +34,7 @@ fn endpoint(server: Option<ServerConfig>) -> Result<Endpoint> {
 }
 
 pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
-    let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(identity.server()?)?));
+    let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(identity.server(tls::provider())?)?));
     config.transport_config(transport(streams)?);
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
@@ -55,7 +55,7 @@ pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
 }
 
 pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>) -> Result<Measured> {
-    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls::client(certificate, &work)?)?));
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls::client(certificate, &work, tls::provider())?)?));
     config.transport_config(transport(settings::STREAMS)?);
     exchange::run(async move {
         let endpoint = endpoint(None)?;

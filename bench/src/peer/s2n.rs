@@ -53,7 +53,7 @@ fn io() -> Result<Provider> {
 }
 
 pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
-    let config = tls_provider::Server::from(identity.server()?);
+    let config = tls_provider::Server::from(identity.server(tls::provider())?);
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         exchange::run(async move {
@@ -74,7 +74,7 @@ pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
 }
 
 pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>) -> Result<Measured> {
-    let config = tls_provider::Client::from(tls::client(certificate, &work)?);
+    let config = tls_provider::Client::from(tls::client(certificate, &work, tls::provider())?);
     exchange::run(async move {
         let client = Client::builder()
             .with_tls(config)?

@@ -135,7 +135,7 @@ impl StreamHandler for Answerer {
 }
 
 pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
-    let configuration = configuration(None, Some(identity.server()?), streams)?;
+    let configuration = configuration(None, Some(identity.server(tls::tercels())?), streams)?;
     let registration = registration()?;
     let listener = registration.listen(
         Listen::new("127.0.0.1:0".parse()?, [tls::ALPN]),
@@ -313,7 +313,7 @@ pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static
         latencies: Mutex::default(),
         tell,
         registration: registration()?,
-        configuration: configuration(Some(tls::client(certificate, &work)?), None, settings::STREAMS)?,
+        configuration: configuration(Some(tls::client(certificate, &work, tls::tercels())?), None, settings::STREAMS)?,
         address,
     });
     let connections = connected(work.connections.kept(), &told, || client.connect())?;

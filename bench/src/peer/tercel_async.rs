@@ -33,7 +33,7 @@ fn endpoint(driven: Driven) -> Result<Endpoint> {
 }
 
 pub fn serve(identity: Identity, streams: u32, driven: Driven) -> Result<Serving> {
-    let configuration = configuration(None, Some(identity.server()?), streams)?;
+    let configuration = configuration(None, Some(identity.server(tls::tercels())?), streams)?;
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         exchange::run(async move {
@@ -57,7 +57,7 @@ pub fn serve(identity: Identity, streams: u32, driven: Driven) -> Result<Serving
 }
 
 pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>, driven: Driven) -> Result<Measured> {
-    let configuration = configuration(Some(tls::client(certificate, &work)?), None, settings::STREAMS)?;
+    let configuration = configuration(Some(tls::client(certificate, &work, tls::tercels())?), None, settings::STREAMS)?;
     exchange::run(async move {
         let endpoint = endpoint(driven)?;
         let connect = move || {
