@@ -94,9 +94,12 @@ impl Idle {
     }
 
     /// A packet was received and processed.
-    pub fn on_received(&mut self, now: Time, pto: Duration) {
+    pub fn on_received(&mut self, now: Time, pto: impl FnOnce() -> Duration) {
         self.sent_since_receipt = false;
-        self.restart(now, pto);
+        // Of those that came together the first has done it.
+        if self.rest_at != Some(now + REST) {
+            self.restart(now, pto());
+        }
     }
 
     /// An ack-eliciting packet was sent: the first since the last receipt restarts the timer.
@@ -178,8 +181,8 @@ mod tests {
         {
             let mut idle = idle(ours * S, None);
             idle.set_peer_timeout(theirs * S);
-            idle.on_received(Time::ZERO, PTO);
-            assert_eq!(idle.next_timeout(false), both.map(|both| Time::ZERO + both * S));
+            idle.on_received(Time::ZERO + S, || PTO);
+            assert_eq!(idle.next_timeout(false), both.map(|both| Time::ZERO + (1 + both) * S));
         }
     }
 
@@ -189,7 +192,7 @@ mod tests {
         idle.on_ack_eliciting_sent(Time::ZERO + S, || PTO);
         idle.on_ack_eliciting_sent(Time::ZERO + 2 * S, || PTO);
         assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 11 * S));
-        idle.on_received(Time::ZERO + 3 * S, PTO);
+        idle.on_received(Time::ZERO + 3 * S, || PTO);
         assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 13 * S));
         assert_eq!(idle.timeout(Time::ZERO + 13 * S, false), Some(Expired::Idle));
     }
@@ -198,14 +201,32 @@ mod tests {
     // RFC 9000 section 10.1#1.
     fn it_is_never_shorter_than_three_probe_timeouts() {
         let mut idle = idle(S, None);
-        idle.on_received(Time::ZERO, 2 * S);
-        assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 6 * S));
+        idle.on_received(Time::ZERO + S, || 2 * S);
+        assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 7 * S));
+    }
+
+    #[test]
+    fn packets_that_come_together_restart_it_once_and_each_is_a_receipt() {
+        let mut idle = idle(10 * S, None);
+        let mut asked = 0;
+        for _ in 0..3 {
+            idle.on_received(Time::ZERO + S, || {
+                asked += 1;
+                PTO
+            });
+        }
+        assert_eq!((asked, idle.next_timeout(false)), (1, Some(Time::ZERO + 11 * S)));
+        idle.on_ack_eliciting_sent(Time::ZERO + 2 * S, || PTO);
+        assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 12 * S));
+        idle.on_received(Time::ZERO + 2 * S, || PTO);
+        idle.on_ack_eliciting_sent(Time::ZERO + 3 * S, || PTO);
+        assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 13 * S));
     }
 
     #[test]
     fn a_handshake_that_takes_too_long_ends() {
         let mut idle = Idle::new(Time::ZERO, 30 * S, 10 * S, None);
-        idle.on_received(Time::ZERO + 9 * S, PTO);
+        idle.on_received(Time::ZERO + 9 * S, || PTO);
         assert_eq!(idle.timeout(Time::ZERO + 9 * S, false), None);
         assert_eq!(idle.timeout(Time::ZERO + 10 * S, false), Some(Expired::Handshake));
     }
@@ -232,7 +253,7 @@ mod tests {
         // Not in the handshake.
         assert_eq!(idle.rest_at(), None);
         idle.on_handshake_complete(Time::ZERO, PTO);
-        idle.on_received(Time::ZERO + S, PTO);
+        idle.on_received(Time::ZERO + S, || PTO);
         assert_eq!(idle.rest_at(), Some(Time::ZERO + S + REST));
         assert!(!idle.rests(Time::ZERO + S + REST / 2));
         assert!(idle.rests(Time::ZERO + S + REST));
@@ -260,7 +281,7 @@ mod tests {
         assert_eq!(idle.timeout(Time::ZERO + 3 * S, false), None);
         assert_eq!(idle.timeout(Time::ZERO + 3 * S, true), Some(Expired::Limited));
         assert_eq!((idle.timeout(Time::ZERO + 3 * S, true), idle.next_timeout(true)), (None, Some(Time::ZERO + 6 * S)));
-        idle.on_received(Time::ZERO + 4 * S, PTO);
+        idle.on_received(Time::ZERO + 4 * S, || PTO);
         assert_eq!(idle.next_timeout(true), Some(Time::ZERO + 7 * S));
         assert_eq!(idle.timeout(Time::ZERO + 13 * S, true), Some(Expired::Idle));
     }

@@ -107,6 +107,18 @@ impl Reassembly {
         Some(data)
     }
 
+    /// Takes what is next in line, at most `max` bytes, piece by piece; gives how many bytes.
+    pub(crate) fn take_all(&mut self, max: usize, into: &mut Vec<Bytes>) -> usize {
+        let mut taken = 0;
+        while taken < max
+            && let Some(data) = self.take(max - taken)
+        {
+            taken += data.len();
+            into.push(data);
+        }
+        taken
+    }
+
     /// Drops what lies at `end` or behind; nothing of it was taken yet.
     pub(crate) fn truncate(&mut self, end: u64) {
         self.waiting.split_off(&end);

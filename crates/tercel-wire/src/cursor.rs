@@ -85,9 +85,12 @@ impl<'a> Reader<'a> {
     /// [`DecodeError::UnexpectedEnd`] if its bytes are not all there; nothing is consumed then.
     pub fn varint(&mut self) -> Result<u64, DecodeError> {
         let first = *self.rest.first().ok_or(DecodeError::UnexpectedEnd)?;
-        let len = 1usize << (first >> 6);
-        let bytes = self.bytes(len)?;
-        Ok(bytes[1..].iter().fold(u64::from(first & 0x3f), |value, byte| (value << 8) | u64::from(*byte)))
+        Ok(match first >> 6 {
+            0 => u64::from(self.u8()?),
+            1 => u64::from(self.u16()? & 0x3fff),
+            2 => u64::from(self.u32()? & 0x3fff_ffff),
+            _ => u64::from_be_bytes(self.array()?) & VarInt::MAX.into_inner(),
+        })
     }
 
     /// A variable-length integer that gives the length of the bytes behind it, and those bytes.
@@ -208,6 +211,11 @@ impl<'a> Writer<'a> {
     pub fn length_prefixed(&mut self, bytes: &[u8]) {
         self.varint(bytes.len() as u64);
         self.bytes(bytes);
+    }
+
+    /// Passes over `len` bytes (as many as fit), which are to be written later and are whatever they were.
+    pub fn skip(&mut self, len: usize) {
+        self.pos += len.min(self.remaining());
     }
 
     /// Writes `len` zero bytes (as many as fit).

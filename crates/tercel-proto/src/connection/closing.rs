@@ -239,12 +239,12 @@ impl Connection {
             return 0;
         }
         let Some(tag_len) = self.tag_len(LEVEL) else { return 0 };
-        let draft = self.draft_with(LEVEL, self.header(LEVEL), 0, datagram, tag_len, |connection, sink| {
+        let draft = self.draft_with(LEVEL, &self.header(LEVEL), 0, datagram, tag_len, |connection, sink| {
             if let Some(space) = &mut connection.spaces.handshake {
                 space.numbers.crypto.write(sink);
             }
         });
-        draft.map_or(0, |draft| self.finish(now, draft, datagram, sending))
+        draft.map_or(0, |draft| self.finish(now, &draft, datagram, sending))
     }
 
     /// The close behind the first `len` bytes, in every packet of this datagram.
@@ -257,7 +257,7 @@ impl Connection {
             let Some(tag_len) = self.tag_len(level) else { continue };
             let header = self.header(level);
             let Some(room) = datagram.get_mut(len..) else { break };
-            let draft = self.draft_with(level, header, len, room, tag_len, |_, sink| {
+            let draft = self.draft_with(level, &header, len, room, tag_len, |_, sink| {
                 let frame = farewell.frame(form, sink.remaining());
                 sink.push(&frame, None);
             });
@@ -265,7 +265,7 @@ impl Connection {
             let pad = at == last && has_initial && self.role == Role::Client;
             let pad_to = if pad { MIN_INITIAL_DATAGRAM.min(datagram.len()) } else { 0 };
             if let Some(draft) = draft {
-                len = self.finish(now, draft, datagram, Sending { pad_to, ..sending });
+                len = self.finish(now, &draft, datagram, Sending { pad_to, ..sending });
             }
         }
         len

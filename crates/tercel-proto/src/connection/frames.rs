@@ -1,7 +1,7 @@
 //! The frames of an opened packet: one match, each frame to its owner.
 
-use bytes::Bytes;
-use tercel_wire::frame::{ObservedAddress, ResetStreamAt};
+use bytes::{Buf as _, Bytes};
+use tercel_wire::frame::{ObservedAddress, ResetStreamAt, StreamFrame};
 use tercel_wire::{ConnectionId, EncryptionLevel, Frame, Reader, Role, TransportErrorCode};
 
 use super::receive::Arrival;
@@ -29,7 +29,7 @@ impl Connection {
         arrival: &Arrival,
         level: EncryptionLevel,
         dcid: &ConnectionId,
-        payload: &Bytes,
+        mut payload: Bytes,
     ) -> Result<Digest, Violation> {
         if payload.is_empty() {
             // RFC 9000 section 12.4#2.
@@ -37,8 +37,8 @@ impl Connection {
         }
         let mut digest = Digest::default();
         self.one_way.begin_packet();
-        let mut reader = Reader::new(payload);
-        while !reader.is_empty() {
+        let mut reader = Reader::new(&payload);
+        let last = loop {
             let at = reader.clone();
             let ty = || at.clone().varint().unwrap_or_default();
             let frame = Frame::decode(&mut reader).map_err(|error| Violation::from(error).in_frame(ty()))?;
@@ -52,12 +52,30 @@ impl Connection {
             }
             digest.ack_eliciting |= frame.is_ack_eliciting();
             digest.non_probing |= !frame.is_probing();
-            self.on_frame(arrival, level, dcid, payload, frame).map_err(|violation| match violation.frame {
-                0 => violation.in_frame(ty()),
-                _ => violation,
-            })?;
+            if let (Frame::Stream(StreamFrame { id, offset, fin, data }), true) = (&frame, reader.is_empty()) {
+                break Some((ty(), StreamFrame { id: *id, offset: *offset, fin: *fin, data: &[] }, data.len()));
+            }
+            self.on_frame(arrival, level, dcid, &payload, frame).map_err(|violation| within(violation, ty()))?;
+            if reader.is_empty() {
+                break None;
+            }
+        };
+        if let Some((ty, frame, len)) = last {
+            // Most packets hold nothing else: to hand on what is there is cheaper than another reference to it.
+            payload.advance(payload.len() - len);
+            self.on_stream(level, &frame, payload).map_err(|violation| within(violation, ty))?;
         }
         Ok(digest)
+    }
+
+    /// A STREAM frame with this data.
+    fn on_stream(&mut self, level: EncryptionLevel, frame: &StreamFrame<'_>, data: Bytes) -> Result<(), Violation> {
+        let end = frame.offset + data.len() as u64;
+        self.streams.on_stream(frame, data)?;
+        if level == EncryptionLevel::ZeroRtt {
+            self.streams.note_early(frame.id, end);
+        }
+        Ok(())
     }
 
     fn on_frame(
@@ -74,12 +92,7 @@ impl Connection {
             Frame::StreamsBlocked { direction, limit } => self.streams.on_streams_blocked(direction, limit),
             Frame::Ack(ack) => self.on_ack(arrival, level, &ack)?,
             Frame::Crypto { offset, data } => self.on_crypto(now, level, offset, payload.slice_ref(data))?,
-            Frame::Stream(frame) => {
-                self.streams.on_stream(&frame, payload.slice_ref(frame.data))?;
-                if level == EncryptionLevel::ZeroRtt {
-                    self.streams.note_early(frame.id, frame.offset + frame.data.len() as u64);
-                }
-            }
+            Frame::Stream(frame) => self.on_stream(level, &frame, payload.slice_ref(frame.data))?,
             Frame::ResetStream { id, error, final_size } => self.streams.on_reset_stream(id, error, final_size)?,
             Frame::ResetStreamAt(frame) => self.on_reset_stream_at(&frame)?,
             Frame::ObservedAddress(report) => self.on_observed_address(arrival, report)?,
@@ -168,4 +181,9 @@ impl Connection {
         self.events.push_back(Event::NewToken(kept.to_bytes()));
         Ok(())
     }
+}
+
+/// A violation in a frame of this type, unless it is known to be in another.
+const fn within(violation: Violation, ty: u64) -> Violation {
+    if violation.frame == 0 { violation.in_frame(ty) } else { violation }
 }

@@ -633,6 +633,12 @@ impl Connection {
         self.streams.read(id, max)
     }
 
+    /// Takes the bytes that are there, in order and at most `max`, and adds them to `into` in the pieces that they came in.
+    /// Gives how many: fewer than there are of all only if `max` is reached. What follows, [`read`](Self::read) tells.
+    pub fn read_pieces(&mut self, id: StreamId, max: usize, into: &mut Vec<Bytes>) -> usize {
+        self.streams.read_pieces(id, max, into)
+    }
+
     /// The code of a reset by the peer that was not read, without reading data.
     pub fn read_reset(&mut self, id: StreamId) -> Option<ApplicationErrorCode> {
         self.streams.read_reset(id)

@@ -61,6 +61,8 @@ pub(super) enum Permit {
     All,
     /// Whatever is waiting, and a PING if nothing is: a probe (RFC 9002 section 6.2.4).
     Probe,
+    /// What streams and DATAGRAM frames have: the datagram before, of the same batch, has left nothing else.
+    Data,
     /// Only what need not ask the window: acknowledgements, and challenges and responses of path
     /// validation. These are few, and a window that is full of what went to an address where the peer
     /// no longer is opens only once its new address is validated.
@@ -79,9 +81,9 @@ pub(super) struct Sending {
 
 impl Connection {
     /// Writes one datagram for the active path to `datagram` and returns its length: 0 if nothing
-    /// is to be said, or nothing may be.
+    /// is to be said, or nothing may be. `most` is what it may carry if nothing keeps it from that.
     // RFC 9001 section 4#2.
-    pub(super) fn write_datagram(&mut self, now: Time, ecn: Ecn, datagram: &mut [u8]) -> usize {
+    pub(super) fn write_datagram(&mut self, now: Time, ecn: Ecn, most: Permit, datagram: &mut [u8]) -> usize {
         let allowance = self.recovery.allowance(now);
         if let Allowance::Probe { space } = allowance {
             self.say_again(now, space);
@@ -102,9 +104,9 @@ impl Connection {
         for &level in self.levels() {
             let begin = open.as_ref().map_or(0, |draft| draft.begin + draft.len + draft.tag_len);
             let Some(room) = datagram.get_mut(begin..) else { break };
-            let Some(draft) = self.draft(now, level, permit(allowance, level), begin, room) else { continue };
+            let Some(draft) = self.draft(now, level, permit(allowance, level, most), begin, room) else { continue };
             if let Some(previous) = open.replace(draft) {
-                self.finish(now, previous, datagram, sending);
+                self.finish(now, &previous, datagram, sending);
             }
             // RFC 9000 sections 8.1#3, 14.1#1#2: a server pads only what is to be acknowledged.
             has_initial |= level == EncryptionLevel::Initial
@@ -119,10 +121,10 @@ impl Connection {
                 1..=FILL if last.ack_eliciting && self.has_data() => datagram.len(),
                 _ => 0,
             };
-            written = self.finish(now, last, datagram, Sending { pad_to, ..sending });
+            written = self.finish(now, &last, datagram, Sending { pad_to, ..sending });
         }
-        if written > 0 && self.role == Role::Client && self.handshake.handshake_sent {
-            // RFC 9001 section 4.9.1.
+        let may_discard = self.spaces.initial.is_some() && self.role == Role::Client;
+        if written > 0 && may_discard && self.handshake.handshake_sent {
             // RFC 9001 section 4.9.1#1#2.
             self.discard(SpaceId::Initial);
         }
@@ -221,7 +223,7 @@ impl Connection {
         if permit != Permit::Probe && !self.has_something_for(now, level, permit) {
             return None;
         }
-        self.draft_with(level, self.header(level), begin, room, tag_len, |connection, sink| {
+        self.draft_with(level, &self.header(level), begin, room, tag_len, |connection, sink| {
             connection.write_frames(now, level, permit, sink);
         })
     }
@@ -230,7 +232,7 @@ impl Connection {
     pub(super) fn draft_with(
         &mut self,
         level: EncryptionLevel,
-        header: Header,
+        header: &Header,
         begin: usize,
         room: &mut [u8],
         tag_len: usize,
@@ -269,8 +271,8 @@ impl Connection {
 
     /// Pads and seals a packet, and tells recovery. Returns the length of the datagram up to its
     /// end.
-    pub(super) fn finish(&mut self, now: Time, draft: Draft, datagram: &mut [u8], sending: Sending) -> usize {
-        let Draft { level, start, begin, len, payload, tag_len, frames, ack_eliciting } = draft;
+    pub(super) fn finish(&mut self, now: Time, draft: &Draft, datagram: &mut [u8], sending: Sending) -> usize {
+        let &Draft { level, start, begin, len, payload, tag_len, ref frames, ack_eliciting } = draft;
         let Some(region) = datagram.get_mut(begin..) else { return begin };
         let mut writer = Writer::resume(region, len);
         start.pad(&mut writer, sending.pad_to.saturating_sub(begin), tag_len);
@@ -313,7 +315,7 @@ impl Connection {
             delivery: Delivery::default(),
             frames: Stretch::default(),
         };
-        self.recovery.on_packet_sent(packet, self.drafted.get(frames).unwrap_or_default());
+        self.recovery.on_packet_sent(packet, self.drafted.get(frames.clone()).unwrap_or_default());
         self.stats.packets_sent += 1;
         self.trace_sent(now, Packet { level, number, len: size }, sending.mtu_probe);
         if ack_eliciting {
@@ -326,6 +328,9 @@ impl Connection {
     /// Whether a packet of `level` would not be empty.
     fn has_something_for(&self, now: Time, level: EncryptionLevel, permit: Permit) -> bool {
         let Some(numbers) = self.spaces.get(level.space()) else { return false };
+        if permit == Permit::Data {
+            return self.streams.wants_to_send() || self.datagrams.wants_to_send();
+        }
         if level == EncryptionLevel::Initial && self.awaits_version() {
             return false;
         }
@@ -340,15 +345,31 @@ impl Connection {
     }
 
     fn has_data_for(&self, now: Time, level: EncryptionLevel) -> bool {
-        let one_rtt = level == EncryptionLevel::OneRtt;
         self.ping_due
             || self.streams.wants_to_send()
             || self.datagrams.wants_to_send()
-            || self.local_ids.wants_to_send() && one_rtt
-            || self.peer_ids.wants_to_send() && one_rtt
-            || self.spaces.data.ask.wants_to_send() && one_rtt
-            || (self.handshake.done_due || self.handshake.new_token_due) && one_rtt
-            || (self.has_path_frames(now) || self.paths.owes_report()) && one_rtt
+            || level == EncryptionLevel::OneRtt && self.has_news(now)
+    }
+
+    /// Whether there is something to say that only 1-RTT packets carry, and that is no data.
+    fn has_news(&self, now: Time) -> bool {
+        self.local_ids.wants_to_send()
+            || self.peer_ids.wants_to_send()
+            || self.spaces.data.ask.wants_to_send()
+            || self.handshake.done_due
+            || self.handshake.new_token_due
+            || self.paths.owes_report()
+            || self.has_path_frames(now)
+    }
+
+    /// Whether all that is left to say is what streams and DATAGRAM frames have, until something is received.
+    pub(super) fn has_only_data(&self, now: Time) -> bool {
+        let numbers = &self.spaces.data.numbers;
+        matches!(self.levels(), [EncryptionLevel::OneRtt])
+            && numbers.acks.urgency(now) == Urgency::None
+            && !numbers.crypto.wants_to_send()
+            && !self.ping_due
+            && !self.has_news(now)
     }
 
     fn has_path_frames(&self, now: Time) -> bool {
@@ -357,6 +378,9 @@ impl Connection {
 
     /// The writers, most important first.
     fn write_frames(&mut self, now: Time, level: EncryptionLevel, permit: Permit, sink: &mut FrameSink<'_, '_>) {
+        if permit == Permit::Data {
+            return self.write_data(level, sink);
+        }
         self.write_ack(now, level, permit, sink);
         if permit == Permit::Exempt {
             if level == EncryptionLevel::OneRtt {
@@ -366,26 +390,24 @@ impl Connection {
         }
         if level != EncryptionLevel::ZeroRtt
             && let Some(numbers) = self.spaces.get_mut(level.space())
+            && numbers.crypto.wants_to_send()
         {
             numbers.crypto.write(sink);
         }
-        if level == EncryptionLevel::OneRtt {
+        if level == EncryptionLevel::OneRtt && self.has_news(now) {
             self.write_handshake_end(sink);
             self.write_path_frames(now, sink);
             self.paths.write_report(sink);
             self.peer_ids.write(sink);
             self.local_ids.write(sink);
             self.spaces.data.ask.write(sink);
-            if permit == Permit::Probe {
-                // draft-ietf-quic-ack-frequency section 7: so that the answer is not held back.
-                self.spaces.data.ask.write_immediate(sink);
-            }
+        }
+        if level == EncryptionLevel::OneRtt && permit == Permit::Probe {
+            // draft-ietf-quic-ack-frequency section 7: so that the answer is not held back.
+            self.spaces.data.ask.write_immediate(sink);
         }
         if matches!(level, EncryptionLevel::OneRtt | EncryptionLevel::ZeroRtt) {
-            self.streams.write_control(sink);
-            // RFC 9221 sections 5#1, 5.4#1.
-            self.datagrams.write(sink);
-            self.streams.write_data(level == EncryptionLevel::ZeroRtt, sink);
+            self.write_data(level, sink);
             if self.ping_due {
                 self.ping_due = !sink.ack_eliciting() && !sink.push(&Frame::Ping, None);
             }
@@ -394,6 +416,13 @@ impl Connection {
         if permit == Permit::Probe && !sink.ack_eliciting() {
             sink.push(&Frame::Ping, None);
         }
+    }
+
+    fn write_data(&mut self, level: EncryptionLevel, sink: &mut FrameSink<'_, '_>) {
+        self.streams.write_control(sink);
+        // RFC 9221 sections 5#1, 5.4#1.
+        self.datagrams.write(sink);
+        self.streams.write_data(level == EncryptionLevel::ZeroRtt, sink);
     }
 
     /// A probe says once more what was received: if our packets were lost, an acknowledgement may have been, and
@@ -465,7 +494,7 @@ impl Connection {
     }
 }
 
-const fn permit(allowance: Allowance, level: EncryptionLevel) -> Permit {
+const fn permit(allowance: Allowance, level: EncryptionLevel, most: Permit) -> Permit {
     match allowance {
         Allowance::Probe { space } if space as u8 == level.space() as u8 => Permit::Probe,
         // RFC 9002 section 7.7#4.
@@ -473,6 +502,6 @@ const fn permit(allowance: Allowance, level: EncryptionLevel) -> Permit {
         // RFC 9002 section 6.2.4: a probe takes what other spaces have to say along, for the peer may
         // be able to read only that.
         // RFC 9002 section 6.2.4#3.
-        Allowance::Probe { .. } | Allowance::Send { .. } => Permit::All,
+        Allowance::Probe { .. } | Allowance::Send { .. } => most,
     }
 }

@@ -87,11 +87,9 @@ impl Connection {
     fn may_come_from(&mut self, path: &PathAddress) -> bool {
         match self.role {
             Role::Client => self.paths.is_known_remote(path.remote),
+            Role::Server if self.paths.active.address.is_same(path) => true,
             // RFC 9000 section 21.5.6#1#2.
-            Role::Server if self.paths.leads_inside(path.remote) => false,
-            Role::Server => {
-                self.handshake.state == HandshakeState::Confirmed || self.paths.active.address.is_same(path)
-            }
+            Role::Server => self.handshake.state == HandshakeState::Confirmed && !self.paths.leads_inside(path.remote),
         }
     }
 
@@ -102,6 +100,14 @@ impl Connection {
         let mut first_dcid = None;
         let mut useful = false;
         while !rest.is_empty() && !matches!(self.phase, Phase::Closed) {
+            if let Some(packet) = Protected::short(&mut rest, self.issuer.len()) {
+                let outcome = match first_dcid.is_none_or(|first| first == *packet.header().dcid()) {
+                    true => self.receive_packet(arrival, packet),
+                    false => Outcome::Dropped(Dropped::Misaddressed),
+                };
+                useful |= self.note_outcome(arrival.now, outcome);
+                break;
+            }
             let outcome = match Protected::split_first(&mut rest, self.issuer.len()) {
                 Ok(FirstPacket::Protected(packet)) => {
                     let dcid = *packet.header().dcid();
@@ -124,16 +130,18 @@ impl Connection {
                     Outcome::Dropped(Dropped::Unreadable)
                 }
             };
-            match outcome {
-                Outcome::Dropped(why) => {
-                    tracing::trace!(?why, "packet dropped");
-                    self.stats.packets_dropped += 1;
-                    self.trace_dropped(arrival.now, why);
-                }
-                Outcome::Opened | Outcome::Parked => useful = true,
-            }
+            useful |= self.note_outcome(arrival.now, outcome);
         }
         useful
+    }
+
+    /// Whether a packet was of use; one that was not is counted.
+    fn note_outcome(&mut self, now: Time, outcome: Outcome) -> bool {
+        let Outcome::Dropped(why) = outcome else { return true };
+        tracing::trace!(?why, "packet dropped");
+        self.stats.packets_dropped += 1;
+        self.trace_dropped(now, why);
+        false
     }
 
     // RFC 9000 section 10.3.1#1.
@@ -251,7 +259,6 @@ impl Connection {
     /// Header protection off, payload decrypted, duplicates out.
     fn open<'a>(&mut self, now: Time, packet: &'a mut Protected) -> Result<Result<Opened<'a>, Dropped>, Violation> {
         let level = packet.level();
-        let pto = self.recovery.pto(SpaceId::Data);
         let Some(numbers) = self.spaces.get(level.space()) else { return Ok(Err(Dropped::NoKeys)) };
         let largest = numbers.received.largest();
         let data = &self.spaces.data;
@@ -275,7 +282,8 @@ impl Connection {
             Some(keys) => sealed.open(&keys.packet),
             None => {
                 let Some(keys) = &mut self.spaces.data.one_rtt else { return Ok(Err(Dropped::NoKeys)) };
-                let opened = keys.open(now, pto, sealed)?;
+                let recovery = &self.recovery;
+                let opened = keys.open(now, || recovery.pto(SpaceId::Data), sealed)?;
                 keys.check_limits()?;
                 opened
             }
@@ -310,7 +318,8 @@ impl Connection {
             self.look_for_close(now, level, &opened.payload);
             return Outcome::Opened;
         }
-        self.idle.on_received(now, self.recovery.pto(SpaceId::Data));
+        let recovery = &self.recovery;
+        self.idle.on_received(now, || recovery.pto(SpaceId::Data));
         if self.role == Role::Server && level == EncryptionLevel::Handshake {
             self.on_client_validated(now);
         }
@@ -319,7 +328,7 @@ impl Connection {
         }
         let dcid = *opened.header.dcid();
         self.local_ids.on_used(&dcid);
-        let digest = match self.on_frames(arrival, level, &dcid, &opened.payload) {
+        let digest = match self.on_frames(arrival, level, &dcid, opened.payload) {
             Ok(digest) => digest,
             Err(violation) => {
                 self.close_for(now, violation);

@@ -7,7 +7,7 @@
 use tercel_wire::packet::Header;
 use tercel_wire::{ConnectionId, EncryptionLevel, Frame, Role, SpaceId};
 
-use super::packetize::{Sending, spin};
+use super::packetize::{Permit, Sending, spin};
 use super::phase::Phase;
 use super::{Connection, Event, Transmit};
 use crate::close::HandshakeState;
@@ -63,13 +63,13 @@ impl Connection {
         let size = if cautious { full.min(usize::from(BASE)) } else { full };
         reserve(buf, size * max_datagrams);
         let ecn = self.ecn_mark();
-        let (mut len, mut segment) = (0, None);
+        let (mut len, mut segment, mut most) = (0, None, Permit::All);
         for _ in 0..max_datagrams {
             // RFC 9000 sections 8#1, 14.1#4.
             let allowed = self.active_allowance(now);
             let end = len + size.min(segment.unwrap_or(size)).min(allowed);
             let Some(datagram) = buf.get_mut(len..end) else { break };
-            let written = self.write_datagram(now, ecn, datagram);
+            let written = self.write_datagram(now, ecn, most, datagram);
             if written == 0 {
                 break;
             }
@@ -78,6 +78,9 @@ impl Connection {
             // Only the last datagram of a batch may be smaller than the first.
             if *segment.get_or_insert(written) != written {
                 break;
+            }
+            if most == Permit::All && self.has_only_data(now) {
+                most = Permit::Data;
             }
         }
         self.note_end_of_batch(now, len);
@@ -264,9 +267,9 @@ impl Connection {
         self.drafted.clear();
         let level = EncryptionLevel::OneRtt;
         let tag_len = self.tag_len(level)?;
-        let draft = self.draft_with(level, header, 0, datagram, tag_len, |_, sink| write(sink))?;
+        let draft = self.draft_with(level, &header, 0, datagram, tag_len, |_, sink| write(sink))?;
         let sending = Sending { path, mtu_probe, ecn: Ecn::NotEct, pad_to: size };
-        Some(self.finish(now, draft, datagram, sending))
+        Some(self.finish(now, &draft, datagram, sending))
     }
 }
 

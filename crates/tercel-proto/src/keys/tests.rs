@@ -269,7 +269,7 @@ fn send(from: &mut OneRttKeys, number: u64) -> Vec<u8> {
 fn receive(to: &mut OneRttKeys, now: Time, packet: &[u8]) -> Result<Option<Bytes>, crate::error::Violation> {
     let mut packet = cut(packet);
     let sealed = packet.unprotect(to.remote_header(), None).unwrap();
-    to.open(now, PTO, sealed).map(|opened| opened.map(|opened| opened.payload))
+    to.open(now, || PTO, sealed).map(|opened| opened.map(|opened| opened.payload))
 }
 
 /// A packet there and its acknowledgement back.

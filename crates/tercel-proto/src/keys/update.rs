@@ -27,6 +27,17 @@ struct Previous {
     discard_at: Option<Time>,
 }
 
+/// What became of a packet that was to be opened: `None` if it is not authentic.
+type Opening<'a> = Result<Option<Opened<'a>>, Violation>;
+
+/// Whose phase a received packet is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Previous,
+    Current,
+    Next,
+}
+
 /// The keys of the phase in use.
 enum Current {
     /// They stay.
@@ -211,29 +222,30 @@ impl OneRttKeys {
     /// # Errors
     /// KEY_UPDATE_ERROR: the peer went back to old keys, or began an update before it could know
     /// that the last one was over (section 6.4 and 6.2).
-    pub fn open<'a>(&mut self, now: Time, pto: Duration, sealed: Sealed<'a>) -> Result<Option<Opened<'a>>, Violation> {
+    #[inline]
+    pub fn open<'a>(&mut self, now: Time, pto: impl Fn() -> Duration, sealed: Sealed<'a>) -> Opening<'a> {
         let next = self.next.get_or_insert_with(|| self.secrets.clone().next_packet_keys());
         let number = sealed.number();
-        if sealed.key_phase() == self.phase {
-            let opened = sealed.open(&self.current.keys().remote.packet);
-            self.note(opened.is_some());
-            if opened.is_some() {
-                self.on_current(now, pto, number);
-            }
-            return Ok(opened);
-        }
-        if let Some(previous) = &self.previous
+        let of = match &self.previous {
+            _ if sealed.key_phase() == self.phase => Of::Current,
             // RFC 9001 section 6.4#2: old keys are not tried on newer packets.
-            && self.first_received.is_none_or(|first| number < first)
-        {
-            let opened = sealed.open(&previous.remote);
-            self.note(opened.is_some());
-            return Ok(opened);
+            Some(_) if self.first_received.is_none_or(|first| number < first) => Of::Previous,
+            _ => Of::Next,
+        };
+        let next = PacketKeyRef(next.remote.as_ref());
+        let key: &dyn tercel_wire::packet::protection::PacketKey = match (of, &self.previous) {
+            (Of::Current, _) => &self.current.keys().remote.packet,
+            (Of::Previous, Some(previous)) => &previous.remote,
+            // RFC 9001 section 5.5#1#2.
+            _ => &next,
+        };
+        let opened = sealed.open(key);
+        if opened.is_none() {
+            // RFC 9001 section 6.6#6.
+            self.forged += 1;
+            return Ok(None);
         }
-        // RFC 9001 section 5.5#1#2.
-        let opened = sealed.open(&PacketKeyRef(next.remote.as_ref()));
-        self.note(opened.is_some());
-        if opened.is_some() {
+        if of == Of::Next {
             if self.updates > 0 && self.first_sent.is_none() {
                 return Err(Violation::new(
                     TransportErrorCode::KEY_UPDATE_ERROR,
@@ -242,23 +254,20 @@ impl OneRttKeys {
             }
             // RFC 9001 section 6.2#1#2.
             self.update();
-            self.on_current(now, pto, number);
+        }
+        if of != Of::Previous {
+            self.on_current(now, &pto, number);
         }
         Ok(opened)
     }
 
-    // RFC 9001 section 6.6#6.
-    fn note(&mut self, authentic: bool) {
-        self.forged += u64::from(!authentic);
-    }
-
     // RFC 9001 section 6.5#2.
-    fn on_current(&mut self, now: Time, pto: Duration, number: u64) {
+    fn on_current(&mut self, now: Time, pto: impl Fn() -> Duration, number: u64) {
         if self.first_received.is_none_or(|first| number < first) {
             self.first_received = Some(number);
         }
         if let Some(previous) = &mut self.previous {
-            previous.discard_at.get_or_insert(now + 3 * pto);
+            previous.discard_at.get_or_insert_with(|| now + 3 * pto());
         }
     }
 

@@ -365,8 +365,16 @@ impl Streams {
         self.create_if_open(id);
         let stream = self.streams.get_mut(id).ok_or(ApiMisuse::UnknownStream)?;
         let read = stream.recv.as_mut().ok_or(ApiMisuse::UnknownStream)?.read(max)?;
-        self.close_if_done(id);
+        if !matches!(read, Read::Data(_)) {
+            self.close_if_done(id);
+        }
         Ok(read)
+    }
+
+    /// Takes the bytes that are there, in order and at most `max`, and adds them to `into` in the pieces that they came in.
+    /// Gives how many. What follows them, [`read`](Self::read) tells.
+    pub fn read_pieces(&mut self, id: StreamId, max: usize, into: &mut Vec<Bytes>) -> usize {
+        self.recv_mut(id).map_or(0, |recv| recv.read_pieces(max, into))
     }
 
     /// The code of a reset by the peer that was not read, without reading data.
@@ -531,8 +539,8 @@ impl Streams {
     /// STREAM_STATE_ERROR, STREAM_LIMIT_ERROR, FLOW_CONTROL_ERROR or FINAL_SIZE_ERROR.
     pub fn on_stream(&mut self, frame: &StreamFrame<'_>, data: Bytes) -> Result<(), Violation> {
         let Some(recv) = self.recv_of_peer(frame.id)? else { return Ok(()) };
-        let received = recv.on_data(frame.offset, data, frame.fin)?;
-        self.after_receipt(frame.id, received)
+        let (received, done) = (recv.on_data(frame.offset, data, frame.fin)?, recv.is_done());
+        self.after_receipt(frame.id, received, done)
     }
 
     /// A RESET_STREAM frame.
@@ -546,8 +554,8 @@ impl Streams {
         final_size: u64,
     ) -> Result<(), Violation> {
         let Some(recv) = self.recv_of_peer(id)? else { return Ok(()) };
-        let received = recv.on_reset(code, final_size, 0)?;
-        self.after_receipt(id, received)
+        let (received, done) = (recv.on_reset(code, final_size, 0)?, recv.is_done());
+        self.after_receipt(id, received, done)
     }
 
     /// A RESET_STREAM_AT frame.
@@ -557,10 +565,11 @@ impl Streams {
     pub fn on_reset_stream_at(&mut self, frame: &ResetStreamAt) -> Result<(), Violation> {
         let Some(recv) = self.recv_of_peer(frame.id)? else { return Ok(()) };
         let received = recv.on_reset(frame.error, frame.final_size, frame.reliable_size)?;
-        self.after_receipt(frame.id, received)
+        let done = recv.is_done();
+        self.after_receipt(frame.id, received, done)
     }
 
-    fn after_receipt(&mut self, id: StreamId, receipt: recv::Receipt) -> Result<(), Violation> {
+    fn after_receipt(&mut self, id: StreamId, receipt: recv::Receipt, done: bool) -> Result<(), Violation> {
         self.received += receipt.new_bytes;
         // RFC 9000 sections 4.1#2, 19.9#2.
         if self.received > self.receive_window.limit() {
@@ -573,7 +582,9 @@ impl Streams {
         if receipt.readable {
             self.events.push_back(StreamEvent::Readable(id));
         }
-        self.close_if_done(id);
+        if done {
+            self.close_if_done(id);
+        }
         Ok(())
     }
 
@@ -715,6 +726,9 @@ impl Streams {
     }
 
     fn write_limits(&mut self, sink: &mut FrameSink<'_, '_>) {
+        if !self.wants_to_send_limits() {
+            return;
+        }
         let limit = self.receive_window.limit();
         self.receive_window.say.write(sink, &Frame::MaxData(limit), SentFrame::MaxData(limit));
         for (direction, ids) in Direction::ALL.into_iter().zip(&mut self.remote) {
@@ -731,9 +745,11 @@ impl Streams {
     /// Writes STREAM frames while there are data, credit and room; `early`: into a packet of early data.
     // RFC 9000 sections 2.2#3, 4.1#1, 13.3#4, 19.10#3.
     pub fn write_data(&mut self, early: bool, sink: &mut FrameSink<'_, '_>) {
+        // A STREAM frame has a type, an ID and a length at least.
+        const LEAST: usize = 3;
         // There is a packet: this is what lingering data has waited for.
         self.lingering = 0;
-        loop {
+        while sink.remaining() >= LEAST {
             let credit = self.send_limit.room();
             let new = self.schedule.priority().filter(|_| credit > 0);
             // Of equal priority, what is repeated goes first (section 13.3).
@@ -807,18 +823,25 @@ impl Streams {
         match frame {
             SentFrame::Stream { id, offset, len, fin } => {
                 let Some(send) = self.send_mut(id) else { return };
-                if let Some((offset, fin)) = send.acked(offset, len, fin) {
-                    self.events.push_back(StreamEvent::Acked { id, offset, fin });
+                let news = send.acked(offset, len, fin);
+                let reset = send.settle_reset_at();
+                let done = send.is_done();
+                match (news, self.events.back_mut()) {
+                    (None, _) => {}
+                    // Who has not heard of the last one yet hears of both together.
+                    (Some(news), Some(StreamEvent::Acked { id: same, offset, fin })) if *same == id => {
+                        (*offset, *fin) = news;
+                    }
+                    (Some((offset, fin)), _) => self.events.push_back(StreamEvent::Acked { id, offset, fin }),
                 }
-                self.settle_reset_at(id);
-                self.close_if_done(id);
+                self.after_acked(id, reset, done);
             }
             SentFrame::ResetStreamAt { id, reliable_size } => {
-                if let Some(send) = self.send_mut(id) {
-                    send.reset_at_acked(reliable_size);
-                }
-                self.settle_reset_at(id);
-                self.close_if_done(id);
+                let Some(send) = self.send_mut(id) else { return };
+                send.reset_at_acked(reliable_size);
+                let reset = send.settle_reset_at();
+                let done = send.is_done();
+                self.after_acked(id, reset, done);
             }
             SentFrame::ResetStream { id } if self.send_mut(id).is_some_and(Send::reset_acked) => {
                 self.events.push_back(StreamEvent::ResetAcked(id));
@@ -828,9 +851,13 @@ impl Streams {
         }
     }
 
-    fn settle_reset_at(&mut self, id: StreamId) {
-        if self.send_mut(id).is_some_and(Send::settle_reset_at) {
+    /// What was acknowledged may have been the end of a reset, and of the sending part.
+    fn after_acked(&mut self, id: StreamId, reset: bool, done: bool) {
+        if reset {
             self.events.push_back(StreamEvent::ResetAcked(id));
+        }
+        if done {
+            self.close_if_done(id);
         }
     }
 

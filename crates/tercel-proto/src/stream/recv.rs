@@ -237,6 +237,14 @@ impl Recv {
         Ok(Read::Blocked)
     }
 
+    /// Takes the next bytes in order, at most `max`, piece by piece; gives how many bytes. None if nothing can be read.
+    pub(super) fn read_pieces(&mut self, max: usize, into: &mut Vec<Bytes>) -> usize {
+        match self.is_stopped() || self.is_done() {
+            true => 0,
+            false => self.data.take_all(max, into),
+        }
+    }
+
     /// The application has provided space for data, which is now what limits the peer; true if it is to
     /// be told of a higher limit.
     pub(super) fn provide(&mut self, bytes: u64) -> bool {

@@ -198,7 +198,7 @@ impl PacketStart {
         packet_key: &dyn PacketKey,
     ) -> Option<usize> {
         let (end, tag_len) = (writer.position(), packet_key.tag_len());
-        writer.zeros(tag_len);
+        writer.skip(tag_len);
         if writer.overflowed() || writer.position() != end + tag_len {
             return None;
         }

@@ -156,7 +156,13 @@ impl Core {
         let kept = read.len;
         // Always something new behind what is kept, if there is.
         while (read.len < GATHER || read.len == kept) && !entry.finished {
-            let room = entry.memory().map_or(GATHER, |memory| memory.front().map_or(0, |first| first.room()));
+            let room = match entry.memory() {
+                Some(memory) => memory.front().map_or(0, |first| first.room()),
+                None => {
+                    read.len += self.proto.read_pieces(id, GATHER, chunks);
+                    GATHER
+                }
+            };
             match self.proto.read(id, room) {
                 // There is data, and no room for it.
                 Ok(Read::Data(_)) if room == 0 => break,
