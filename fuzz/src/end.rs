@@ -84,7 +84,7 @@ impl End {
             deadline: None,
             asked: false,
             reads,
-            buf: Vec::new(),
+            buf: vec![0; 1 << 13],
         }
     }
 

@@ -316,3 +316,31 @@ fn a_runtime_without_drivers_is_refused() {
     let refused = Registration::in_tasks(RegistrationConfig::default()).unwrap_err();
     assert!(refused.to_string().contains("enable_all"), "{refused}");
 }
+
+/// First flights of several connections to one server have the same size: the system is given them in one call, and hands
+/// them over in one.
+#[cfg(target_os = "linux")]
+#[test]
+fn several_connections_send_in_one_message() {
+    use tercel_wire::packet::invariant::LongHeader;
+
+    let configuration = support::configuration(TransportConfig::default());
+    let (client, mut driver) = one_worker();
+    let socket = std::net::UdpSocket::bind(support::loopback()).unwrap();
+    let receiver = quinn_udp::UdpSocketState::new((&socket).into()).unwrap();
+    let to = socket.local_addr().unwrap();
+    let connect =
+        || client.connect(&configuration, Connect::new(to, "localhost"), |_: &Connection, _: ConnectionEvent<'_>| {});
+    let connections: Vec<_> = (0..3).map(|_| connect().unwrap()).collect();
+    driver.wait(Park::Now).unwrap();
+    driver.turn();
+    let (mut buffer, mut meta) = (vec![0; 1 << 16], [quinn_udp::RecvMeta::default()]);
+    socket.set_nonblocking(false).unwrap();
+    socket.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    let messages = receiver.recv((&socket).into(), &mut [std::io::IoSliceMut::new(&mut buffer)], &mut meta).unwrap();
+    let datagrams = buffer[..meta[0].len].chunks(meta[0].stride);
+    let ids: std::collections::BTreeSet<_> =
+        datagrams.map(|datagram| LongHeader::decode(datagram).unwrap().0.dcid.to_vec()).collect();
+    // A ClientHello may take two datagrams, and a first batch is not long.
+    assert!(messages == 1 && ids.len() > 1 && ids.len() <= connections.len(), "{ids:?}, {meta:?}");
+}

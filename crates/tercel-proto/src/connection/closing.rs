@@ -8,7 +8,7 @@ use tercel_wire::{ApplicationErrorCode, EncryptionLevel, Frame, Role, SpaceId, T
 
 use super::packetize::Sending;
 use super::phase::{Phase, Said};
-use super::transmit::{MIN_INITIAL_DATAGRAM, reserve};
+use super::transmit::MIN_INITIAL_DATAGRAM;
 use super::{Connection, Event, Transmit};
 use crate::close::{CloseFrame, CloseKind, Closing, HandshakeState, KeysHeld, close_packets};
 use crate::error::{CloseReason, Violation};
@@ -205,13 +205,12 @@ impl Connection {
 
     /// The next datagram of the close.
     // RFC 9000 section 10.2.1#3.
-    pub(super) fn transmit_close(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
+    pub(super) fn transmit_close(&mut self, now: Time, buf: &mut [u8]) -> Option<Transmit> {
         let path = &self.paths.active;
         let allowed = usize::try_from(path.amplification.allowance()).unwrap_or(usize::MAX);
         let size = usize::from(path.mtu.current()).min(allowed);
         let (id, address) = (path.id, path.address);
         let sending = Sending { path: id, mtu_probe: false, ecn: Ecn::NotEct, pad_to: 0 };
-        reserve(buf, size);
         let datagram = buf.get_mut(..size)?;
         let Phase::Closing(said) = &self.phase else { return None };
         let mut len = 0;
@@ -223,7 +222,7 @@ impl Connection {
             len = self.write_close(now, len, datagram, sending);
         }
         self.paths.active.on_sent(len);
-        (len > 0).then_some(Transmit { path: address, ecn: Ecn::NotEct, len, segment_size: None })
+        (len > 0).then_some(Transmit { path: address, ecn: Ecn::NotEct, len, segment_size: None, mtu_probe: false })
     }
 
     /// Whether something of our last flight of the handshake was never sent.

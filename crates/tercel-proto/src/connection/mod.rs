@@ -114,6 +114,9 @@ pub struct Transmit {
     pub len: usize,
     /// The size of each datagram but the last, which may be smaller. `None` if there is one only.
     pub segment_size: Option<usize>,
+    /// Whether this is one datagram that finds out if the path carries its size: what is sent together with it may be lost
+    /// with it.
+    pub mtu_probe: bool,
 }
 
 /// What a client connection needs to begin.
@@ -524,10 +527,10 @@ impl Connection {
         self.events.pop_front()
     }
 
-    /// Writes up to `max_datagrams` datagrams of equal size (the last may be smaller) to the front
-    /// of `buf`, which grows as needed and is never cleared: only the first [`Transmit::len`] bytes
-    /// mean anything.
-    pub fn poll_transmit(&mut self, now: Time, max_datagrams: usize, buf: &mut Vec<u8>) -> Option<Transmit> {
+    /// Writes up to `max_datagrams` datagrams of equal size (the last may be smaller) to the front of `buf`, which must
+    /// have room for one of the largest size that the [configuration](TransportConfig::max_mtu) permits. Only the first
+    /// [`Transmit::len`] bytes mean anything.
+    pub fn poll_transmit(&mut self, now: Time, max_datagrams: usize, buf: &mut [u8]) -> Option<Transmit> {
         self.trace_owed(now);
         let transmit = self.transmit(now, max_datagrams, buf);
         if transmit.is_some() {

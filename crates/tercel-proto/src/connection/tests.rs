@@ -180,7 +180,7 @@ impl Pair {
             }
             events.push(event);
         }
-        let mut buf = Vec::new();
+        let mut buf = vec![0; 1 << 16];
         while let Some(transmit) = connection.poll_transmit(self.now, 10, &mut buf) {
             let size = transmit.segment_size.unwrap_or(transmit.len);
             let path = match client {
@@ -688,7 +688,7 @@ fn a_packet_that_lacks_a_few_bytes_does_not_end_a_batch() {
             let id = pair.client.open_stream(Direction::Bidirectional).unwrap();
             pair.client.send(id, Bytes::from(vec![1; len]), true).unwrap();
         }
-        let (now, mut buf) = (pair.now, Vec::new());
+        let (now, mut buf) = (pair.now, vec![0; 1 << 16]);
         let batch = pair.client.poll_transmit(now, 64, &mut buf).unwrap();
         assert!(batch.len >= 16 * len && batch.segment_size == Some(1200), "{len}: {batch:?}");
         assert!(pair.client.poll_transmit(now, 64, &mut buf).is_none());

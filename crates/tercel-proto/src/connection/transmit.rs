@@ -31,7 +31,7 @@ const CAUTIOUS_AFTER: u32 = 2;
 const NO_PATH: u32 = u32::MAX;
 
 impl Connection {
-    pub(super) fn transmit(&mut self, now: Time, max_datagrams: usize, buf: &mut Vec<u8>) -> Option<Transmit> {
+    pub(super) fn transmit(&mut self, now: Time, max_datagrams: usize, buf: &mut [u8]) -> Option<Transmit> {
         self.streams.at(now);
         let transmit = match self.phase {
             // RFC 9000 section 10.2.2#1#2.
@@ -57,11 +57,10 @@ impl Connection {
     }
 
     /// Datagrams of one size on the active path, as many as there is data, window and buffer for.
-    fn transmit_batch(&mut self, now: Time, max_datagrams: usize, buf: &mut Vec<u8>) -> Option<Transmit> {
+    fn transmit_batch(&mut self, now: Time, max_datagrams: usize, buf: &mut [u8]) -> Option<Transmit> {
         let full = usize::from(self.paths.active.mtu.current());
         let cautious = self.recovery.pto_count() >= CAUTIOUS_AFTER;
         let size = if cautious { full.min(usize::from(BASE)) } else { full };
-        reserve(buf, size * max_datagrams);
         let ecn = self.ecn_mark();
         let (mut len, mut segment, mut most) = (0, None, Permit::All);
         for _ in 0..max_datagrams {
@@ -85,7 +84,7 @@ impl Connection {
         }
         self.note_end_of_batch(now, len);
         let segment_size = segment.filter(|size| len > *size);
-        (len > 0).then_some(Transmit { path: self.paths.active.address, ecn, len, segment_size })
+        (len > 0).then_some(Transmit { path: self.paths.active.address, ecn, len, segment_size, mtu_probe: false })
     }
 
     /// How many bytes may go to the active path. While its validation waits for an answer enough is kept back to ask
@@ -159,7 +158,7 @@ impl Connection {
     }
 
     /// A PING, or what is answered sooner, padded to a size that is to be tried.
-    fn transmit_mtu_probe(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
+    fn transmit_mtu_probe(&mut self, now: Time, buf: &mut [u8]) -> Option<Transmit> {
         let ready = self.handshake.state == HandshakeState::Confirmed
             && self.paths.active.amplification.is_validated()
             && self.recovery.pto_count() == 0;
@@ -178,11 +177,11 @@ impl Connection {
         })?;
         self.paths.active.on_sent(len);
         self.paths.active.mtu.on_probe_sent(size);
-        Some(Transmit { path: address, ecn: Ecn::NotEct, len, segment_size: None })
+        Some(Transmit { path: address, ecn: Ecn::NotEct, len, segment_size: None, mtu_probe: true })
     }
 
     /// A PATH_RESPONSE or PATH_CHALLENGE for another path than the active one.
-    fn transmit_path_probe(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
+    fn transmit_path_probe(&mut self, now: Time, buf: &mut [u8]) -> Option<Transmit> {
         self.spaces.data.one_rtt.as_ref()?;
         if self.handshake.state != HandshakeState::Confirmed {
             return None;
@@ -201,7 +200,13 @@ impl Connection {
             if let Some(path) = self.paths.find_mut(&response.address) {
                 path.on_sent(len);
             }
-            return Some(Transmit { path: response.address, ecn: Ecn::NotEct, len, segment_size: None });
+            return Some(Transmit {
+                path: response.address,
+                ecn: Ecn::NotEct,
+                len,
+                segment_size: None,
+                mtu_probe: false,
+            });
         }
         let pto = self.recovery.pto(SpaceId::Data);
         let entropy = &mut self.entropy;
@@ -228,7 +233,7 @@ impl Connection {
         });
         self.paths.reports = reports;
         let len = len?;
-        Some(Transmit { path: address, ecn: Ecn::NotEct, len, segment_size: None })
+        Some(Transmit { path: address, ecn: Ecn::NotEct, len, segment_size: None, mtu_probe: false })
     }
 
     /// RFC 9000 section 9.5: another path is spoken to by another connection ID, unless the peer has kept
@@ -259,10 +264,9 @@ impl Connection {
         size: usize,
         path: u32,
         mtu_probe: bool,
-        buf: &mut Vec<u8>,
+        buf: &mut [u8],
         write: impl FnOnce(&mut crate::frames::FrameSink<'_, '_>),
     ) -> Option<usize> {
-        reserve(buf, size);
         let datagram = buf.get_mut(..size)?;
         self.drafted.clear();
         let level = EncryptionLevel::OneRtt;
@@ -270,12 +274,5 @@ impl Connection {
         let draft = self.draft_with(level, &header, 0, datagram, tag_len, |_, sink| write(sink))?;
         let sending = Sending { path, mtu_probe, ecn: Ecn::NotEct, pad_to: size };
         Some(self.finish(now, &draft, datagram, sending))
-    }
-}
-
-/// Makes sure that `buf` has `len` bytes. What they are does not matter, so nothing is cleared.
-pub(super) fn reserve(buf: &mut Vec<u8>, len: usize) {
-    if buf.len() < len {
-        buf.resize(len, 0);
     }
 }

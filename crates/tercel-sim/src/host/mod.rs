@@ -137,7 +137,7 @@ impl<A: Application> Endpoint<A> {
             routes: BTreeMap::new(),
             resets: BTreeMap::new(),
             random,
-            buf: Vec::new(),
+            buf: vec![0; 1 << 17],
         }
     }
 
@@ -316,7 +316,7 @@ impl<A: Application> Endpoint<A> {
         for count in 0.. {
             assert!(count < MAX_TRANSMITS, "spins: sends without end");
             let Some(transmit) = connection.poll_transmit(now, self.segments, &mut self.buf) else { break };
-            let Transmit { path, ecn, len, segment_size } = transmit;
+            let Transmit { path, ecn, len, segment_size, .. } = transmit;
             let size = segment_size.unwrap_or(len);
             assert!(len > 0 && len <= self.buf.len() && size > 0, "a malformed transmit: {transmit:?}");
             assert!(size <= self.transport.max_mtu.max(1200).into(), "a datagram of {size} bytes");

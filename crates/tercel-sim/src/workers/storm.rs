@@ -109,7 +109,7 @@ fn begin(now: Time, random: &mut Random) -> Connection {
 }
 
 fn flight(now: Time, connection: &mut Connection) -> Vec<u8> {
-    let mut buf = Vec::new();
+    let mut buf = vec![0; 1500];
     let len = connection.poll_transmit(now, 1, &mut buf).map_or(0, |transmit| transmit.len);
     buf.truncate(len);
     buf

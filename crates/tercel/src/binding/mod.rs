@@ -2,6 +2,7 @@
 //! for. Datagrams enter at [`sockets`], are matched by [`routes`] and [`cid_layout`], and where no
 //! connection is found are answered, if at all, without state by [`stateless`].
 
+mod batch;
 pub(crate) mod cid_layout;
 pub(crate) mod keyring;
 pub(crate) mod listener;

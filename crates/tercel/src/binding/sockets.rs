@@ -1,6 +1,6 @@
 //! The sockets of a worker, with what waits for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -9,9 +9,14 @@ use tercel_proto::connection::Transmit;
 use tercel_proto::path::PathAddress;
 
 use super::Binding;
+use super::batch::Batch;
 use super::listener::ListenerShared;
 use crate::datapath::buffers::Buffers;
 use crate::datapath::{Left, Received, Socket, SocketId};
+
+/// In each turn of the worker the first batch leaves when it has so many bytes, so that who gets it can begin, the next when
+/// it has twice as many, and so on: where there is much batches are long.
+const FIRST: usize = 4 << 10;
 
 /// One socket.
 struct Slot {
@@ -19,8 +24,8 @@ struct Slot {
     binding: Weak<Binding>,
     listeners: Vec<Arc<ListenerShared>>,
     readable: bool,
-    /// A batch that the socket did not take; nothing more is made until it does.
-    stalled: Option<(Transmit, Vec<u8>)>,
+    /// Batches that the socket did not take; nothing more is made until it does.
+    stalled: VecDeque<(Transmit, Vec<u8>)>,
     /// The connections that wait for it to take more.
     waiting: Vec<u32>,
 }
@@ -28,14 +33,12 @@ struct Slot {
 /// What became of an attempt to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// A batch was made, and sent or kept for later.
+    /// Something was made, and leaves in a batch or is kept for later.
     Batch,
     /// There was nothing to send.
     Nothing,
     /// The socket takes nothing for now, or is not there yet.
     Blocked,
-    /// A batch was made, and the system says that nothing can be sent on its path.
-    Failed(PathAddress),
 }
 
 /// The sockets of a worker.
@@ -45,14 +48,30 @@ pub(crate) struct Sockets {
     /// Connections that wait for a socket that is still on its way here.
     orphans: Vec<u32>,
     buffers: Buffers,
-    batch: Vec<u8>,
+    batch: Batch,
+    /// How long the batch may get before it leaves.
+    enough: usize,
+    /// Connections that made what cannot be sent on its path, as the system says.
+    failed: Vec<(u32, PathAddress)>,
 }
 
 impl Sockets {
+    /// A turn begins.
+    pub(crate) fn begin(&mut self) {
+        self.enough = FIRST;
+    }
+
     /// Adds a socket; gives the connections that may have waited for it.
     pub(crate) fn add(&mut self, id: SocketId, socket: Box<dyn Socket>, binding: Weak<Binding>) -> Vec<u32> {
         // What came before the socket was here has been announced to nobody.
-        let slot = Slot { socket, binding, listeners: Vec::new(), readable: true, stalled: None, waiting: Vec::new() };
+        let slot = Slot {
+            socket,
+            binding,
+            listeners: Vec::new(),
+            readable: true,
+            stalled: VecDeque::new(),
+            waiting: Vec::new(),
+        };
         self.slots.insert(id, slot);
         std::mem::take(&mut self.orphans)
     }
@@ -164,52 +183,80 @@ impl Sockets {
     /// There may be room again: sends what was kept and gives the connections that wait.
     pub(crate) fn writable(&mut self, id: SocketId) -> Vec<u32> {
         let Some(slot) = self.slots.get_mut(&id) else { return Vec::new() };
-        if let Some((transmit, contents)) = slot.stalled.take()
-            && outcome(slot.socket.send(&transmit, &contents)) == Outcome::Blocked
-        {
-            slot.stalled = Some((transmit, contents));
-            return Vec::new();
+        while let Some((transmit, contents)) = slot.stalled.pop_front() {
+            if outcome(slot.socket.send(&transmit, &contents)) == Outcome::Blocked {
+                slot.stalled.push_front((transmit, contents));
+                return Vec::new();
+            }
         }
         std::mem::take(&mut slot.waiting)
     }
 
-    /// Has `make` write a batch of at most so many datagrams and sends it for the connection `key`.
+    /// Has `make` write at most so many datagrams, of up to `largest` bytes, for the connection `key`. They leave in a batch
+    /// with those of others, when that is long enough or takes no more, or [`leave`](Self::leave) is called.
     pub(crate) fn transmit(
         &mut self,
         id: SocketId,
         key: u32,
-        make: impl FnOnce(usize, &mut Vec<u8>) -> Option<Transmit>,
+        largest: usize,
+        make: impl FnOnce(usize, &mut [u8]) -> Option<Transmit>,
     ) -> Sent {
         let Some(slot) = self.slots.get_mut(&id) else {
             self.orphans.push(key);
             return Sent::Blocked;
         };
-        if slot.stalled.is_some() {
+        if !slot.stalled.is_empty() {
             if !slot.waiting.contains(&key) {
                 slot.waiting.push(key);
             }
             return Sent::Blocked;
         }
-        let Some(mut transmit) = make(slot.socket.max_segments(), &mut self.batch) else { return Sent::Nothing };
+        let room = self.batch.room(slot.socket.max_segments(), largest);
+        if room == 0 {
+            self.leave();
+            return self.transmit(id, key, largest, make);
+        }
+        let Some(transmit) = make(room, self.batch.end()) else { return Sent::Nothing };
         // What is for another path than the active one may leave from another socket.
         let elsewhere = transmit.path.local.filter(|local| !leaves_from(slot, *local));
         let from = elsewhere.and_then(|local| self.id_of(local)).unwrap_or(id);
-        let Some(slot) = self.slots.get_mut(&from) else { return Sent::Nothing };
-        let path = transmit.path;
-        // A client leaves the choice of its address to the system, as its socket does.
-        transmit.path.local = transmit.path.local.filter(|local| !local.ip().is_unspecified());
-        let contents = self.batch.get(..transmit.len).unwrap_or(&self.batch);
-        match outcome(slot.socket.send(&transmit, contents)) {
-            Outcome::Blocked if from == id => slot.stalled = Some((transmit, contents.to_vec())),
-            Outcome::Cut => return Sent::Failed(path),
-            Outcome::Blocked | Outcome::Sent => {}
+        if !self.batch.takes(from, &transmit) {
+            self.leave();
+        }
+        self.batch.add(from, key, transmit);
+        if self.batch.len() >= self.enough {
+            self.enough *= 2;
+            self.leave();
         }
         Sent::Batch
     }
 
+    /// Sends what is in the making.
+    pub(crate) fn leave(&mut self) {
+        let Some(batch) = self.batch.take() else { return };
+        let Some(slot) = self.slots.get_mut(&batch.from) else { return };
+        let (path, mut transmit) = (batch.transmit.path, batch.transmit);
+        // A client leaves the choice of its address to the system, as its socket does.
+        transmit.path.local = path.local.filter(|local| !local.ip().is_unspecified());
+        let result = match slot.stalled.is_empty() {
+            true => outcome(slot.socket.send(&transmit, batch.contents)),
+            false => Outcome::Blocked,
+        };
+        match result {
+            Outcome::Sent => {}
+            Outcome::Blocked => slot.stalled.push_back((transmit, batch.contents.to_vec())),
+            Outcome::Cut => self.failed.extend(batch.makers.map(|key| (key, path))),
+        }
+    }
+
+    /// A connection that made what could not be sent on this path.
+    pub(crate) fn next_failed(&mut self) -> Option<(u32, PathAddress)> {
+        self.failed.pop()
+    }
+
     /// Sends an answer that no connection stands behind, if it can be sent at once.
     pub(crate) fn answer(&mut self, id: SocketId, transmit: &Transmit, contents: &[u8]) {
-        if let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.stalled.is_none()) {
+        if let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.stalled.is_empty()) {
             // Lost like any datagram if it is not taken.
             let _ = slot.socket.send(transmit, contents);
         }
@@ -252,3 +299,6 @@ fn outcome(result: io::Result<()>) -> Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

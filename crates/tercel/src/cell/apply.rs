@@ -171,7 +171,7 @@ impl Core {
         self.answered();
         let Acceptance { tls, transport, handler, resumption } = acceptance;
         let Resumption { tickets, ticket, early_data } = resumption;
-        self.batch = super::batch_of(&transport);
+        self.largest = super::largest(&transport);
         let version = self.proto.version_under(&transport);
         let remote = self.remote();
         self.token_for = Some(remote.ip());

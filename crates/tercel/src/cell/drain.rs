@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use tercel_proto::connection::RouteChange;
 use tercel_proto::error::CloseReason;
+use tercel_proto::path::PathAddress;
 use tercel_proto::time::Time;
 use tercel_wire::{ApplicationErrorCode, ConnectionId};
 
@@ -61,10 +62,6 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
         core.close_if_delivered();
         match core.transmit(floor) {
             Sent::Batch => continue,
-            Sent::Failed(path) => {
-                core.proto.send_failed(now, path);
-                continue;
-            }
             Sent::Blocked => {
                 (core, _) = deliver(core, floor, usize::MAX);
                 outcome = Outcome::Blocked;
@@ -109,8 +106,14 @@ pub(crate) fn end(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Box<Core
 impl Core {
     fn transmit(&mut self, floor: &mut Floor) -> Sent {
         self.unsent = 0;
-        let (now, batch, proto) = (self.now, self.batch, &mut self.proto);
-        floor.transmit(self.socket, self.slot, |segments, buffer| proto.poll_transmit(now, segments.min(batch), buffer))
+        let (now, proto) = (self.now, &mut self.proto);
+        floor.transmit(self.socket, self.slot, self.largest, |segments, room| proto.poll_transmit(now, segments, room))
+    }
+
+    /// The system says that nothing can be sent on a path.
+    #[cold]
+    pub(crate) fn send_failed(&mut self, now: Time, path: PathAddress) {
+        self.proto.send_failed(now, path);
     }
 
     /// If something was acknowledged, and the application wants to hear of that, it will.

@@ -48,9 +48,6 @@ pub(crate) use self::ideal::MIN_IDEAL;
 use self::paths::Beside;
 pub(crate) use self::streams::StreamKey;
 
-/// The largest UDP payload over IPv4: no batch for the network is longer.
-const MAX_BATCH: usize = 65_507;
-
 /// What an unfinished handshake takes in memory beside the bytes that it keeps, in bytes: the state of the
 /// connection and of TLS, about.
 const HANDSHAKE_MEMORY: usize = 24 << 10;
@@ -133,8 +130,8 @@ pub(crate) struct Core {
     binding: Arc<Binding>,
     /// Its other sockets.
     beside: Beside,
-    /// How many datagrams a batch may have.
-    batch: usize,
+    /// How many bytes a datagram of it may have.
+    largest: usize,
     charged: Charge,
     routes: Vec<RouteChange>,
     deadline: Option<Time>,
@@ -209,7 +206,7 @@ impl Core {
             socket: start.socket,
             binding: start.binding,
             beside: Beside::default(),
-            batch: batch_of(&start.transport),
+            largest: largest(&start.transport),
             charged: Charge::default(),
             routes: Vec::new(),
             deadline: None,
@@ -356,8 +353,9 @@ impl Core {
     }
 }
 
-fn batch_of(transport: &TransportConfig) -> usize {
-    MAX_BATCH / usize::from(transport.max_mtu.max(transport.initial_mtu).max(1200))
+/// How many bytes a datagram may have.
+fn largest(transport: &TransportConfig) -> usize {
+    transport.max_mtu.max(transport.initial_mtu).max(1200).into()
 }
 
 /// The place of a direction in a pair.

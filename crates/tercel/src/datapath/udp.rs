@@ -271,6 +271,7 @@ mod tests {
             ecn: Ecn::Ect0,
             len: contents.len(),
             segment_size: Some(1200),
+            mtu_probe: false,
         };
         sender.send(&transmit, contents).unwrap();
         let mut buffers = Buffers::new();
@@ -299,7 +300,12 @@ mod tests {
         // Of changing lengths, which the system does not put together.
         let messages: Vec<Vec<u8>> = (0..100).map(|number| vec![number; 40 + usize::from(number % 7) * 60]).collect();
         for message in &messages {
-            sender.send(&Transmit { path, ecn: Ecn::NotEct, len: message.len(), segment_size: None }, message).unwrap();
+            sender
+                .send(
+                    &Transmit { path, ecn: Ecn::NotEct, len: message.len(), segment_size: None, mtu_probe: false },
+                    message,
+                )
+                .unwrap();
         }
         let (mut buffers, mut got, mut reads) = (Buffers::new(), Vec::new(), 0);
         while got.len() < messages.len() {
@@ -343,7 +349,7 @@ mod tests {
         let mut receiver = open(&datapath, 1, ANY, None);
         let path = PathAddress { remote: receiver.local_address(), local: None };
         let mut send = |len| {
-            let transmit = Transmit { path, ecn: Ecn::NotEct, len, segment_size: None };
+            let transmit = Transmit { path, ecn: Ecn::NotEct, len, segment_size: None, mtu_probe: false };
             sender.send(&transmit, &vec![7; len]).unwrap();
         };
         let mut buffers = Buffers::new();

@@ -59,6 +59,7 @@ impl Floor {
     /// A turn begins.
     pub(super) fn begin(&mut self, now: Time, config: &RegistrationConfig) {
         self.now = now;
+        self.sockets.begin();
         self.rations.get_or_insert_with(|| Rations::new(config, now));
     }
 
@@ -123,17 +124,22 @@ impl Floor {
 
     /// Sends an answer that no connection stands behind.
     pub(super) fn answer(&mut self, socket: SocketId, path: PathAddress, contents: &[u8]) {
-        let transmit = Transmit { path, ecn: Ecn::NotEct, len: contents.len(), segment_size: None };
+        let transmit = Transmit { path, ecn: Ecn::NotEct, len: contents.len(), segment_size: None, mtu_probe: false };
         self.sockets.answer(socket, &transmit, contents);
     }
 
-    /// Has a batch made and sends it; see [`Sockets::transmit`].
+    /// Has something made to send; see [`Sockets::transmit`]. It waits for that of others only if they are to have their turn.
     pub(crate) fn transmit(
         &mut self,
         socket: SocketId,
         slot: u32,
-        make: impl FnOnce(usize, &mut Vec<u8>) -> Option<Transmit>,
+        largest: usize,
+        make: impl FnOnce(usize, &mut [u8]) -> Option<Transmit>,
     ) -> Sent {
-        self.sockets.transmit(socket, slot, make)
+        let sent = self.sockets.transmit(socket, slot, largest, make);
+        if self.ready.len() == 0 {
+            self.sockets.leave();
+        }
+        sent
     }
 }

@@ -159,6 +159,7 @@ impl Worker {
                 self.drain(slot);
             }
         }
+        self.send();
         let park = match self.quitting {
             true => self.quit(),
             false => self.park(),
@@ -171,6 +172,17 @@ impl Worker {
         self.holdings.publish(held);
         self.facade.tell(&self.floor.counters, held, &self.registration.counters[self.index]);
         park
+    }
+
+    /// Sends what connections have made and waits still; those whose path is cut hear of it.
+    fn send(&mut self) {
+        self.floor.sockets.leave();
+        while let Some((slot, path)) = self.floor.sockets.next_failed() {
+            if let Some(Some(core)) = self.cells.get_mut(slot as usize) {
+                core.send_failed(self.floor.now, path);
+                self.floor.ready.push(slot);
+            }
+        }
     }
 
     fn stats(&self) -> RegistrationStats {
@@ -461,6 +473,7 @@ impl Worker {
         for listener in self.floor.sockets.take_listeners() {
             listener.stopped_by_worker();
         }
+        self.floor.sockets.leave();
         self.floor.sockets.clear();
         self.registration.bindings.release();
         Park::Done

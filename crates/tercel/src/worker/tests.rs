@@ -35,6 +35,7 @@ struct Net {
     /// From where nothing can be sent, so the system says.
     cut: Option<SocketAddr>,
     bytes_sent: usize,
+    calls: usize,
 }
 
 #[derive(Clone, Default)]
@@ -74,6 +75,7 @@ impl Socket for MemorySocket {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         net.refused = 0;
+        net.calls += 1;
         if net.cut == Some(self.address) {
             return Err(io::ErrorKind::NetworkUnreachable.into());
         }
@@ -476,7 +478,11 @@ fn a_connection_goes_on_from_its_other_addresses() {
     });
     world.net.0.lock().unwrap().cut = Some(first);
     connection.ping().unwrap();
-    world.step();
+    // In one turn the system says so, in the next it is acted upon.
+    let now = world.now;
+    for _ in 0..2 {
+        let _ = world.workers[0].turn(now);
+    }
     assert_eq!(connection.local_addresses(), [second, third, first]);
     world.run_until(|| heard(&events, "LocalAddressChanged"));
     connection.remove_local_address(first).unwrap();
@@ -494,6 +500,34 @@ fn a_connection_goes_on_from_its_other_addresses() {
     world.run(Duration::from_secs(2));
     assert_eq!(connection.local_addresses().len(), MAX_LOCAL_ADDRESSES);
     assert!(connection.close_reason().is_none());
+}
+
+/// What two connections have made leaves together, so what the system says of it is for both.
+#[test]
+fn all_who_are_cut_off_together_go_on_from_elsewhere() {
+    let mut world = World::new(TransportConfig::default());
+    world.serve(|_, _| {});
+    let connections = [world.connect(), world.connect()];
+    let addresses = connections.each_ref().map(|(connection, events)| {
+        world.run_until(|| heard(events, "HandshakeConfirmed"));
+        let first = connection.local_address();
+        let second = connection.add_local_address(SocketAddr::from(([0; 4], 0))).unwrap();
+        world.run_until(|| heard(events, "PathValidated"));
+        [first, second]
+    });
+    assert_eq!(addresses[0][0], addresses[1][0]);
+    let calls = |world: &World| world.net.0.lock().unwrap().calls;
+    world.run(Duration::from_secs(1));
+    let before = calls(&world);
+    world.net.0.lock().unwrap().cut = Some(addresses[0][0]);
+    connections.iter().for_each(|(connection, _)| connection.ping().unwrap());
+    let now = world.now;
+    let _ = world.workers[0].turn(now);
+    assert_eq!(calls(&world) - before, 1);
+    let _ = world.workers[0].turn(now);
+    for ((connection, _), [first, second]) in connections.iter().zip(addresses) {
+        assert_eq!(connection.local_addresses(), [second, first]);
+    }
 }
 
 /// From within a handler the socket is not at the worker yet, and is waited for.

@@ -234,7 +234,7 @@ fn first_flights(before: &Pair, token: &Bytes, version: Version, later: Duration
         };
         let now = before.now + later;
         let mut client = Connection::client(now, shared(&config, 10 + seed), start).unwrap();
-        let mut buf = Vec::new();
+        let mut buf = [0; 1500];
         let transmit = client.poll_transmit(now, 1, &mut buf).unwrap();
         let (_, mut reader) = LongHeader::decode(&buf[..transmit.len]).unwrap();
         shows = reader.length_prefixed().unwrap() == b"t";
@@ -277,7 +277,7 @@ fn the_first_word_is_of_the_chosen_version() {
         pair.flush(true);
         pair.now += DELAY;
         pair.deliver();
-        let (now, mut buf) = (pair.now, Vec::new());
+        let (now, mut buf) = (pair.now, [0; 1 << 14]);
         let transmit = pair.server().poll_transmit(now, 10, &mut buf);
         assert_eq!(transmit.is_none(), client.len() > 1, "who has no choice is acknowledged at once");
         pair.flush(false);
