@@ -1,10 +1,10 @@
 //! The gate between the events of a connection and the application: one callback at a time, on whichever thread,
-//! and none after a close. Whoever closes from another thread waits at the gate until the callback that runs has
-//! returned; who closes from within it does not.
+//! and none after a close. Whoever closes from another thread waits at the gate until the callbacks of the turn that runs
+//! have returned; who closes from within one does not.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 thread_local! {
@@ -27,16 +27,17 @@ fn this_thread() -> u64 {
     }
 }
 
-/// See the [module](self). Every event passes it, so that it is no mutex: to go in and out takes one atomic operation
-/// each while nobody waits.
+/// See the [module](self). Every event passes it, so that it is no mutex: the connection's worker comes in once for a
+/// turn, which is one atomic operation, and another to leave, while nobody waits.
 #[derive(Default)]
 pub(crate) struct Gate {
-    /// Twice the number of the thread that is inside, and [`AWAITED`] if others wait for it to leave; 0: nobody is.
+    /// Twice the number of the thread that is inside, or 0; and [`AWAITED`] if others wait.
     inside: AtomicU64,
-    /// How deep that thread is inside. Nobody else looks at it.
+    /// How many callbacks run within the gate, one within the other. Only the thread that is inside changes it.
     depth: AtomicU32,
-    /// Held by those who wait, until they sleep.
-    waiting: Mutex<()>,
+    /// The thread that is inside has a turn of the connection, and stays between callbacks. Likewise.
+    turn: AtomicBool,
+    waiting: Mutex<Waiting>,
     left: Condvar,
     /// The thread that has the connection's turns; 0 while that is not known.
     worker: AtomicU64,
@@ -44,54 +45,97 @@ pub(crate) struct Gate {
 
 const AWAITED: u64 = 1;
 
+/// Those who wait, in the order in which they came: a worker that has one turn after the other does not overtake them.
+#[derive(Default)]
+struct Waiting {
+    came: u64,
+    went_in: u64,
+}
+
 /// The right to call the application. It stays on its thread.
 pub(crate) struct Pass<'a>(&'a Gate, PhantomData<*const ()>);
 
 impl Gate {
     /// Waits until no other thread is inside, and goes in.
     pub(crate) fn enter(&self) -> Pass<'_> {
-        let depth = match self.is_inside() {
-            true => self.depth.load(Ordering::Relaxed),
-            false => {
-                self.come_in(this_thread() << 1);
-                0
-            }
-        };
-        self.depth.store(depth + 1, Ordering::Relaxed);
+        if !self.is_mine() {
+            self.come_in();
+        }
+        self.depth.store(self.depth.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         RUNNING.set(RUNNING.get() + 1);
         Pass(self, PhantomData)
     }
 
-    fn come_in(&self, this: u64) {
-        let take = |as_what| self.inside.compare_exchange(0, as_what, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        if take(this) {
-            return;
+    /// The connection has a turn on this thread: the same for all callbacks of it.
+    pub(crate) fn begin_turn(&self) {
+        if !self.is_mine() {
+            self.come_in();
         }
+        self.turn.store(true, Ordering::Relaxed);
+    }
+
+    /// The turn that this thread has begun is over.
+    pub(crate) fn end_turn(&self) {
+        self.turn.store(false, Ordering::Relaxed);
+        if self.depth.load(Ordering::Relaxed) == 0 {
+            self.leave();
+        }
+    }
+
+    fn come_in(&self) {
+        let this = this_thread() << 1;
+        if self.inside.compare_exchange(0, this, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            self.wait_to_come_in(this);
+        }
+    }
+
+    fn wait_to_come_in(&self, this: u64) {
         let mut waiting = self.waiting();
+        let number = waiting.came;
+        waiting.came += 1;
         loop {
-            match self.inside.load(Ordering::Relaxed) {
-                // Others may wait as well: who leaves wakes all.
-                0 if take(this | AWAITED) => return,
-                0 => {}
+            let inside = self.inside.load(Ordering::Relaxed);
+            let is_empty = inside & !AWAITED == 0;
+            let others_wait = waiting.came - waiting.went_in > 1;
+            let next = match is_empty && number == waiting.went_in {
+                true => this | if others_wait { AWAITED } else { 0 },
                 // Who leaves after this takes the lock, so it does not come between this and the sleep.
-                inside => {
-                    let marked = inside | AWAITED;
-                    let still = self.inside.compare_exchange(inside, marked, Ordering::Relaxed, Ordering::Relaxed);
-                    if still.is_ok() {
-                        waiting = self.left.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-                    }
-                }
+                false => inside | AWAITED,
+            };
+            let changed = self.inside.compare_exchange(inside, next, Ordering::Acquire, Ordering::Relaxed);
+            if changed.is_ok() && next & !AWAITED == this {
+                waiting.went_in += 1;
+                return;
+            }
+            if changed.is_ok() {
+                waiting = self.left.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, ()> {
+    fn leave(&self) {
+        let this = this_thread() << 1;
+        if self.inside.compare_exchange(this, 0, Ordering::Release, Ordering::Relaxed).is_err() {
+            // Empty, and not for who comes now: those who wait are woken, of whom one is the next.
+            let waiting = self.waiting();
+            self.inside.store(AWAITED, Ordering::Release);
+            drop(waiting);
+            self.left.notify_all();
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this thread is inside: the call comes from a callback.
-    pub(crate) fn is_inside(&self) -> bool {
+    /// Whether it is this thread that is inside.
+    fn is_mine(&self) -> bool {
         self.inside.load(Ordering::Relaxed) & !AWAITED == this_thread() << 1
+    }
+
+    /// Whether the call comes from a callback.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.is_mine() && self.depth.load(Ordering::Relaxed) > 0
     }
 
     /// Whether to wait for the connection's own thread would be to wait for oneself.
@@ -117,10 +161,8 @@ impl Drop for Pass<'_> {
         RUNNING.set(RUNNING.get().saturating_sub(1));
         let depth = gate.depth.load(Ordering::Relaxed).saturating_sub(1);
         gate.depth.store(depth, Ordering::Relaxed);
-        // To wake nobody would be a system call all the same, for every event.
-        if depth == 0 && gate.inside.swap(0, Ordering::Release) & AWAITED != 0 {
-            drop(gate.waiting());
-            gate.left.notify_all();
+        if depth == 0 && !gate.turn.load(Ordering::Relaxed) {
+            gate.leave();
         }
     }
 }
@@ -257,6 +299,44 @@ mod tests {
         });
         assert_eq!(visits.into_inner(), THREADS as u64 * EACH);
         assert!(!is_in_callback() && gate.inside.into_inner() == 0);
+    }
+
+    /// A worker that has one turn after the other lets in who waits; within a turn it is inside between callbacks, but
+    /// not in one.
+    #[test]
+    fn who_waits_comes_in_between_turns() {
+        const THREADS: usize = 3;
+        const EACH: usize = 200;
+        let (gate, start) = (Gate::default(), Barrier::new(THREADS + 1));
+        let (visits, done) = (AtomicU64::new(0), AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    start.wait();
+                    for _ in 0..EACH {
+                        let _pass = gate.enter();
+                        visits.store(visits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                    }
+                    done.fetch_add(1, Ordering::Release);
+                });
+            }
+            start.wait();
+            while done.load(Ordering::Acquire) < THREADS as u32 {
+                gate.begin_turn();
+                let before = visits.load(Ordering::Relaxed);
+                for _ in 0..3 {
+                    assert!(!gate.is_inside() && gate.is_mine() && !is_in_callback());
+                    let pass = gate.enter();
+                    assert!(gate.is_inside());
+                    std::thread::yield_now();
+                    drop(pass);
+                }
+                assert_eq!(visits.load(Ordering::Relaxed), before);
+                gate.end_turn();
+            }
+        });
+        assert_eq!(visits.into_inner(), (THREADS * EACH) as u64);
+        assert_eq!(gate.inside.into_inner(), 0);
     }
 
     #[test]

@@ -31,6 +31,14 @@ use crate::stream::Stream;
 pub trait ConnectionHandler: Send + 'static {
     /// Something happened.
     fn event(&mut self, connection: &Connection, event: ConnectionEvent<'_>);
+
+    /// Events of the connection or of its streams follow, all on this thread, until [`turn_ends`](Self::turn_ends): for
+    /// what would be dear to do for each of them, such as to take a lock. Default: nothing.
+    fn turn_begins(&mut self) {}
+
+    /// No more follow for now. A handler that is dropped, since it has heard the last event or has panicked, is not told.
+    /// Default: nothing.
+    fn turn_ends(&mut self) {}
 }
 
 impl<F: FnMut(&Connection, ConnectionEvent<'_>) + Send + 'static> ConnectionHandler for F {

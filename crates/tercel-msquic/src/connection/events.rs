@@ -23,17 +23,20 @@ pub(super) struct Events {
     connection: Arc<Connection>,
     /// The object knows its connection.
     begun: bool,
+    /// It has the gate.
+    in_turn: bool,
 }
 
 impl Events {
     pub(super) const fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, begun: false }
+        Self { connection, begun: false, in_turn: false }
     }
 }
 
 impl Drop for Events {
     /// The last event has been told; or the workers have ended without it, or it was never taken on.
     fn drop(&mut self) {
+        self.turn_ends();
         if !self.connection.is_over() && self.begun {
             let connection = self.connection.clone();
             elsewhere(move || connection.settle(CloseReason::Silent));
@@ -52,6 +55,17 @@ impl ConnectionHandler for Events {
             }
         }
         self.connection.heard(live, event);
+    }
+
+    fn turn_begins(&mut self) {
+        self.connection.gate.begin_turn();
+        self.in_turn = true;
+    }
+
+    fn turn_ends(&mut self) {
+        if std::mem::take(&mut self.in_turn) {
+            self.connection.gate.end_turn();
+        }
     }
 }
 

@@ -90,6 +90,14 @@ pub(crate) struct Stream {
     over: AtomicBool,
 }
 
+/// The priority of streams that were given none.
+const PRIORITY: u16 = 0x7fff;
+
+/// A priority as Tercel has it, where that of streams that were given none is zero.
+fn relative(priority: u16) -> i32 {
+    i32::from(priority) - i32::from(PRIORITY)
+}
+
 /// How much to have under way, as long as nothing else is told.
 const IDEAL: u64 = 131_072;
 
@@ -105,7 +113,7 @@ impl Stream {
             stage: Stage::Opened(Vec::new()),
             start_flags: 0,
             id: None,
-            priority: 0x7fff,
+            priority: PRIORITY,
             reliable_offset: 0,
             ideal: IDEAL,
             sends: Outstanding::default(),
@@ -244,7 +252,7 @@ impl Stream {
         let mut state = self.state();
         state.priority = priority;
         match &state.stage {
-            Stage::Live(live) => live.set_priority(priority.into()).map_err(|error| status_of(&error)),
+            Stage::Live(live) => live.set_priority(relative(priority)).map_err(|error| status_of(&error)),
             _ => Ok(()),
         }
     }
@@ -337,7 +345,7 @@ impl Stream {
                 false => AtLimit::Ahead,
             },
             announce: flags & stream_start::IMMEDIATE != 0,
-            priority: state.priority.into(),
+            priority: relative(state.priority),
         };
         // Its handler waits for the state; nothing of it runs within these calls.
         let events = Events::new(self.clone());

@@ -428,10 +428,7 @@ impl Core {
     fn start_ahead(&mut self, key: StreamKey, direction: Direction) {
         let Ok((id, accepted)) = self.proto.open_stream_ahead(direction) else { return self.wind_up(key) };
         self.streams.started(key, id);
-        self.note(key, Note::Started(Ok(id)));
-        if accepted {
-            self.note(key, Note::PeerAccepted);
-        }
+        self.note(key, Note::Started { result: Ok(id), accepted });
         self.tell_ideal(key);
         self.release(key, id);
     }
@@ -454,7 +451,7 @@ impl Core {
         match self.proto.open_stream(entry.shared.direction) {
             Ok(id) => {
                 self.streams.started(key, id);
-                self.note(key, Note::Started(Ok(id)));
+                self.note(key, Note::Started { result: Ok(id), accepted: false });
                 self.tell_ideal(key);
                 self.release(key, id);
                 true
@@ -530,7 +527,7 @@ impl Core {
         self.stop_receiving(key);
         if never_started {
             let error = error.unwrap_or_else(|| self.shared.closed());
-            self.note(key, Note::Started(Err(Box::new(error))));
+            self.note(key, Note::Started { result: Err(Box::new(error)), accepted: false });
         }
         if send != SendPart::Done {
             self.abort_sends(key);

@@ -377,7 +377,12 @@ fn stream_note(mut core: Box<Core>, key: StreamKey, note: Note) -> Box<Core> {
             core.monitor.stream(last);
             core = match note {
                 Note::Pump => pump(core, key),
-                Note::Started(result) => tell_stream(core, key, StreamEvent::Started(result.map_err(|error| *error))),
+                Note::Started { result, accepted } => tell_stream_by(core, key, |handler, stream| {
+                    handler.event(stream, StreamEvent::Started(result.map_err(|error| *error)));
+                    if accepted {
+                        handler.event(stream, StreamEvent::PeerAccepted);
+                    }
+                }),
                 Note::PeerAccepted => tell_stream(core, key, StreamEvent::PeerAccepted),
                 Note::CanceledByLoss => canceled_by_loss(core, key),
                 Note::PeerReceiveAborted(code) => tell_stream(core, key, StreamEvent::PeerReceiveAborted(code)),
@@ -482,7 +487,29 @@ pub(super) fn tell(mut core: Box<Core>, event: ConnectionEvent<'_>) -> Box<Core>
 }
 
 /// Has `tell` tell the connection's handler something, with the connection's handle.
-fn tell_by(mut core: Box<Core>, tell: impl FnOnce(&mut dyn ConnectionHandler, &Connection)) -> Box<Core> {
+fn tell_by(core: Box<Core>, tell: impl FnOnce(&mut dyn ConnectionHandler, &Connection)) -> Box<Core> {
+    call(begin_turn(core), tell)
+}
+
+/// The handler learns that events follow, if it has not yet.
+fn begin_turn(mut core: Box<Core>) -> Box<Core> {
+    if core.telling || core.handler.is_none() {
+        return core;
+    }
+    core.telling = true;
+    call(core, |handler, _| handler.turn_begins())
+}
+
+/// The handler learns that no more events follow, if it knows of any.
+pub(super) fn end_turn(mut core: Box<Core>) -> Box<Core> {
+    match std::mem::take(&mut core.telling) {
+        true => call(core, |handler, _| handler.turn_ends()),
+        false => core,
+    }
+}
+
+/// Lends the connection to what calls its handler.
+fn call(mut core: Box<Core>, tell: impl FnOnce(&mut dyn ConnectionHandler, &Connection)) -> Box<Core> {
     let Some(mut handler) = core.handler.take() else { return core };
     let Some(handle) = core.handle.take() else { return core };
     let (mut core, result) = current::lend(core, || tell(&mut *handler, &handle));
@@ -500,10 +527,11 @@ pub(super) fn tell_stream(core: Box<Core>, key: StreamKey, event: StreamEvent<'_
 
 /// Has `tell` tell a stream's handler something, with the stream's handle.
 pub(super) fn tell_stream_by(
-    mut core: Box<Core>,
+    core: Box<Core>,
     key: StreamKey,
     tell: impl FnOnce(&mut dyn StreamHandler, &Stream),
 ) -> Box<Core> {
+    let mut core = begin_turn(core);
     let Some(entry) = core.streams.get(key) else { return core };
     let Listening::Handler(listener) = &mut entry.listening else { return core };
     let Some(mut handler) = listener.take() else { return core };

@@ -8,7 +8,7 @@ use tercel_proto::path::PathAddress;
 use tercel_proto::time::Time;
 use tercel_wire::{ApplicationErrorCode, ConnectionId};
 
-use super::deliver::{deliver, finish};
+use super::deliver::{deliver, end_turn, finish};
 use super::{Core, Happening};
 use crate::worker::{Floor, Sent};
 
@@ -79,6 +79,7 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
         }
         break;
     }
+    core = end_turn(core);
     let farewell = core.farewell.as_ref().map(|farewell| farewell.deadline);
     core.deadline = core.proto.poll_timeout().into_iter().chain(farewell).min();
     // Whenever it comes to rest, and now and then in a long burst.
@@ -97,7 +98,7 @@ pub(crate) fn end(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Box<Core
     (core, _) = deliver(core, floor, usize::MAX);
     core.transmit(floor);
     core.hand_over_trace(true);
-    core = finish(core, CloseReason::LocalApplication { code });
+    core = end_turn(finish(core, CloseReason::LocalApplication { code }));
     core.gone = true;
     core.publish(true);
     core

@@ -92,6 +92,8 @@ pub(crate) struct Core {
     /// The worker's own handle, lent to the handler.
     handle: Option<Connection>,
     handler: Option<Box<dyn ConnectionHandler>>,
+    /// The handler knows that events follow, and not that they have ended.
+    telling: bool,
     slot: u32,
     role: Role,
     phase: Phase,
@@ -182,6 +184,7 @@ impl Core {
             proto: start.proto,
             shared: start.shared,
             handler: start.handler,
+            telling: false,
             slot: start.slot,
             role: start.role,
             phase: Phase::Handshaking,

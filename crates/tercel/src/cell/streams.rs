@@ -23,7 +23,11 @@ pub(crate) struct StreamKey(pub(super) u64);
 /// Something to tell a stream's handler.
 #[derive(Debug)]
 pub(super) enum Note {
-    Started(Result<StreamId, Box<Error>>),
+    Started {
+        result: Result<StreamId, Box<Error>>,
+        /// It was opened ahead, and the peer permits it already.
+        accepted: bool,
+    },
     PeerAccepted,
     CanceledByLoss,
     /// There may be data to deliver.

@@ -399,6 +399,72 @@ fn a_handler_that_panics_ends_its_connection_alone() {
     assert_eq!(good_events.try_iter().filter(|event| event.starts_with("Shutdown")).count(), 0);
 }
 
+/// Notes what it hears, and when turns begin and end.
+struct Turns(mpsc::Sender<&'static str>);
+
+impl ConnectionHandler for Turns {
+    fn event(&mut self, _: &Connection, event: ConnectionEvent<'_>) {
+        let last = matches!(event, ConnectionEvent::ShutdownComplete { .. });
+        let _ = self.0.send(if last { "last event" } else { "event" });
+    }
+
+    fn turn_begins(&mut self) {
+        let _ = self.0.send("begins");
+    }
+
+    fn turn_ends(&mut self) {
+        let _ = self.0.send("ends");
+    }
+}
+
+impl Drop for Turns {
+    fn drop(&mut self) {
+        let _ = self.0.send("dropped");
+    }
+}
+
+#[test]
+fn events_of_a_connection_and_its_streams_come_within_turns() {
+    let mut world = World::new(TransportConfig::default());
+    world.serve(|_, _| {});
+    let (tell, told) = mpsc::channel();
+    let to = Connect::new(SERVER.into(), "localhost");
+    let connection = world.client.connect(&world.configuration, to, Turns(tell.clone())).unwrap();
+    for _ in 0..3 {
+        let (tell, mut told) = (tell.clone(), 0);
+        let handler = move |_: &Stream, _: StreamEvent<'_>| {
+            told += 1;
+            let _ = tell.send(if told == 1 { "a stream's first event" } else { "event" });
+        };
+        let stream = connection.open_stream(Direction::Bidirectional, handler).unwrap();
+        stream.send(Bytes::from_static(b"word"), true, 0).unwrap();
+        stream.detach();
+    }
+    drop(tell);
+    world.run(Duration::from_secs(1));
+    connection.close(VarInt::from_u32(0), Bytes::new());
+    world.run(Duration::from_secs(1));
+    let told: Vec<_> = told.try_iter().collect();
+    let (mut within, mut turns, mut streams) = (false, 0, 0);
+    for (at, what) in told.iter().enumerate() {
+        match *what {
+            "begins" => assert!(!std::mem::replace(&mut within, true), "twice: {told:?}"),
+            "ends" => {
+                assert!(std::mem::replace(&mut within, false) && told[at - 1] != "begins", "for nothing: {told:?}");
+                turns += 1;
+            }
+            "dropped" => assert_eq!((told[at - 1], at), ("last event", told.len() - 1)),
+            event => {
+                assert!(within, "outside of a turn: {told:?}");
+                streams += usize::from(event == "a stream's first event");
+            }
+        }
+    }
+    // Not one for each event.
+    assert!(streams == 3 && turns > 1 && turns * 2 < told.len(), "{told:?}");
+    assert_eq!(told.last(), Some(&"dropped"));
+}
+
 #[test]
 fn a_stream_that_never_starts_is_told_so_before_it_ends() {
     let mut world = World::new(TransportConfig::default());
