@@ -2,9 +2,12 @@
 //! have lain there before. So a handle that is stale, made up, or of another kind of object is told from a good
 //! one, and never followed.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::abi::{Handle, Status};
+use crate::brief::Brief;
+use crate::called::{self, Called};
 use crate::configuration::Configuration;
 use crate::connection::Connection;
 use crate::execution::Execution;
@@ -27,10 +30,13 @@ pub(crate) enum Object {
 pub(crate) trait Named: Sized {
     fn wrap(this: Arc<Self>) -> Object;
     fn of(object: Object) -> Option<Arc<Self>>;
+    fn is(object: &Object) -> bool;
+    /// The same from those whose callback runs.
+    fn called<'a>(called: &'a Called<'_>, handle: Handle) -> Option<&'a Arc<Self>>;
 }
 
 macro_rules! named {
-    ($($name:ident),*) => {$(
+    ($($name:ident: $called:expr),*) => {$(
         impl Named for $name {
             fn wrap(this: Arc<Self>) -> Object {
                 Object::$name(this)
@@ -41,11 +47,25 @@ macro_rules! named {
                     _ => None,
                 }
             }
+            fn is(object: &Object) -> bool {
+                matches!(object, Object::$name(_))
+            }
+            fn called<'a>(called: &'a Called<'_>, handle: Handle) -> Option<&'a Arc<Self>> {
+                let find: fn(&'a Called<'_>, Handle) -> Option<&'a Arc<Self>> = $called;
+                find(called, handle)
+            }
         }
     )*};
 }
 
-named!(Registration, Configuration, Listener, Connection, Stream, Execution);
+named!(
+    Registration: |_, _| None,
+    Configuration: |_, _| None,
+    Listener: |_, _| None,
+    Connection: |called, handle| called.connection(handle),
+    Stream: |called, handle| called.stream(handle),
+    Execution: |_, _| None
+);
 
 /// The table is in parts, so that threads seldom meet at one lock.
 const PARTS: usize = 16;
@@ -66,18 +86,10 @@ struct Part {
     free: Vec<usize>,
 }
 
-static TABLE: [RwLock<Part>; PARTS] = [const { RwLock::new(Part { places: Vec::new(), free: Vec::new() }) }; PARTS];
+static TABLE: [Brief<Part>; PARTS] = [const { Brief::new(Part { places: Vec::new(), free: Vec::new() }) }; PARTS];
 
 /// Where the next object goes.
-static NEXT_PART: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-
-fn read(part: usize) -> RwLockReadGuard<'static, Part> {
-    TABLE[part].read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write(part: usize) -> RwLockWriteGuard<'static, Part> {
-    TABLE[part].write().unwrap_or_else(PoisonError::into_inner)
-}
+static NEXT_PART: AtomicUsize = AtomicUsize::new(0);
 
 /// What a handle says: part, place and generation.
 fn parse(handle: Handle) -> (usize, usize, u64) {
@@ -92,8 +104,9 @@ fn parse(handle: Handle) -> (usize, usize, u64) {
 /// # Errors
 /// [`Status::OUT_OF_MEMORY`]: there are too many.
 pub(crate) fn insert<T: Named>(make: impl FnOnce(Handle) -> Arc<T>) -> Result<Arc<T>, Status> {
-    let part = NEXT_PART.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % PARTS;
-    let mut table = write(part);
+    let part = NEXT_PART.fetch_add(1, Ordering::Relaxed) % PARTS;
+    let mut table = TABLE[part].lock();
+    let table = &mut *table;
     let place = match table.free.pop() {
         Some(place) => place,
         None if table.places.len() >> PLACE_BITS == 0 => {
@@ -112,7 +125,7 @@ pub(crate) fn insert<T: Named>(make: impl FnOnce(Handle) -> Arc<T>) -> Result<Ar
 
 fn any(handle: Handle) -> Option<Object> {
     let (part, place, generation) = parse(handle);
-    let table = read(part);
+    let table = TABLE[part].lock();
     table.places.get(place).filter(|place| place.generation == generation)?.object.clone()
 }
 
@@ -122,6 +135,31 @@ fn any(handle: Handle) -> Option<Object> {
 /// [`Status::INVALID_PARAMETER`]: it names none, or one of another kind.
 pub(crate) fn get<T: Named>(handle: Handle) -> Result<Arc<T>, Status> {
     any(handle).and_then(T::of).ok_or(Status::INVALID_PARAMETER)
+}
+
+/// Does something with the object that a handle names: what calls that come from callbacks use.
+///
+/// # Errors
+/// As for [`get`], and those of `act`.
+pub(crate) fn with<T: Named, R>(handle: Handle, act: impl FnOnce(&Arc<T>) -> Result<R, Status>) -> Result<R, Status> {
+    called::look(|called| match called.and_then(|called| T::called(called, handle)) {
+        Some(object) => act(object),
+        None => act(&get(handle)?),
+    })
+}
+
+/// The same with a connection, or with that of the stream that a handle names.
+///
+/// # Errors
+/// As for [`connection`], and those of `act`.
+pub(crate) fn with_connection<R>(
+    handle: Handle,
+    act: impl FnOnce(&Arc<Connection>) -> Result<R, Status>,
+) -> Result<R, Status> {
+    called::look(|called| match called.and_then(|called| called.connection(handle)) {
+        Some(connection) => act(connection),
+        None => act(&connection(handle)?),
+    })
 }
 
 /// The connection that a handle names; or that of the stream that it names.
@@ -150,14 +188,10 @@ pub(crate) fn object(handle: Handle) -> Result<Object, Status> {
 /// As for [`get`].
 pub(crate) fn remove<T: Named>(handle: Handle) -> Result<Arc<T>, Status> {
     let (part, place, generation) = parse(handle);
-    let mut table = write(part);
+    let mut table = TABLE[part].lock();
     let found = table.places.get_mut(place).filter(|place| place.generation == generation);
-    let at = found.ok_or(Status::INVALID_PARAMETER)?;
-    let object = at.object.clone().and_then(T::of).ok_or(Status::INVALID_PARAMETER)?;
-    // Dropped outside of the lock.
-    let name = at.object.take();
+    let object = found.and_then(|place| place.object.take_if(|object| T::is(object)));
+    let object = object.and_then(T::of).ok_or(Status::INVALID_PARAMETER)?;
     table.free.push(place);
-    drop(table);
-    drop(name);
     Ok(object)
 }

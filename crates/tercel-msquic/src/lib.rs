@@ -6,7 +6,9 @@
 //! | `abi` | the types that cross the boundary |
 //! | `boundary` | the door: panics stay inside, pointers become references and bytes |
 //! | `handle` | every `HQUIC`: a key, never an address, so that a stale one is told from a good one |
+//! | `called` | whose callback runs: what most calls are of |
 //! | `gate` | one callback at a time, and none after a close |
+//! | `brief` | the lock of what objects know |
 //! | `target` | which callback |
 //! | `library`, `registration`, `configuration`, `credential`, `settings`, `versions`, `listener`, `connection`, `stream` | the objects |
 //! | `execution` | workers that the application drives |
@@ -22,6 +24,8 @@
 pub mod abi;
 mod address;
 mod boundary;
+mod brief;
+mod called;
 mod configuration;
 mod connection;
 mod credential;

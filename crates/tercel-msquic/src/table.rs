@@ -1,13 +1,14 @@
 //! The functions, in the order of the header; and those that are for any object.
 
 use std::ffi::c_void;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use crate::abi::{
     ApiTable, ConnectionCallback, Handle, KeyingMaterialConfig, ListenerCallback, Status, StreamCallback,
 };
 use crate::boundary::{self, Context};
 use crate::handle::{self, Object};
+use crate::stream::Stream;
 use crate::{configuration, connection, execution, listener, registration, stream};
 
 /// The table that programs are given.
@@ -98,6 +99,15 @@ unsafe extern "C" fn get_context(handle: Handle) -> *mut c_void {
 unsafe extern "C" fn set_callback_handler(handle: Handle, handler: *mut c_void, context: *mut c_void) {
     boundary::enter((), || {
         let context = Context(context);
+        let set = |of: &Arc<Stream>| {
+            // SAFETY: as demanded of the caller; null is `None`.
+            let handler = unsafe { std::mem::transmute::<*mut c_void, Option<StreamCallback>>(handler) };
+            of.target().set(handler, context);
+            Ok(())
+        };
+        if handle::with(handle, set).is_ok() {
+            return;
+        }
         match handle::object(handle) {
             Ok(Object::Listener(of)) => {
                 // SAFETY: as demanded of the caller; null is `None`.
@@ -107,11 +117,6 @@ unsafe extern "C" fn set_callback_handler(handle: Handle, handler: *mut c_void, 
             Ok(Object::Connection(of)) => {
                 // SAFETY: as demanded of the caller; null is `None`.
                 let handler = unsafe { std::mem::transmute::<*mut c_void, Option<ConnectionCallback>>(handler) };
-                of.target().set(handler, context);
-            }
-            Ok(Object::Stream(of)) => {
-                // SAFETY: as demanded of the caller; null is `None`.
-                let handler = unsafe { std::mem::transmute::<*mut c_void, Option<StreamCallback>>(handler) };
                 of.target().set(handler, context);
             }
             _ => {}

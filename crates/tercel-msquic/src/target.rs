@@ -4,10 +4,10 @@
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::abi::{ConnectionCallback, ListenerCallback, StreamCallback};
 use crate::boundary::Context;
+use crate::brief::Brief;
 
 /// A function of the application's.
 pub(crate) trait Handler: Copy {
@@ -42,7 +42,7 @@ pub(crate) struct Target<H> {
     context: AtomicPtr<std::ffi::c_void>,
     /// Grows with each change, and is odd meanwhile.
     changes: AtomicUsize,
-    changing: Mutex<()>,
+    changing: Brief<()>,
     kind: PhantomData<H>,
 }
 
@@ -52,7 +52,7 @@ impl<H: Handler> Target<H> {
             handler: AtomicPtr::new(handler.map_or(std::ptr::null_mut(), H::address)),
             context: AtomicPtr::new(context.0),
             changes: AtomicUsize::new(0),
-            changing: Mutex::new(()),
+            changing: Brief::new(()),
             kind: PhantomData,
         }
     }
@@ -62,10 +62,6 @@ impl<H: Handler> Target<H> {
         Self::new(None, Context::NULL)
     }
 
-    fn changing(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The function and its context, if there is anybody to tell.
     pub(crate) fn get(&self) -> Option<(H, Context)> {
         let both = || (self.handler.load(Ordering::Relaxed), self.context.load(Ordering::Relaxed));
@@ -73,7 +69,7 @@ impl<H: Handler> Target<H> {
         let mut found = both();
         fence(Ordering::Acquire);
         if !before.is_multiple_of(2) || self.changes.load(Ordering::Relaxed) != before {
-            let _changing = self.changing();
+            let _changing = self.changing.lock();
             found = both();
         }
         let (handler, context) = found;
@@ -82,7 +78,7 @@ impl<H: Handler> Target<H> {
     }
 
     fn change(&self, change: impl FnOnce()) {
-        let _changing = self.changing();
+        let _changing = self.changing.lock();
         let before = self.changes.load(Ordering::Relaxed);
         self.changes.store(before.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);

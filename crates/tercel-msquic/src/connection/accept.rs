@@ -150,7 +150,7 @@ impl Connection {
 
     /// Whether the client may have left before it was answered. Whoever asks may have the state already.
     fn may_be_left(&self) -> bool {
-        self.state.try_lock().map_or(true, |state| match &state.stage {
+        self.state.try_lock().is_none_or(|state| match &state.stage {
             Stage::Offered(new) | Stage::Asking(new, _) => new.is_cancelled(),
             _ => false,
         })

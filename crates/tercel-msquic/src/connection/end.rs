@@ -59,7 +59,7 @@ impl Connection {
 
     /// The application hears the last events of everything, now. Whoever calls this is the only one who tells it
     /// anything: the connection's own worker; or a thread that knows that the worker does not.
-    pub(super) fn settle(&self, reason: CloseReason) {
+    pub(super) fn settle(self: &Arc<Self>, reason: CloseReason) {
         let _pass = self.gate.enter();
         if self.is_over() {
             return;

@@ -120,12 +120,12 @@ impl Connection {
         }
     }
 
-    pub(super) fn tell_transport_shutdown(&self, status: Status, error_code: u64) {
+    pub(super) fn tell_transport_shutdown(self: &Arc<Self>, status: Status, error_code: u64) {
         let shutdown_initiated_by_transport = ShutdownByTransport { status, error_code };
         self.tell(kind::SHUTDOWN_INITIATED_BY_TRANSPORT, ConnectionEventBody { shutdown_initiated_by_transport });
     }
 
-    fn connected(&self, live: &tercel::Connection, alpn: &[u8], resumed: bool) {
+    fn connected(self: &Arc<Self>, live: &tercel::Connection, alpn: &[u8], resumed: bool) {
         {
             let mut state = self.state();
             (state.connected, state.resumed) = (true, resumed);
@@ -144,7 +144,7 @@ impl Connection {
     }
 
     /// Tells which extensions the two ends have in common.
-    fn tell_negotiated(&self, live: &tercel::Connection, wanted: u64) {
+    fn tell_negotiated(self: &Arc<Self>, live: &tercel::Connection, wanted: u64) {
         let found = Arc::new(std::sync::Mutex::new((false, 0)));
         let result = found.clone();
         // In a handler it is run at once.
@@ -169,7 +169,7 @@ impl Connection {
     }
 
     /// Tells how the network does.
-    fn tell_network(&self, stats: &ConnectionStats, posted_bytes: u64, ideal_bytes: u64) {
+    fn tell_network(self: &Arc<Self>, stats: &ConnectionStats, posted_bytes: u64, ideal_bytes: u64) {
         let small = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
         let micros = u64::try_from(stats.rtt.as_micros()).unwrap_or(u64::MAX);
         let network_statistics = NetworkStatistics {
@@ -184,13 +184,13 @@ impl Connection {
     }
 
     /// Tells which processor has the connection.
-    fn tell_processor(&self, worker: usize) {
+    fn tell_processor(self: &Arc<Self>, worker: usize) {
         let number = u16::try_from(worker).unwrap_or(u16::MAX);
         let ideal_processor_changed = IdealProcessorChanged { ideal_processor: number, partition_index: number };
         self.tell(kind::IDEAL_PROCESSOR_CHANGED, ConnectionEventBody { ideal_processor_changed });
     }
 
-    fn moved(&self, event: u32, to: SocketAddr) {
+    fn moved(self: &Arc<Self>, event: u32, to: SocketAddr) {
         let address = address::write(to);
         self.tell(event, ConnectionEventBody { address_changed: &raw const address });
     }
@@ -206,7 +206,7 @@ impl Connection {
         }
         let peer_stream_started = PeerStreamStarted { stream: stream.handle(), flags };
         let body = ConnectionEventBody { peer_stream_started };
-        let (status, body) = stream.while_offered(|| self.tell(kind::PEER_STREAM_STARTED, body));
+        let (status, body) = stream.while_offered(|| self.tell_of(Some(&stream), kind::PEER_STREAM_STARTED, body));
         // SAFETY: this part of the union was written above; the application may have changed it.
         let flags = unsafe { body.peer_stream_started.flags };
         if status.is_failure() || !stream.has_handler() {
@@ -216,7 +216,7 @@ impl Connection {
         }
     }
 
-    fn datagram_received(&self, live: &tercel::Connection, data: &Bytes) {
+    fn datagram_received(self: &Arc<Self>, live: &tercel::Connection, data: &Bytes) {
         let early = Arc::new(AtomicBool::new(false));
         let found = early.clone();
         let may_be = self.role == Role::Server && {
@@ -233,7 +233,7 @@ impl Connection {
         self.tell(kind::DATAGRAM_RECEIVED, ConnectionEventBody { datagram_received });
     }
 
-    fn datagram_sent(&self, number: u64, state: DatagramSendState) {
+    fn datagram_sent(self: &Arc<Self>, number: u64, state: DatagramSendState) {
         let told = match state {
             DatagramSendState::Sent => datagram::SENT,
             DatagramSendState::LostSuspect => datagram::LOST_SUSPECT,
@@ -257,7 +257,7 @@ impl Connection {
     }
 
     /// Tells what became of a datagram; gives the context that the application wants from now on.
-    pub(super) fn tell_datagram(&self, context: Context, state: u32) -> Context {
+    pub(super) fn tell_datagram(self: &Arc<Self>, context: Context, state: u32) -> Context {
         let datagram_send_state_changed = DatagramSendStateChanged { client_context: context.0, state };
         let body = ConnectionEventBody { datagram_send_state_changed };
         let (_, body) = self.tell(kind::DATAGRAM_SEND_STATE_CHANGED, body);
@@ -266,7 +266,7 @@ impl Connection {
     }
 
     /// Tells SHUTDOWN_COMPLETE, as the last event.
-    pub(super) fn tell_complete(&self, handshake_completed: bool, acknowledged: bool) {
+    pub(super) fn tell_complete(self: &Arc<Self>, handshake_completed: bool, acknowledged: bool) {
         let _pass = self.gate.enter();
         // From now on, that is also in this callback, nothing more is told.
         if self.over.swap(true, Ordering::AcqRel) {
@@ -275,7 +275,7 @@ impl Connection {
         let closing = self.closing.load(Ordering::Acquire);
         let bits = u8::from(handshake_completed) | u8::from(acknowledged) << 1 | u8::from(closing) << 2;
         if self.owned.load(Ordering::Acquire) {
-            self.call(kind::SHUTDOWN_COMPLETE, ConnectionEventBody { shutdown_complete: bits });
+            self.call(None, kind::SHUTDOWN_COMPLETE, ConnectionEventBody { shutdown_complete: bits });
         }
     }
 }

@@ -25,7 +25,7 @@ mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use tercel::{CloseReason, NewConnection, PendingVerdict, ResumptionTicket, Role};
 
@@ -33,6 +33,8 @@ use crate::abi::settings::flags;
 use crate::abi::{self, ConnectionCallback, ConnectionEventBody, Handle, Settings, Status};
 use crate::address::PartialAddress;
 use crate::boundary::Context;
+use crate::brief::{Brief, Hold};
+use crate::called;
 use crate::configuration::Configuration;
 use crate::gate::{Gate, Signal, SignalWhenDropped};
 use crate::handle;
@@ -127,7 +129,9 @@ pub(crate) struct Connection {
     role: Role,
     gate: Gate,
     target: Target<ConnectionCallback>,
-    state: Mutex<State>,
+    state: Brief<State>,
+    /// Held by those who wait for it to begin, until they sleep.
+    beginning: Mutex<()>,
     /// It has begun, or never will.
     begun: Condvar,
     /// The application is in `ConnectionClose`.
@@ -196,7 +200,8 @@ impl Connection {
                 role,
                 gate: Gate::default(),
                 target,
-                state: Mutex::new(state),
+                state: Brief::new(state),
+                beginning: Mutex::new(()),
                 begun: Condvar::new(),
                 closing: AtomicBool::new(false),
                 over: AtomicBool::new(false),
@@ -218,12 +223,17 @@ impl Connection {
         &self.gate
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Hold<'_, State> {
+        self.state.lock()
     }
 
     pub(crate) const fn target(&self) -> &Target<ConnectionCallback> {
         &self.target
+    }
+
+    /// Whether the application is closing the handle, or has closed it.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     /// Whether the application has heard the last event.
@@ -268,25 +278,49 @@ impl Connection {
         self.state().with_close_reason(look)
     }
 
-    /// How a new stream sends and receives.
-    pub(crate) fn manners(&self) -> Manners {
-        let settled = self.state().manners();
-        settled.unwrap_or_else(|| Manners::of(&self.settings()))
-    }
-
-    /// The same for a stream that the application wants to open.
+    /// Makes a new stream, and counts it among those of the connection.
     ///
     /// # Errors
-    /// It comes too late.
-    pub(crate) fn manners_if_not_late(&self) -> Result<Manners, Status> {
-        let settled = {
-            let mut state = self.state();
-            if let Some(late) = self.late_in(&state) {
-                return Err(late);
+    /// Those of `make`.
+    pub(crate) fn add_stream(
+        &self,
+        make: impl FnOnce(Manners) -> Result<Arc<Stream>, Status>,
+    ) -> Result<Arc<Stream>, Status> {
+        self.add_stream_to(self.state(), make)
+    }
+
+    /// The same with one that the application wants to open.
+    ///
+    /// # Errors
+    /// It comes too late; those of `make`.
+    pub(crate) fn add_stream_if_not_late(
+        &self,
+        make: impl FnOnce(Manners) -> Result<Arc<Stream>, Status>,
+    ) -> Result<Arc<Stream>, Status> {
+        let state = self.state();
+        match self.late_in(&state) {
+            Some(late) => Err(late),
+            None => self.add_stream_to(state, make),
+        }
+    }
+
+    fn add_stream_to<'a>(
+        &'a self,
+        mut state: Hold<'a, State>,
+        make: impl FnOnce(Manners) -> Result<Arc<Stream>, Status>,
+    ) -> Result<Arc<Stream>, Status> {
+        let manners = match state.manners() {
+            Some(settled) => settled,
+            None => {
+                drop(state);
+                let manners = Manners::of(&self.settings());
+                state = self.state();
+                manners
             }
-            state.manners()
         };
-        Ok(settled.unwrap_or_else(|| Manners::of(&self.settings())))
+        let stream = make(manners)?;
+        state.streams.add(&stream);
+        Ok(stream)
     }
 
     /// Whether it may send early data.
@@ -334,10 +368,6 @@ impl Connection {
         }
     }
 
-    pub(crate) fn add_stream(&self, stream: &Arc<Stream>) {
-        self.state().streams.add(stream);
-    }
-
     pub(crate) fn remove_stream(&self, stream: &Stream) {
         if !stream.place().is_nowhere() {
             let removed = self.state().streams.remove(stream);
@@ -354,18 +384,20 @@ impl Connection {
         if self.gate.is_inside() {
             return;
         }
-        let mut state = self.state();
-        while matches!(state.stage, Stage::Beginning) && !self.is_over() {
-            state.awaited += 1;
-            state = self.begun.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.awaited -= 1;
+        let mut beginning = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        self.state().awaited += 1;
+        while matches!(self.state().stage, Stage::Beginning) && !self.is_over() {
+            beginning = self.begun.wait(beginning).unwrap_or_else(PoisonError::into_inner);
         }
+        self.state().awaited -= 1;
     }
 
     /// It has begun, or never will: those go on who wait for that.
     fn is_begun(&self) {
         // To wake nobody would be a system call all the same, for every connection.
         if self.state().awaited > 0 {
+            // Who has seen that it has not begun sleeps by now.
+            drop(self.beginning.lock().unwrap_or_else(PoisonError::into_inner));
             self.begun.notify_all();
         }
     }
@@ -430,22 +462,38 @@ impl Connection {
 
     /// Calls the application, unless it has heard the last event. Gives what it answered, and the event as it left
     /// it.
-    fn tell(&self, event_type: u32, body: ConnectionEventBody) -> (Status, ConnectionEventBody) {
+    fn tell(self: &Arc<Self>, event_type: u32, body: ConnectionEventBody) -> (Status, ConnectionEventBody) {
+        self.tell_of(None, event_type, body)
+    }
+
+    /// The same of a stream of the peer's, if there is one.
+    fn tell_of(
+        self: &Arc<Self>,
+        stream: Option<&Arc<Stream>>,
+        event_type: u32,
+        body: ConnectionEventBody,
+    ) -> (Status, ConnectionEventBody) {
         let _pass = self.gate.enter();
         match self.is_over() {
             true => (Status::SUCCESS, body),
-            false => self.call(event_type, body),
+            false => self.call(stream, event_type, body),
         }
     }
 
     /// Calls the application. By who is inside the gate.
-    fn call(&self, event_type: u32, body: ConnectionEventBody) -> (Status, ConnectionEventBody) {
+    fn call(
+        self: &Arc<Self>,
+        stream: Option<&Arc<Stream>>,
+        event_type: u32,
+        body: ConnectionEventBody,
+    ) -> (Status, ConnectionEventBody) {
         let mut event = abi::ConnectionEvent { event_type, body };
         let Some((handler, context)) = self.target.get() else { return (Status::SUCCESS, body) };
         // SAFETY: the application gave this function to be called with this context until SHUTDOWN_COMPLETE or until
         // it has closed the handle, which the gate sees to; the event is whole, and lives until the function has
         // returned.
-        let status = unsafe { handler(self.handle, context.0, &raw mut event) };
+        let call = || unsafe { handler(self.handle, context.0, &raw mut event) };
+        let status = called::during(self, stream, call);
         (status, event.body)
     }
 }

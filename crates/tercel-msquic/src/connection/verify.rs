@@ -1,6 +1,7 @@
 //! The peer's certificate: what the credential says of it, and what the application does.
 
 use std::ffi::c_void;
+use std::sync::Arc;
 
 use tercel::{Alert, PeerCertificate, PendingVerdict, Verdict};
 
@@ -8,7 +9,7 @@ use super::Connection;
 use crate::abi::{Buffer, ConnectionEventBody, PeerCertificateReceived, Status, connection_event};
 
 impl Connection {
-    pub(super) fn certificate(&self, certificate: &PeerCertificate, verdict: PendingVerdict) {
+    pub(super) fn certificate(self: &Arc<Self>, certificate: &PeerCertificate, verdict: PendingVerdict) {
         let configuration = self.state().configuration.clone();
         let judgement = configuration.and_then(|configuration| configuration.credential()).map(|of| of.judgement());
         // Dropping the verdict rejects.

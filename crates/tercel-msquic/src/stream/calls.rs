@@ -1,6 +1,7 @@
 //! The functions of streams.
 
 use std::ffi::c_void;
+use std::sync::Arc;
 
 use tercel::Direction;
 
@@ -8,6 +9,8 @@ use super::Stream;
 use super::memory::Memory;
 use crate::abi::{self, Boolean, Buffer, Handle, Status, StreamCallback, stream_open, stream_shutdown, stream_start};
 use crate::boundary::{self, Context};
+use crate::called;
+use crate::connection::Connection;
 use crate::handle;
 use crate::target::Target;
 
@@ -27,19 +30,21 @@ pub(crate) unsafe extern "C" fn open(
         if handler.is_none() || stream.is_null() {
             return Err(Status::INVALID_PARAMETER);
         }
-        let connection = handle::connection(connection)?;
-        let manners = connection.manners_if_not_late()?;
         let direction = match flags & stream_open::UNIDIRECTIONAL != 0 {
             true => Direction::Unidirectional,
             false => Direction::Bidirectional,
         };
         let target = Target::new(handler, Context(context));
-        let made = Stream::make(&connection, direction, true, manners, target)?;
+        let make = |of: &Arc<Connection>| {
+            of.add_stream_if_not_late(|manners| Stream::make(of, direction, true, manners, target))
+        };
+        let made = handle::with_connection(connection, make)?;
         if flags & stream_open::APP_OWNED_BUFFERS != 0 {
             made.state().memory = Memory::lent();
         }
         // SAFETY: as demanded of the caller.
         unsafe { boundary::put(stream, made.handle) }?;
+        called::look(|called| called.map(|called| called.opens(made)));
         Ok(Status::SUCCESS)
     })
 }
@@ -62,12 +67,13 @@ pub(crate) unsafe extern "C" fn close(stream: Handle) {
 /// None: handles are checked.
 pub(crate) unsafe extern "C" fn start(stream: Handle, flags: u32) -> Status {
     boundary::answer(|| {
-        let stream = handle::get::<Stream>(stream)?;
-        if flags & !stream_start::ALL != 0 {
-            return Err(Status::INVALID_PARAMETER);
-        }
-        stream.start(flags).map_err(|status| stream.or_aborted(status))?;
-        Ok(Status::PENDING)
+        handle::with(stream, |stream: &Arc<Stream>| {
+            if flags & !stream_start::ALL != 0 {
+                return Err(Status::INVALID_PARAMETER);
+            }
+            stream.start(flags).map_err(|status| stream.or_aborted(status))?;
+            Ok(Status::PENDING)
+        })
     })
 }
 
@@ -107,13 +113,15 @@ pub(crate) unsafe extern "C" fn send(
     client_send_context: *mut c_void,
 ) -> Status {
     boundary::answer(|| {
-        let stream = handle::get::<Stream>(stream)?;
-        // SAFETY: as demanded of the caller.
-        let buffers = unsafe { boundary::slice(buffers, buffer_count as usize) }.ok_or(Status::INVALID_PARAMETER)?;
-        // SAFETY: as demanded of the caller.
-        let sent = unsafe { stream.send(buffers, flags, Context(client_send_context)) };
-        sent.map_err(|status| stream.or_aborted(status))?;
-        Ok(Status::PENDING)
+        handle::with(stream, |stream: &Arc<Stream>| {
+            // SAFETY: as demanded of the caller.
+            let buffers = unsafe { boundary::slice(buffers, buffer_count as usize) };
+            let buffers = buffers.ok_or(Status::INVALID_PARAMETER)?;
+            // SAFETY: as demanded of the caller.
+            let sent = unsafe { stream.send(buffers, flags, Context(client_send_context)) };
+            sent.map_err(|status| stream.or_aborted(status))?;
+            Ok(Status::PENDING)
+        })
     })
 }
 
@@ -123,9 +131,11 @@ pub(crate) unsafe extern "C" fn send(
 /// None: handles are checked.
 pub(crate) unsafe extern "C" fn receive_complete(stream: Handle, buffer_length: u64) {
     boundary::enter((), || {
-        if let Ok(stream) = handle::get::<Stream>(stream) {
+        // What names no stream receives nothing.
+        let _ = handle::with(stream, |stream: &Arc<Stream>| {
             stream.complete_receive(buffer_length);
-        }
+            Ok(())
+        });
     });
 }
 
@@ -135,7 +145,7 @@ pub(crate) unsafe extern "C" fn receive_complete(stream: Handle, buffer_length: 
 /// None: handles are checked.
 pub(crate) unsafe extern "C" fn receive_set_enabled(stream: Handle, is_enabled: Boolean) -> Status {
     boundary::answer(|| {
-        handle::get::<Stream>(stream)?.set_receive_enabled(is_enabled != 0)?;
+        handle::with(stream, |stream: &Arc<Stream>| stream.set_receive_enabled(is_enabled != 0))?;
         Ok(Status::PENDING)
     })
 }

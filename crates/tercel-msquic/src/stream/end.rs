@@ -46,7 +46,7 @@ impl Stream {
 
     /// The application hears the last events now. Whoever calls this is the only one who tells it anything, and has
     /// seen to it that nothing is sent any more.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn settle(self: &Arc<Self>) {
         let _pass = self.connection.gate().enter();
         if self.is_over() {
             return;
@@ -65,7 +65,7 @@ impl Stream {
     }
 
     /// The last event.
-    fn finish(&self) {
+    fn finish(self: &Arc<Self>) {
         self.tell_complete();
         let before = {
             let mut state = self.state();

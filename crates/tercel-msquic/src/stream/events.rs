@@ -17,11 +17,14 @@ pub(super) struct Events {
     stream: Arc<Stream>,
     /// It could not be started: for the application it is as it was before.
     failed: bool,
+    /// The application wants to hear that the peer permits it.
+    tells_accepted: bool,
 }
 
 impl Events {
-    pub(super) const fn new(stream: Arc<Stream>) -> Self {
-        Self { stream, failed: false }
+    pub(super) const fn new(stream: Arc<Stream>, start_flags: u32) -> Self {
+        let tells_accepted = start_flags & stream_start::INDICATE_PEER_ACCEPT != 0;
+        Self { stream, failed: false, tells_accepted }
     }
 }
 
@@ -65,12 +68,7 @@ impl StreamHandler for Events {
                 stream.state().ideal = ideal;
                 stream.tell(kind::IDEAL_SEND_BUFFER_SIZE, StreamEventBody { ideal_send_buffer_size: ideal });
             }
-            StreamEvent::PeerAccepted => {
-                let told = stream.state().start_flags & stream_start::INDICATE_PEER_ACCEPT != 0;
-                if told {
-                    stream.tell_plain(kind::PEER_ACCEPTED);
-                }
-            }
+            StreamEvent::PeerAccepted if self.tells_accepted => stream.tell_plain(kind::PEER_ACCEPTED),
             StreamEvent::CanceledByLoss(code) => {
                 let (_, body) = stream.tell(kind::CANCEL_ON_LOSS, StreamEventBody { cancel_on_loss: 0 });
                 // SAFETY: this part of the union was written above; the application may have changed it.
@@ -88,7 +86,7 @@ impl StreamHandler for Events {
 }
 
 impl Stream {
-    fn started(&self, live: &tercel::Stream, id: u64) {
+    fn started(self: &Arc<Self>, live: &tercel::Stream, id: u64) {
         self.state().id = Some(id);
         let peer_accepted = (live.is_permitted() || Self::is_permitted_early(live, id)).into();
         let start_complete = StartComplete { status: Status::SUCCESS, id, peer_accepted };
@@ -126,17 +124,17 @@ impl Stream {
         }
     }
 
-    pub(super) fn tell_plain(&self, event: u32) {
+    pub(super) fn tell_plain(self: &Arc<Self>, event: u32) {
         self.tell(event, StreamEventBody { ideal_send_buffer_size: 0 });
     }
 
-    pub(super) fn tell_sent(&self, context: Context, canceled: bool) {
+    pub(super) fn tell_sent(self: &Arc<Self>, context: Context, canceled: bool) {
         let send_complete = SendComplete { canceled: canceled.into(), client_context: context.0 };
         self.tell(kind::SEND_COMPLETE, StreamEventBody { send_complete });
     }
 
     /// Tells, once, that the sending part is done.
-    pub(super) fn tell_send_ended(&self, graceful: bool) {
+    pub(super) fn tell_send_ended(self: &Arc<Self>, graceful: bool) {
         let told = std::mem::replace(&mut self.state().send_ended, true);
         if !told {
             self.tell(kind::SEND_SHUTDOWN_COMPLETE, StreamEventBody { send_shutdown_complete: graceful.into() });
@@ -144,7 +142,7 @@ impl Stream {
     }
 
     /// Tells SHUTDOWN_COMPLETE, as the last event.
-    pub(super) fn tell_complete(&self) {
+    pub(super) fn tell_complete(self: &Arc<Self>) {
         // From now on, that is also in this callback, nothing more is told.
         if self.over.swap(true, Ordering::AcqRel) {
             return;

@@ -16,13 +16,15 @@ mod memory;
 mod receive;
 mod send;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tercel::{AtLimit, Direction, NewStream, ReceiveMemory, SendOptions, StreamId, StreamOptions, VarInt};
 
 use crate::abi::{self, Handle, Status, StreamCallback, StreamEventBody, stream_start};
+use crate::brief::{Brief, Hold};
+use crate::called;
 use crate::connection::{Connection, Manners, Place};
 use crate::handle;
 use crate::library;
@@ -77,7 +79,7 @@ pub(crate) struct Stream {
     direction: Direction,
     local: bool,
     target: Target<StreamCallback>,
-    state: Mutex<State>,
+    state: Brief<State>,
     manners: Manners,
     shown: Shown,
     /// Where its connection has it.
@@ -102,6 +104,7 @@ fn relative(priority: u16) -> i32 {
 const IDEAL: u64 = 131_072;
 
 impl Stream {
+    /// Makes one. By its connection, which counts it among its streams.
     fn make(
         connection: &Arc<Connection>,
         direction: Direction,
@@ -129,7 +132,7 @@ impl Stream {
                 direction,
                 local,
                 target,
-                state: Mutex::new(state),
+                state: Brief::new(state),
                 manners,
                 shown: Shown::default(),
                 place: Place::nowhere(),
@@ -139,16 +142,16 @@ impl Stream {
             })
         })?;
         library::STREAMS_ACTIVE.fetch_add(1, Ordering::Relaxed);
-        connection.add_stream(&stream);
         Ok(stream)
     }
 
     /// A stream that the peer opened. `None`: it is refused.
     pub(crate) fn of_peer(connection: &Arc<Connection>, new: NewStream) -> Option<Arc<Self>> {
-        let stream = Self::make(connection, new.direction(), false, connection.manners(), Target::nobody()).ok()?;
+        let make = |manners| Self::make(connection, new.direction(), false, manners, Target::nobody());
+        let stream = connection.add_stream(make).ok()?;
         let mut state = stream.state();
         state.id = Some(new.id().into_wire());
-        match new.accept(Events::new(stream.clone())) {
+        match new.accept(Events::new(stream.clone(), 0)) {
             Ok(live) => {
                 state.stage = Stage::Live(live);
                 drop(state);
@@ -174,8 +177,8 @@ impl Stream {
         &self.place
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Hold<'_, State> {
+        self.state.lock()
     }
 
     pub(crate) const fn target(&self) -> &Target<StreamCallback> {
@@ -185,6 +188,11 @@ impl Stream {
     /// Whether the application has taken it, or has closed it already.
     pub(crate) fn has_handler(&self) -> bool {
         self.target.get().is_some() || self.closing.load(Ordering::Acquire)
+    }
+
+    /// Whether the application is closing the handle, or has closed it.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -348,7 +356,7 @@ impl Stream {
             priority: relative(state.priority),
         };
         // Its handler waits for the state; nothing of it runs within these calls.
-        let events = Events::new(self.clone());
+        let events = Events::new(self.clone(), flags);
         let opened = match state.memory.is_lent() && self.direction == Direction::Bidirectional {
             // What was lent so far is among the calls: nothing is received before them without room for it.
             true => connection.open_stream_into_memory(options, Vec::new(), events),
@@ -381,7 +389,7 @@ impl Stream {
 
     /// Calls the application, unless it has heard the last event. Gives what it answered, and the event as it left
     /// it.
-    fn tell(&self, event_type: u32, body: StreamEventBody) -> (Status, StreamEventBody) {
+    fn tell(self: &Arc<Self>, event_type: u32, body: StreamEventBody) -> (Status, StreamEventBody) {
         let _pass = self.connection.gate().enter();
         match self.is_over() {
             true => (Status::SUCCESS, body),
@@ -390,13 +398,14 @@ impl Stream {
     }
 
     /// Calls the application. By who is inside the gate.
-    fn call_application(&self, event_type: u32, body: StreamEventBody) -> (Status, StreamEventBody) {
+    fn call_application(self: &Arc<Self>, event_type: u32, body: StreamEventBody) -> (Status, StreamEventBody) {
         let Some((handler, context)) = self.target.get() else { return (Status::SUCCESS, body) };
         let mut event = abi::StreamEvent { event_type, body };
         // SAFETY: the application gave this function to be called with this context until SHUTDOWN_COMPLETE or until
         // it has closed the handle, which the gate sees to; the event is whole, and lives until the function has
         // returned.
-        let status = unsafe { handler(self.handle, context.0, &raw mut event) };
+        let call = || unsafe { handler(self.handle, context.0, &raw mut event) };
+        let status = called::during(&self.connection, Some(self), call);
         (status, event.body)
     }
 }

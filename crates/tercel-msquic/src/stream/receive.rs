@@ -205,14 +205,14 @@ impl Stream {
     }
 
     /// The peer has sent everything.
-    pub(super) fn received_all(&self) {
+    pub(super) fn received_all(self: &Arc<Self>) {
         if !self.holds_back(Behind::End) {
             self.tell_plain(stream_event::PEER_SEND_SHUTDOWN);
         }
     }
 
     /// It has ended.
-    pub(super) fn ended(&self) {
+    pub(super) fn ended(self: &Arc<Self>) {
         if !self.holds_back(Behind::Over) {
             self.settle();
         }
@@ -258,7 +258,7 @@ impl Stream {
         }
     }
 
-    fn by_worker(self: &Arc<Self>, act: fn(&Self)) {
+    fn by_worker(self: &Arc<Self>, act: fn(&Arc<Self>)) {
         let live = match &self.state().stage {
             Stage::Live(live) => live.connection(),
             _ => return,
