@@ -127,6 +127,14 @@ impl Datagrams {
         }
     }
 
+    /// Lets go of room that is not in use.
+    pub fn rest(&mut self) {
+        self.urgent.shrink_to_fit();
+        self.queue.shrink_to_fit();
+        self.events.shrink_to_fit();
+        self.early.shrink_to_fit();
+    }
+
     fn tell(&mut self, number: u64, state: DatagramSendState) {
         self.events.push_back(DatagramEvent::SendState { number, state });
     }

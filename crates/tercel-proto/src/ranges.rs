@@ -51,6 +51,11 @@ impl RangeSet {
         range.filter(|range| range.start <= value).map_or(value, |range| range.end)
     }
 
+    /// Lets go of room that is not in use.
+    pub fn rest(&mut self) {
+        self.ranges.shrink_to_fit();
+    }
+
     /// Adds a number; false if it was there.
     pub fn insert_one(&mut self, value: u64) -> bool {
         // The common case is the next number in order.

@@ -194,7 +194,7 @@ impl Connection {
             | SentFrame::StreamsBlocked { .. } => self.streams.lost(frame),
             SentFrame::NewConnectionId { sequence } => self.local_ids.lost(sequence),
             SentFrame::RetireConnectionId { sequence } => self.peer_ids.lost(sequence),
-            SentFrame::NewToken => self.handshake.new_token_due = true,
+            SentFrame::NewToken => self.handshake.new_token_due = !self.handshake.new_token.is_empty(),
             // RFC 9000 section 13.3#3.
             SentFrame::HandshakeDone => self.handshake.done_due = true,
             SentFrame::Datagram { number } => self.datagrams.lost(number),

@@ -88,8 +88,11 @@ pub(super) struct Again {
 }
 
 impl Handshake {
-    /// Lets go of room that is not in use.
-    pub(super) fn rest(&mut self) {
+    /// Lets go of room that is not in use, and if all that was sent is `settled` of what will not be sent again.
+    pub(super) fn rest(&mut self, settled: bool) {
+        if settled && !self.new_token_due {
+            self.new_token = Bytes::new();
+        }
         if let Tls::Running(tls) = &mut self.tls {
             tls.rest();
         }
@@ -311,6 +314,7 @@ impl Connection {
             // RFC 9369 section 4.1#4.
             self.versions.switch(version, std::mem::replace(&mut space.keys, keys));
         }
+        self.versions.set_peer(None);
         Ok(())
     }
 

@@ -54,8 +54,10 @@ impl Connection {
         self.entropy.rest();
         self.recovery.rest();
         self.streams.rest();
-        self.handshake.rest();
+        self.datagrams.rest();
+        self.handshake.rest(self.recovery.bytes_in_flight() == 0);
         let data = &mut self.spaces.data;
+        data.numbers.received.rest();
         data.numbers.crypto.rest();
         if let Some(keys) = &mut data.one_rtt {
             keys.rest();

@@ -3,14 +3,14 @@
 //! Either end may go on to the next keys; the other follows as soon as it can open a packet with
 //! them. The key phase bit of a packet tells old from new. Three receive keys are at hand: the
 //! current one; the one before, for packets that were under way when the phase changed; and the
-//! next, made ahead so that an update takes no longer than another packet (section 9.5). While the connection rests the
+//! next, made ahead so that an update takes no longer than another packet (section 9.5). (What the next packets
+//! would be sealed with is made when they are: many connections never update their keys.) While the connection rests the
 //! next one is not kept, and if it can be made anew neither is the current one: the first packet after that makes both,
 //! whatever its phase.
 
 use std::cell::OnceCell;
 use std::time::Duration;
 
-use rustls::quic::PacketKeySet;
 use tercel_wire::TransportErrorCode;
 use tercel_wire::packet::protection::PacketKey as _;
 use tercel_wire::packet::{Opened, Sealed};
@@ -66,7 +66,7 @@ impl Current {
 pub struct OneRttKeys {
     current: Current,
     // RFC 9001 sections 6.3#1#2#3, 9.5#3: at hand before a packet asks for them.
-    next: Option<PacketKeySet>,
+    next: Option<PacketKey>,
     /// From which they are made.
     secrets: Secrets,
     previous: Option<Previous>,
@@ -100,7 +100,7 @@ impl OneRttKeys {
         };
         Self {
             current,
-            next: Some(secrets.clone().next_packet_keys()),
+            next: Some(next_remote(&secrets)),
             secrets,
             previous: None,
             phase: false,
@@ -172,7 +172,7 @@ impl OneRttKeys {
             Current::Given(_) => 2,
             Current::Made(keys, _) => 2 * usize::from(keys.get().is_some()),
         };
-        current + 2 * usize::from(self.next.is_some()) + usize::from(self.previous.is_some())
+        current + usize::from(self.next.is_some()) + usize::from(self.previous.is_some())
     }
 
     /// Whether an update may begin: the last one was answered and is over (sections 6.1 and 6.5).
@@ -208,7 +208,7 @@ impl OneRttKeys {
         let next = self.secrets.next_packet_keys();
         local.packet = PacketKey(next.local);
         let remote = std::mem::replace(&mut remote.packet, PacketKey(next.remote));
-        self.next = Some(self.secrets.clone().next_packet_keys());
+        self.next = Some(next_remote(&self.secrets));
         // RFC 9001 section 6.1#3#4.
         self.previous = Some(Previous { remote, discard_at: None });
         self.phase = !self.phase;
@@ -224,7 +224,7 @@ impl OneRttKeys {
     /// that the last one was over (section 6.4 and 6.2).
     #[inline]
     pub fn open<'a>(&mut self, now: Time, pto: impl Fn() -> Duration, sealed: Sealed<'a>) -> Opening<'a> {
-        let next = self.next.get_or_insert_with(|| self.secrets.clone().next_packet_keys());
+        let next = self.next.get_or_insert_with(|| next_remote(&self.secrets));
         let number = sealed.number();
         let of = match &self.previous {
             _ if sealed.key_phase() == self.phase => Of::Current,
@@ -232,12 +232,11 @@ impl OneRttKeys {
             Some(_) if self.first_received.is_none_or(|first| number < first) => Of::Previous,
             _ => Of::Next,
         };
-        let next = PacketKeyRef(next.remote.as_ref());
-        let key: &dyn tercel_wire::packet::protection::PacketKey = match (of, &self.previous) {
+        let key = match (of, &self.previous) {
             (Of::Current, _) => &self.current.keys().remote.packet,
             (Of::Previous, Some(previous)) => &previous.remote,
             // RFC 9001 section 5.5#1#2.
-            _ => &next,
+            _ => next,
         };
         let opened = sealed.open(key);
         if opened.is_none() {
@@ -283,17 +282,7 @@ impl OneRttKeys {
     }
 }
 
-/// A borrowed packet key.
-struct PacketKeyRef<'a>(&'a dyn rustls::quic::PacketKey);
-
-impl tercel_wire::packet::protection::PacketKey for PacketKeyRef<'_> {
-    fn tag_len(&self) -> usize {
-        self.0.tag_len()
-    }
-
-    fn seal(&self, _: u64, _: &[u8], _: &mut [u8], _: &mut [u8]) {}
-
-    fn open(&self, packet_number: u64, header: &[u8], payload: &mut [u8]) -> Option<usize> {
-        self.0.decrypt_in_place(packet_number, header, payload).ok().map(<[u8]>::len)
-    }
+/// The key to open packets of the phase to come with.
+fn next_remote(secrets: &Secrets) -> PacketKey {
+    PacketKey(secrets.clone().next_packet_keys().remote)
 }

@@ -18,6 +18,11 @@ pub struct Received {
 }
 
 impl Received {
+    /// Lets go of room that is not in use.
+    pub fn rest(&mut self) {
+        self.numbers.rest();
+    }
+
     /// The largest number received.
     pub fn largest(&self) -> Option<u64> {
         self.numbers.max()

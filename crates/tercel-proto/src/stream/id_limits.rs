@@ -124,6 +124,11 @@ impl RemoteIds {
         self.limit
     }
 
+    /// Lets go of room that is not in use.
+    pub(super) fn rest(&mut self) {
+        self.closed.rest();
+    }
+
     /// The peer uses stream `index`: opens it and all below (section 3.2), and gives those that are
     /// new.
     // RFC 9000 sections 3.2#1, 4.6#3, 19.11#4.

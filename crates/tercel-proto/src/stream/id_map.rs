@@ -71,7 +71,12 @@ impl<T> IdMap<T> {
 
     /// Lets go of room that is not in use.
     pub fn rest(&mut self) {
-        self.kinds.iter_mut().flatten().for_each(|kind| kind.window.shrink_to_fit());
+        for place in &mut self.kinds {
+            place.take_if(|kind| kind.live == 0 && kind.old.is_empty());
+            if let Some(kind) = place {
+                kind.window.shrink_to_fit();
+            }
+        }
     }
 
     /// How many streams there are.
@@ -211,6 +216,7 @@ mod tests {
                         let late = wire(top.saturating_sub(back));
                         prop_assert_eq!(map.insert(id(late), step), model.insert(late, step));
                     }
+                    7 if step < 4 => map.rest(),
                     _ => {
                         let chosen = model.keys().copied().filter(|wire| wire & 3 == kind).nth(step as usize % 7);
                         let chosen = chosen.unwrap_or(wire(step));

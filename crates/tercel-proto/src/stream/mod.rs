@@ -643,6 +643,7 @@ impl Streams {
     /// Lets go of room that is not in use.
     pub fn rest(&mut self) {
         self.streams.rest();
+        self.remote.iter_mut().for_each(RemoteIds::rest);
         self.repeats.rest();
         self.schedule.rest();
         self.events.shrink_to_fit();

@@ -46,6 +46,10 @@ impl Schedule {
     pub(super) fn rest(&mut self) {
         self.places.rest();
         self.spare = Line::default();
+        if self.lines.is_empty() {
+            // A tree keeps room for eleven.
+            self.lines = BTreeMap::new();
+        }
     }
 
     /// Whose turn it is.

@@ -171,7 +171,7 @@ impl Negotiation {
 
     // Server.
 
-    /// What the client's first flight tells of its versions.
+    /// What the client's first flight tells of its versions, until one is chosen.
     pub(crate) fn set_peer(&mut self, information: Option<VersionInformation>) {
         self.peer = information;
     }

@@ -101,7 +101,7 @@ fn keys_are_made_anew() {
                     keys.map_or(usize::MAX, |keys| keys.at_hand())
                 })
             };
-            assert_eq!(at_hand(&pair), [4, 4]);
+            assert_eq!(at_hand(&pair), [3, 3]);
             for _ in 0..3 {
                 pair.pass(Duration::from_secs(5));
                 assert_eq!(at_hand(&pair), [0, 0]);
