@@ -1,13 +1,12 @@
 //! Datagrams (RFC 9221): sent once, in order (but those that are urgent before the others), without a
 //! promise. What became of each is told as far as it can be known.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use tercel_wire::{Frame, TransportErrorCode};
 
 use crate::error::{ApiMisuse, Violation};
 use crate::frames::{FrameSink, SentFrame};
+use crate::rare_queue::RareQueue;
 
 /// What happened to datagrams.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +57,7 @@ pub enum DatagramPriority {
 }
 
 /// Datagrams that wait, with the numbers of those of which somebody wants to know what becomes of them.
-type Queue = VecDeque<(Option<u64>, Bytes)>;
+type Queue = RareQueue<(Option<u64>, Bytes)>;
 
 /// The type byte and the longest length of a DATAGRAM frame.
 const FRAME_OVERHEAD: usize = 1 + 2;
@@ -78,9 +77,9 @@ pub struct Datagrams {
     queued: usize,
     limit: usize,
     next_number: u64,
-    events: VecDeque<DatagramEvent>,
+    events: RareQueue<DatagramEvent>,
     /// Whether the datagrams of which these tell came as early data; and the last that was told of.
-    early: VecDeque<bool>,
+    early: RareQueue<bool>,
     last_early: bool,
 }
 
@@ -92,13 +91,13 @@ impl Datagrams {
             peer_max: 0,
             packet_max: 0,
             told: None,
-            urgent: VecDeque::new(),
-            queue: VecDeque::new(),
+            urgent: RareQueue::new(),
+            queue: RareQueue::new(),
             queued: 0,
             limit,
             next_number: 0,
-            events: VecDeque::new(),
-            early: VecDeque::new(),
+            events: RareQueue::new(),
+            early: RareQueue::new(),
             last_early: false,
         }
     }
@@ -129,10 +128,10 @@ impl Datagrams {
 
     /// Lets go of room that is not in use.
     pub fn rest(&mut self) {
-        self.urgent.shrink_to_fit();
-        self.queue.shrink_to_fit();
-        self.events.shrink_to_fit();
-        self.early.shrink_to_fit();
+        self.urgent.rest();
+        self.queue.rest();
+        self.events.rest();
+        self.early.rest();
     }
 
     fn tell(&mut self, number: u64, state: DatagramSendState) {

@@ -19,6 +19,7 @@ pub mod idle;
 pub mod keys;
 pub mod path;
 pub mod ranges;
+pub mod rare_queue;
 mod reassembly;
 pub mod recovery;
 pub mod short_queue;

@@ -1,7 +1,5 @@
 //! The connection IDs that the peer may send to.
 
-use std::collections::VecDeque;
-
 use tercel_wire::frame::NewConnectionId;
 use tercel_wire::{ConnectionId, Frame, ResetToken, TransportErrorCode};
 
@@ -10,6 +8,7 @@ use crate::connection::RouteChange;
 use crate::entropy::Entropy;
 use crate::error::Violation;
 use crate::frames::{FrameSink, SentFrame};
+use crate::rare_queue::RareQueue;
 use crate::small_map::SmallMap;
 
 /// So many are kept active, if the peer's limit permits: one in use and some to migrate with.
@@ -28,7 +27,7 @@ pub struct LocalIds {
     /// Those that the peer has and has not used yet; and the one that it used last.
     unused: Vec<u64>,
     last_used: ConnectionId,
-    routes: VecDeque<RouteChange>,
+    routes: RareQueue<RouteChange>,
 }
 
 impl LocalIds {
@@ -42,7 +41,7 @@ impl LocalIds {
             to_tell: Vec::new(),
             unused: Vec::new(),
             last_used: handshake,
-            routes: VecDeque::from([RouteChange::Add(handshake)]),
+            routes: RareQueue::from_iter([RouteChange::Add(handshake)]),
         }
     }
 
@@ -192,7 +191,7 @@ impl LocalIds {
         self.active.rest();
         self.to_tell.shrink_to_fit();
         self.unused.shrink_to_fit();
-        self.routes.shrink_to_fit();
+        self.routes.rest();
     }
 
     /// The connection is over: none belongs to it any more.

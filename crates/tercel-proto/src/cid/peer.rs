@@ -4,8 +4,6 @@
 //! when the path is given up: so nobody can tell by them that two paths are of one connection. (With
 //! multipath each path would have a set of these.)
 
-use std::collections::VecDeque;
-
 use tercel_wire::frame::NewConnectionId;
 use tercel_wire::{ConnectionId, Frame, ResetToken, TransportErrorCode};
 
@@ -13,6 +11,7 @@ use crate::connection::RouteChange;
 use crate::error::Violation;
 use crate::frames::{FrameSink, SentFrame};
 use crate::ranges::RangeSet;
+use crate::rare_queue::RareQueue;
 use crate::small_map::SmallMap;
 
 /// So many retirements may wait to be told (RFC 9000 section 5.1.2): a peer that makes us retire
@@ -39,7 +38,7 @@ pub struct PeerIds {
     /// Sequence numbers to be told as retired, and those told but not acknowledged.
     to_retire: Vec<u64>,
     retiring: Vec<u64>,
-    routes: VecDeque<RouteChange>,
+    routes: RareQueue<RouteChange>,
 }
 
 impl PeerIds {
@@ -55,7 +54,7 @@ impl PeerIds {
             limit,
             to_retire: Vec::new(),
             retiring: Vec::new(),
-            routes: VecDeque::new(),
+            routes: RareQueue::new(),
         }
     }
 
@@ -306,7 +305,7 @@ impl PeerIds {
         self.lent.rest();
         self.to_retire.shrink_to_fit();
         self.retiring.shrink_to_fit();
-        self.routes.shrink_to_fit();
+        self.routes.rest();
     }
 
     /// The connection is over: its reset tokens mean nothing any more.

@@ -151,11 +151,11 @@ impl Connection {
             path.validation = self.begin_validation(now);
         }
         if old_address.remote != address.remote {
-            self.paths.left = Some(old_address.remote);
+            self.paths.left = Some(Box::new(old_address.remote));
         }
         if self.role == Role::Server && elsewhere && self.paths.left_local.is_none() {
             let largest = self.spaces.data.numbers.received.largest();
-            self.paths.left_local = old_address.local.zip(largest);
+            self.paths.left_local = old_address.local.zip(largest).map(Box::new);
         }
         let is_validated = path.validation == Validation::Done;
         self.paths.is_cut = false;

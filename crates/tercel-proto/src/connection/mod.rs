@@ -49,6 +49,7 @@ use crate::grease::FixedBit;
 use crate::idle::Idle;
 use crate::keys;
 use crate::path::{AntiAmplification, ChallengeSize, Ecn, Path, PathAddress, Paths, Validation};
+use crate::rare_queue::RareQueue;
 use crate::recovery::{AckOutcome, OneWayDelay, Recovery};
 use crate::space::{Parked, Spaces};
 use crate::stats::{ConnectionStats, Counts, PathCongestion, PathState, PathStats};
@@ -211,7 +212,7 @@ pub struct Connection {
     datagrams: Datagrams,
     idle: Idle,
     events: VecDeque<Event>,
-    routes: VecDeque<RouteChange>,
+    routes: RareQueue<RouteChange>,
     /// Why the connection ended; an end that is still to be told.
     close_reason: Option<Box<CloseReason>>,
     pending_end: Option<Box<PendingEnd>>,
@@ -332,7 +333,7 @@ impl Connection {
             issuer,
             entropy,
             events: VecDeque::new(),
-            routes: VecDeque::new(),
+            routes: RareQueue::new(),
             close_reason: None,
             pending_end: None,
             ping_due: false,

@@ -46,7 +46,7 @@ impl Connection {
     fn rest(&mut self) {
         self.rested = true;
         self.events.shrink_to_fit();
-        self.routes.shrink_to_fit();
+        self.routes.rest();
         self.local_ids.rest();
         self.peer_ids.rest();
         self.outcome = None;

@@ -41,23 +41,23 @@ enum Of {
 /// The keys of the phase in use.
 enum Current {
     /// They stay.
-    Given(LevelKeys),
+    Given(Box<LevelKeys>),
     /// Made when they are asked for.
-    Made(OnceCell<LevelKeys>, Box<Traffic>),
+    Made(OnceCell<Box<LevelKeys>>, Box<Traffic>),
 }
 
 impl Current {
     fn keys(&self) -> &LevelKeys {
         match self {
             Self::Given(keys) => keys,
-            Self::Made(keys, first) => keys.get_or_init(|| first.keys()),
+            Self::Made(keys, first) => keys.get_or_init(|| Box::new(first.keys())),
         }
     }
 
     /// From now on they stay: those of later phases are not made anew.
     fn stay(&mut self) {
         if let Self::Made(keys, first) = self {
-            *self = Self::Given(keys.take().unwrap_or_else(|| first.keys()));
+            *self = Self::Given(keys.take().unwrap_or_else(|| Box::new(first.keys())));
         }
     }
 }
@@ -95,8 +95,8 @@ impl OneRttKeys {
         let (sealed_limit, forged_limit) = (key.confidentiality_limit(), key.integrity_limit());
         let tag_len = key.tag_len();
         let current = match secrets.first.take() {
-            None => Current::Given(keys),
-            Some(first) => Current::Made(keys.into(), first),
+            None => Current::Given(Box::new(keys)),
+            Some(first) => Current::Made(Box::new(keys).into(), first),
         };
         Self {
             current,
@@ -204,7 +204,8 @@ impl OneRttKeys {
     // RFC 9001 section 6.4#1.
     pub fn update(&mut self) {
         self.current.stay();
-        let Current::Given(LevelKeys { local, remote }) = &mut self.current else { return };
+        let Current::Given(keys) = &mut self.current else { return };
+        let LevelKeys { local, remote } = &mut **keys;
         let next = self.secrets.next_packet_keys();
         local.packet = PacketKey(next.local);
         let remote = std::mem::replace(&mut remote.packet, PacketKey(next.remote));

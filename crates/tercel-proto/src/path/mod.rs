@@ -12,7 +12,6 @@ pub mod mtu;
 mod observed;
 mod validation;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 pub use amplification::AntiAmplification;
@@ -26,6 +25,7 @@ use tercel_wire::ConnectionId;
 
 use crate::config::{CongestionAlgorithm, TransportConfig};
 use crate::frames::FrameSink;
+use crate::rare_queue::RareQueue;
 use crate::time::Time;
 
 /// Between which addresses datagrams go.
@@ -167,7 +167,7 @@ pub struct Paths {
     /// Those that are probed before they are used, or are held ready.
     pub candidates: Vec<Candidate>,
     /// Client: the server's preferred addresses that are still to be gone to, that which is tried first in front.
-    pub goals: VecDeque<SocketAddr>,
+    pub goals: RareQueue<SocketAddr>,
     /// Client: its addresses beside that of the active path.
     pub locals: LocalAddresses,
     /// Client: whether the system says that nothing can be sent on the active path.
@@ -175,15 +175,15 @@ pub struct Paths {
     /// What the peer is told of its addresses.
     pub reports: AddressReports,
     /// Client: where the server was before, if it is reached elsewhere now. Some go on to answer from there.
-    pub left: Option<SocketAddr>,
+    pub left: Option<Box<SocketAddr>>,
     /// Client: how many paths it has tried since it last awaited no answer.
     unanswered: usize,
     /// Server: its address of the handshake, if it has left that for its preferred one, and the largest packet number
     /// that was received until then.
-    pub left_local: Option<(SocketAddr, u64)>,
+    pub left_local: Option<Box<(SocketAddr, u64)>>,
     /// The connection ID of ours that the peer's last packet with more than probes on the active path was sent to.
     pub heard_at: Option<ConnectionId>,
-    responses: VecDeque<Response>,
+    responses: RareQueue<Response>,
     next_id: u32,
 }
 
@@ -195,7 +195,7 @@ impl Paths {
             active,
             previous: None,
             candidates: Vec::new(),
-            goals: VecDeque::new(),
+            goals: RareQueue::new(),
             locals: LocalAddresses::default(),
             is_cut: false,
             reports: AddressReports::default(),
@@ -203,7 +203,7 @@ impl Paths {
             unanswered: 0,
             left_local: None,
             heard_at: None,
-            responses: VecDeque::new(),
+            responses: RareQueue::new(),
             next_id,
         }
     }
@@ -262,7 +262,7 @@ impl Paths {
     /// left it for the preferred address.
     // RFC 9000 section 9.6.2#4.
     pub fn is_too_new_for(&self, local: Option<SocketAddr>, number: u64) -> bool {
-        self.left_local.is_some_and(|(left, largest)| local == Some(left) && number > largest)
+        self.left_local.as_deref().is_some_and(|(left, largest)| local == Some(*left) && number > *largest)
     }
 
     /// Whether `remote` is a loopback address, which no path leads to from one that is not.
@@ -274,7 +274,7 @@ impl Paths {
 
     /// Whether datagrams from `remote` can belong to one of the paths.
     pub fn is_known_remote(&self, remote: SocketAddr) -> bool {
-        self.left == Some(remote) || self.iter().any(|path| path.address.remote == remote)
+        self.left.as_deref() == Some(&remote) || self.iter().any(|path| path.address.remote == remote)
     }
 
     /// Whether the peer is to be told at which address it is seen on the active path.
@@ -443,7 +443,7 @@ mod tests {
         let mut paths = paths();
         let here = Some(address(443).remote);
         assert!(!paths.is_too_new_for(here, 8));
-        paths.left_local = here.zip(Some(7));
+        paths.left_local = here.zip(Some(7)).map(Box::new);
         let too_new = |local, number| paths.is_too_new_for(local, number);
         assert_eq!([too_new(here, 7), too_new(here, 8)], [false, true]);
         assert_eq!([too_new(None, 8), too_new(Some(address(444).remote), 8)], [false, false]);

@@ -27,9 +27,12 @@ pub struct Sample {
     pub shortest: bool,
 }
 
-/// What is known of the delay from here to the peer.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OneWayDelay {
+/// What is known of the delay from here to the peer; nothing, and no memory, where it is not measured.
+#[derive(Debug, Default)]
+pub struct OneWayDelay(Option<Box<Measurement>>);
+
+#[derive(Debug, Default)]
+struct Measurement {
     sends: bool,
     receives: bool,
     /// The time in the packet that is being read, in microseconds.
@@ -42,33 +45,62 @@ pub struct OneWayDelay {
 
 impl OneWayDelay {
     /// This end measures, or not, and the peer's value of enable_timestamp is known.
-    pub const fn negotiate(&mut self, enabled: bool, peer: u64) {
-        self.sends = enabled && peer & WANTED != 0;
-        self.receives = enabled && peer & SENT != 0;
+    pub fn negotiate(&mut self, enabled: bool, peer: u64) {
+        let (sends, receives) = (enabled && peer & WANTED != 0, enabled && peer & SENT != 0);
+        self.0 = (sends || receives).then(|| Box::new(Measurement { sends, receives, ..Measurement::default() }));
     }
 
     /// Whether TIMESTAMP frames go with our acknowledgements.
-    pub const fn sends(&self) -> bool {
-        self.sends
+    pub fn sends(&self) -> bool {
+        self.0.as_ref().is_some_and(|measurement| measurement.sends)
     }
 
     /// Whether TIMESTAMP frames may come.
-    pub const fn receives(&self) -> bool {
-        self.receives
+    pub fn receives(&self) -> bool {
+        self.0.as_ref().is_some_and(|measurement| measurement.receives)
     }
 
     /// A packet is going to be read.
-    pub const fn begin_packet(&mut self) {
-        self.heard = None;
+    pub fn begin_packet(&mut self) {
+        if let Some(measurement) = &mut self.0 {
+            measurement.heard = None;
+        }
     }
 
     /// A TIMESTAMP frame came in.
-    pub const fn on_timestamp(&mut self, time: u64) {
-        self.heard = Some(time);
+    pub fn on_timestamp(&mut self, time: u64) {
+        if let Some(measurement) = &mut self.0 {
+            measurement.heard = Some(time);
+        }
     }
 
     /// An ACK frame came in that gave a round-trip time, in the same packet.
     pub fn on_ack(&mut self, sample: Sample) {
+        if let Some(measurement) = &mut self.0 {
+            measurement.on_ack(sample);
+        }
+    }
+
+    /// Another path is in use.
+    pub fn restart(&mut self) {
+        if let Some(measurement) = &mut self.0 {
+            measurement.ahead = None;
+        }
+    }
+
+    /// The mean delay, if it is known.
+    pub fn smoothed(&self) -> Option<Duration> {
+        self.0.as_ref().and_then(|measurement| measurement.ahead.map(|_| measurement.smoothed))
+    }
+
+    /// The last one.
+    pub fn latest(&self) -> Option<Duration> {
+        self.0.as_ref().and_then(|measurement| measurement.ahead.map(|_| measurement.latest))
+    }
+}
+
+impl Measurement {
+    fn on_ack(&mut self, sample: Sample) {
         let Some(heard) = self.heard else { return };
         let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         // A varint fits; what the peer makes up can be far off, but goes no further than these figures.
@@ -86,21 +118,6 @@ impl OneWayDelay {
             }
         }
     }
-
-    /// Another path is in use.
-    pub const fn restart(&mut self) {
-        self.ahead = None;
-    }
-
-    /// The mean delay, if it is known.
-    pub fn smoothed(&self) -> Option<Duration> {
-        self.ahead.map(|_| self.smoothed)
-    }
-
-    /// The last one.
-    pub fn latest(&self) -> Option<Duration> {
-        self.ahead.map(|_| self.latest)
-    }
 }
 
 /// No delay is longer than this, whatever a peer says.
@@ -111,6 +128,12 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+
+    fn measuring() -> OneWayDelay {
+        let mut delay = OneWayDelay::default();
+        delay.negotiate(true, BOTH);
+        delay
+    }
 
     /// A peer whose clock is `ahead` of ours; the packet took `there` to it and its answer `back`.
     fn exchange(delay: &mut OneWayDelay, ahead: i64, sent: u32, there: u32, back: u32, held: u32, shortest: bool) {
@@ -124,7 +147,7 @@ mod tests {
     #[test]
     fn a_longer_way_there_is_seen_and_a_longer_way_back_is_not() {
         for ahead in [0, 123_456_789, -150_000] {
-            let mut delay = OneWayDelay::default();
+            let mut delay = measuring();
             assert_eq!((delay.latest(), delay.smoothed()), (None, None));
             exchange(&mut delay, ahead, 200, 20, 20, 0, true);
             assert_eq!((delay.latest(), delay.smoothed()), (Some(20 * MS), Some(20 * MS)));
@@ -140,7 +163,7 @@ mod tests {
 
     #[test]
     fn without_a_time_there_is_nothing_to_learn_and_a_wrong_one_does_no_harm() {
-        let mut delay = OneWayDelay::default();
+        let mut delay = measuring();
         exchange(&mut delay, 0, 0, 20, 20, 0, true);
         delay.begin_packet();
         delay.on_ack(Sample { sent: 90 * MS, held: Duration::ZERO, rtt: 900 * MS, shortest: false });
@@ -163,7 +186,7 @@ mod tests {
             (true, 0, false, false),
             (false, 3, false, false),
         ] {
-            let mut delay = OneWayDelay::default();
+            let mut delay = measuring();
             delay.negotiate(enabled, peer);
             assert_eq!((delay.sends(), delay.receives()), (sends, receives), "{enabled} {peer}");
         }

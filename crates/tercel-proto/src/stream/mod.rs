@@ -32,6 +32,7 @@ use self::table::{Stream, Table};
 use crate::config::TransportConfig;
 use crate::error::{ApiMisuse, Violation};
 use crate::frames::{FrameSink, SentFrame};
+use crate::rare_queue::RareQueue;
 use crate::time::Time;
 
 pub use self::blocked::{BlockedTimes, EndedStats, Hindrance, StreamStats};
@@ -139,7 +140,7 @@ pub struct Streams {
     watches: Option<Box<Watches>>,
     /// What streams that have ended have done, until the application has heard of their end; and the last
     /// of which it has.
-    ended: VecDeque<(StreamId, EndedStats)>,
+    ended: RareQueue<(StreamId, EndedStats)>,
     last_ended: Option<(StreamId, EndedStats)>,
 }
 
@@ -183,7 +184,7 @@ impl Streams {
             events: VecDeque::new(),
             retransmitted: 0,
             watches: config.stream_statistics.then(|| Box::new(Watches::new())),
-            ended: VecDeque::new(),
+            ended: RareQueue::new(),
             last_ended: None,
         }
     }
@@ -647,7 +648,7 @@ impl Streams {
         self.repeats.rest();
         self.schedule.rest();
         self.events.shrink_to_fit();
-        self.ended.shrink_to_fit();
+        self.ended.rest();
     }
 
     /// A STREAMS_BLOCKED frame.
@@ -943,7 +944,7 @@ impl Streams {
     /// are measured.
     pub fn stats(&self, id: StreamId) -> Option<StreamStats> {
         let Some(stream) = self.streams.get(id) else {
-            let mut ended = self.last_ended.iter().chain(&self.ended);
+            let mut ended = self.last_ended.iter().chain(self.ended.iter());
             return ended.find(|(ended, _)| *ended == id).map(|(_, stats)| stats.read());
         };
         let meter = stream.send.as_ref().and_then(|send| send.meter.as_ref());

@@ -29,71 +29,34 @@ pub enum StreamScheduling {
 /// Those of one priority, with the tickets that they drew on coming to the end.
 type Line = VecDeque<(StreamId, u64)>;
 
-/// The streams that have something to send, in their order.
+/// The streams that have something to send, in their order. It takes no memory until there is one.
 #[derive(Debug, Default)]
-pub(super) struct Schedule {
-    /// By priority, highest first. None is empty, and whose place is at the front of one has its ticket.
-    lines: BTreeMap<Reverse<i32>, Line>,
-    /// The priority and the ticket of those who stand in line.
-    places: IdMap<(i32, u64)>,
-    next: u64,
-    /// The line that was emptied last: its room is used again.
-    spare: Line,
-}
+pub(super) struct Schedule(Option<Box<Lines>>);
 
 impl Schedule {
     /// Lets go of room that is not in use.
     pub(super) fn rest(&mut self) {
-        self.places.rest();
-        self.spare = Line::default();
-        if self.lines.is_empty() {
-            // A tree keeps room for eleven.
-            self.lines = BTreeMap::new();
-        }
+        self.0.take_if(|lines| lines.first().is_none());
     }
 
     /// Whose turn it is.
     pub(super) fn first(&self) -> Option<StreamId> {
-        self.lines.first_key_value()?.1.front().map(|(id, _)| *id)
+        self.0.as_ref()?.first()
     }
 
     /// The priority of the stream whose turn it is; less than any if there is none.
     pub(super) fn priority(&self) -> Option<i32> {
-        self.lines.first_key_value().map(|(Reverse(priority), _)| *priority)
+        self.0.as_ref()?.priority()
     }
 
     /// Adds a stream at the end of its priority, unless it is there.
     pub(super) fn insert(&mut self, id: StreamId, priority: i32) {
-        if self.places.contains(id) {
-            return;
-        }
-        self.places.insert(id, (priority, self.next));
-        let line = self.lines.entry(Reverse(priority)).or_insert_with(|| std::mem::take(&mut self.spare));
-        line.push_back((id, self.next));
-        self.next += 1;
+        self.0.get_or_insert_default().insert(id, priority);
     }
 
     /// Removes a stream. True if it was there.
     pub(super) fn remove(&mut self, id: StreamId) -> bool {
-        let Some((priority, _)) = self.places.remove(id) else { return false };
-        self.pass_empty(priority);
-        true
-    }
-
-    /// Passes over empty places at the front of a line.
-    fn pass_empty(&mut self, priority: i32) {
-        let Some(line) = self.lines.get_mut(&Reverse(priority)) else { return };
-        let places = &self.places;
-        let is_taken = |(id, ticket): &(StreamId, u64)| places.get(*id).is_some_and(|(_, drawn)| drawn == ticket);
-        while line.front().is_some_and(|place| !is_taken(place)) {
-            line.pop_front();
-        }
-        if line.len() > 2 * places.len() {
-            line.retain(is_taken);
-        }
-        if line.is_empty() {
-            self.spare = self.lines.remove(&Reverse(priority)).unwrap_or_default();
-        }
+        self.0.as_mut().is_some_and(|lines| lines.remove(id))
     }
 
     /// Removes the stream whose turn it is.
@@ -105,10 +68,89 @@ impl Schedule {
 
     /// It is the next stream's turn.
     pub(super) fn rotate(&mut self) {
-        let Some(mut first) = self.lines.first_entry() else { return };
-        let (Reverse(priority), line) = (*first.key(), first.get_mut());
-        line.rotate_left(1);
+        if let Some(lines) = &mut self.0 {
+            lines.rotate();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    /// The highest priority, and its line. It is empty only if there is no other.
+    highest: i32,
+    line: Line,
+    /// The lines of lower priorities, highest first. None is empty, and whose place is at the front of a line has its
+    /// ticket.
+    lower: BTreeMap<Reverse<i32>, Line>,
+    /// The priority and the ticket of those who stand in line.
+    places: IdMap<(i32, u64)>,
+    next: u64,
+}
+
+impl Lines {
+    fn first(&self) -> Option<StreamId> {
+        self.line.front().map(|(id, _)| *id)
+    }
+
+    fn priority(&self) -> Option<i32> {
+        (!self.line.is_empty()).then_some(self.highest)
+    }
+
+    fn insert(&mut self, id: StreamId, priority: i32) {
+        if self.places.contains(id) {
+            return;
+        }
+        self.places.insert(id, (priority, self.next));
+        let next = self.next;
+        self.line_of(priority).push_back((id, next));
+        self.next += 1;
+    }
+
+    /// The line of a priority, which somebody is about to join.
+    fn line_of(&mut self, priority: i32) -> &mut Line {
+        if self.line.is_empty() {
+            self.highest = priority;
+        } else if priority > self.highest {
+            let lower = std::mem::take(&mut self.line);
+            self.lower.insert(Reverse(std::mem::replace(&mut self.highest, priority)), lower);
+        }
+        if priority == self.highest { &mut self.line } else { self.lower.entry(Reverse(priority)).or_default() }
+    }
+
+    fn remove(&mut self, id: StreamId) -> bool {
+        let Some((priority, _)) = self.places.remove(id) else { return false };
         self.pass_empty(priority);
+        true
+    }
+
+    /// Passes over empty places at the front of a line.
+    fn pass_empty(&mut self, priority: i32) {
+        let is_highest = priority == self.highest;
+        let line = if is_highest { Some(&mut self.line) } else { self.lower.get_mut(&Reverse(priority)) };
+        let Some(line) = line else { return };
+        let places = &self.places;
+        let is_taken = |(id, ticket): &(StreamId, u64)| places.get(*id).is_some_and(|(_, drawn)| drawn == ticket);
+        while line.front().is_some_and(|place| !is_taken(place)) {
+            line.pop_front();
+        }
+        if line.len() > 2 * places.len() {
+            line.retain(is_taken);
+        }
+        if !line.is_empty() {
+            return;
+        }
+        if !is_highest {
+            self.lower.remove(&Reverse(priority));
+        } else if let Some((Reverse(next), line)) = self.lower.pop_first() {
+            (self.highest, self.line) = (next, line);
+        }
+    }
+
+    fn rotate(&mut self) {
+        if !self.line.is_empty() {
+            self.line.rotate_left(1);
+            self.pass_empty(self.highest);
+        }
     }
 }
 
@@ -135,7 +177,9 @@ mod tests {
         assert_eq!((schedule.first(), schedule.priority()), (Some(id(12)), Some(-1)));
         schedule.remove_first();
         assert_eq!((schedule.first(), schedule.priority()), (None, None));
-        assert!(schedule.lines.is_empty() && schedule.places.is_empty());
+        assert!(schedule.0.as_ref().unwrap().lower.is_empty() && schedule.0.as_ref().unwrap().places.is_empty());
+        schedule.rest();
+        assert!(schedule.0.is_none());
     }
 
     #[test]
@@ -146,7 +190,7 @@ mod tests {
         for _ in 0..1000 {
             assert!(schedule.remove(id(4)));
             schedule.insert(id(4), 0);
-            assert!(schedule.lines[&Reverse(0)].len() <= 8);
+            assert!(schedule.0.as_ref().unwrap().line.len() <= 8);
         }
         let mut order = Vec::new();
         while let Some(first) = schedule.first() {

@@ -24,6 +24,7 @@ use tercel_proto::connection::{Received, RouteChange};
 use tercel_proto::datagram::DatagramSendState;
 use tercel_proto::entropy::Entropy;
 use tercel_proto::error::CloseReason;
+use tercel_proto::rare_queue::RareQueue;
 use tercel_proto::time::Time;
 use tercel_wire::{ApplicationErrorCode, Direction, Role, StreamId};
 use tracing::Span;
@@ -127,7 +128,7 @@ pub(crate) struct Core {
     operations: VecDeque<Operation>,
     operations_wait: bool,
     /// Looks that came while a handler ran.
-    looks: VecDeque<Operation>,
+    looks: RareQueue<Operation>,
     socket: SocketId,
     binding: Arc<Binding>,
     /// Its other sockets.
@@ -205,7 +206,7 @@ impl Core {
             unsent: 0,
             operations: VecDeque::new(),
             operations_wait: false,
-            looks: VecDeque::new(),
+            looks: RareQueue::new(),
             socket: start.socket,
             binding: start.binding,
             beside: Beside::default(),
@@ -246,7 +247,7 @@ impl Core {
     pub(crate) fn rest(&mut self) {
         self.streams.rest();
         self.entropy.rest();
-        self.looks.shrink_to_fit();
+        self.looks.rest();
         self.happened.shrink_to_fit();
         self.chunks.shrink_to_fit();
         self.inbox.shrink_to_fit();

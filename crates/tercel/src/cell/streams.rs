@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tercel_proto::rare_queue::RareQueue;
 use tercel_proto::short_queue::ShortQueue;
 use tercel_proto::stream::{EndedStats, IdMap};
 use tercel_wire::{ApplicationErrorCode, Direction, StreamId};
@@ -226,7 +227,7 @@ pub(super) struct StreamTable {
     /// them waits.
     held: BTreeMap<u64, (StreamId, u64)>,
     /// Opened here and waiting for the peer's permission, per direction, first come first served.
-    pub(super) opening: [VecDeque<StreamKey>; 2],
+    pub(super) opening: [RareQueue<StreamKey>; 2],
     /// Those with data that waits for the end of the handshake.
     pub(super) after_handshake: Vec<StreamKey>,
 }
@@ -238,7 +239,7 @@ impl StreamTable {
             (self.slots, self.free) = (Vec::new(), Vec::new());
         }
         self.by_id.rest();
-        self.opening.iter_mut().for_each(VecDeque::shrink_to_fit);
+        self.opening.iter_mut().for_each(RareQueue::rest);
         self.after_handshake.shrink_to_fit();
     }
 
