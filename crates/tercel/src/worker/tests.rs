@@ -612,3 +612,10 @@ fn an_address_may_be_added_by_a_handler() {
     assert!(world.now.since(began) < Duration::from_millis(300));
     assert_eq!(connection.local_addresses().len(), 2);
 }
+
+/// A server has a hundred thousand of them: what is seldom used has a place of its own.
+#[test]
+fn a_connection_is_small() {
+    let (size, most) = (size_of::<crate::cell::Core>(), 4800);
+    assert!(size <= most, "{size} bytes");
+}
