@@ -181,6 +181,50 @@ mod tokio_tasks {
         connection.shutdown(0u32.into(), b"").await;
         serving.await.unwrap();
     }
+
+    /// Two packets are acknowledged at once, but tasks that answer them have their turn before: no packet is sent for the
+    /// acknowledgement alone.
+    #[tokio::test(flavor = "current_thread")]
+    async fn answers_of_tasks_leave_with_the_acknowledgement() {
+        const ROUNDS: u64 = 200;
+        let configuration = support::configuration(TransportConfig::default());
+        let mut config = RegistrationConfig::default();
+        config.workers = 1;
+        let [server, client] = [(); 2].map(|()| Registration::in_tasks(config.clone()).unwrap());
+        let server = Endpoint::of(server).listen(&configuration, support::loopback()).unwrap();
+        let address = server.local_address().unwrap();
+        let serving = tokio::spawn(async move {
+            let connection = server.accept().await.unwrap().accept().unwrap().await.unwrap();
+            while let Ok((mut send, mut recv)) = connection.accept_bi().await {
+                tokio::spawn(async move {
+                    let data = recv.read_to_end(1 << 20).await.unwrap();
+                    send.write_all(&data).await.unwrap();
+                    send.finish().unwrap();
+                });
+            }
+            connection
+        });
+        let client = Endpoint::of(client);
+        let connection = client.connect(&configuration, address, "localhost").unwrap().await.unwrap();
+        let exchange = async || {
+            let (mut send, mut recv) = connection.open_bi().await.unwrap();
+            // Two do not fit into a packet.
+            send.write_all(&[7; 1000]).await.unwrap();
+            send.finish().unwrap();
+            assert_eq!(recv.read_to_end(1 << 20).await.unwrap(), [7; 1000]);
+        };
+        for _ in 0..ROUNDS {
+            tokio::join!(exchange(), exchange());
+        }
+        connection.shutdown(0u32.into(), b"").await;
+        let serving = serving.await.unwrap();
+        serving.closed().await;
+        // What a handshake, its tickets and a search for the path's MTU take, and here and there a probe, is far less than
+        // a packet for each round.
+        for stats in [connection.stats(), serving.stats()] {
+            assert!(stats.packets_sent < ROUNDS * 5 / 2, "{stats:?}");
+        }
+    }
 }
 
 /// A worker whose turns come late lets nobody in, and tells its listeners, until it keeps up again.

@@ -23,13 +23,13 @@ use crate::event::{
 };
 use crate::handshake_info::HandshakeInfo;
 use crate::stream::Stream;
-use crate::worker::{Floor, current};
+use crate::worker::{Floor, Way, current};
 
-/// Routes and events, until there are none, or handlers have given `enough` bytes to send. Tells whether a handler may
-/// have been called.
+/// Routes and events, until there are none, or handlers have given `enough` bytes to send, or tasks were told of as many.
+/// Tells whether a handler may have been called.
 pub(super) fn deliver(mut core: Box<Core>, floor: &mut Floor, enough: usize) -> (Box<Core>, bool) {
     let mut any = false;
-    while core.unsent < enough {
+    while core.unsent < enough && (floor.way == Way::Kept || core.told < enough) {
         core.look();
         core = if let Some(happening) = core.happened.pop_front() {
             happened(core, happening)
@@ -238,11 +238,15 @@ fn datagram_event(mut core: Box<Core>, event: DatagramEvent) -> Box<Core> {
 /// Of so many datagrams is told before what handlers have given to send may leave.
 const DATAGRAMS: usize = 32;
 
+/// A datagram takes as long as so many bytes of a stream at least.
+const DATAGRAM: usize = 128;
+
 /// Tells of a datagram, and of those behind it.
 fn datagrams_received(mut core: Box<Core>, first: Bytes) -> Box<Core> {
     let mut all = std::mem::take(&mut core.chunks);
     all.push(first);
     core.proto.take_datagrams(&mut all, DATAGRAMS);
+    core.told += all.iter().map(|data| data.len().max(DATAGRAM)).sum::<usize>();
     core.monitor.connection(&ConnectionEvent::DatagramReceived(Bytes::new()));
     core = tell_by(core, |handler, handle| {
         all.drain(..).for_each(|data| handler.event(handle, ConnectionEvent::DatagramReceived(data)));

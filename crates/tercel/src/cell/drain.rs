@@ -19,6 +19,9 @@ const BATCHES: usize = 8;
 /// them. It is twice as much after each time, so that what there is much of leaves in large batches.
 const FIRST: usize = 4 << 10;
 
+/// So often that is doubled at the most by letting tasks go first.
+const MOST_WAYS: u32 = 10;
+
 /// What became of a connection in its turn.
 pub(crate) enum Outcome {
     /// It has nothing to do until its deadline, or until something comes for it.
@@ -56,8 +59,15 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
     let mut rests = false;
     let mut outcome: fn(Box<Core>) -> Outcome = Outcome::Again;
     for batch in 0..BATCHES {
-        let enough = FIRST << batch;
-        (core, _) = deliver(core, floor, enough);
+        let enough = FIRST << (batch as u32 + core.ways);
+        // What it answers leaves before it is told more.
+        if !std::mem::take(&mut core.gave_way) {
+            let any;
+            (core, any) = deliver(core, floor, enough);
+            if any && core.give_way(floor) {
+                break;
+            }
+        }
         core.change_paths(floor);
         core.close_if_delivered();
         match core.transmit(floor) {
@@ -70,10 +80,14 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
                 // Sending may have caused events, and these something to send.
                 let any;
                 (core, any) = deliver(core, floor, enough);
+                if any && core.give_way(floor) {
+                    break;
+                }
                 if core.close_if_delivered() || any {
                     continue;
                 }
                 outcome = Outcome::Waits;
+                core.ways = 0;
                 rests = true;
             }
         }
@@ -105,6 +119,17 @@ pub(crate) fn end(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Box<Core
 }
 
 impl Core {
+    /// If its application has tasks on this thread these may answer what they were told, before anything is sent.
+    fn give_way(&mut self, floor: &mut Floor) -> bool {
+        if !floor.give_way() {
+            return false;
+        }
+        self.told = 0;
+        self.ways = (self.ways + 1).min(MOST_WAYS);
+        self.gave_way = true;
+        true
+    }
+
     fn transmit(&mut self, floor: &mut Floor) -> Sent {
         self.unsent = 0;
         let (now, proto) = (self.now, &mut self.proto);

@@ -124,6 +124,12 @@ pub(crate) struct Core {
     inbox: Vec<Received>,
     /// How many bytes were given to send since something was last sent.
     unsent: usize,
+    /// How many bytes its application was told of since it last was let go first, and how often it was since the
+    /// connection last had nothing to do.
+    told: usize,
+    ways: u32,
+    /// Its application has just been let go first.
+    gave_way: bool,
     /// Room for operations, exchanged with the queue's.
     operations: VecDeque<Operation>,
     operations_wait: bool,
@@ -204,6 +210,9 @@ impl Core {
             chunks: Vec::new(),
             inbox: Vec::new(),
             unsent: 0,
+            told: 0,
+            ways: 0,
+            gave_way: false,
             operations: VecDeque::new(),
             operations_wait: false,
             looks: RareQueue::new(),

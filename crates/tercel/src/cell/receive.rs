@@ -39,6 +39,7 @@ pub(super) fn pump(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
         };
         if read.len > 0 || read.fin {
             let mut answer = Answer::All;
+            core.told += read.len;
             core = tell_stream_by(core, key, |handler, stream| {
                 let Gathered { offset, len, fin, early, .. } = read;
                 let receive = Receive { stream, chunks: &mut chunks, offset, len, fin, early, answer: &mut answer };

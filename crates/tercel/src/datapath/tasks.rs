@@ -16,6 +16,7 @@ use tercel_proto::time::Time;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::clock::Clock;
@@ -182,6 +183,7 @@ impl Io for Watched {
 /// Gives a worker its turns until it is done. Dropped before, it ends the worker and its connections.
 pub(crate) async fn run(worker: Worker, task: Arc<Task>, clock: Clock) {
     let mut worker = Ending(worker);
+    worker.0.shares_its_thread();
     let mut timer = pin!(sleep(Duration::ZERO));
     // For when it is set. Deadlines mostly move away: it is not set anew each time, but goes off now and then with
     // nothing due yet.
@@ -203,6 +205,7 @@ pub(crate) async fn run(worker: Worker, task: Arc<Task>, clock: Clock) {
             }
             match worker.0.turn(clock.now()) {
                 Park::Done => return Poll::Ready(()),
+                Park::Now if worker.0.gave_way() => break,
                 Park::Now => continue,
                 Park::Idle => return Poll::Pending,
                 Park::Until(time) => {
@@ -217,7 +220,8 @@ pub(crate) async fn run(worker: Worker, task: Arc<Task>, clock: Clock) {
                 }
             }
         }
-        context.waker().wake_by_ref();
+        // Behind all tasks that wait for their turn, also those of a `LocalSet`, which a plain wake-up would overtake.
+        let _ = pin!(yield_now()).poll(context);
         Poll::Pending
     })
     .await;

@@ -22,6 +22,19 @@ use crate::counters::Counters;
 use crate::datapath::SocketId;
 use crate::registration::{RegistrationConfig, RegistrationShared};
 
+/// Whether a worker lets its application go first, where that has its tasks on the same thread: what tasks answer can
+/// leave with the acknowledgement of what they were told, and a peer is woken once and not twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Way {
+    /// The application has handlers, which answer before they return, or threads of its own.
+    #[default]
+    Kept,
+    /// It has tasks, and none of them has been told anything in this turn.
+    Open,
+    /// Something was told that tasks may answer: they are to run before the next turn.
+    Given,
+}
+
 /// See the module.
 pub(crate) struct Floor {
     pub(crate) now: Time,
@@ -38,6 +51,7 @@ pub(crate) struct Floor {
     /// Makes connection IDs.
     pub(super) keys: Arc<CidKeys>,
     worker: u8,
+    pub(crate) way: Way,
 }
 
 impl Floor {
@@ -53,6 +67,7 @@ impl Floor {
             rations: None,
             keys: registration.keyring.cid_keys(),
             worker: worker as u8,
+            way: Way::default(),
         }
     }
 
@@ -66,6 +81,14 @@ impl Floor {
     fn timers(&mut self) -> &mut TimerWheel {
         let now = self.now;
         self.timers.get_or_insert_with(|| TimerWheel::new(now))
+    }
+
+    /// Its application has been told something. Tells whether that has tasks, which are to run now.
+    pub(crate) fn give_way(&mut self) -> bool {
+        if self.way == Way::Open {
+            self.way = Way::Given;
+        }
+        self.way == Way::Given
     }
 
     /// Readies the connections whose deadline has come.

@@ -27,7 +27,7 @@ use tercel_wire::{ApplicationErrorCode, Role, TransportErrorCode};
 use tracing::Span;
 
 pub use self::driver::Driver;
-pub(crate) use self::floor::Floor;
+pub(crate) use self::floor::{Floor, Way};
 use self::load::Load;
 pub(crate) use self::load::{Charge, Demand};
 pub(crate) use self::mailbox::Mailbox;
@@ -183,6 +183,22 @@ impl Worker {
                 self.floor.ready.push(slot);
             }
         }
+    }
+
+    /// The application runs on the same thread between turns.
+    #[cfg(all(unix, feature = "tokio-tasks"))]
+    pub(crate) fn shares_its_thread(&mut self) {
+        self.floor.way = Way::Open;
+    }
+
+    /// Whether others are to run before the next turn, of which the last one knew.
+    #[cfg(all(unix, feature = "tokio-tasks"))]
+    pub(crate) fn gave_way(&mut self) -> bool {
+        let given = self.floor.way == Way::Given;
+        if given {
+            self.floor.way = Way::Open;
+        }
+        given
     }
 
     fn stats(&self) -> RegistrationStats {
