@@ -40,9 +40,9 @@ struct Configs {
 /// Measures for so many rounds and prints the result as a table.
 pub fn run(rounds: usize) -> Result<()> {
     let (directory, work) = (Directory::with_identity()?, Scenario::Handshakes.work(100));
-    let identity = tls::Identity::of(&directory.0, &work)?;
-    let built_in = tls::client(identity.certificate.clone(), &work, tls::provider())?;
-    let roots = tls::verifier(identity.certificate.clone())?;
+    let (identity, authority) = (tls::Identity::of(&directory.0, &work)?, tls::authority(&directory.0)?);
+    let built_in = tls::client(authority.clone(), &work, tls::provider())?;
+    let roots = tls::verifier(authority)?;
     let deferred = DeferredServerVerifier::new(Some(roots), tls::provider());
     let mut deferring = built_in.clone();
     deferring.dangerous().set_certificate_verifier(Arc::new(deferred));

@@ -189,7 +189,7 @@ pub fn run(peer: Peer, scenario: Scenario, percent: u64, identity: &Path, seed: 
 
 /// The part of the server.
 pub fn serve(peer: Peer, terms: &Terms) -> Result<()> {
-    if !end::chain(&terms.identity).exists() {
+    if !end::authority(&terms.identity).exists() {
         tls::make_identity(&terms.identity)?;
     }
     tls::gather_randomness()?;

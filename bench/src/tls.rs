@@ -47,7 +47,7 @@ pub fn gather_randomness() -> Result<()> {
 pub struct Identity {
     /// Where they lie.
     pub directory: PathBuf,
-    pub certificate: CertificateDer<'static>,
+    certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
     /// Whether sessions may be resumed.
     pub resumable: bool,
@@ -55,24 +55,32 @@ pub struct Identity {
     pub early: bool,
 }
 
-/// Puts a new certificate and its key into a directory.
+/// Puts a new certificate, its key and the certificate of who has signed it into a directory. (A certificate that had
+/// signed itself some libraries would verify, and others not.)
 pub fn make_identity(directory: &Path) -> Result<()> {
-    let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.into()])?;
+    let mut authority = rcgen::CertificateParams::new(vec![])?;
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    authority.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "The bench's authority");
+    let authority = rcgen::CertifiedIssuer::self_signed(authority, rcgen::KeyPair::generate()?)?;
+    let key = rcgen::KeyPair::generate()?;
+    let server = rcgen::CertificateParams::new(vec![SERVER_NAME.into()])?.signed_by(&key, &authority)?;
     std::fs::create_dir_all(directory)?;
-    std::fs::write(end::chain(directory), made.cert.pem())?;
-    Ok(std::fs::write(end::key(directory), made.signing_key.serialize_pem())?)
+    std::fs::write(end::chain(directory), server.pem())?;
+    std::fs::write(end::key(directory), key.serialize_pem())?;
+    Ok(std::fs::write(end::authority(directory), authority.pem())?)
 }
 
-/// The certificate in a directory.
-pub fn certificate(directory: &Path) -> Result<CertificateDer<'static>> {
-    Ok(CertificateDer::from_pem_file(end::chain(directory))?)
+/// The certificate that clients trust.
+pub fn authority(directory: &Path) -> Result<CertificateDer<'static>> {
+    Ok(CertificateDer::from_pem_file(end::authority(directory))?)
 }
 
 impl Identity {
     /// That of a directory, for this work.
     pub fn of(directory: &Path, work: &Work) -> Result<Self> {
         let key = PrivateKeyDer::from_pem_file(end::key(directory))?;
-        let certificate = certificate(directory)?;
+        let certificate = CertificateDer::from_pem_file(end::chain(directory))?;
         Ok(Self { directory: directory.into(), certificate, key, resumable: work.resumed, early: work.early })
     }
 
@@ -98,22 +106,18 @@ impl Identity {
     }
 }
 
-/// Takes servers with this certificate.
-pub fn verifier(certificate: CertificateDer<'static>) -> Result<Arc<WebPkiServerVerifier>> {
+/// Takes servers whose certificate this authority has signed.
+pub fn verifier(authority: CertificateDer<'static>) -> Result<Arc<WebPkiServerVerifier>> {
     let mut roots = RootCertStore::empty();
-    roots.add(certificate)?;
+    roots.add(authority)?;
     Ok(WebPkiServerVerifier::builder_with_provider(roots.into(), provider()).build()?)
 }
 
-pub fn client(
-    certificate: CertificateDer<'static>,
-    work: &Work,
-    provider: Arc<CryptoProvider>,
-) -> Result<ClientConfig> {
+pub fn client(authority: CertificateDer<'static>, work: &Work, provider: Arc<CryptoProvider>) -> Result<ClientConfig> {
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Counting(verifier(certificate)?)))
+        .with_custom_certificate_verifier(Arc::new(Counting(verifier(authority)?)))
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
     if !work.resumed {

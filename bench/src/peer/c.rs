@@ -257,7 +257,7 @@ impl StreamHandler for Asker {
 pub fn work(whose: Whose, work: Work, address: SocketAddr, identity: &Path) -> Result<Measured> {
     let (tell, told) = mpsc::channel();
     let registration = registration(whose, 0)?;
-    let configuration = registration.client(tls::ALPN, transport(settings::STREAMS), &end::chain(identity))?;
+    let configuration = registration.client(tls::ALPN, transport(settings::STREAMS), &end::authority(identity))?;
     // Workers begin with the first who needs them, which is not to be measured.
     registration.listen(tls::ALPN, configuration, || Box::new(Server))?;
     let client = Arc::new(Client {

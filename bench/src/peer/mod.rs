@@ -196,18 +196,18 @@ impl Peer {
         }
     }
 
-    /// Does work with a server whose certificate is in `identity`.
+    /// Does work with a server whose authority's certificate is in `identity`.
     pub fn work(self, work: Work, address: SocketAddr, identity: &Path) -> Result<Measured> {
-        let certificate = tls::certificate(identity)?;
+        let authority = tls::authority(identity)?;
         match self {
-            Self::Tercel => tercel::work(work, address, certificate),
-            Self::TercelAsync => tercel_async::work(work, address, certificate, Driven::ByThread),
-            Self::TercelTask => tercel_async::work(work, address, certificate, Driven::ByTask),
+            Self::Tercel => tercel::work(work, address, authority),
+            Self::TercelAsync => tercel_async::work(work, address, authority, Driven::ByThread),
+            Self::TercelTask => tercel_async::work(work, address, authority, Driven::ByTask),
             Self::TercelC => c::work(Whose::Ours, work, address, identity),
             Self::Msquic => c::work(Whose::MsQuic, work, address, identity),
-            Self::Quinn => quinn::work(work, address, certificate),
-            Self::Noq => noq::work(work, address, certificate),
-            Self::S2nQuic => s2n::work(work, address, certificate),
+            Self::Quinn => quinn::work(work, address, authority),
+            Self::Noq => noq::work(work, address, authority),
+            Self::S2nQuic => s2n::work(work, address, authority),
             Self::Quiche | Self::Tquic => Err(NOT_HERE.into()),
             Self::Udp => limit::udp::work(work, address),
             Self::Protection => limit::protection::work(work),

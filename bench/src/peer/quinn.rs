@@ -54,8 +54,8 @@ pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
     Ok(Serving { address: told.recv()?, _keeps: Box::new(()) })
 }
 
-pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>) -> Result<Measured> {
-    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls::client(certificate, &work, tls::provider())?)?));
+pub fn work(work: Work, address: SocketAddr, authority: CertificateDer<'static>) -> Result<Measured> {
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls::client(authority, &work, tls::provider())?)?));
     config.transport_config(transport(settings::STREAMS)?);
     exchange::run(async move {
         let endpoint = endpoint(None)?;

@@ -73,8 +73,8 @@ pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
     Ok(Serving { address: told.recv()?, _keeps: Box::new(()) })
 }
 
-pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>) -> Result<Measured> {
-    let config = tls_provider::Client::from(tls::client(certificate, &work, tls::provider())?);
+pub fn work(work: Work, address: SocketAddr, authority: CertificateDer<'static>) -> Result<Measured> {
+    let config = tls_provider::Client::from(tls::client(authority, &work, tls::provider())?);
     exchange::run(async move {
         let client = Client::builder()
             .with_tls(config)?

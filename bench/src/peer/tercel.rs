@@ -304,7 +304,7 @@ impl StreamHandler for Asker {
     }
 }
 
-pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>) -> Result<Measured> {
+pub fn work(work: Work, address: SocketAddr, authority: CertificateDer<'static>) -> Result<Measured> {
     let (tell, told) = mpsc::channel();
     let client = Arc::new(Client {
         work,
@@ -313,7 +313,7 @@ pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static
         latencies: Mutex::default(),
         tell,
         registration: registration()?,
-        configuration: configuration(Some(tls::client(certificate, &work, tls::tercels())?), None, settings::STREAMS)?,
+        configuration: configuration(Some(tls::client(authority, &work, tls::tercels())?), None, settings::STREAMS)?,
         address,
     });
     let connections = connected(work.connections.kept(), &told, || client.connect())?;

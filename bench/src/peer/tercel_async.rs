@@ -56,8 +56,8 @@ pub fn serve(identity: Identity, streams: u32, driven: Driven) -> Result<Serving
     Ok(Serving { address, _keeps: Box::new(endpoint) })
 }
 
-pub fn work(work: Work, address: SocketAddr, certificate: CertificateDer<'static>, driven: Driven) -> Result<Measured> {
-    let configuration = configuration(Some(tls::client(certificate, &work, tls::tercels())?), None, settings::STREAMS)?;
+pub fn work(work: Work, address: SocketAddr, authority: CertificateDer<'static>, driven: Driven) -> Result<Measured> {
+    let configuration = configuration(Some(tls::client(authority, &work, tls::tercels())?), None, settings::STREAMS)?;
     exchange::run(async move {
         let endpoint = endpoint(driven)?;
         let connect = move || {

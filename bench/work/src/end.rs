@@ -18,7 +18,7 @@ use crate::scenario::Scenario;
 pub struct Terms {
     /// For what it is.
     pub scenario: Scenario,
-    /// The directory of its certificate and key.
+    /// The directory of its certificate and key, and of the authority's certificate.
     #[arg(long, default_value_os_t = std::env::temp_dir().join("tercel-bench"))]
     pub identity: PathBuf,
 }
@@ -32,19 +32,24 @@ pub struct Task {
     pub percent: u64,
     /// Where the server is.
     pub address: SocketAddr,
-    /// The directory of the server's certificate.
+    /// The directory of the authority's certificate.
     #[arg(long, default_value_os_t = std::env::temp_dir().join("tercel-bench"))]
     pub identity: PathBuf,
 }
 
-/// The file of a server's certificate, in PEM.
+/// The file of the certificate that clients trust, in PEM.
+pub fn authority(identity: &Path) -> PathBuf {
+    identity.join("authority.pem")
+}
+
+/// The file of the server's, which the authority has signed.
 pub fn chain(identity: &Path) -> PathBuf {
-    identity.join("chain.pem")
+    identity.join("server.pem")
 }
 
 /// The file of its key.
 pub fn key(identity: &Path) -> PathBuf {
-    identity.join("key.pem")
+    identity.join("server-key.pem")
 }
 
 /// A program that has one peer.

@@ -25,7 +25,7 @@ fn config(identity: &Path, is_server: bool, work: &Work, streams: u32) -> Result
         config.load_cert_chain_from_pem_file(&path(end::chain(identity)))?;
         config.load_priv_key_from_pem_file(&path(end::key(identity)))?;
     } else {
-        config.load_verify_locations_from_file(&path(end::chain(identity)))?;
+        config.load_verify_locations_from_file(&path(end::authority(identity)))?;
         config.verify_peer(true);
     }
     config.set_application_protos(&[settings::ALPN])?;

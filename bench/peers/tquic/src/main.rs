@@ -27,7 +27,7 @@ fn config(identity: &Path, is_server: bool, early: bool, streams: u32) -> Result
         true => TlsConfig::new_server_config(&path(end::chain(identity)), &path(end::key(identity)), alpn, early)?,
         false => {
             let mut tls = TlsConfig::new_client_config(alpn, early)?;
-            tls.set_ca_certs(&path(end::chain(identity)))?;
+            tls.set_ca_certs(&path(end::authority(identity)))?;
             tls.set_verify(true);
             tls
         }
