@@ -134,6 +134,7 @@ pub fn serve(whose: Whose, identity: &Identity, streams: u32) -> Result<Serving>
 
 /// What the client's exchanges share.
 struct Client {
+    whose: Whose,
     work: Work,
     left: AtomicUsize,
     /// Those that are made before the clock starts.
@@ -147,8 +148,7 @@ struct Client {
 
 enum Told {
     Connected,
-    /// Another connection is to be made. Not in a callback: MsQuic sets a new connection's parameters on its worker, and
-    /// waits for it.
+    /// Another connection is to be made, and not in a callback.
     Another,
     Finished,
 }
@@ -199,7 +199,12 @@ impl Client {
         }
         let Some(number) = self.take() else { return };
         match (self.work.connections, self.kept.get()) {
-            (Connections::Each, _) => self.tell(Ok(Told::Another)),
+            // MsQuic sets a new connection's parameters on its worker, and waits for it.
+            (Connections::Each, _) if self.whose == Whose::MsQuic => self.tell(Ok(Told::Another)),
+            (Connections::Each, _) => match self.connect() {
+                Ok(connection) => connection.detach(),
+                Err(error) => self.tell(Err(error.to_string())),
+            },
             (Connections::InTurns(_), Some(kept)) => self.exchange(&kept[number % kept.len()], Instant::now()),
             _ => {
                 if let Err(error) = stream.open_another(self.asker(Instant::now())) {
@@ -261,6 +266,7 @@ pub fn work(whose: Whose, work: Work, address: SocketAddr, identity: &Path) -> R
     // Workers begin with the first who needs them, which is not to be measured.
     registration.listen(tls::ALPN, configuration, || Box::new(Server))?;
     let client = Arc::new(Client {
+        whose,
         work,
         left: AtomicUsize::new(work.exchanges),
         kept: OnceLock::new(),

@@ -15,7 +15,7 @@ thread_local! {
 }
 
 /// The number of this thread, which no other has.
-fn this_thread() -> u64 {
+pub(crate) fn this_thread() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     match THIS.get() {
         0 => {

@@ -3,7 +3,6 @@
 //! one, and never followed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::abi::{Handle, Status};
 use crate::brief::Brief;
@@ -11,6 +10,7 @@ use crate::called::{self, Called};
 use crate::configuration::Configuration;
 use crate::connection::Connection;
 use crate::execution::Execution;
+use crate::gate;
 use crate::listener::Listener;
 use crate::registration::Registration;
 use crate::stream::Stream;
@@ -67,7 +67,7 @@ named!(
     Execution: |_, _| None
 );
 
-/// The table is in parts, so that threads seldom meet at one lock.
+/// The table is in parts, and what a thread makes goes into the same: so threads seldom meet at one lock.
 const PARTS: usize = 16;
 
 /// Bits of a handle: the part, the place in it, and above them the generation.
@@ -88,9 +88,6 @@ struct Part {
 
 static TABLE: [Brief<Part>; PARTS] = [const { Brief::new(Part { places: Vec::new(), free: Vec::new() }) }; PARTS];
 
-/// Where the next object goes.
-static NEXT_PART: AtomicUsize = AtomicUsize::new(0);
-
 /// What a handle says: part, place and generation.
 fn parse(handle: Handle) -> (usize, usize, u64) {
     let bits = handle.0 as u64;
@@ -104,7 +101,7 @@ fn parse(handle: Handle) -> (usize, usize, u64) {
 /// # Errors
 /// [`Status::OUT_OF_MEMORY`]: there are too many.
 pub(crate) fn insert<T: Named>(make: impl FnOnce(Handle) -> Arc<T>) -> Result<Arc<T>, Status> {
-    let part = NEXT_PART.fetch_add(1, Ordering::Relaxed) % PARTS;
+    let part = gate::this_thread() as usize % PARTS;
     let mut table = TABLE[part].lock();
     let table = &mut *table;
     let place = match table.free.pop() {
@@ -180,6 +177,12 @@ pub(crate) fn connection(handle: Handle) -> Result<Arc<Connection>, Status> {
 /// [`Status::INVALID_PARAMETER`]: it names nothing.
 pub(crate) fn object(handle: Handle) -> Result<Object, Status> {
     any(handle).ok_or(Status::INVALID_PARAMETER)
+}
+
+/// How many streams have handles.
+pub(crate) fn streams() -> u64 {
+    let is_stream = |place: &&Place| matches!(place.object, Some(Object::Stream(_)));
+    TABLE.iter().map(|part| part.lock().places.iter().filter(is_stream).count() as u64).sum()
 }
 
 /// Takes the name from an object: from now on the handle is stale. Of several threads that try only one succeeds.

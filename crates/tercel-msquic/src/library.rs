@@ -54,9 +54,8 @@ mod balancing {
     pub(super) const CODEPOINTS: u8 = 7;
 }
 
-/// Connections made so far, and streams that are not closed.
+/// Connections made so far.
 pub(crate) static CONNECTIONS_CREATED: AtomicU64 = AtomicU64::new(0);
-pub(crate) static STREAMS_ACTIVE: AtomicU64 = AtomicU64::new(0);
 
 static LIBRARY: Mutex<Option<Library>> = Mutex::new(None);
 

@@ -6,6 +6,7 @@ use tercel::Version;
 
 use super::{Got, Missing, read, settings, value, versions, whole};
 use crate::abi::{GlobalSettings, PERF_COUNTERS, STATELESS_RESET_KEY_LENGTH, STATISTICS_V2_SIZES, Status, param};
+use crate::handle;
 use crate::library::{self, Library};
 use crate::outcome::status_of;
 
@@ -138,7 +139,7 @@ fn sizes(room: usize) -> Got {
 fn counters(room: usize) -> Got {
     let mut all = [0u64; PERF_COUNTERS];
     all[0] = library::CONNECTIONS_CREATED.load(Ordering::Relaxed);
-    all[8] = library::STREAMS_ACTIVE.load(Ordering::Relaxed);
+    all[8] = handle::streams();
     library::with(|library| {
         let Some(workers) = library.running() else { return };
         let (counters, now) = (workers.counters(), workers.stats());

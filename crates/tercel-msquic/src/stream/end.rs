@@ -147,9 +147,10 @@ impl Stream {
                 None => {}
             }
         }
-        // The callback of the last event may still be running.
-        drop(self.connection.gate().enter());
-        self.target.silence();
+        if !self.connection.gate().is_inside() {
+            // The callback of the last event may still be running.
+            drop(self.connection.gate().enter());
+        }
         self.connection.remove_stream(self);
     }
 

@@ -1,11 +1,12 @@
 //! What is told of a stream.
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tercel::{Direction, StreamEvent, StreamHandler, VarInt};
 
-use super::{Stage, Stream};
+use super::{Stage, Stream, spare};
 use crate::abi::{
     SendComplete, StartComplete, Status, StreamEventBody, StreamShutdownComplete, stream_event as kind, stream_start,
 };
@@ -14,7 +15,7 @@ use crate::outcome::{is_local, is_remote, of_end, status_of};
 
 /// Hears a stream of Tercel's.
 pub(super) struct Events {
-    stream: Arc<Stream>,
+    stream: ManuallyDrop<Arc<Stream>>,
     /// It could not be started: for the application it is as it was before.
     failed: bool,
     /// The application wants to hear that the peer permits it.
@@ -22,15 +23,22 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub(super) const fn new(stream: Arc<Stream>, start_flags: u32) -> Self {
+    pub(super) fn new(stream: Arc<Stream>, start_flags: u32) -> Self {
         let tells_accepted = start_flags & stream_start::INDICATE_PEER_ACCEPT != 0;
-        Self { stream, failed: false, tells_accepted }
+        Self { stream: ManuallyDrop::new(stream), failed: false, tells_accepted }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        // SAFETY: it is not used after this.
+        spare::let_go(unsafe { ManuallyDrop::take(&mut self.stream) });
     }
 }
 
 impl StreamHandler for Events {
     fn event(&mut self, live: &tercel::Stream, event: StreamEvent<'_>) {
-        let stream = &self.stream;
+        let stream: &Arc<Stream> = &self.stream;
         stream.connection.gate().is_worked_here();
         match event {
             StreamEvent::Started(Ok(id)) => stream.started(live, id.into_wire()),
@@ -58,7 +66,7 @@ impl StreamHandler for Events {
             }
             StreamEvent::SendShutdownComplete { graceful } => {
                 if stream.connection.may_send_early() {
-                    let counted = stream.clone();
+                    let counted = Arc::clone(stream);
                     // In a handler it is run at once.
                     let _ = live.inspect(move |stats| counted.state().early = stats.bytes_early);
                 }

@@ -7,6 +7,7 @@
 //! | `memory` | where the application wants it, if it lends memory for it |
 //! | `events` | what is told of it |
 //! | `end` | shutting down, and closing the handle |
+//! | `spare` | memory for those to come |
 //! | `calls` | the functions |
 
 pub(crate) mod calls;
@@ -15,6 +16,7 @@ mod events;
 mod memory;
 mod receive;
 mod send;
+mod spare;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +29,6 @@ use crate::brief::{Brief, Hold};
 use crate::called;
 use crate::connection::{Connection, Manners, Place};
 use crate::handle;
-use crate::library;
 use crate::outcome::status_of;
 use crate::target::Target;
 
@@ -125,8 +126,8 @@ impl Stream {
             early: 0,
             send_ended: direction == Direction::Unidirectional && !local,
         };
-        let stream = handle::insert(|handle| {
-            Arc::new(Self {
+        handle::insert(|handle| {
+            spare::put(Self {
                 handle,
                 connection: connection.clone(),
                 direction,
@@ -140,9 +141,7 @@ impl Stream {
                 held: AtomicBool::new(false),
                 over: AtomicBool::new(false),
             })
-        })?;
-        library::STREAMS_ACTIVE.fetch_add(1, Ordering::Relaxed);
-        Ok(stream)
+        })
     }
 
     /// A stream that the peer opened. `None`: it is refused.
@@ -407,12 +406,6 @@ impl Stream {
         let call = || unsafe { handler(self.handle, context.0, &raw mut event) };
         let status = called::during(&self.connection, Some(self), call);
         (status, event.body)
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        library::STREAMS_ACTIVE.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
