@@ -71,6 +71,9 @@ pub struct TransportConfig {
     pub careful_resume: bool,
     /// Whether slow start ends early when delay rises (HyStart++, RFC 9406). Default on.
     pub hystart: bool,
+    /// Whether a sender goes on as if nothing had happened after losses that look like chance: an eighth of the window at
+    /// the most, while the round-trip time shows no queue. No RFC has such a rule. Default off.
+    pub random_loss: bool,
     /// Whether packets are spread over the round trip (RFC 9002 section 7.7). Default on.
     pub pacing: bool,
     /// Whether packets are marked ECT(0), or ECT(1) by Prague, while the path passes validation (RFC 9000
@@ -173,6 +176,7 @@ impl Default for TransportConfig {
             initial_window_packets: 10,
             careful_resume: false,
             hystart: true,
+            random_loss: false,
             pacing: true,
             ecn: true,
             initial_mtu: 1200,

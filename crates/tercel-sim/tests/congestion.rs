@@ -109,6 +109,57 @@ fn flows_of_cubic_share_fairly() {
     assert!(used >= 0.95, "{used}");
 }
 
+/// A path by radio: 100 Mbit/s of which each way loses datagrams by chance. What is read in ten seconds, with and without
+/// the setting, of that which gets through. The window of RFC 9438 is some root of 1.5 over the loss there.
+#[test]
+#[cfg_attr(debug_assertions, ignore = "moves gigabytes: for release builds")]
+fn losses_by_chance_cost_little_if_they_may_be_told() {
+    // How many times as much, and what part of all, at least.
+    for (congestion, percent, rtt, times, part) in [
+        (Cubic, 1, 20, 2.5, 0.2),
+        (Cubic, 1, 100, 2.5, 0.05),
+        (Cubic, 5, 20, 3.5, 0.1),
+        (Cubic, 5, 100, 3.5, 0.03),
+        (Bbr, 1, 20, 1.0, 0.8),
+        (Bbr, 5, 20, 2.0, 0.3),
+    ] {
+        let path = Path::new(100, rtt * MS).with_loss(f64::from(percent) / 100.0);
+        let read = |flow: Flow| -> f64 {
+            let run = |seed| Trial { path, flows: vec![flow], lasts: 10 * SECOND, grid: 100 * MS, seed }.run();
+            (1..=5).map(|seed| *run(seed).read.last().unwrap() as f64 / 5.0).sum()
+        };
+        let (with, without) = (read(Flow::new(congestion).telling_random_loss()), read(Flow::new(congestion)));
+        let most = path.rate as f64 * 10.0;
+        println!(
+            "{congestion:?}, {percent} % lost, {rtt} ms: {:.1} % of all, {:.1} times as much",
+            100.0 * with / most,
+            with / without
+        );
+        assert!(with >= times * without && with >= part * most, "{with} and {without} of {most}");
+    }
+}
+
+/// Beside flows that answer every loss, in queues of what the path holds and of as little as ten datagrams.
+#[test]
+#[cfg_attr(debug_assertions, ignore = "moves gigabytes: for release builds")]
+fn who_tells_losses_by_chance_leaves_others_their_share() {
+    let (plain, telling) = (Flow::new(Cubic), Flow::new(Cubic).telling_random_loss());
+    for buffer in [1.0, 0.5, 0.25, 0.125, 0.0] {
+        let path = Path::new(100, 20 * MS).with_buffer(buffer);
+        let run = |flows| Trial { path, flows, lasts: 30 * SECOND, grid: 20 * MS, seed: 1 }.run();
+        let (from, to) = (5 * SECOND, 30 * SECOND);
+        let usual = run(vec![plain, plain.starting(2 * SECOND)]).fairness(from, to);
+        for flows in [[telling, plain], [plain, telling], [telling, telling]] {
+            let course = run(vec![flows[0], flows[1].starting(2 * SECOND)]);
+            let shares = [0, 1].map(|flow| course.arrived(flow, from, to) as f64 / (path.rate as f64 * 25.0));
+            let (fairness, used) = (course.fairness(from, to), course.utilisation(from, to));
+            println!("a buffer of {buffer} BDP: shares {shares:.2?}, Jain {fairness:.3} (without {usual:.3})");
+            assert!(fairness >= 0.95_f64.min(usual - 0.005), "{fairness} instead of {usual}");
+            assert!(used >= 0.85, "{used}");
+        }
+    }
+}
+
 /// In a queue that would hold four times as much as the path: Startup's window is twice of it, and
 /// afterwards a probe adds a quarter.
 #[test]

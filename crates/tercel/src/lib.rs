@@ -133,6 +133,7 @@ pub use worker::{Driver, Park, Worker};
 pub use bytes::{Bytes, BytesMut};
 pub use rustls::KeyLog;
 pub use tercel_proto::cid::quic_lb::QuicLb;
+pub use tercel_proto::config::{CongestionAlgorithm, PreferredAddress};
 pub use tercel_proto::datagram::{DatagramPriority, DatagramSendState};
 pub use tercel_proto::error::CloseReason;
 pub use tercel_proto::path::MAX_LOCAL_ADDRESSES;

@@ -77,6 +77,13 @@ macro_rules! settings {
             /// How often a PING keeps an otherwise silent connection alive. Default none.
             pub keep_alive: Option<Duration>,
             /// The congestion controller. Default CUBIC.
+            ///
+            /// ```
+            /// use tercel::{CongestionAlgorithm, Settings};
+            ///
+            /// let settings = Settings { congestion: CongestionAlgorithm::Bbr, ..Settings::default() };
+            /// assert!(settings.transport().is_ok());
+            /// ```
             pub congestion: CongestionAlgorithm,
             /// In which order streams of equal priority send. Default round robin.
             pub stream_scheduling: StreamScheduling,
@@ -180,6 +187,10 @@ settings! {
     careful_resume: bool = 0, 0 => 1, "yes or no";
     /// Whether slow start ends early when the delay rises (HyStart++).
     hystart: bool = 1, 0 => 1, "yes or no";
+    /// Whether a sender goes on as if nothing had happened after losses that look like chance: an eighth of the
+    /// window at the most, while the round-trip time shows no queue. That is for paths by radio. Where queues hold less
+    /// than ten packets it may take them for such paths, and others their share; no RFC has such a rule.
+    random_loss: bool = 0, 0 => 1, "yes or no";
     /// Whether packets are spread over the round trip.
     pacing: bool = 1, 0 => 1, "yes or no";
     /// Whether ECN is used where the path permits.
@@ -252,6 +263,7 @@ impl Settings {
             initial_window_packets: self.initial_window_packets,
             careful_resume: self.careful_resume,
             hystart: self.hystart,
+            random_loss: self.random_loss,
             pacing: self.pacing,
             ecn: self.ecn,
             initial_mtu: self.initial_mtu,

@@ -7,6 +7,7 @@
 
 mod bbr;
 mod pacer;
+mod random_loss;
 mod rate;
 mod resume;
 mod undo;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub initial_window_packets: u32,
     /// Whether slow start may end early.
     pub hystart: bool,
+    /// Whether losses by chance are told from others.
+    pub random_loss: bool,
     /// Whether packets are paced.
     pub pacing: bool,
     /// Whether a path that was saved is resumed, and a path is observed to be saved.
@@ -62,6 +65,7 @@ impl From<&TransportConfig> for Settings {
             algorithm: config.congestion,
             initial_window_packets: config.initial_window_packets,
             hystart: config.hystart,
+            random_loss: config.random_loss,
             pacing: config.pacing,
             careful_resume: config.careful_resume,
             seed: 0,
@@ -230,14 +234,14 @@ impl Controller {
 
     /// Packets were lost. Returns whether that is a new sign of congestion, and not one of those that
     /// were answered already: there is at most one a round trip (section 7.3.2).
-    pub(crate) fn on_lost<'a>(&mut self, now: Time, packets: impl Iterator<Item = &'a SentPacket>) -> bool {
+    pub(crate) fn on_lost<'a>(&mut self, now: Time, rtt: &Rtt, packets: impl Iterator<Item = &'a SentPacket>) -> bool {
         match &mut self.0 {
             Kind::Windowed(windowed) => {
                 let (newest, count) =
                     packets.fold((None, 0), |(newest, count), packet| (Some(packet.time).max(newest), count + 1));
-                newest.is_some_and(|newest| windowed.on_loss(now, newest, count))
+                newest.is_some_and(|newest| windowed.on_loss(now, newest, count, rtt))
             }
-            Kind::Bbr(bbr) => bbr.on_lost(now, packets),
+            Kind::Bbr(bbr) => bbr.on_lost(now, rtt, packets),
         }
     }
 

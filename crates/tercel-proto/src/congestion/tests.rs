@@ -167,7 +167,7 @@ proptest! {
                 };
                 packet.delivery = controller.on_sent(sent, packet.size, *bytes);
                 match what {
-                    0 => { controller.on_lost(now, std::iter::once(&packet)); }
+                    0 => { controller.on_lost(now, &rtt, std::iter::once(&packet)); }
                     1 => controller.on_spurious_loss(Some(controller.epoch())),
                     2 if *bytes < 1 << 36 => controller.on_persistent_congestion(now),
                     3 => {

@@ -346,7 +346,7 @@ impl Recovery {
         let blamed = |packet: &&SentPacket| on_path(packet) && !packet.mtu_probe;
         if !outcome.lost.is_empty() {
             // RFC 9000 section 13.3#7.
-            let news = self.controller.on_lost(now, outcome.lost.iter().filter(blamed));
+            let news = self.controller.on_lost(now, &self.rtt, outcome.lost.iter().filter(blamed));
             self.stats.congestion_events += u64::from(news);
         }
         self.stats.packets_lost += outcome.lost.len() as u64;

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! sender 1 --.
-//! sender 2 ---+--> [ outage ] --> [ queue | rate ] --> [ half the round trip ] --> receiver
+//! sender 2 ---+--> [ outage, loss ] --> [ queue | rate ] --> [ half the round trip ] --> receiver
 //! sender 3 --'                                                                        |
 //!    ^----------------------- [ half the round trip, no limit ] <--------------------'
 //! ```
@@ -26,7 +26,7 @@ use tercel_proto::congestion::SavedPath;
 use self::station::{Bulk, Meter, Station};
 use crate::crypto::{self, KeyShares};
 use crate::host::{Endpoint, Service};
-use crate::network::{Bottleneck, Delay, Network, Node, Outage};
+use crate::network::{Bottleneck, Delay, Loss, Network, Node, Outage};
 use crate::random::Random;
 use crate::world::{START, World};
 
@@ -46,13 +46,15 @@ pub struct Path {
     pub marks_after: Option<Duration>,
     /// When everything is lost, and for how long.
     pub outage: Option<(Duration, Duration)>,
+    /// The chance of each datagram to be lost, whatever waits: on the way, and on the way back.
+    pub loss: f64,
 }
 
 impl Path {
     /// A path of so many Mbit/s, with a buffer that holds as much as the path itself, but ten
     /// datagrams at least.
     pub fn new(mbits: u64, rtt: Duration) -> Self {
-        let path = Self { rate: mbits * 125_000, rtt, buffer: 0, marks_after: None, outage: None };
+        let path = Self { rate: mbits * 125_000, rtt, buffer: 0, marks_after: None, outage: None, loss: 0.0 };
         path.with_buffer(1.0)
     }
 
@@ -60,6 +62,11 @@ impl Path {
     pub fn with_buffer(self, times: f64) -> Self {
         let bytes = (self.bdp() as f64 * times) as usize;
         Self { buffer: bytes.max(10 * usize::from(MTU + 28)), ..self }
+    }
+
+    /// The same, losing each datagram with this chance, either way.
+    pub const fn with_loss(self, loss: f64) -> Self {
+        Self { loss, ..self }
     }
 
     /// What the path itself holds, in bytes: rate times delay.
@@ -77,6 +84,8 @@ pub struct Flow {
     pub starts: Duration,
     /// Whether slow start may end early.
     pub hystart: bool,
+    /// Whether losses by chance are told from others.
+    pub random_loss: bool,
     /// How much longer its round trip is than that of the path.
     pub farther: Duration,
     /// What is known of the path from an earlier connection.
@@ -86,7 +95,19 @@ pub struct Flow {
 impl Flow {
     /// A flow that begins at once.
     pub const fn new(congestion: CongestionAlgorithm) -> Self {
-        Self { congestion, starts: Duration::ZERO, hystart: true, farther: Duration::ZERO, saved: None }
+        Self {
+            congestion,
+            starts: Duration::ZERO,
+            hystart: true,
+            random_loss: false,
+            farther: Duration::ZERO,
+            saved: None,
+        }
+    }
+
+    /// The same, telling losses by chance from others.
+    pub const fn telling_random_loss(self) -> Self {
+        Self { random_loss: true, ..self }
     }
 
     /// The same, beginning later.
@@ -121,6 +142,7 @@ impl Trial {
         TransportConfig {
             congestion: flow.map_or(CongestionAlgorithm::Cubic, |flow| flow.congestion),
             hystart: flow.is_none_or(|flow| flow.hystart),
+            random_loss: flow.is_some_and(|flow| flow.random_loss),
             careful_resume: true,
             initial_mtu: MTU,
             max_mtu: MTU,
@@ -174,6 +196,9 @@ impl Trial {
             bottleneck = bottleneck.marking_after(wait);
         }
         let mut up: Vec<Box<dyn Node>> = vec![Box::new(bottleneck), Box::new(Delay::steady(self.path.rtt / 2))];
+        if self.path.loss > 0.0 {
+            up.insert(0, Box::new(Loss(self.path.loss)));
+        }
         if let Some((after, lasts)) = self.path.outage {
             up.insert(0, Box::new(Outage { from: START + after, until: START + after + lasts }));
         }
@@ -182,7 +207,11 @@ impl Trial {
         for (index, flow) in self.flows.iter().enumerate() {
             network.share(shared, index, [address(receiver).ip()]);
             let back = Delay::steady(self.path.rtt - self.path.rtt / 2 + flow.farther);
-            network.link(receiver, index, [address(index).ip()], vec![Box::new(back)]);
+            let mut down: Vec<Box<dyn Node>> = vec![Box::new(back)];
+            if self.path.loss > 0.0 {
+                down.push(Box::new(Loss(self.path.loss)));
+            }
+            network.link(receiver, index, [address(index).ip()], down);
             let mut endpoint = Endpoint::new(address(index), self.transport(Some(flow)), random.fork());
             (endpoint.segments, endpoint.saved_path) = (10, flow.saved);
             hosts.push(Station { endpoint, meter: None });

@@ -30,6 +30,7 @@ use self::delivery::{Sample, Sampler};
 use self::filter::{MaxBw, RoundsMax};
 use self::full_pipe::FullPipe;
 use self::min_rtt::MinRtt;
+use super::random_loss::RandomLoss;
 use super::undo::Undo;
 use super::{Ack, MAX_WINDOW, Marks, Pace, Rate, Settings, initial_window};
 use crate::recovery::{Rtt, SentPacket};
@@ -205,6 +206,8 @@ pub(super) struct Bbr {
     newest: Delivery,
     /// Sending begins again after silence.
     idle_restart: bool,
+    /// `None` where every loss is one of the path's.
+    random_loss: Option<Box<RandomLoss>>,
 }
 
 impl Bbr {
@@ -232,6 +235,7 @@ impl Bbr {
             undo: Undo::default(),
             newest: Delivery::default(),
             idle_restart: false,
+            random_loss: settings.random_loss.then(Box::default),
         }
     }
 
@@ -518,9 +522,15 @@ impl Bbr {
     }
 
     /// Section 5.5.10.2.
-    pub(super) fn on_lost<'a>(&mut self, now: Time, packets: impl Iterator<Item = &'a SentPacket>) -> bool {
+    pub(super) fn on_lost<'a>(&mut self, now: Time, rtt: &Rtt, packets: impl Iterator<Item = &'a SentPacket>) -> bool {
         let (mut first, mut last) = (false, None);
+        let window = self.window / self.mtu;
         for packet in packets {
+            let random_loss = self.random_loss.as_mut();
+            if random_loss.is_some_and(|losses| losses.is_chance(now, packet.time, 1, window, rtt)) {
+                self.undo.lost(1);
+                continue;
+            }
             first |= self.note_loss(now, true);
             self.undo.lost(1);
             self.latest.gaps_in_round += u32::from(last.is_none_or(|last| last + 1 != packet.number));

@@ -94,7 +94,7 @@ impl Line {
         self.now = at.max(self.now);
         self.in_flight -= MTU;
         if lost {
-            self.bbr.on_lost(self.now, std::iter::once(&packet));
+            self.bbr.on_lost(self.now, &self.rtt, std::iter::once(&packet));
             self.lost.push(packet);
         } else {
             let sample = self.now.since(packet.time);

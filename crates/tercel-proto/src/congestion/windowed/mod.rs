@@ -16,6 +16,7 @@ use self::cubic::Cubic;
 use self::hystart::HyStart;
 use self::newreno::NewReno;
 use self::prague::Prague;
+use super::random_loss::RandomLoss;
 use super::resume::{Acked, Resume, SavedPath, Step};
 use super::undo::Undo;
 use super::{MAX_WINDOW, MIN_WINDOW_PACKETS, Marks, Pace, Rate, Settings, initial_window};
@@ -75,6 +76,8 @@ pub(super) struct Windowed {
     usage: Usage,
     /// The resumption of a path that was seen before.
     resume: Option<Resume>,
+    /// `None` where every loss is a sign of congestion.
+    random_loss: Option<Box<RandomLoss>>,
 }
 
 /// How much of the window was used during this round trip and the last.
@@ -104,6 +107,7 @@ impl Windowed {
             app_limited: true,
             usage: Usage::default(),
             resume: None,
+            random_loss: settings.random_loss.then(Box::default),
         };
         controller.window = controller.initial_window();
         controller
@@ -288,8 +292,12 @@ impl Windowed {
     /// `count` packets were lost, the newest of them sent at `newest`. Returns whether the window
     /// was cut: at most once a round trip (section 7.3.2).
     // RFC 9002 section 7.3.1#1.
-    pub(super) fn on_loss(&mut self, now: Time, newest: Time, count: u32) -> bool {
-        let cut = !self.in_recovery(newest);
+    pub(super) fn on_loss(&mut self, now: Time, newest: Time, count: u32, rtt: &Rtt) -> bool {
+        let packets = self.window / self.mtu;
+        // RFC 9959: what a jump was worth is for losses to judge.
+        let random_loss = self.random_loss.as_mut().filter(|_| self.resume.is_none());
+        let chance = random_loss.is_some_and(|losses| losses.is_chance(now, newest, count, packets, rtt));
+        let cut = !chance && !self.in_recovery(newest);
         if cut {
             let before = Before {
                 window: self.window,

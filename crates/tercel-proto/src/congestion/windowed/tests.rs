@@ -15,6 +15,14 @@ fn controllers() -> [Windowed; 2] {
     [CongestionAlgorithm::NewReno, CongestionAlgorithm::Cubic].map(|which| Windowed::new(settings(which), MTU as u16))
 }
 
+/// What is known after a round trip that took `latest`, on a path that takes [`RTT`].
+fn measured(latest: Duration) -> Rtt {
+    let mut rtt = Rtt::new(RTT);
+    (0..50).for_each(|_| rtt.update(RTT, Duration::ZERO));
+    rtt.update(latest, Duration::ZERO);
+    rtt
+}
+
 /// The whole window is sent, and acknowledged a round trip later.
 fn round(controller: &mut Windowed, sent: Time) {
     controller.on_sent(controller.window());
@@ -31,7 +39,7 @@ fn the_initial_window_follows_section_7_2() {
         // Untouched, it follows the datagram size; later it only keeps its minimum.
         controller.set_mtu(1200);
         assert_eq!(controller.window(), 12_000);
-        controller.on_loss(START, START, 1);
+        controller.on_loss(START, START, 1, &measured(RTT));
         let cut = controller.window();
         controller.set_mtu(1400);
         assert_eq!(controller.window(), cut);
@@ -57,7 +65,7 @@ fn slow_start_doubles_the_window_and_ends_at_the_threshold() {
 // RFC 9002 section 7.3.3#1.
 fn newreno_grows_by_a_datagram_each_round_trip() {
     let [mut newreno, _] = controllers();
-    newreno.on_loss(START, START, 1);
+    newreno.on_loss(START, START, 1, &measured(RTT));
     assert_eq!(newreno.window(), 5 * MTU);
     for round_trips in 1..=20 {
         round(&mut newreno, START + round_trips * RTT);
@@ -86,7 +94,7 @@ fn a_window_that_is_not_used_does_not_grow() {
                 controller.on_acked(sent + RTT, acked, left * MTU, Some(RTT), RTT);
             }
             assert!(controller.window() > window, "slow start: {slow_start}");
-            controller.on_loss(sent + 2 * RTT, sent + 2 * RTT, 1);
+            controller.on_loss(sent + 2 * RTT, sent + 2 * RTT, 1, &measured(RTT));
         }
     }
 }
@@ -107,8 +115,8 @@ fn a_sender_with_data_left_uses_its_window_by_definition() {
 fn one_round_trip_of_losses_is_one_cut() {
     for (mut controller, tenths) in controllers().into_iter().zip([5, 7]) {
         let (window, avoidance) = (controller.window(), format!("{:?}", controller.avoidance));
-        assert!(controller.on_loss(START, START - RTT, 3));
-        assert!(!controller.on_loss(START + RTT / 2, START, 2));
+        assert!(controller.on_loss(START, START - RTT, 3, &measured(RTT)));
+        assert!(!controller.on_loss(START + RTT / 2, START, 2, &measured(RTT)));
         assert_eq!(controller.window(), window * tenths / 10);
         assert!(!controller.in_slow_start());
         // Five were lost; four arrive after all, and then the last.
@@ -125,11 +133,36 @@ fn one_round_trip_of_losses_is_one_cut() {
 }
 
 #[test]
+fn losses_by_chance_leave_the_window_if_that_is_set() {
+    for algorithm in [CongestionAlgorithm::NewReno, CongestionAlgorithm::Cubic] {
+        let set = Settings { random_loss: true, ..settings(algorithm) };
+        let controller = || Windowed::new(set, MTU as u16).avoiding(80 * MTU);
+        let mut kept = controller();
+        for round_trips in 0..20 {
+            let now = START + round_trips * RTT;
+            assert!(!kept.on_loss(now, now - RTT / 2, 10, &measured(RTT)));
+        }
+        assert_eq!(kept.window(), 80 * MTU);
+        // A queue, or too many, and it is as without.
+        assert!(controller().on_loss(START, START, 1, &measured(2 * RTT)));
+        assert!(controller().on_loss(START, START, 11, &measured(RTT)));
+        let mut both = controller();
+        assert!(!both.on_loss(START, START - RTT, 10, &measured(RTT)));
+        assert!(both.on_loss(START, START - RTT, 1, &measured(RTT)));
+        assert!(both.window() < 80 * MTU);
+        // Not what a jump has lost.
+        let mut resumed = Windowed::new(set, MTU as u16);
+        resumed.resume(SavedPath { window: 400 * MTU, rtt: RTT });
+        assert!(resumed.on_loss(START, START, 1, &measured(RTT)));
+    }
+}
+
+#[test]
 fn only_the_last_cut_can_be_taken_back() {
     for mut controller in controllers() {
-        controller.on_loss(START, START, 1);
+        controller.on_loss(START, START, 1, &measured(RTT));
         let (first, between) = (controller.epoch(), controller.window());
-        controller.on_loss(START + RTT, START + RTT, 1);
+        controller.on_loss(START + RTT, START + RTT, 1, &measured(RTT));
         let window = controller.window();
         controller.on_spurious_loss(Some(first));
         controller.on_spurious_loss(None);
@@ -145,7 +178,7 @@ fn persistent_congestion_leaves_two_datagrams_and_slow_start() {
     for mut controller in controllers() {
         (0..6).for_each(|round_trips| round(&mut controller, START + round_trips * RTT));
         let now = START + 6 * RTT;
-        controller.on_loss(now, now, 1);
+        controller.on_loss(now, now, 1, &measured(RTT));
         let threshold = controller.window();
         controller.on_persistent_congestion();
         assert_eq!(controller.window(), 2 * MTU);
@@ -205,7 +238,7 @@ fn a_jump_that_was_too_far_is_taken_back_for_good() {
         controller.set_app_limited(false);
         round(&mut controller, START);
         let now = START + 3 * RTT / 2;
-        assert!(controller.on_loss(now, now, 5));
+        assert!(controller.on_loss(now, now, 5, &measured(RTT)));
         assert_eq!(controller.window(), 5 * MTU, "half of the ten that arrived");
         let epoch = Some(controller.epoch());
         (0..5).for_each(|_| controller.on_spurious_loss(epoch));

@@ -1,0 +1,92 @@
+//! Losses by chance, which say nothing of congestion: whether a loss is one.
+//!
+//! A queue that overflows is long: what arrives next to the lost packet has waited in it. So a loss is taken for
+//! chance if the round-trip time is the shortest ever seen, but for what its own variation explains; and if no more
+//! of the window is lost in a round trip than chance takes. A path that is asked for much more than it carries,
+//! with a queue too short to be noticed, loses all that is too much.
+//!
+//! RFC 9002 and RFC 9438 know no such rule, so it is a [setting](crate::config::TransportConfig::random_loss). What it
+//! does to flows beside it is measured in `docs/congestion`.
+
+use crate::recovery::Rtt;
+use crate::time::Time;
+
+/// A round-trip time that is longer than the shortest by so many of its mean variations waited in a queue. (The probe
+/// timeout takes as many of them for the longest wait.)
+const VARIATIONS: u32 = 4;
+
+/// Whatever its variation, one that is longer by this part has.
+const QUEUE: u32 = 16;
+
+/// This part of the window may be lost in a round trip by chance.
+const SHARE: u64 = 8;
+
+/// So many packets may be in any case: of a small window one is a large part.
+const LEAST: u64 = 2;
+
+/// What was lost in this round trip.
+#[derive(Debug, Default)]
+pub(super) struct RandomLoss {
+    /// When the first of it was found. What was sent later is of another round trip.
+    since: Option<Time>,
+    packets: u64,
+}
+
+impl RandomLoss {
+    /// `count` packets were lost, the newest of them sent at `newest`, with a window of so many packets. Returns whether
+    /// that is taken for chance.
+    pub(super) fn is_chance(&mut self, now: Time, newest: Time, count: u32, window: u64, rtt: &Rtt) -> bool {
+        if self.since.is_none_or(|since| newest > since) {
+            *self = Self { since: Some(now), packets: 0 };
+        }
+        self.packets += u64::from(count);
+        let queued = rtt.adjusted > rtt.min + (rtt.min / QUEUE).min(VARIATIONS * rtt.var);
+        !queued && self.packets <= (window / SHARE).max(LEAST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const START: Time = Time::from_nanos(1 << 40);
+
+    /// After many samples of 20 ms, and some between `from` and `to` milliseconds.
+    fn rtt(from: u32, to: u32) -> Rtt {
+        let mut rtt = Rtt::new(20 * MS);
+        (0..50).for_each(|_| rtt.update(20 * MS, Duration::ZERO));
+        (0..50).for_each(|number| rtt.update(from * MS + (to - from) * MS * (number % 4) / 3, Duration::ZERO));
+        rtt
+    }
+
+    fn is_chance(rtt: &Rtt) -> bool {
+        RandomLoss::default().is_chance(START, START, 1, 100, rtt)
+    }
+
+    #[test]
+    fn a_loss_beside_a_queue_is_none() {
+        assert!(is_chance(&rtt(20, 20)));
+        assert!(!is_chance(&rtt(40, 40)));
+        // A short queue that always stands, and as much that comes and goes.
+        assert!(!is_chance(&rtt(21, 21)));
+        assert!(is_chance(&rtt(20, 21)));
+        // More than a sixteenth of the round trip cannot be told from a queue.
+        assert!(!is_chance(&rtt(20, 24)));
+    }
+
+    #[test]
+    fn many_losses_in_a_round_trip_are_none() {
+        let (mut losses, rtt) = (RandomLoss::default(), rtt(20, 20));
+        assert!(losses.is_chance(START + 20 * MS, START, 8, 80, &rtt));
+        assert!(losses.is_chance(START + 21 * MS, START + 5 * MS, 2, 80, &rtt));
+        assert!(!losses.is_chance(START + 22 * MS, START + 20 * MS, 1, 80, &rtt));
+        // Sent after the first was found: another round trip.
+        assert!(losses.is_chance(START + 45 * MS, START + 21 * MS, 10, 80, &rtt));
+        // Of a small window two may be.
+        assert!(losses.is_chance(START + 90 * MS, START + 60 * MS, 2, 4, &rtt));
+        assert!(!losses.is_chance(START + 91 * MS, START + 61 * MS, 1, 4, &rtt));
+    }
+}
