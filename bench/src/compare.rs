@@ -8,7 +8,7 @@ use crate::Result;
 use crate::peer::Peer;
 use crate::process::{self, Directory, Logs, Run};
 use crate::report::Results;
-use crate::scenario::Scenario;
+use crate::scenario::{Control, Scenario};
 
 /// What is run, and where the results go.
 pub struct Plan<'a> {
@@ -80,7 +80,8 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// One round. Where a network is the limit, and nobody's processor, all run at the same time.
+    /// One round. Where a network is the limit, and nobody's processor, all run at the same time; but with BBR, which
+    /// fills it.
     fn turns<'a>(
         &self,
         scenario: Scenario,
@@ -93,7 +94,7 @@ impl Plan<'_> {
             let run = process::run(peer, scenario, percent, identity, round as u64, &Logs::default());
             (peer, run.map_err(|error| error.to_string()))
         };
-        if scenario.network().is_none() {
+        if scenario.network().is_none() || scenario.control() == Control::Bbr {
             return Box::new(peers.iter().copied().map(run));
         }
         let runs: Vec<_> = std::thread::scope(|scope| {

@@ -195,7 +195,7 @@ pub fn serve(peer: Peer, terms: &Terms) -> Result<()> {
     tls::gather_randomness()?;
     // How much work it is does not matter here.
     let identity = Identity::of(&terms.identity, &terms.scenario.work(100))?;
-    let serving = peer.serve(identity, terms.scenario.streams())?;
+    let serving = peer.serve(identity, terms.scenario.streams(), terms.scenario.control())?;
     end::serving(serving.address, peer::finish_log)
 }
 

@@ -130,6 +130,8 @@ pub struct Transport {
     pub hystart: bool,
     /// Whether ECN is used.
     pub ecn: bool,
+    /// Whether congestion control is BBR, and not CUBIC.
+    pub bbr: bool,
 }
 
 impl Transport {
@@ -146,6 +148,7 @@ impl Transport {
                 | is_set::SERVER_RESUMPTION_LEVEL
                 | is_set::ECN_ENABLED
                 | is_set::HYSTART_ENABLED
+                | is_set::CONGESTION_CONTROL_ALGORITHM
                 | is_set::IDLE_TIMEOUT_MS,
             minimum_mtu: mtu,
             maximum_mtu: mtu,
@@ -153,6 +156,7 @@ impl Transport {
             conn_flow_control_window: self.window,
             peer_bidi_stream_count: self.streams,
             idle_timeout_ms: 30_000,
+            congestion_control_algorithm: u16::from(self.bbr),
             // Sends are read where they lie; paced, without tickets.
             bits: 1 << bits::PACING_ENABLED.0 | u8::from(self.ecn) << bits::ECN_ENABLED.0,
             flags: if self.hystart { flags::HYSTART_ENABLED } else { 0 },

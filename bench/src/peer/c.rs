@@ -15,7 +15,7 @@ use tercel_bench_c_face::{
 
 use super::{Serving, connected, settings};
 use crate::measure::{Measured, Stopwatch};
-use crate::scenario::{Connections, Incoming, LATER, Outgoing, QUIET, Work};
+use crate::scenario::{Connections, Control, Incoming, LATER, Outgoing, QUIET, Work};
 use crate::tls::{self, Identity};
 use crate::{Result, end};
 
@@ -47,7 +47,7 @@ fn registration(whose: Whose, processor: u16) -> Result<Registration> {
     Ok(library.registration()?)
 }
 
-fn transport(streams: u32) -> Transport {
+fn transport(streams: u32, control: Control) -> Transport {
     Transport {
         payload: settings::MTU,
         stream_window: settings::STREAM_WINDOW,
@@ -56,6 +56,7 @@ fn transport(streams: u32) -> Transport {
         // As for the callback face.
         hystart: true,
         ecn: true,
+        bbr: control == Control::Bbr,
     }
 }
 
@@ -124,10 +125,10 @@ impl StreamHandler for Answerer {
     }
 }
 
-pub fn serve(whose: Whose, identity: &Identity, streams: u32) -> Result<Serving> {
+pub fn serve(whose: Whose, identity: &Identity, streams: u32, control: Control) -> Result<Serving> {
     let (chain, key) = (end::chain(&identity.directory), end::key(&identity.directory));
     let registration = registration(whose, 1)?;
-    let configuration = registration.server(tls::ALPN, transport(streams), &chain, &key)?;
+    let configuration = registration.server(tls::ALPN, transport(streams, control), &chain, &key)?;
     let address = registration.listen(tls::ALPN, configuration, || Box::new(Server))?;
     Ok(Serving { address, _keeps: Box::new(()) })
 }
@@ -262,7 +263,8 @@ impl StreamHandler for Asker {
 pub fn work(whose: Whose, work: Work, address: SocketAddr, identity: &Path) -> Result<Measured> {
     let (tell, told) = mpsc::channel();
     let registration = registration(whose, 0)?;
-    let configuration = registration.client(tls::ALPN, transport(settings::STREAMS), &end::authority(identity))?;
+    let configuration =
+        registration.client(tls::ALPN, transport(settings::STREAMS, work.control), &end::authority(identity))?;
     // Workers begin with the first who needs them, which is not to be measured.
     registration.listen(tls::ALPN, configuration, || Box::new(Server))?;
     let client = Arc::new(Client {

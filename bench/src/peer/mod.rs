@@ -5,6 +5,7 @@ mod c;
 
 mod quinn {
     use quinn as stack;
+    use quinn::congestion::BbrConfig;
 
     async fn next_chunk(stream: &mut stack::RecvStream) -> std::result::Result<Option<Bytes>, stack::ReadError> {
         Ok(stream.read_chunk(usize::MAX, true).await?.map(|chunk| chunk.bytes))
@@ -15,6 +16,7 @@ mod quinn {
 
 mod noq {
     use noq as stack;
+    use noq::congestion::Bbr3Config as BbrConfig;
 
     async fn next_chunk(stream: &mut stack::RecvStream) -> std::result::Result<Option<Bytes>, stack::ReadError> {
         stream.read_chunk(usize::MAX).await
@@ -40,7 +42,7 @@ pub use self::tercel::finish_log;
 use self::tercel_async::Driven;
 use crate::exchange::AT_ONCE;
 use crate::measure::Measured;
-use crate::scenario::{Scenario, Work};
+use crate::scenario::{Control, Scenario, Work};
 use crate::tls::{self, Identity};
 pub use crate::wire::socket;
 use crate::{Result, limit, settings};
@@ -180,16 +182,16 @@ impl Peer {
         matches!(self, Self::TercelAsync | Self::TercelTask | Self::TercelC)
     }
 
-    pub fn serve(self, identity: Identity, streams: u32) -> Result<Serving> {
+    pub fn serve(self, identity: Identity, streams: u32, control: Control) -> Result<Serving> {
         match self {
-            Self::Tercel => tercel::serve(identity, streams),
-            Self::TercelAsync => tercel_async::serve(identity, streams, Driven::ByThread),
-            Self::TercelTask => tercel_async::serve(identity, streams, Driven::ByTask),
-            Self::TercelC => c::serve(Whose::Ours, &identity, streams),
-            Self::Msquic => c::serve(Whose::MsQuic, &identity, streams),
-            Self::Quinn => quinn::serve(identity, streams),
-            Self::Noq => noq::serve(identity, streams),
-            Self::S2nQuic => s2n::serve(identity, streams),
+            Self::Tercel => tercel::serve(identity, streams, control),
+            Self::TercelAsync => tercel_async::serve(identity, streams, control, Driven::ByThread),
+            Self::TercelTask => tercel_async::serve(identity, streams, control, Driven::ByTask),
+            Self::TercelC => c::serve(Whose::Ours, &identity, streams, control),
+            Self::Msquic => c::serve(Whose::MsQuic, &identity, streams, control),
+            Self::Quinn => quinn::serve(identity, streams, control),
+            Self::Noq => noq::serve(identity, streams, control),
+            Self::S2nQuic => s2n::serve(identity, streams, control),
             Self::Quiche | Self::Tquic => Err(NOT_HERE.into()),
             Self::Udp => limit::udp::serve(),
             Self::Protection => limit::protection::serve(),

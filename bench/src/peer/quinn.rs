@@ -11,11 +11,11 @@ use stack::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, 
 
 use super::{Serving, settings, socket};
 use crate::measure::Measured;
-use crate::scenario::Work;
+use crate::scenario::{Control, Work};
 use crate::tls::{self, Identity};
 use crate::{Result, exchange};
 
-fn transport(streams: u32) -> Result<Arc<TransportConfig>> {
+fn transport(streams: u32, control: Control) -> Result<Arc<TransportConfig>> {
     let mut config = TransportConfig::default();
     config
         .initial_mtu(settings::MTU)
@@ -24,8 +24,11 @@ fn transport(streams: u32) -> Result<Arc<TransportConfig>> {
         .receive_window(settings::WINDOW.into())
         .send_window(settings::STREAM_WINDOW.into())
         .max_concurrent_bidi_streams(streams.into())
-        .max_idle_timeout(Some(settings::IDLE_TIMEOUT.try_into()?))
-        .congestion_controller_factory(Arc::new(CubicConfig::default()));
+        .max_idle_timeout(Some(settings::IDLE_TIMEOUT.try_into()?));
+    match control {
+        Control::Cubic => config.congestion_controller_factory(Arc::new(CubicConfig::default())),
+        Control::Bbr => config.congestion_controller_factory(Arc::new(BbrConfig::default())),
+    };
     Ok(Arc::new(config))
 }
 
@@ -33,9 +36,9 @@ fn endpoint(server: Option<ServerConfig>) -> Result<Endpoint> {
     Ok(Endpoint::new(EndpointConfig::default(), server, socket()?, Arc::new(TokioRuntime))?)
 }
 
-pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
+pub fn serve(identity: Identity, streams: u32, control: Control) -> Result<Serving> {
     let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(identity.server(tls::provider())?)?));
-    config.transport_config(transport(streams)?);
+    config.transport_config(transport(streams, control)?);
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         exchange::run(async move {
@@ -56,7 +59,7 @@ pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
 
 pub fn work(work: Work, address: SocketAddr, authority: CertificateDer<'static>) -> Result<Measured> {
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls::client(authority, &work, tls::provider())?)?));
-    config.transport_config(transport(settings::STREAMS)?);
+    config.transport_config(transport(settings::STREAMS, work.control)?);
     exchange::run(async move {
         let endpoint = endpoint(None)?;
         exchange::work(work, move || {

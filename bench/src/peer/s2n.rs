@@ -10,6 +10,7 @@ use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use s2n_quic::client::{Client, Connect};
 use s2n_quic::connection::{BidirectionalStreamAcceptor, Handle};
+use s2n_quic::provider::congestion_controller::Bbr;
 use s2n_quic::provider::datagram::default as datagram;
 use s2n_quic::provider::io::tokio::{Builder, Provider};
 use s2n_quic::provider::limits::Limits;
@@ -20,7 +21,7 @@ use tokio::sync::Mutex;
 
 use super::{Serving, settings};
 use crate::measure::Measured;
-use crate::scenario::Work;
+use crate::scenario::{Control, Work};
 use crate::tls::{self, Identity};
 use crate::{Result, exchange};
 
@@ -52,17 +53,20 @@ fn io() -> Result<Provider> {
         .build()?)
 }
 
-pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
+pub fn serve(identity: Identity, streams: u32, control: Control) -> Result<Serving> {
     let config = tls_provider::Server::from(identity.server(tls::provider())?);
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         exchange::run(async move {
-            let mut server = Server::builder()
+            let builder = Server::builder()
                 .with_tls(config)?
                 .with_limits(limits(streams)?)?
                 .with_datagram(datagrams()?)?
-                .with_io(io()?)?
-                .start()?;
+                .with_io(io()?)?;
+            let mut server = match control {
+                Control::Cubic => builder.start()?,
+                Control::Bbr => builder.with_congestion_controller(Bbr::default())?.start()?,
+            };
             tell.send(server.local_addr()?)?;
             while let Some(connection) = server.accept().await {
                 tokio::task::spawn_local(exchange::serve(Connection::from(connection)));
@@ -76,12 +80,15 @@ pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
 pub fn work(work: Work, address: SocketAddr, authority: CertificateDer<'static>) -> Result<Measured> {
     let config = tls_provider::Client::from(tls::client(authority, &work, tls::provider())?);
     exchange::run(async move {
-        let client = Client::builder()
+        let builder = Client::builder()
             .with_tls(config)?
             .with_limits(limits(work.at_once.max(settings::STREAMS as usize) as u32)?)?
             .with_datagram(datagrams()?)?
-            .with_io(io()?)?
-            .start()?;
+            .with_io(io()?)?;
+        let client = match work.control {
+            Control::Cubic => builder.start()?,
+            Control::Bbr => builder.with_congestion_controller(Bbr::default())?.start()?,
+        };
         exchange::work(work, move || {
             let connecting = client.connect(Connect::new(address).with_server_name(tls::SERVER_NAME));
             async move { Ok(Connection::from(connecting.await?)) }

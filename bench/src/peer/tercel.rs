@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ServerConfig};
 use tercel::{
-    Configuration, Connect, Connection, ConnectionEvent, Direction, Listen, Listener, ListenerEvent, Registration,
-    RegistrationConfig, Settings, Stream, StreamEvent, StreamHandler,
+    Configuration, CongestionAlgorithm, Connect, Connection, ConnectionEvent, Direction, Listen, Listener,
+    ListenerEvent, Registration, RegistrationConfig, Settings, Stream, StreamEvent, StreamHandler,
 };
 
 use super::{Serving, connected, settings};
 use crate::measure::{Measured, Stopwatch};
-use crate::scenario::{Connections, Incoming, LATER, Outgoing, QUIET, Work};
+use crate::scenario::{Connections, Control, Incoming, LATER, Outgoing, QUIET, Work};
 use crate::tls::{self, Identity};
 use crate::{Result, end};
 
@@ -62,6 +62,7 @@ pub fn configuration(
     client: Option<ClientConfig>,
     server: Option<ServerConfig>,
     streams: u32,
+    control: Control,
 ) -> Result<Configuration> {
     let transport = Settings {
         initial_mtu: settings::MTU,
@@ -73,6 +74,11 @@ pub fn configuration(
         max_bidi_streams: streams.into(),
         max_idle_timeout: settings::IDLE_TIMEOUT,
         max_datagram_size: settings::MTU,
+        congestion: match control {
+            Control::Cubic => CongestionAlgorithm::Cubic,
+            Control::Bbr => CongestionAlgorithm::Bbr,
+        },
+        random_loss: std::env::var_os("BENCH_RANDOM_LOSS").is_some(),
         ..Settings::default()
     }
     .transport()?;
@@ -134,8 +140,8 @@ impl StreamHandler for Answerer {
     }
 }
 
-pub fn serve(identity: Identity, streams: u32) -> Result<Serving> {
-    let configuration = configuration(None, Some(identity.server(tls::tercels())?), streams)?;
+pub fn serve(identity: Identity, streams: u32, control: Control) -> Result<Serving> {
+    let configuration = configuration(None, Some(identity.server(tls::tercels())?), streams, control)?;
     let registration = registration()?;
     let listener = registration.listen(
         Listen::new("127.0.0.1:0".parse()?, [tls::ALPN]),
@@ -313,7 +319,12 @@ pub fn work(work: Work, address: SocketAddr, authority: CertificateDer<'static>)
         latencies: Mutex::default(),
         tell,
         registration: registration()?,
-        configuration: configuration(Some(tls::client(authority, &work, tls::tercels())?), None, settings::STREAMS)?,
+        configuration: configuration(
+            Some(tls::client(authority, &work, tls::tercels())?),
+            None,
+            settings::STREAMS,
+            work.control,
+        )?,
         address,
     });
     let connections = connected(work.connections.kept(), &told, || client.connect())?;

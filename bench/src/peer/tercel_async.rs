@@ -10,7 +10,7 @@ use tercel::aio::{Connection, Endpoint, RecvStream, SendStream};
 use super::tercel::{configuration, registration, registration_config};
 use super::{Serving, settings};
 use crate::measure::Measured;
-use crate::scenario::Work;
+use crate::scenario::{Control, Work};
 use crate::tls::{self, Identity};
 use crate::{Result, exchange};
 
@@ -32,8 +32,8 @@ fn endpoint(driven: Driven) -> Result<Endpoint> {
     Ok(Endpoint::of(registration))
 }
 
-pub fn serve(identity: Identity, streams: u32, driven: Driven) -> Result<Serving> {
-    let configuration = configuration(None, Some(identity.server(tls::tercels())?), streams)?;
+pub fn serve(identity: Identity, streams: u32, control: Control, driven: Driven) -> Result<Serving> {
+    let configuration = configuration(None, Some(identity.server(tls::tercels())?), streams, control)?;
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         exchange::run(async move {
@@ -57,7 +57,8 @@ pub fn serve(identity: Identity, streams: u32, driven: Driven) -> Result<Serving
 }
 
 pub fn work(work: Work, address: SocketAddr, authority: CertificateDer<'static>, driven: Driven) -> Result<Measured> {
-    let configuration = configuration(Some(tls::client(authority, &work, tls::tercels())?), None, settings::STREAMS)?;
+    let configuration =
+        configuration(Some(tls::client(authority, &work, tls::tercels())?), None, settings::STREAMS, work.control)?;
     exchange::run(async move {
         let endpoint = endpoint(driven)?;
         let connect = move || {

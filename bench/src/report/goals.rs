@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Better, Figure, Results, Spread};
 use crate::peer::Peer;
 use crate::process::Run;
-use crate::scenario::{Network, Scenario};
+use crate::scenario::Scenario;
 
 /// A goal, and what was measured.
 struct Goal {
@@ -100,9 +100,8 @@ impl Results {
         goals.extend(self.memory());
         goals.push(self.held());
         goals.push(rate(Datagrams, AtLeast(1.5)));
-        for (loss, round_trip) in [(1, 20), (1, 100), (5, 20), (5, 100)] {
-            goals.push(rate(Scenario::Loss(Network { loss, round_trip }), AtLeast(1.0)));
-        }
+        let lossy = Scenario::ALL.into_iter().filter(|scenario| scenario.network().is_some());
+        goals.extend(lossy.map(|scenario| rate(scenario, AtLeast(1.0))));
         goals.push(self.to_best(Scenario::Start, &start_up, Better::Less, Reported, ""));
         goals.push(size());
         goals

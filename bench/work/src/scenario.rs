@@ -37,8 +37,8 @@ pub enum Scenario {
     Early,
     /// Datagrams of 64 bytes there and back, 64 under way at a time.
     Datagrams,
-    /// One stream to the client through a network.
-    Loss(Network),
+    /// One stream to the client through a network, with a congestion controller.
+    Loss(Network, Control),
     /// So many connections: requests by turns, then nothing for a while, then requests on some.
     Many(usize),
     /// Requests on so many streams of a connection at a time.
@@ -63,6 +63,15 @@ impl Network {
     pub const QUEUE: usize = 1000;
 }
 
+/// A congestion controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Control {
+    /// What all have, and all but `Loss` use.
+    Cubic,
+    /// Of whatever version a peer has.
+    Bbr,
+}
+
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -77,7 +86,8 @@ impl fmt::Display for Scenario {
             Self::Resumed => f.write_str("resumed"),
             Self::Early => f.write_str("early"),
             Self::Datagrams => f.write_str("datagrams"),
-            Self::Loss(Network { loss, round_trip }) => write!(f, "loss-{loss}-{round_trip}"),
+            Self::Loss(Network { loss, round_trip }, Control::Cubic) => write!(f, "loss-{loss}-{round_trip}"),
+            Self::Loss(Network { loss, round_trip }, Control::Bbr) => write!(f, "loss-{loss}-{round_trip}-bbr"),
             Self::Many(number) => write!(f, "many-{number}"),
             Self::Wide(number) => write!(f, "wide-{number}"),
             Self::Start => f.write_str("start"),
@@ -108,8 +118,11 @@ impl FromStr for Scenario {
             ("start", _) => Self::Start,
             ("loss", _) => {
                 let numbers: Vec<u32> = text.split('-').filter_map(|number| number.parse().ok()).collect();
-                let [loss, round_trip] = numbers[..] else { return Err(format!("{text}: loss-PERCENT-MILLISECONDS")) };
-                Self::Loss(Network { loss, round_trip })
+                let [loss, round_trip] = numbers[..] else {
+                    return Err(format!("{text}: loss-PERCENT-MILLISECONDS, and -bbr or not"));
+                };
+                let control = if text.ends_with("-bbr") { Control::Bbr } else { Control::Cubic };
+                Self::Loss(Network { loss, round_trip }, control)
             }
             _ => return Err(format!("there is no scenario {text}")),
         })
@@ -138,6 +151,8 @@ pub struct Work {
     /// Whether nothing happens for [`QUIET`] after the exchanges; then the server's memory is looked at, and
     /// [`LATER`] more exchanges must come back, each on another connection.
     pub quiet: bool,
+    /// Who decides how much is under way.
+    pub control: Control,
 }
 
 /// For how long connections are left alone: for longer than any peer waits before it sends a last acknowledgement, or
@@ -180,7 +195,7 @@ impl Connections {
 
 impl Scenario {
     /// Those that are compared, in the order of the report.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::Upload,
         Self::Download,
         Self::Streams,
@@ -193,10 +208,14 @@ impl Scenario {
         Self::Resumed,
         Self::Early,
         Self::Datagrams,
-        Self::Loss(Network { loss: 1, round_trip: 20 }),
-        Self::Loss(Network { loss: 1, round_trip: 100 }),
-        Self::Loss(Network { loss: 5, round_trip: 20 }),
-        Self::Loss(Network { loss: 5, round_trip: 100 }),
+        Self::Loss(Network { loss: 1, round_trip: 20 }, Control::Cubic),
+        Self::Loss(Network { loss: 1, round_trip: 100 }, Control::Cubic),
+        Self::Loss(Network { loss: 5, round_trip: 20 }, Control::Cubic),
+        Self::Loss(Network { loss: 5, round_trip: 100 }, Control::Cubic),
+        Self::Loss(Network { loss: 1, round_trip: 20 }, Control::Bbr),
+        Self::Loss(Network { loss: 1, round_trip: 100 }, Control::Bbr),
+        Self::Loss(Network { loss: 5, round_trip: 20 }, Control::Bbr),
+        Self::Loss(Network { loss: 5, round_trip: 100 }, Control::Bbr),
         Self::Start,
     ];
 
@@ -232,6 +251,7 @@ impl Scenario {
             early: false,
             datagrams: false,
             quiet: false,
+            control: self.control(),
         };
         match self {
             Self::Upload => Work { up: bytes(512 * MIB), ..work },
@@ -261,10 +281,12 @@ impl Scenario {
             Self::Early => Work { early: true, up: 512, down: 512, ..Self::Resumed.work(percent) },
             // Some five seconds for a sender that halves its window on every loss (Mathis et al. 1997: a rate of 1.2
             // datagrams by round trip and root of the loss).
-            Self::Loss(Network { loss, round_trip }) => {
+            Self::Loss(Network { loss, round_trip }, Control::Cubic) => {
                 let root = f64::from(loss.max(1)).sqrt();
                 Work { down: bytes((80.0 * MIB as f64 / (f64::from(round_trip.max(1)) * root)) as u64), ..work }
             }
+            // Some two seconds of the link's rate.
+            Self::Loss(_, Control::Bbr) => Work { down: bytes(24 * MIB), ..work },
             Self::Many(number) => Work {
                 // Some for each connection, so that what comes but once for each does not weigh much.
                 exchanges: number.max((5 * number).min(50_000)).max(some(20_000)),
@@ -292,7 +314,7 @@ impl Scenario {
 
     /// Whether it is about how many bytes get through (else: how many exchanges).
     pub fn is_bulk(self) -> bool {
-        matches!(self, Self::Upload | Self::Download | Self::Streams | Self::Connections(_) | Self::Loss(_))
+        matches!(self, Self::Upload | Self::Download | Self::Streams | Self::Connections(_) | Self::Loss(..))
     }
 
     /// Whether it shows how cost grows.
@@ -302,8 +324,15 @@ impl Scenario {
 
     pub fn network(self) -> Option<Network> {
         match self {
-            Self::Loss(network) => Some(network),
+            Self::Loss(network, _) => Some(network),
             _ => None,
+        }
+    }
+
+    pub fn control(self) -> Control {
+        match self {
+            Self::Loss(_, control) => control,
+            _ => Control::Cubic,
         }
     }
 
@@ -320,8 +349,9 @@ impl Scenario {
             Self::Resumed => "The same with resumed sessions".into(),
             Self::Early => "The same with a request of 512 bytes as 0-RTT data, and another later".into(),
             Self::Datagrams => "Datagrams of 64 bytes and their echoes, 64 at a time".into(),
-            Self::Loss(Network { loss, round_trip }) => {
-                format!("Download, {loss} % of all datagrams lost, {round_trip} ms there and back")
+            Self::Loss(Network { loss, round_trip }, control) => {
+                let with = if control == Control::Bbr { ", with BBR" } else { "" };
+                format!("Download, {loss} % of all datagrams lost, {round_trip} ms there and back{with}")
             }
             Self::Many(number) => format!("Requests in turns on {} connections, 100 at a time", grouped(number)),
             Self::Wide(number) => format!("Requests on {} streams at a time", grouped(number)),

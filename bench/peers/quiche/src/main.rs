@@ -10,7 +10,7 @@ use std::path::Path;
 use bytes::Bytes;
 use quiche::{Config, Connection, Error};
 use tercel_bench_work::polled::Streams;
-use tercel_bench_work::scenario::Work;
+use tercel_bench_work::scenario::{Control, Work};
 use tercel_bench_work::{Result, end, settings};
 
 fn main() -> Result<()> {
@@ -40,7 +40,10 @@ fn config(identity: &Path, is_server: bool, work: &Work, streams: u32) -> Result
     config.set_initial_max_stream_data_bidi_remote(settings::STREAM_WINDOW.into());
     config.set_max_stream_window(settings::STREAM_WINDOW.into());
     config.set_initial_max_streams_bidi(streams.into());
-    config.set_cc_algorithm(quiche::CongestionControlAlgorithm::CUBIC);
+    config.set_cc_algorithm(match work.control {
+        Control::Cubic => quiche::CongestionControlAlgorithm::CUBIC,
+        Control::Bbr => quiche::CongestionControlAlgorithm::Bbr2Gcongestion,
+    });
     // Without a kernel that sends at given times there is none; as in quiche's own programs.
     config.enable_pacing(false);
     if work.early {

@@ -24,7 +24,7 @@ pub fn work(task: &Task) -> Result<Measured> {
     if work.datagrams {
         return Err("it has no datagrams".into());
     }
-    let config = config(&task.identity, false, work.early, settings::STREAMS)?;
+    let config = config(&task.identity, false, &work, settings::STREAMS)?;
     let wire = Rc::new(RefCell::new(Wire::open()?));
     let told = Rc::new(RefCell::new(Told::new(work)));
     let handler = Box::new(Handler(told.clone()));

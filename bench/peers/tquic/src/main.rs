@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tercel_bench_work::polled::Streams;
+use tercel_bench_work::scenario::{Control, Work};
 use tercel_bench_work::wire::Wire;
 use tercel_bench_work::{Result, end, settings};
 use tquic::{Config, Connection, Endpoint, Error, PacketInfo, PacketSendHandler, TlsConfig};
@@ -19,14 +20,14 @@ fn main() -> Result<()> {
     end::run(server::serve, client::work)
 }
 
-/// The settings of one end. Early data needs asking for.
-fn config(identity: &Path, is_server: bool, early: bool, streams: u32) -> Result<Config> {
+/// The settings of one end.
+fn config(identity: &Path, is_server: bool, work: &Work, streams: u32) -> Result<Config> {
     let path = |path: std::path::PathBuf| path.display().to_string();
     let alpn = vec![settings::ALPN.to_vec()];
     let tls = match is_server {
-        true => TlsConfig::new_server_config(&path(end::chain(identity)), &path(end::key(identity)), alpn, early)?,
+        true => TlsConfig::new_server_config(&path(end::chain(identity)), &path(end::key(identity)), alpn, work.early)?,
         false => {
-            let mut tls = TlsConfig::new_client_config(alpn, early)?;
+            let mut tls = TlsConfig::new_client_config(alpn, work.early)?;
             tls.set_ca_certs(&path(end::authority(identity)))?;
             tls.set_verify(true);
             tls
@@ -45,7 +46,10 @@ fn config(identity: &Path, is_server: bool, early: bool, streams: u32) -> Result
     config.set_initial_max_stream_data_bidi_remote(settings::STREAM_WINDOW.into());
     config.set_max_stream_window(settings::STREAM_WINDOW.into());
     config.set_initial_max_streams_bidi(streams.into());
-    config.set_congestion_control_algorithm(tquic::CongestionControlAlgorithm::Cubic);
+    config.set_congestion_control_algorithm(match work.control {
+        Control::Cubic => tquic::CongestionControlAlgorithm::Cubic,
+        Control::Bbr => tquic::CongestionControlAlgorithm::Bbr,
+    });
     Ok(config)
 }
 

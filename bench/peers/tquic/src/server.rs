@@ -19,8 +19,8 @@ use crate::{Of, Out, config, receive};
 pub fn serve(terms: &Terms) -> Result<SocketAddr> {
     let (terms, (tell, told)) = (terms.clone(), mpsc::channel());
     std::thread::spawn(move || -> Result<()> {
-        let early = terms.scenario.work(100).early;
-        let config = config(&terms.identity, true, early, terms.scenario.streams())?;
+        let work = terms.scenario.work(100);
+        let config = config(&terms.identity, true, &work, terms.scenario.streams())?;
         let wire = Rc::new(RefCell::new(Wire::open()?));
         tell.send(wire.borrow().local)?;
         let handler = Box::new(Handler(HashMap::new()));
