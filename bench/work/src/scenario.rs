@@ -285,8 +285,8 @@ impl Scenario {
                 let root = f64::from(loss.max(1)).sqrt();
                 Work { down: bytes((80.0 * MIB as f64 / (f64::from(round_trip.max(1)) * root)) as u64), ..work }
             }
-            // Some two seconds of the link's rate.
-            Self::Loss(_, Control::Bbr) => Work { down: bytes(24 * MIB), ..work },
+            // A second and a half of the link's rate.
+            Self::Loss(_, Control::Bbr) => Work { down: bytes(16 * MIB), ..work },
             Self::Many(number) => Work {
                 // Some for each connection, so that what comes but once for each does not weigh much.
                 exchanges: number.max((5 * number).min(50_000)).max(some(20_000)),
