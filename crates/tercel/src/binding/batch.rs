@@ -34,12 +34,14 @@ pub(super) struct Leaving<'a> {
 
 impl Batch {
     /// How many bytes are in it.
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.whole.as_ref().map_or(0, |(_, whole)| whole.len)
     }
 
     /// How many datagrams of up to `largest` bytes it takes besides, if it may have `max_segments`. None if it has to leave
     /// first.
+    #[inline]
     pub(super) fn room(&self, max_segments: usize, largest: usize) -> usize {
         let Some((_, whole)) = &self.whole else { return (MAX_LEN / largest.max(1)).min(max_segments).max(1) };
         let segment = segment(whole);
@@ -51,18 +53,23 @@ impl Batch {
     }
 
     /// Where datagrams are written that may join it.
+    #[inline]
     pub(super) fn end(&mut self) -> &mut [u8] {
         if self.buffer.is_empty() {
             self.buffer = vec![0; ROOM];
         }
-        if self.whole.is_none() {
-            self.start = 0;
-        }
-        let end = self.start + self.len();
-        &mut self.buffer[end..]
+        let len = match &self.whole {
+            Some((_, whole)) => whole.len,
+            None => {
+                self.start = 0;
+                0
+            }
+        };
+        &mut self.buffer[self.start + len..]
     }
 
     /// Whether what was written to its [end](Self::end) can join it. If not, it has to leave first.
+    #[inline]
     pub(super) fn takes(&self, from: SocketId, next: &Transmit) -> bool {
         let Some((socket, whole)) = &self.whole else { return true };
         let joins = (*socket, whole.path, whole.ecn) == (from, next.path, next.ecn);
@@ -70,6 +77,7 @@ impl Batch {
     }
 
     /// What was written by the connection `maker` joins it, or begins the next if it has just left.
+    #[inline]
     pub(super) fn add(&mut self, from: SocketId, maker: u32, next: Transmit) {
         match &mut self.whole {
             None => self.whole = Some((from, next)),
@@ -84,6 +92,7 @@ impl Batch {
     }
 
     /// It leaves, and there is none.
+    #[inline]
     pub(super) fn take(&mut self) -> Option<Leaving<'_>> {
         let (from, transmit) = self.whole.take()?;
         let start = self.start;

@@ -232,7 +232,14 @@ impl Sockets {
     }
 
     /// Sends what is in the making.
+    #[inline]
     pub(crate) fn leave(&mut self) {
+        if self.batch.len() > 0 {
+            self.send();
+        }
+    }
+
+    fn send(&mut self) {
         let Some(batch) = self.batch.take() else { return };
         let Some(slot) = self.slots.get_mut(&batch.from) else { return };
         let (path, mut transmit) = (batch.transmit.path, batch.transmit);

@@ -160,7 +160,7 @@ impl Floor {
         make: impl FnOnce(usize, &mut [u8]) -> Option<Transmit>,
     ) -> Sent {
         let sent = self.sockets.transmit(socket, slot, largest, make);
-        if self.ready.len() == 0 {
+        if sent == Sent::Batch && self.ready.len() == 0 {
             self.sockets.leave();
         }
         sent
