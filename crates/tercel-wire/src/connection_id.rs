@@ -6,6 +6,8 @@ use crate::DecodeError;
 // Bytes behind the last are 0 in all of them.
 #[allow(clippy::derived_hash_with_manual_eq)]
 #[derive(Clone, Copy, Eq, Hash, PartialOrd, Ord)]
+// 24 bytes, which are copied by two words that do not overlap, as those of 21 would: the next copy had to wait for both.
+#[repr(align(4))]
 pub struct ConnectionId {
     len: u8,
     bytes: [u8; Self::MAX_LEN],

@@ -150,6 +150,11 @@ impl LocalIds {
         }
     }
 
+    /// To which the peer has sent its latest packet, as far as it is known.
+    pub const fn last_used(&self) -> &ConnectionId {
+        &self.last_used
+    }
+
     /// The peer has sent a packet to `id`.
     pub fn on_used(&mut self, id: &ConnectionId) {
         if self.last_used != *id {

@@ -41,7 +41,16 @@ impl Connection {
         let last = loop {
             let at = reader.clone();
             let ty = || at.clone().varint().unwrap_or_default();
-            let frame = Frame::decode(&mut reader).map_err(|error| Violation::from(error).in_frame(ty()))?;
+            let decoded = Frame::decode(&mut reader);
+            // Most packets hold one STREAM frame and nothing else, which then is not moved.
+            if let Ok(frame @ Frame::Stream(StreamFrame { id, offset, fin, data })) = &decoded
+                && reader.is_empty()
+                && frame.is_allowed_in(level)
+            {
+                digest = Digest { ack_eliciting: true, non_probing: true };
+                break Some((ty(), StreamFrame { id: *id, offset: *offset, fin: *fin, data: &[] }, data.len()));
+            }
+            let frame = decoded.map_err(|error| Violation::from(error).in_frame(ty()))?;
             // RFC 9000 sections 12.4#3, 12.5#2, 17.2.4#1.
             if !frame.is_allowed_in(level) {
                 return Err(Violation::new(
@@ -52,16 +61,13 @@ impl Connection {
             }
             digest.ack_eliciting |= frame.is_ack_eliciting();
             digest.non_probing |= !frame.is_probing();
-            if let (Frame::Stream(StreamFrame { id, offset, fin, data }), true) = (&frame, reader.is_empty()) {
-                break Some((ty(), StreamFrame { id: *id, offset: *offset, fin: *fin, data: &[] }, data.len()));
-            }
             self.on_frame(arrival, level, dcid, &payload, frame).map_err(|violation| within(violation, ty()))?;
             if reader.is_empty() {
                 break None;
             }
         };
         if let Some((ty, frame, len)) = last {
-            // Most packets hold nothing else: to hand on what is there is cheaper than another reference to it.
+            // To hand on what is there is cheaper than another reference to it.
             payload.advance(payload.len() - len);
             self.on_stream(level, &frame, payload).map_err(|violation| within(violation, ty))?;
         }

@@ -86,13 +86,13 @@ pub struct Received {
 }
 
 impl Received {
-    /// Cuts off the bytes of the first.
-    pub fn cut_first(&mut self) -> Option<BytesMut> {
+    /// Cuts off the bytes of the first; none if none is left.
+    #[inline]
+    pub fn cut_first(&mut self) -> BytesMut {
         let len = self.segment_size.max(1);
-        match self.data.len() {
-            0 => None,
-            all if all <= len => Some(std::mem::take(&mut self.data)),
-            _ => Some(self.data.split_to(len)),
+        match self.data.len() <= len {
+            true => std::mem::take(&mut self.data),
+            false => self.data.split_to(len),
         }
     }
 }
@@ -457,9 +457,10 @@ impl Connection {
     pub fn receive_all(&mut self, now: Time, mut received: Received) {
         self.streams.at(now);
         let (path, ecn) = (received.path, received.ecn);
-        while let Some(datagram) = received.cut_first() {
+        while !received.data.is_empty() {
+            let mut datagram = received.cut_first();
             let arrival = Arrival { now, came: now, path, ecn, datagram_len: datagram.len() };
-            self.receive_datagram(&arrival, datagram);
+            self.receive_datagram(&arrival, &mut datagram);
             self.trace_changes_of_datagram(now);
         }
         self.after_input(now);

@@ -62,7 +62,7 @@ pub(super) struct Arrival {
 pub(super) type Waiting = (Arrival, Protected);
 
 impl Connection {
-    pub(super) fn receive_datagram(&mut self, arrival: &Arrival, data: BytesMut) {
+    pub(super) fn receive_datagram(&mut self, arrival: &Arrival, data: &mut BytesMut) {
         let Arrival { now, path, .. } = arrival;
         self.stats.datagrams_received += 1;
         self.stats.bytes_received += data.len() as u64;
@@ -74,7 +74,7 @@ impl Connection {
         if let Phase::Closing(said) = &mut self.phase {
             said.closing.on_datagram();
         }
-        let token = token_of(&data);
+        let token = token_of(data);
         if !self.receive_packets(arrival, data) {
             self.check_stateless_reset(*now, token);
         }
@@ -96,23 +96,23 @@ impl Connection {
     /// Every packet of a datagram in turn; true if any was opened or parked. All must carry the
     /// destination connection ID of the first (RFC 9000 section 12.2).
     // RFC 9000 section 12.2#4#5#6.
-    fn receive_packets(&mut self, arrival: &Arrival, mut rest: BytesMut) -> bool {
-        let mut first_dcid = None;
+    fn receive_packets(&mut self, arrival: &Arrival, rest: &mut BytesMut) -> bool {
+        let mut first_dcid: Option<ConnectionId> = None;
         let mut useful = false;
         while !rest.is_empty() && !matches!(self.phase, Phase::Closed) {
-            if let Some(packet) = Protected::short(&mut rest, self.issuer.len()) {
-                let outcome = match first_dcid.is_none_or(|first| first == *packet.header().dcid()) {
+            if let Some(packet) = &mut Protected::short(rest, self.issuer.len(), self.local_ids.last_used()) {
+                let outcome = match first_dcid.as_ref().is_none_or(|first| first == packet.header().dcid()) {
                     true => self.receive_packet(arrival, packet),
                     false => Outcome::Dropped(Dropped::Misaddressed),
                 };
                 useful |= self.note_outcome(arrival.now, outcome);
                 break;
             }
-            let outcome = match Protected::split_first(&mut rest, self.issuer.len()) {
-                Ok(FirstPacket::Protected(packet)) => {
+            let outcome = match Protected::split_first(rest, self.issuer.len()) {
+                Ok(FirstPacket::Protected(mut packet)) => {
                     let dcid = *packet.header().dcid();
                     match *first_dcid.get_or_insert(dcid) == dcid {
-                        true => self.receive_packet(arrival, packet),
+                        true => self.receive_packet(arrival, &mut packet),
                         false => Outcome::Dropped(Dropped::Misaddressed),
                     }
                 }
@@ -166,7 +166,7 @@ impl Connection {
         made_up || self.local_ids.contains(dcid)
     }
 
-    pub(super) fn receive_packet(&mut self, arrival: &Arrival, mut packet: Protected) -> Outcome {
+    pub(super) fn receive_packet(&mut self, arrival: &Arrival, packet: &mut Protected) -> Outcome {
         let level = packet.level();
         // Only who says so does not look at the fixed bit.
         // RFC 9000 section 17.2#1.
@@ -196,9 +196,9 @@ impl Connection {
             _ => {}
         }
         if !self.can_open(level) {
-            return self.park(arrival, packet);
+            return self.park(arrival, packet.take());
         }
-        match self.open(arrival.now, &mut packet) {
+        match self.open(arrival.now, packet) {
             Ok(Ok(opened)) => self.on_opened(arrival, level, opened),
             Ok(Err(why)) => Outcome::Dropped(why),
             Err(violation) => {
@@ -248,8 +248,8 @@ impl Connection {
             let ready = [EncryptionLevel::Handshake, EncryptionLevel::ZeroRtt, EncryptionLevel::OneRtt]
                 .map(|level| (level, self.can_open(level)));
             let waiting = self.parked.take(|level| ready.contains(&(level, true)));
-            let Some((arrival, packet)) = waiting else { return };
-            if let Outcome::Dropped(why) = self.receive_packet(&Arrival { now, ..arrival }, packet) {
+            let Some((arrival, mut packet)) = waiting else { return };
+            if let Outcome::Dropped(why) = self.receive_packet(&Arrival { now, ..arrival }, &mut packet) {
                 self.stats.packets_dropped += 1;
                 self.trace_dropped(now, why);
             }
@@ -326,9 +326,9 @@ impl Connection {
         if self.role == Role::Server && level == EncryptionLevel::OneRtt && self.spaces.data.early.is_some() {
             self.spaces.data.forget_early_at(now + 3 * self.recovery.pto(SpaceId::Data));
         }
-        let dcid = *opened.header.dcid();
-        self.local_ids.on_used(&dcid);
-        let digest = match self.on_frames(arrival, level, &dcid, opened.payload) {
+        let dcid = opened.header.dcid();
+        self.local_ids.on_used(dcid);
+        let digest = match self.on_frames(arrival, level, dcid, opened.payload) {
             Ok(digest) => digest,
             Err(violation) => {
                 self.close_for(now, violation);
@@ -349,7 +349,7 @@ impl Connection {
         numbers.acks.on_packet(arrival.came, packet, &numbers.received);
         let newest = largest_before.is_none_or(|largest| opened.number > largest);
         if level == EncryptionLevel::OneRtt && newest && digest.non_probing {
-            self.follow_peer(arrival, dcid, digest);
+            self.follow_peer(arrival, *dcid, digest);
         }
         Outcome::Opened
     }

@@ -149,7 +149,9 @@ impl SentWindow {
         }
         self.ack_eliciting += usize::from(packet.ack_eliciting);
         packet.frames = Stretch { first: self.end_of_frames(), count: frames.len() as u32 };
-        self.frames.extend(frames);
+        for frame in frames {
+            self.frames.push_back(*frame);
+        }
         self.slots.push_back(Slot::Sent(packet));
     }
 
@@ -324,7 +326,12 @@ fn packets_mut(slots: &mut VecDeque<Slot>) -> impl Iterator<Item = &mut SentPack
 /// the packet as it is there.
 fn hand_over(packet: &SentPacket, frames: &VecDeque<SentFrame>, first: u32, to: &mut Vec<SentFrame>) -> SentPacket {
     let (at, start) = (to.len() as u32, packet.frames.first.wrapping_sub(first) as usize);
-    to.extend((start..start + packet.frames.count as usize).filter_map(|place| frames.get(place)));
+    // One by one: an iterator of them would copy each twice, and wait for the first copy.
+    for place in start..start + packet.frames.count as usize {
+        if let Some(frame) = frames.get(place) {
+            to.push(*frame);
+        }
+    }
     SentPacket { frames: Stretch { first: at, ..packet.frames }, ..*packet }
 }
 

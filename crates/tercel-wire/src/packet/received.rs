@@ -36,7 +36,7 @@ pub struct Protected {
 #[derive(Debug)]
 pub struct Sealed<'a> {
     header: &'a Header,
-    packet: BytesMut,
+    packet: &'a mut BytesMut,
     header_len: usize,
     number: u64,
 }
@@ -63,7 +63,7 @@ impl Protected {
     /// The packet cannot be read, and neither can what follows it.
     // RFC 9000 sections 10.3#6, 12.2#1, 14#4.
     pub fn split_first(datagram: &mut BytesMut, local_cid_len: usize) -> Result<FirstPacket, DecodeError> {
-        if let Some(packet) = Self::short(datagram, local_cid_len) {
+        if let Some(packet) = Self::short(datagram, local_cid_len, &ConnectionId::EMPTY) {
             return Ok(FirstPacket::Protected(packet));
         }
         let mut reader = Reader::new(datagram);
@@ -105,15 +105,19 @@ impl Protected {
     }
 
     /// Takes all of `datagram` if a packet with a short header begins it; there is none behind. The same as
-    /// [`split_first`](Self::split_first), which has more cases to tell apart.
+    /// [`split_first`](Self::split_first), which has more cases to tell apart. If the connection ID is the `usual` one that
+    /// is what is copied, because what was just put together of bytes is slow to read in larger pieces.
     #[inline]
-    pub fn short(datagram: &mut BytesMut, local_cid_len: usize) -> Option<Self> {
+    pub fn short(datagram: &mut BytesMut, local_cid_len: usize, usual: &ConnectionId) -> Option<Self> {
         let (first, rest) = datagram.split_first()?;
         // RFC 9000 section 17.3.1#1.
         if first & LONG != 0 {
             return None;
         }
-        let dcid = ConnectionId::new(rest.get(..local_cid_len)?).ok()?;
+        let dcid = match rest.get(..local_cid_len)? {
+            dcid if dcid == usual.as_slice() => *usual,
+            dcid => ConnectionId::new(dcid).ok()?,
+        };
         let header = Header::OneRtt { dcid, spin: false, key_phase: false };
         Some(Self { header, packet: std::mem::take(datagram), number_at: 1 + local_cid_len })
     }
@@ -144,26 +148,35 @@ impl Protected {
         self.packet.len()
     }
 
+    /// Takes the packet away from here.
+    pub fn take(&mut self) -> Self {
+        let (header, packet) = (self.header.clone(), std::mem::take(&mut self.packet));
+        Self { header, packet, number_at: self.number_at }
+    }
+
     /// Whether it has no bytes, which cannot be.
     pub fn is_empty(&self) -> bool {
         self.packet.is_empty()
     }
 
-    /// Removes header protection (RFC 9001 section 5.4). The header stays where it is, because moving it costs more than
-    /// reading it; the packet itself is taken, so that nothing is left here to be done again.
+    /// Removes header protection (RFC 9001 section 5.4), once. All stays where it is, because moving it costs more than
+    /// reading it.
     ///
     /// # Errors
-    /// The packet is too short to have been protected, or was taken before.
+    /// The packet is too short to have been protected, or its protection was removed before.
     #[inline]
     pub fn unprotect(&mut self, key: &dyn HeaderKey, largest_received: Option<u64>) -> Result<Sealed<'_>, DecodeError> {
-        let sample_at = self.number_at + SAMPLE_OFFSET;
+        // Of no packet is the number there.
+        const DONE: usize = usize::MAX - SAMPLE_OFFSET;
+        let number_at = std::mem::replace(&mut self.number_at, DONE);
+        let sample_at = number_at + SAMPLE_OFFSET;
         // RFC 9001 section 5.4.2#1.
-        if self.packet.len() < sample_at + key.sample_len() {
+        if self.packet.len().saturating_sub(sample_at) < key.sample_len() {
             return Err(DecodeError::UnexpectedEnd);
         }
         let (header, rest) = self.packet.split_at_mut(sample_at);
         let (first, rest_of_header) = header.split_first_mut().ok_or(DecodeError::UnexpectedEnd)?;
-        let number = rest_of_header.get_mut(self.number_at - 1..).ok_or(DecodeError::UnexpectedEnd)?;
+        let number = rest_of_header.get_mut(number_at - 1..).ok_or(DecodeError::UnexpectedEnd)?;
         key.unprotect(&rest[..key.sample_len()], first, number);
         let len = usize::from(*first & 0b11) + 1;
         let truncated = number[..len].iter().fold(0, |value, byte| value << 8 | u32::from(*byte));
@@ -172,8 +185,8 @@ impl Protected {
         }
         Ok(Sealed {
             header: &self.header,
-            packet: std::mem::take(&mut self.packet),
-            header_len: self.number_at + len,
+            packet: &mut self.packet,
+            header_len: number_at + len,
             number: number::expand(truncated, len, largest_received),
         })
     }
@@ -192,7 +205,7 @@ impl<'a> Sealed<'a> {
 
     /// Decrypts the payload in place. `None` if the packet is not authentic.
     #[inline]
-    pub fn open(mut self, key: &dyn PacketKey) -> Option<Opened<'a>> {
+    pub fn open(self, key: &dyn PacketKey) -> Option<Opened<'a>> {
         let (header, payload) = self.packet.split_at_mut_checked(self.header_len)?;
         let len = key.open(self.number, header, payload)?;
         let reserved = match self.header {
@@ -200,9 +213,10 @@ impl<'a> Sealed<'a> {
             _ => LONG_RESERVED,
         };
         let reserved_bits = self.packet.first().is_some_and(|first| first & reserved != 0);
-        self.packet.advance(self.header_len);
-        self.packet.truncate(len);
-        Some(Opened { header: self.header, number: self.number, payload: self.packet.freeze(), reserved_bits })
+        let mut payload = std::mem::take(self.packet);
+        payload.advance(self.header_len);
+        payload.truncate(len);
+        Some(Opened { header: self.header, number: self.number, payload: payload.freeze(), reserved_bits })
     }
 }
 

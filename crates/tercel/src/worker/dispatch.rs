@@ -68,7 +68,8 @@ impl Worker {
             Ok(Invariant::Short { dcid }) => match self.floor.routes.connection(&dcid) {
                 Some(slot) => self.arrive(slot, bound, datagrams),
                 None => {
-                    while let Some(data) = datagrams.cut_first() {
+                    while !datagrams.data.is_empty() {
+                        let data = datagrams.cut_first();
                         self.unknown_short(Some(socket), dcid, Datagram { path, ecn, data });
                     }
                 }

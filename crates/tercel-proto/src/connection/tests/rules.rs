@@ -17,9 +17,11 @@ fn duplicates_are_told_from_forgeries_by_their_keys_first() {
     pair.pass(2 * DELAY);
     let now = pair.now;
     let mut receive = |data: &[u8]| {
-        let Ok(FirstPacket::Protected(packet)) = Protected::split_first(&mut BytesMut::from(data), 8) else { panic!() };
+        let Ok(FirstPacket::Protected(mut packet)) = Protected::split_first(&mut BytesMut::from(data), 8) else {
+            panic!()
+        };
         let arrival = Arrival { now, came: now, path, ecn: Ecn::NotEct, datagram_len: data.len() };
-        pair.server().receive_packet(&arrival, packet)
+        pair.server().receive_packet(&arrival, &mut packet)
     };
     assert_eq!(receive(&data), Outcome::Dropped(Dropped::Duplicate));
     let mut changed = data;
