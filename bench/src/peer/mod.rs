@@ -38,6 +38,7 @@ use std::sync::mpsc::Receiver;
 use clap::ValueEnum;
 
 use self::c::Whose;
+use self::tercel::Losses;
 pub use self::tercel::finish_log;
 use self::tercel_async::Driven;
 use crate::exchange::AT_ONCE;
@@ -55,6 +56,8 @@ pub enum Peer {
     TercelAsync,
     /// Tercel by `await`, its worker a task beside the application's: one thread on each side does everything.
     TercelTask,
+    /// Tercel by callbacks, told that losses are chance where there is no queue.
+    TercelRandomLoss,
     /// Tercel by MsQuic's C interface: one worker thread on each side does everything.
     TercelC,
     /// MsQuic, whose library `MSQUIC_LIBRARY` names, in the same way.
@@ -122,6 +125,7 @@ impl Peer {
             Self::Tercel => "tercel",
             Self::TercelAsync => "tercel-async",
             Self::TercelTask => "tercel-task",
+            Self::TercelRandomLoss => "tercel-random-loss",
             Self::TercelC => "tercel-c",
             Self::Msquic => "msquic",
             Self::Quinn => "quinn",
@@ -165,6 +169,7 @@ impl Peer {
         match (self, scenario) {
             (Self::Udp, Upload | Latency) | (Self::Protection, Upload) => None,
             (Self::Udp | Self::Protection, _) => Some("it is a limit of other work"),
+            (Self::TercelRandomLoss, scenario) if scenario.network().is_none() => Some("nothing is lost by chance"),
             (Self::S2nQuic, Resumed | Early) => Some("its rustls session ends with the handshake, before tickets"),
             (Self::TercelC | Self::Msquic, Resumed | Early) => Some("the adapter has no tickets"),
             (Self::TercelC | Self::Msquic, Datagrams) => Some("the adapter has no datagrams"),
@@ -179,12 +184,13 @@ impl Peer {
 
     /// Of the faces of Tercel, all that are not the one with the goals.
     pub fn is_another_face(self) -> bool {
-        matches!(self, Self::TercelAsync | Self::TercelTask | Self::TercelC)
+        matches!(self, Self::TercelAsync | Self::TercelTask | Self::TercelRandomLoss | Self::TercelC)
     }
 
     pub fn serve(self, identity: Identity, streams: u32, control: Control) -> Result<Serving> {
         match self {
-            Self::Tercel => tercel::serve(identity, streams, control),
+            Self::Tercel => tercel::serve(identity, streams, control, Losses::OfQueues),
+            Self::TercelRandomLoss => tercel::serve(identity, streams, control, Losses::ByChance),
             Self::TercelAsync => tercel_async::serve(identity, streams, control, Driven::ByThread),
             Self::TercelTask => tercel_async::serve(identity, streams, control, Driven::ByTask),
             Self::TercelC => c::serve(Whose::Ours, &identity, streams, control),
@@ -202,7 +208,7 @@ impl Peer {
     pub fn work(self, work: Work, address: SocketAddr, identity: &Path) -> Result<Measured> {
         let authority = tls::authority(identity)?;
         match self {
-            Self::Tercel => tercel::work(work, address, authority),
+            Self::Tercel | Self::TercelRandomLoss => tercel::work(work, address, authority),
             Self::TercelAsync => tercel_async::work(work, address, authority, Driven::ByThread),
             Self::TercelTask => tercel_async::work(work, address, authority, Driven::ByTask),
             Self::TercelC => c::work(Whose::Ours, work, address, identity),

@@ -58,11 +58,21 @@ impl tercel::qlog::Sink for Discard {
     }
 }
 
+/// What a sender is told of losses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Losses {
+    /// Nothing: any may come of a queue that is full.
+    OfQueues,
+    /// That without a queue they are chance.
+    ByChance,
+}
+
 pub fn configuration(
     client: Option<ClientConfig>,
     server: Option<ServerConfig>,
     streams: u32,
     control: Control,
+    losses: Losses,
 ) -> Result<Configuration> {
     let transport = Settings {
         initial_mtu: settings::MTU,
@@ -78,7 +88,7 @@ pub fn configuration(
             Control::Cubic => CongestionAlgorithm::Cubic,
             Control::Bbr => CongestionAlgorithm::Bbr,
         },
-        random_loss: std::env::var_os("BENCH_RANDOM_LOSS").is_some(),
+        random_loss: losses == Losses::ByChance,
         ..Settings::default()
     }
     .transport()?;
@@ -140,8 +150,8 @@ impl StreamHandler for Answerer {
     }
 }
 
-pub fn serve(identity: Identity, streams: u32, control: Control) -> Result<Serving> {
-    let configuration = configuration(None, Some(identity.server(tls::tercels())?), streams, control)?;
+pub fn serve(identity: Identity, streams: u32, control: Control, losses: Losses) -> Result<Serving> {
+    let configuration = configuration(None, Some(identity.server(tls::tercels())?), streams, control, losses)?;
     let registration = registration()?;
     let listener = registration.listen(
         Listen::new("127.0.0.1:0".parse()?, [tls::ALPN]),
@@ -324,6 +334,7 @@ pub fn work(work: Work, address: SocketAddr, authority: CertificateDer<'static>)
             None,
             settings::STREAMS,
             work.control,
+            Losses::OfQueues,
         )?,
         address,
     });

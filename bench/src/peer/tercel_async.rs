@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use tercel::Registration;
 use tercel::aio::{Connection, Endpoint, RecvStream, SendStream};
 
-use super::tercel::{configuration, registration, registration_config};
+use super::tercel::{Losses, configuration, registration, registration_config};
 use super::{Serving, settings};
 use crate::measure::Measured;
 use crate::scenario::{Control, Work};
@@ -33,7 +33,8 @@ fn endpoint(driven: Driven) -> Result<Endpoint> {
 }
 
 pub fn serve(identity: Identity, streams: u32, control: Control, driven: Driven) -> Result<Serving> {
-    let configuration = configuration(None, Some(identity.server(tls::tercels())?), streams, control)?;
+    let configuration =
+        configuration(None, Some(identity.server(tls::tercels())?), streams, control, Losses::OfQueues)?;
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         exchange::run(async move {
@@ -57,8 +58,13 @@ pub fn serve(identity: Identity, streams: u32, control: Control, driven: Driven)
 }
 
 pub fn work(work: Work, address: SocketAddr, authority: CertificateDer<'static>, driven: Driven) -> Result<Measured> {
-    let configuration =
-        configuration(Some(tls::client(authority, &work, tls::tercels())?), None, settings::STREAMS, work.control)?;
+    let configuration = configuration(
+        Some(tls::client(authority, &work, tls::tercels())?),
+        None,
+        settings::STREAMS,
+        work.control,
+        Losses::OfQueues,
+    )?;
     exchange::run(async move {
         let endpoint = endpoint(driven)?;
         let connect = move || {

@@ -101,7 +101,10 @@ impl Results {
         goals.push(self.held());
         goals.push(rate(Datagrams, AtLeast(1.5)));
         let lossy = Scenario::ALL.into_iter().filter(|scenario| scenario.network().is_some());
-        goals.extend(lossy.map(|scenario| rate(scenario, AtLeast(1.0))));
+        goals.extend(lossy.flat_map(|scenario| {
+            [(Peer::Tercel, ""), (Peer::TercelRandomLoss, ", as one that is told that losses are chance")]
+                .map(|(ours, what)| self.of_best(ours, scenario, &Run::rate, Better::More, AtLeast(1.0), what))
+        }));
         goals.push(self.to_best(Scenario::Start, &start_up, Better::Less, Reported, ""));
         goals.push(size());
         goals
@@ -116,15 +119,39 @@ impl Results {
         peer: Peer,
         other_figure: Figure<'_>,
     ) -> Option<Spread> {
-        let pairs = self.figures(scenario, Peer::Tercel, figure).into_iter();
+        self.ratio(Peer::Tercel, scenario, figure, other, peer, other_figure)
+    }
+
+    fn ratio(
+        &self,
+        ours: Peer,
+        scenario: Scenario,
+        figure: Figure<'_>,
+        other: Scenario,
+        peer: Peer,
+        other_figure: Figure<'_>,
+    ) -> Option<Spread> {
+        let pairs = self.figures(scenario, ours, figure).into_iter();
         let pairs = pairs.zip(self.figures(other, peer, other_figure));
         let ratios: Vec<f64> = pairs.filter_map(|(ours, theirs)| Some(ours? / theirs?)).collect();
         (!ratios.is_empty()).then(|| Spread::of(ratios))
     }
 
     fn to_best(&self, scenario: Scenario, figure: Figure<'_>, better: Better, bound: Bound, what: &str) -> Goal {
+        self.of_best(Peer::Tercel, scenario, figure, better, bound, what)
+    }
+
+    fn of_best(
+        &self,
+        ours: Peer,
+        scenario: Scenario,
+        figure: Figure<'_>,
+        better: Better,
+        bound: Bound,
+        what: &str,
+    ) -> Goal {
         let best = self.best(scenario, figure, better);
-        let ratio = best.and_then(|best| self.within(scenario, figure, scenario, best, figure));
+        let ratio = best.and_then(|best| self.ratio(ours, scenario, figure, scenario, best, figure));
         goal(format!("{}{what}", scenario.title()), ratio, bound, BEST, best)
     }
 
