@@ -23,7 +23,6 @@ mod transmit;
 
 pub use event::{ClientHello, Connected, Event, RouteChange};
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -211,7 +210,7 @@ pub struct Connection {
     streams: Streams,
     datagrams: Datagrams,
     idle: Idle,
-    events: VecDeque<Event>,
+    events: RareQueue<Event>,
     routes: RareQueue<RouteChange>,
     /// Why the connection ended; an end that is still to be told.
     close_reason: Option<Box<CloseReason>>,
@@ -332,7 +331,7 @@ impl Connection {
             config,
             issuer,
             entropy,
-            events: VecDeque::new(),
+            events: RareQueue::new(),
             routes: RareQueue::new(),
             close_reason: None,
             pending_end: None,

@@ -45,7 +45,7 @@ impl Connection {
     /// come. Most connections of a server are silent most of the time, and this is the greater part of what they take.
     fn rest(&mut self) {
         self.rested = true;
-        self.events.shrink_to_fit();
+        self.events.rest();
         self.routes.rest();
         self.local_ids.rest();
         self.peer_ids.rest();

@@ -69,7 +69,7 @@ pub struct OneRttKeys {
     next: Option<PacketKey>,
     /// From which they are made.
     secrets: Secrets,
-    previous: Option<Previous>,
+    previous: Option<Box<Previous>>,
     phase: bool,
     /// The lowest packet number received in this phase.
     first_received: Option<u64>,
@@ -211,7 +211,7 @@ impl OneRttKeys {
         let remote = std::mem::replace(&mut remote.packet, PacketKey(next.remote));
         self.next = Some(next_remote(&self.secrets));
         // RFC 9001 section 6.1#3#4.
-        self.previous = Some(Previous { remote, discard_at: None });
+        self.previous = Some(Box::new(Previous { remote, discard_at: None }));
         self.phase = !self.phase;
         (self.first_received, self.first_sent, self.acknowledged) = (None, None, false);
         (self.sealed, self.sealed_bytes) = (0, 0);

@@ -1,22 +1,22 @@
 //! Packets that came before their keys. They wait, up to a number of bytes, and are then processed
 //! as if they came now; none that is within the limit is lost.
 
-use std::collections::VecDeque;
-
 use tercel_wire::EncryptionLevel;
+
+use crate::rare_queue::RareQueue;
 
 /// Packets that wait for keys. `T` is a packet with whatever is to be remembered of its arrival.
 #[derive(Debug)]
 pub struct Parked<T> {
-    packets: VecDeque<(EncryptionLevel, usize, T)>,
+    packets: RareQueue<(EncryptionLevel, usize, T)>,
     bytes: usize,
     limit: usize,
 }
 
-impl<T> Parked<T> {
+impl<T: 'static> Parked<T> {
     /// An empty place for packets of `limit` bytes in all.
     pub const fn new(limit: usize) -> Self {
-        Self { packets: VecDeque::new(), bytes: 0, limit }
+        Self { packets: RareQueue::new(), bytes: 0, limit }
     }
 
     /// Keeps a packet of `len` bytes for later; false, and the packet is dropped, if there is no
