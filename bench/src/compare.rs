@@ -23,10 +23,11 @@ pub struct Plan<'a> {
 
 impl Plan<'_> {
     /// How often a scenario is run: those that show how cost grows less often, because what counts there is not a
-    /// difference of some hundredths, and those with very many connections once.
+    /// difference of some hundredths, and those with very many connections once. So are those with BBR, which take a minute
+    /// for some peers, and differ by times and not by hundredths.
     fn rounds(&self, scenario: Scenario) -> usize {
         match scenario {
-            Scenario::Many(10_000..) => 1,
+            Scenario::Many(10_000..) | Scenario::Loss(_, Control::Bbr) => 1,
             _ if scenario.is_growth() => self.rounds.min(2),
             _ => self.rounds,
         }
@@ -37,7 +38,7 @@ impl Plan<'_> {
         let fits = |peer: &Peer| {
             peer.missing().is_none()
                 && peer.cannot(scenario).is_none()
-                && !(scenario.is_growth() && peer.is_another_face())
+                && !((scenario.is_growth() || scenario.control() == Control::Bbr) && peer.is_another_face())
                 && (scenario != Scenario::HELD || self.holding.contains(peer))
         };
         self.peers.iter().copied().filter(fits).collect()

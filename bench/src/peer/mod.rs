@@ -184,7 +184,7 @@ impl Peer {
 
     /// Of the faces of Tercel, all that are not the one with the goals.
     pub fn is_another_face(self) -> bool {
-        matches!(self, Self::TercelAsync | Self::TercelTask | Self::TercelRandomLoss | Self::TercelC)
+        matches!(self, Self::TercelAsync | Self::TercelTask | Self::TercelC)
     }
 
     pub fn serve(self, identity: Identity, streams: u32, control: Control) -> Result<Serving> {

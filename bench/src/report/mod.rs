@@ -108,7 +108,7 @@ impl Results {
         let mut text = String::from(HEAD);
         let _ = writeln!(
             text,
-            "\nRounds: {} ({} where it is shown how cost grows, 1 with 10,000 connections and more), at {} % of the usual \
+            "\nRounds: {} ({} where it is shown how cost grows, 1 with 10,000 connections and more and with BBR), at {} % of the usual \
              work, on {}.",
             self.rounds,
             self.rounds.min(2),
