@@ -17,7 +17,6 @@ use tercel_proto::time::Time;
 use tercel_proto::token::{KeptToken, Token};
 use tercel_wire::{ApplicationErrorCode, Version};
 
-use crate::binding::cid_layout::CidKeys;
 use crate::binding::keyring::Keyring;
 use crate::binding::listener::ListenerShared;
 pub use crate::binding::routable::RoutableIds;
@@ -603,7 +602,8 @@ impl Registration {
     /// # Errors
     /// [`Error::InvalidArgument`]: there must be 1 to 4.
     pub fn set_reset_keys(&self, keys: &[[u8; 32]]) -> Result<(), Error> {
-        self.identify(self.0.shared.keyring.set_reset_keys(keys)?);
+        self.0.shared.keyring.set_reset_keys(keys)?;
+        self.identify();
         Ok(())
     }
 
@@ -615,12 +615,14 @@ impl Registration {
     /// [`Error::InvalidArgument`]: connection IDs would have another length than before, or two
     /// configurations have one codepoint.
     pub fn set_routable_ids(&self, ids: &[RoutableIds]) -> Result<(), Error> {
-        self.identify(self.0.shared.keyring.set_routable_ids(ids)?);
+        self.0.shared.keyring.set_routable_ids(ids)?;
+        self.identify();
         Ok(())
     }
 
-    fn identify(&self, keys: Arc<CidKeys>) {
-        self.0.shared.tell_workers(|| Letter::Identify(keys.clone()));
+    /// Workers are to make connection IDs in the way that has just been set.
+    fn identify(&self) {
+        self.0.shared.tell_workers(|| Letter::Identify);
     }
 
     /// Closes every connection with `code` and takes no new ones.

@@ -59,17 +59,17 @@ impl Keyring {
         Ok(())
     }
 
-    pub(crate) fn set_reset_keys(&self, keys: &[[u8; 32]]) -> Result<Arc<CidKeys>, Error> {
+    pub(crate) fn set_reset_keys(&self, keys: &[[u8; 32]]) -> Result<(), Error> {
         check(keys)?;
         self.change(|ids, _| Ok(ids.with_reset_keys(keys)))
     }
 
-    pub(crate) fn set_routable_ids(&self, ids: &[RoutableIds]) -> Result<Arc<CidKeys>, Error> {
+    pub(crate) fn set_routable_ids(&self, ids: &[RoutableIds]) -> Result<(), Error> {
         self.set_routable(ids, true)
     }
 
     /// `same_len`: connections are there that know the length of their IDs.
-    fn set_routable(&self, routable: &[RoutableIds], same_len: bool) -> Result<Arc<CidKeys>, Error> {
+    fn set_routable(&self, routable: &[RoutableIds], same_len: bool) -> Result<(), Error> {
         self.change(|ids, entropy| {
             let len = routable.first().map_or(ids.cid_len(), RoutableIds::cid_len);
             if routable.iter().any(|ids| ids.cid_len() != len) || same_len && len != ids.cid_len() {
@@ -88,15 +88,11 @@ impl Keyring {
         })
     }
 
-    fn change(
-        &self,
-        make: impl FnOnce(CidKeys, &mut Entropy) -> Result<CidKeys, Error>,
-    ) -> Result<Arc<CidKeys>, Error> {
+    fn change(&self, make: impl FnOnce(CidKeys, &mut Entropy) -> Result<CidKeys, Error>) -> Result<(), Error> {
         let mut held = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         let (current, entropy) = &mut *held;
-        let next = Arc::new(make(CidKeys::clone(current), entropy)?);
-        *current = next.clone();
-        Ok(next)
+        *current = Arc::new(make(CidKeys::clone(current), entropy)?);
+        Ok(())
     }
 }
 

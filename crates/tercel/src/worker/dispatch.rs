@@ -158,6 +158,8 @@ impl Worker {
 
     /// Hands a datagram to the worker that `dcid` names; gives it back if that is this one or none.
     fn forward(&mut self, socket: SocketId, dcid: &ConnectionId, datagram: Datagram) -> Option<Datagram> {
+        // Another worker, and its clients, may have heard before this one of another way to make them.
+        self.identify();
         let worker = usize::from(self.floor.keys.worker_of(dcid).unwrap_or(self.index as u8));
         if worker == self.index {
             return Some(datagram);

@@ -32,7 +32,6 @@ use self::load::Load;
 pub(crate) use self::load::{Charge, Demand};
 pub(crate) use self::mailbox::Mailbox;
 use crate::binding::Binding;
-use crate::binding::cid_layout::CidKeys;
 use crate::binding::listener::ListenerShared;
 use crate::binding::ration::Rations;
 pub(crate) use crate::binding::sockets::Sent;
@@ -78,7 +77,7 @@ pub(crate) enum Letter {
     Listen(Arc<ListenerShared>),
     StopListening(Arc<ListenerShared>),
     /// Connection IDs are made in another way from now on.
-    Identify(Arc<CidKeys>),
+    Identify,
     /// Other limits hold.
     Limit(Arc<RegistrationConfig>),
     /// Close every connection, and take no more.
@@ -279,7 +278,7 @@ impl Worker {
                     listener.stopped_by_worker();
                 }
             }
-            Letter::Identify(keys) => self.identify(keys),
+            Letter::Identify => self.identify(),
             Letter::Limit(config) => {
                 self.load.limit(&config);
                 self.floor.rations = Some(Rations::new(&config, self.floor.now));
@@ -445,8 +444,12 @@ impl Worker {
         self.insert(core);
     }
 
-    /// Connection IDs are made in another way; open connections go over to new ones.
-    fn identify(&mut self, keys: Arc<CidKeys>) {
+    /// If connection IDs are made in another way by now, open connections go over to new ones.
+    fn identify(&mut self) {
+        let keys = self.registration.keyring.cid_keys();
+        if Arc::ptr_eq(&keys, &self.floor.keys) {
+            return;
+        }
         self.floor.keys = keys;
         for core in self.cells.iter_mut().flatten() {
             let local = core.local_of_server();

@@ -613,6 +613,43 @@ fn an_address_may_be_added_by_a_handler() {
     assert_eq!(connection.local_addresses().len(), 2);
 }
 
+/// Whoever makes connection IDs in a new way makes them before other workers have read of that, and clients are quick: what
+/// comes to those is handed on, and not taken for something of a connection that is no more.
+#[test]
+fn who_has_not_read_of_new_ids_hands_on_what_bears_them() {
+    use crate::binding::routable::RoutableIds;
+    use tercel_proto::cid::quic_lb::QuicLb;
+
+    let ids = |rotation| RoutableIds::new(QuicLb::new(rotation, 2, 6, None).unwrap(), [0, 1]).unwrap();
+    let mut config = RegistrationConfig::default();
+    (config.workers, config.routable_ids) = (2, vec![ids(0)]);
+    let mut world = World::with_server(TransportConfig::default(), config);
+    world.serve(|_, _| {});
+    let (connection, events) = world.connect();
+    world.run_until(|| heard(&events, "HandshakeConfirmed"));
+    // Both look into one queue, so the first has all.
+    let [_, owner, other] = &world.workers[..] else { panic!("a client's worker and two of the server's") };
+    assert_eq!([owner, other].map(|worker| worker.cells.iter().flatten().count()), [1, 0]);
+    let mut late = world.workers.pop().unwrap();
+    world.server.as_ref().unwrap().set_routable_ids(&[ids(1)]).unwrap();
+    world.run(Duration::from_secs(1));
+    // The client speaks, and the other worker receives before it reads its letters.
+    let stream = connection.open_stream(Direction::Unidirectional, |_: &Stream, _: StreamEvent<'_>| {}).unwrap();
+    stream.send(Bytes::from_static(b"hello"), true, 0).unwrap();
+    world.now += Duration::from_micros(100);
+    let now = world.now;
+    let _ = world.workers[0].turn(now);
+    assert!(!world.net.0.lock().unwrap().sockets[&SERVER.into()].is_empty());
+    (0..16).for_each(|socket| late.readable(SocketId(socket)));
+    late.floor.begin(now, &late.registration.config);
+    late.receive();
+    assert_eq!(late.floor.counters.resets_sent, 0);
+    world.workers.push(late);
+    world.run(Duration::from_secs(1));
+    assert!(!heard(&events, "Shutdown"));
+    assert_eq!(world.server.as_ref().unwrap().counters().resets_sent, 0);
+}
+
 /// A server has a hundred thousand of them: what is seldom used has a place of its own.
 #[test]
 fn a_connection_is_small() {
