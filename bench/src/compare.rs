@@ -24,7 +24,7 @@ pub struct Plan<'a> {
 impl Plan<'_> {
     /// How often a scenario is run: those that show how cost grows less often, because what counts there is not a
     /// difference of some hundredths, and those with very many connections once. So are those with BBR, which take a minute
-    /// for some peers, and differ by times and not by hundredths.
+    /// for some peers.
     fn rounds(&self, scenario: Scenario) -> usize {
         match scenario {
             Scenario::Many(10_000..) | Scenario::Loss(_, Control::Bbr) => 1,

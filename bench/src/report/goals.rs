@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{Better, Figure, Results, Spread};
+use super::{Better, Figure, Results, Series, Spread};
 use crate::peer::Peer;
 use crate::process::Run;
 use crate::scenario::Scenario;
@@ -77,7 +77,7 @@ impl Results {
             Connections, Datagrams, Download, Early, Handshakes, Latency, Requests, Requests100, Resumed, Streams,
             Upload,
         };
-        let rate = |scenario, bound| self.to_best(scenario, &Run::rate, Better::More, bound, "");
+        let rate = |scenario, bound| self.to_best((scenario, Peer::Tercel, &Run::rate), Better::More, bound, "");
         let mut goals = Vec::new();
         for scenario in [Upload, Download] {
             goals.extend([rate(scenario, AtLeast(2.0)), self.to_limit(scenario)]);
@@ -85,15 +85,22 @@ impl Results {
         goals.extend([Streams, Connections(10), Connections(1000)].map(|scenario| rate(scenario, AtLeast(1.8))));
         goals.push(self.many_to_one());
         for scenario in [Requests, Requests100] {
-            let of = self.within(scenario, &Run::rate, scenario, Peer::Msquic, &Run::rate);
+            let of = self.ratio((scenario, Peer::Tercel, &Run::rate), (scenario, Peer::Msquic, &Run::rate));
             goals.push(goal(scenario.title(), of, AtLeast(2.0), "MsQuic", Some(Peer::Msquic)));
         }
-        let of = self.within(Latency, &median_latency, Latency, Peer::Udp, &median_latency);
+        let of = self.ratio((Latency, Peer::Tercel, &median_latency), (Latency, Peer::Udp, &median_latency));
         goals.push(goal(format!("{}: median", Latency.title()), of, AtMost(1.25), "plain UDP", Some(Peer::Udp)));
-        goals.push(self.to_best(Latency, &high_latency, Better::Less, AtMost(1.0), ": 99th percentile"));
+        goals.push(self.to_best(
+            (Latency, Peer::Tercel, &high_latency),
+            Better::Less,
+            AtMost(1.0),
+            ": 99th percentile",
+        ));
         goals.extend([rate(Handshakes, AtLeast(1.5)), rate(Resumed, Reported), rate(Early, Reported)]);
         for scenario in [Upload, Download] {
-            let less = |figure: Figure<'_>, side| self.to_best(scenario, figure, Better::Less, AtMost(0.5), side);
+            let less = |figure: Figure<'_>, side| {
+                self.to_best((scenario, Peer::Tercel, figure), Better::Less, AtMost(0.5), side)
+            };
             goals.push(less(&Run::client_cost, ": CPU of the client"));
             goals.push(less(&Run::server_cost, ": CPU of the server"));
         }
@@ -103,55 +110,18 @@ impl Results {
         let lossy = Scenario::ALL.into_iter().filter(|scenario| scenario.network().is_some());
         goals.extend(lossy.flat_map(|scenario| {
             [(Peer::Tercel, ""), (Peer::TercelRandomLoss, ", as one that is told that losses are chance")]
-                .map(|(ours, what)| self.of_best(ours, scenario, &Run::rate, Better::More, AtLeast(1.0), what))
+                .map(|(ours, what)| self.to_best((scenario, ours, &Run::rate), Better::More, AtLeast(1.0), what))
         }));
-        goals.push(self.to_best(Scenario::Start, &start_up, Better::Less, Reported, ""));
+        goals.push(self.to_best((Scenario::Start, Peer::Tercel, &start_up), Better::Less, Reported, ""));
         goals.push(size());
         goals
     }
 
-    /// Tercel's figures, each divided by another's of the same round.
-    fn within(
-        &self,
-        scenario: Scenario,
-        figure: Figure<'_>,
-        other: Scenario,
-        peer: Peer,
-        other_figure: Figure<'_>,
-    ) -> Option<Spread> {
-        self.ratio(Peer::Tercel, scenario, figure, other, peer, other_figure)
-    }
-
-    fn ratio(
-        &self,
-        ours: Peer,
-        scenario: Scenario,
-        figure: Figure<'_>,
-        other: Scenario,
-        peer: Peer,
-        other_figure: Figure<'_>,
-    ) -> Option<Spread> {
-        let pairs = self.figures(scenario, ours, figure).into_iter();
-        let pairs = pairs.zip(self.figures(other, peer, other_figure));
-        let ratios: Vec<f64> = pairs.filter_map(|(ours, theirs)| Some(ours? / theirs?)).collect();
-        (!ratios.is_empty()).then(|| Spread::of(ratios))
-    }
-
-    fn to_best(&self, scenario: Scenario, figure: Figure<'_>, better: Better, bound: Bound, what: &str) -> Goal {
-        self.of_best(Peer::Tercel, scenario, figure, better, bound, what)
-    }
-
-    fn of_best(
-        &self,
-        ours: Peer,
-        scenario: Scenario,
-        figure: Figure<'_>,
-        better: Better,
-        bound: Bound,
-        what: &str,
-    ) -> Goal {
+    /// A figure beside the best of the others.
+    fn to_best(&self, ours: Series<'_>, better: Better, bound: Bound, what: &str) -> Goal {
+        let (scenario, _, figure) = ours;
         let best = self.best(scenario, figure, better);
-        let ratio = best.and_then(|best| self.ratio(ours, scenario, figure, scenario, best, figure));
+        let ratio = best.and_then(|best| self.ratio(ours, (scenario, best, figure)));
         goal(format!("{}{what}", scenario.title()), ratio, bound, BEST, best)
     }
 
@@ -183,7 +153,7 @@ impl Results {
 
     fn many_to_one(&self) -> Goal {
         let thousand = Scenario::Connections(1000);
-        let share = self.within(thousand, &Run::rate, Scenario::Download, Peer::Tercel, &Run::rate);
+        let share = self.ratio((thousand, Peer::Tercel, &Run::rate), (Scenario::Download, Peer::Tercel, &Run::rate));
         Goal {
             work: "Download, 1,000 connections beside one".into(),
             goal: "≥ 85 % of the rate".into(),

@@ -53,6 +53,9 @@ impl fmt::Display for Spread {
 /// A figure of a run.
 type Figure<'a> = &'a dyn Fn(&Run) -> f64;
 
+/// What a peer has of a figure in a scenario.
+type Series<'a> = (Scenario, Peer, Figure<'a>);
+
 /// Whether more of a figure is better.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Better {
@@ -90,6 +93,13 @@ impl Results {
     fn spread(&self, scenario: Scenario, peer: Peer, figure: Figure<'_>) -> Option<Spread> {
         let figures: Vec<f64> = self.figures(scenario, peer, figure).into_iter().flatten().collect();
         (!figures.is_empty()).then(|| Spread::of(figures))
+    }
+
+    /// Figures, each divided by another of the same round.
+    fn ratio(&self, (scenario, peer, figure): Series<'_>, to: Series<'_>) -> Option<Spread> {
+        let pairs = self.figures(scenario, peer, figure).into_iter().zip(self.figures(to.0, to.1, to.2));
+        let ratios: Vec<f64> = pairs.filter_map(|(ours, theirs)| Some(ours? / theirs?)).collect();
+        (!ratios.is_empty()).then(|| Spread::of(ratios))
     }
 
     /// The best of the others, by medians.

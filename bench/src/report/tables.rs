@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::goals::start_up;
-use super::{Figure, Results, Spread, both};
+use super::{Figure, Results, both};
 use crate::peer::Peer;
 use crate::process::Run;
 use crate::scenario::{Network, Scenario};
@@ -32,7 +32,10 @@ impl Results {
             let median = |figure: Figure<'_>| self.spread(scenario, peer, figure).map_or(0.0, |spread| spread.median);
             let ratio = |figure: Figure<'_>| match peer {
                 Peer::Tercel => "–".into(),
-                _ => self.of_tercels(scenario, peer, figure).map_or("–".into(), |ratio| ratio.to_string()),
+                _ => {
+                    let ratio = self.ratio((scenario, Peer::Tercel, figure), (scenario, peer, figure));
+                    ratio.map_or("–".into(), |ratio| ratio.to_string())
+                }
             };
             let micros = |figure: fn(&Run) -> Duration| match median(&|run| figure(run).as_secs_f64()) {
                 0.0 => "–".into(),
@@ -72,14 +75,6 @@ impl Results {
         {
             let _ = writeln!(text, "| {} | cannot: {why} |", peer.name());
         }
-    }
-
-    /// Tercel's figures, divided by those of `peer`.
-    fn of_tercels(&self, scenario: Scenario, peer: Peer, figure: Figure<'_>) -> Option<Spread> {
-        let pairs = self.figures(scenario, Peer::Tercel, figure).into_iter();
-        let pairs = pairs.zip(self.figures(scenario, peer, figure));
-        let ratios: Vec<f64> = pairs.filter_map(|(ours, theirs)| Some(ours? / theirs?)).collect();
-        (!ratios.is_empty()).then(|| Spread::of(ratios))
     }
 
     fn start_table(&self, text: &mut String) {

@@ -1,8 +1,11 @@
 //! A lock for what is looked at for some hundred instructions, never while the application runs, and seldom by two threads
-//! at a time: one atomic operation to take it and none to give it back, where a mutex needs two, since it must know whether
-//! to wake somebody.
+//! at a time: one atomic operation to take it and none to give it back, where a mutex (also `parking_lot`'s) needs two,
+//! since it must know whether to wake somebody. Who waits in vain sleeps for a moment, which the locks of the crate `spin`
+//! do not: who has it may need the processor, and be a thread of a lower priority, which neither spinning nor
+//! yielding lets run.
 
 use std::cell::UnsafeCell;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,6 +23,8 @@ unsafe impl<T: Send> Sync for Brief<T> {}
 /// The value, until this is dropped.
 pub(crate) struct Hold<'a, T> {
     of: &'a Brief<T>,
+    /// Other threads may have it, or look at it, where they may the value: the lock alone would permit more.
+    value: PhantomData<&'a mut T>,
 }
 
 impl<T> Brief<T> {
@@ -32,16 +37,16 @@ impl<T> Brief<T> {
         if self.taken.swap(true, Ordering::Acquire) {
             self.wait();
         }
-        Hold { of: self }
+        Hold { of: self, value: PhantomData }
     }
 
     /// The value, if nobody has it.
     pub(crate) fn try_lock(&self) -> Option<Hold<'_, T>> {
-        (!self.taken.swap(true, Ordering::Acquire)).then(|| Hold { of: self })
+        (!self.taken.swap(true, Ordering::Acquire)).then(|| Hold { of: self, value: PhantomData })
     }
 
     #[cold]
-    #[allow(clippy::disallowed_methods, reason = "who has it may need this processor and have a lower priority")]
+    #[allow(clippy::disallowed_methods, reason = "see the module")]
     fn wait(&self) {
         for turn in 0u32.. {
             if !self.taken.load(Ordering::Relaxed) && !self.taken.swap(true, Ordering::Acquire) {

@@ -151,14 +151,19 @@ mod tokio_tasks {
 
     use super::*;
 
+    /// A server that listens and a client, each with one worker that is a task.
+    fn ends(configuration: &tercel::Configuration) -> (Endpoint, Endpoint) {
+        let mut config = RegistrationConfig::default();
+        config.workers = 1;
+        let [server, client] = [(); 2].map(|()| Endpoint::of(Registration::in_tasks(config.clone()).unwrap()));
+        (server.listen(configuration, support::loopback()).unwrap(), client)
+    }
+
     /// A thousand exchanges and a megabyte, with both ends, their workers and the application in one thread.
     #[tokio::test(flavor = "current_thread")]
     async fn everything_runs_in_one_thread() {
         let configuration = support::configuration(TransportConfig::default());
-        let mut config = RegistrationConfig::default();
-        config.workers = 1;
-        let [server, client] = [(); 2].map(|()| Registration::in_tasks(config.clone()).unwrap());
-        let server = Endpoint::of(server).listen(&configuration, support::loopback()).unwrap();
+        let (server, client) = ends(&configuration);
         let address = server.local_address().unwrap();
         let serving = tokio::spawn(async move {
             let connection = server.accept().await.unwrap().accept().unwrap().await.unwrap();
@@ -168,7 +173,6 @@ mod tokio_tasks {
                 send.finish().unwrap();
             }
         });
-        let client = Endpoint::of(client);
         let connection = client.connect(&configuration, address, "localhost").unwrap().await.unwrap();
         let large = vec![7; 1 << 20];
         for exchange in 0..1000 {
@@ -188,10 +192,7 @@ mod tokio_tasks {
     async fn answers_of_tasks_leave_with_the_acknowledgement() {
         const ROUNDS: u64 = 200;
         let configuration = support::configuration(TransportConfig::default());
-        let mut config = RegistrationConfig::default();
-        config.workers = 1;
-        let [server, client] = [(); 2].map(|()| Registration::in_tasks(config.clone()).unwrap());
-        let server = Endpoint::of(server).listen(&configuration, support::loopback()).unwrap();
+        let (server, client) = ends(&configuration);
         let address = server.local_address().unwrap();
         let serving = tokio::spawn(async move {
             let connection = server.accept().await.unwrap().accept().unwrap().await.unwrap();
@@ -204,7 +205,6 @@ mod tokio_tasks {
             }
             connection
         });
-        let client = Endpoint::of(client);
         let connection = client.connect(&configuration, address, "localhost").unwrap().await.unwrap();
         let exchange = async || {
             let (mut send, mut recv) = connection.open_bi().await.unwrap();

@@ -227,17 +227,14 @@ impl OneRttKeys {
     pub fn open<'a>(&mut self, now: Time, pto: impl Fn() -> Duration, sealed: Sealed<'a>) -> Opening<'a> {
         let next = self.next.get_or_insert_with(|| next_remote(&self.secrets));
         let number = sealed.number();
-        let of = match &self.previous {
-            _ if sealed.key_phase() == self.phase => Of::Current,
+        let (of, key) = match &self.previous {
+            _ if sealed.key_phase() == self.phase => (Of::Current, &self.current.keys().remote.packet),
             // RFC 9001 section 6.4#2: old keys are not tried on newer packets.
-            Some(_) if self.first_received.is_none_or(|first| number < first) => Of::Previous,
-            _ => Of::Next,
-        };
-        let key = match (of, &self.previous) {
-            (Of::Current, _) => &self.current.keys().remote.packet,
-            (Of::Previous, Some(previous)) => &previous.remote,
+            Some(previous) if self.first_received.is_none_or(|first| number < first) => {
+                (Of::Previous, &previous.remote)
+            }
             // RFC 9001 section 5.5#1#2.
-            _ => next,
+            _ => (Of::Next, &*next),
         };
         let opened = sealed.open(key);
         if opened.is_none() {

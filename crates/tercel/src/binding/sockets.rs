@@ -14,9 +14,9 @@ use super::listener::ListenerShared;
 use crate::datapath::buffers::Buffers;
 use crate::datapath::{Left, Received, Socket, SocketId};
 
-/// In each turn of the worker the first batch leaves when it has so many bytes, so that who gets it can begin, the next when
-/// it has twice as many, and so on: where there is much batches are long.
-const FIRST: usize = 4 << 10;
+/// What is sent leaves when there are so many bytes, so that the peer can begin with them; next when there are twice as many,
+/// and so on: what there is much of leaves in long batches. So it is in each turn of a connection, and of the worker.
+pub(crate) const FIRST_BATCH: usize = 4 << 10;
 
 /// One socket.
 struct Slot {
@@ -58,7 +58,7 @@ pub(crate) struct Sockets {
 impl Sockets {
     /// A turn begins.
     pub(crate) fn begin(&mut self) {
-        self.enough = FIRST;
+        self.enough = FIRST_BATCH;
     }
 
     /// Adds a socket; gives the connections that may have waited for it.

@@ -10,16 +10,12 @@ use tercel_wire::{ApplicationErrorCode, ConnectionId};
 
 use super::deliver::{deliver, end_turn, finish};
 use super::{Core, Happening};
-use crate::worker::{Floor, Sent};
+use crate::worker::{FIRST_BATCH, Floor, Sent};
 
 /// How many batches a connection may send in one turn.
 const BATCHES: usize = 8;
 
-/// When handlers have given so many bytes to send these leave, before other handlers are called: the peer can begin with
-/// them. It is twice as much after each time, so that what there is much of leaves in large batches.
-const FIRST: usize = 4 << 10;
-
-/// So often that is doubled at the most by letting tasks go first.
+/// So often [`FIRST_BATCH`] is doubled at the most by letting tasks go first.
 const MOST_WAYS: u32 = 10;
 
 /// What became of a connection in its turn.
@@ -59,7 +55,8 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
     let mut rests = false;
     let mut outcome: fn(Box<Core>) -> Outcome = Outcome::Again;
     for batch in 0..BATCHES {
-        let enough = FIRST << (batch as u32 + core.ways);
+        // When handlers have given that much to send it leaves, before others are called.
+        let enough = FIRST_BATCH << (batch as u32 + core.ways);
         // What it answers leaves before it is told more.
         if !std::mem::take(&mut core.gave_way) {
             let any;

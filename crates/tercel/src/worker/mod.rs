@@ -34,7 +34,7 @@ pub(crate) use self::mailbox::Mailbox;
 use crate::binding::Binding;
 use crate::binding::listener::ListenerShared;
 use crate::binding::ration::Rations;
-pub(crate) use crate::binding::sockets::Sent;
+pub(crate) use crate::binding::sockets::{FIRST_BATCH, Sent};
 use crate::binding::stateless::FirstFlight;
 use crate::cell::{ConnectionShared, Core, CoreStart, Outcome, drain, end};
 use crate::connection::Connection;
