@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import cases
 from checks import Wrong
-from known import KNOWN
+from known import fault
 from trace import CLIENT, SERVER, Trace
 
 PASS, FAIL, UNSUPPORTED = "pass", "fail", "-"
@@ -98,8 +98,8 @@ def run(place, tercel, peer, role, case, port):
         result.note = str(wrong)
     except Exception as error:  # A trace that cannot be read fails its cell, not the matrix.
         result.note = f"{type(error).__name__}: {error}"
-    if result.outcome == FAIL and (peer.name, role, case.name) in KNOWN:
-        result.outcome, result.note = PEER, KNOWN[peer.name, role, case.name]
+    if result.outcome == FAIL and (why := fault(peer.name, role, case.name, made)):
+        result.outcome, result.note = PEER, why
     if result.outcome == PASS and not os.environ.get("INTEROP_KEEP"):
         shutil.rmtree(directory, ignore_errors=True)
     return result

@@ -1,5 +1,33 @@
 """What fails by a peer's fault: (peer, the peer's role, case) and how that was established."""
 
+from trace import CLIENT, PATH_CHALLENGE, SERVER
+
+
+def fault(peer, role, case, run):
+    """Why it is the peer's fault that a cell fails, as far as is known."""
+    shows, why = SHOWN.get((peer, role, case), (None, None))
+    return why if shows and shows(run) else KNOWN.get((peer, role, case))
+
+
+def challenges_lost(run):
+    """There is a path, and not the first, of which none of the server's challenges arrived."""
+    def paths(side):
+        return {packet.path for packet in run.trace.packets(side) if packet.sender == SERVER and packet.has(PATH_CHALLENGE)}
+
+    first = min((packet.path for packet in run.trace.packets(SERVER)), default=0)
+    return bool(paths(SERVER) - paths(CLIENT) - {first})
+
+
+# What happens by chance, so that the trace must show it.
+SHOWN = {
+    ("msquic", "server", case): (
+        challenges_lost,
+        "MsQuic 2.5.1 does not repeat a PATH_CHALLENGE that was lost: it looks up the path by a number (PathId of "
+        "QUIC_SENT_PACKET_METADATA in loss_detection.c) that nothing sets when a packet is sent; without an answer it may send "
+        "three times what comes from the client, who only receives, and stops. Whether it is lost is up to the bottleneck's queue, which it fills")
+    for case in ("migration", "rebind-port", "rebind-addr")
+}
+
 KNOWN = {
     ("msquic", "client", "migration"): (
         "MsQuic 2.5.1 ends its own process when its local address is set (QUIC_PARAM_CONN_LOCAL_ADDRESS): a debugger "

@@ -48,6 +48,8 @@ pub enum SentFrame {
     HandshakeDone,
     /// PATH_CHALLENGE.
     PathChallenge([u8; 8]),
+    /// PATH_RESPONSE on the path with this number.
+    PathResponse { path: u32 },
     /// DATAGRAM; the number is that of its owner.
     Datagram { number: u64 },
     /// OBSERVED_ADDRESS with this sequence number.

@@ -160,6 +160,7 @@ impl Connection {
             SentFrame::Datagram { number } => self.datagrams.acked(number),
             SentFrame::AckFrequency { sequence } => self.spaces.data.ask.acked(sequence),
             SentFrame::ObservedAddress { sequence } => self.paths.report_settled(sequence, true),
+            SentFrame::PathResponse { path } => self.paths.proved(path),
             SentFrame::HandshakeDone
             | SentFrame::NewToken
             | SentFrame::StopSending { .. }
@@ -175,8 +176,8 @@ impl Connection {
 
     pub(super) fn frame_lost(&mut self, space: SpaceId, frame: SentFrame) {
         match frame {
-            // A newer ACK frame says more; a lost challenge is repeated by its own timer.
-            SentFrame::Ack { .. } | SentFrame::PathChallenge(_) => {}
+            // A newer ACK frame says more; a lost challenge is repeated by its own timer, and with it the answer.
+            SentFrame::Ack { .. } | SentFrame::PathChallenge(_) | SentFrame::PathResponse { .. } => {}
             SentFrame::Crypto { offset, len } => {
                 if let Some(numbers) = self.spaces.get_mut(space) {
                     numbers.crypto.lost(offset, len);

@@ -161,6 +161,8 @@ impl Connection {
         self.paths.is_cut = false;
         self.peer_ids.activate(id);
         let mut old = std::mem::replace(&mut self.paths.active, path);
+        // The peer may have forgotten when we come back.
+        old.is_proved = false;
         self.recovery.path_changed(id, self.paths.active.mtu.current(), same_host);
         if !same_host {
             self.one_way.restart();
@@ -180,6 +182,9 @@ impl Connection {
             old.validation = self.begin_validation(now);
             self.give_up_previous();
             self.paths.previous = Some(Box::new(old));
+        }
+        if self.role == Role::Client {
+            self.paths.begin_credit(now, self.recovery.pto(SpaceId::Data));
         }
         self.datagrams.set_limits(None, self.packet_payload());
         self.events.push_back(Event::PathChanged(address));
@@ -260,6 +265,7 @@ impl Connection {
         if self.paths.active.validation.timeout(now) {
             self.on_active_path_failed(now);
         }
+        self.paths.credit_timeout(now, self.recovery.pto(SpaceId::Data));
     }
 
     /// Nobody answers where the path leads.

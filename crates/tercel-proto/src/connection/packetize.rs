@@ -373,7 +373,7 @@ impl Connection {
     }
 
     fn has_path_frames(&self, now: Time) -> bool {
-        self.paths.active.validation.is_due(now) || self.paths.peek_response().is_some()
+        self.paths.active.validation.is_due(now) || self.paths.peek_response().is_some() || self.paths.owes_credit()
     }
 
     /// The writers, most important first.
@@ -466,7 +466,7 @@ impl Connection {
         while sink.remaining() >= LEN
             && let Some(data) = self.paths.peek_response()
         {
-            sink.push(&Frame::PathResponse(data), None);
+            sink.push(&Frame::PathResponse(data), SentFrame::PathResponse { path: self.paths.active.id });
             self.paths.response_written(data);
             self.pad_datagram = true;
         }
@@ -477,6 +477,10 @@ impl Connection {
                 self.paths.active.validation.take_challenge(now, self.recovery.pto(SpaceId::Data), self.challenge_size, &mut self.entropy)
         {
             sink.push(&Frame::PathChallenge(data), SentFrame::PathChallenge(data));
+            self.pad_datagram = true;
+        }
+        if self.paths.owes_credit() && (sink.ack_eliciting() || sink.push(&Frame::Ping, None)) {
+            self.paths.credit_given(now, self.recovery.pto(SpaceId::Data));
             self.pad_datagram = true;
         }
     }

@@ -59,6 +59,8 @@ struct Pair {
     hole: Option<SocketAddr>,
     /// Of 1-RTT packets: whether they are of the client, its address, and their connection ID.
     seen: Vec<(bool, SocketAddr, Vec<u8>)>,
+    /// Of the client's datagrams: where they came from, and how large they were.
+    asked: Vec<(SocketAddr, usize)>,
 }
 
 const DELAY: Duration = Duration::from_millis(10);
@@ -153,6 +155,7 @@ impl Pair {
             sent: 0,
             hole: None,
             seen: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -198,6 +201,9 @@ impl Pair {
             let address = if client { path.remote } else { transmit.path.remote };
             for datagram in buf[..transmit.len].chunks(size) {
                 self.sent += 1;
+                if client {
+                    self.asked.push((address, datagram.len()));
+                }
                 if datagram[0] & 0x80 == 0 {
                     self.seen.push((client, address, datagram[1..9].to_vec()));
                 }

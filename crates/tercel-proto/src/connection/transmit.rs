@@ -190,9 +190,11 @@ impl Connection {
             let Some(header) = self.response_header(&response) else { continue };
             // RFC 9000 section 8.2.2#5#6: padded, unless that would amplify.
             let size = MIN_INITIAL_DATAGRAM.min(response.budget);
+            let path = self.paths.find_mut(&response.address).map(|path| path.id);
+            let record = path.map(|path| SentFrame::PathResponse { path });
             let mut reports = std::mem::take(&mut self.paths.reports);
             let len = self.transmit_alone(now, header, size, NO_PATH, false, buf, |sink| {
-                sink.push(&Frame::PathResponse(response.data), None);
+                sink.push(&Frame::PathResponse(response.data), record);
                 reports.write_for(response.address.remote, sink);
             });
             self.paths.reports = reports;

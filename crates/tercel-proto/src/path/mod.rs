@@ -6,6 +6,7 @@
 //! peer's connection IDs belong to paths by their numbers ([`PeerIds`](crate::cid::PeerIds)).
 
 mod amplification;
+mod credit;
 mod ecn;
 mod locals;
 pub mod mtu;
@@ -13,8 +14,10 @@ mod observed;
 mod validation;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 pub use amplification::AntiAmplification;
+pub use credit::Credit;
 pub use ecn::EcnValidation;
 pub use locals::{LocalAddresses, MAX_LOCAL_ADDRESSES};
 pub use mtu::Mtu;
@@ -83,6 +86,8 @@ pub struct Path {
     pub report: Report,
     /// At which address the peer sees us on it.
     pub heard: Heard,
+    /// Whether the peer is known to have validated our address on it.
+    pub is_proved: bool,
     /// UDP payload bytes sent to it.
     pub bytes_sent: u64,
     /// UDP payload bytes received from it.
@@ -105,6 +110,7 @@ impl Path {
             })),
             report: Report::Due,
             heard: Heard::default(),
+            is_proved: false,
             bytes_sent: 0,
             bytes_received: 0,
         }
@@ -176,6 +182,8 @@ pub struct Paths {
     pub reports: AddressReports,
     /// Client: where the server was before, if it is reached elsewhere now. Some go on to answer from there.
     pub left: Option<Box<SocketAddr>>,
+    /// Client: what the server may need on the active path before it has validated it.
+    credit: Option<Box<Credit>>,
     /// Client: how many paths it has tried since it last awaited no answer.
     unanswered: usize,
     /// Server: its address of the handshake, if it has left that for its preferred one, and the largest packet number
@@ -200,6 +208,7 @@ impl Paths {
             is_cut: false,
             reports: AddressReports::default(),
             left: None,
+            credit: None,
             unanswered: 0,
             left_local: None,
             heard_at: None,
@@ -295,6 +304,39 @@ impl Paths {
         }
     }
 
+    /// Client: it has moved to the active path now.
+    pub fn begin_credit(&mut self, now: Time, pto: Duration) {
+        let path = &self.active;
+        self.credit = (!path.is_proved).then(|| Box::new(Credit::begin(now, pto, path.bytes_received)));
+    }
+
+    /// Whether the server may need credit on the active path.
+    pub fn owes_credit(&self) -> bool {
+        self.credit.as_ref().is_some_and(|credit| credit.is_owed())
+    }
+
+    /// It is given.
+    pub fn credit_given(&mut self, now: Time, pto: Duration) {
+        self.credit.take_if(|credit| !credit.give(now, pto));
+    }
+
+    /// Time has passed.
+    pub fn credit_timeout(&mut self, now: Time, pto: Duration) {
+        if let Some(credit) = &mut self.credit {
+            credit.timeout(now, pto, self.active.bytes_received);
+        }
+    }
+
+    /// The response that went out on the path with this number has arrived: the peer has validated our address there.
+    pub fn proved(&mut self, id: u32) {
+        if let Some(path) = self.iter_mut().find(|path| path.id == id) {
+            path.is_proved = true;
+        }
+        if self.active.id == id {
+            self.credit = None;
+        }
+    }
+
     /// A PATH_CHALLENGE came in a datagram of `len` bytes from `address`: a response is owed there.
     // RFC 9000 sections 8.2.2#1, 19.17#1.
     pub fn on_challenge(&mut self, address: PathAddress, len: usize, data: [u8; 8], asked_at: ConnectionId) {
@@ -330,14 +372,15 @@ impl Paths {
         !self.responses.is_empty()
     }
 
-    /// When a challenge, the end of a validation or a search for a larger datagram size is due. What
+    /// When a challenge, the end of a validation, a look for silence or a search for a larger datagram size is due. What
     /// was due at `asked`, when there was nothing that could be sent, is not: it waits for whatever
     /// holds it back, not for a time.
     pub fn next_timeout(&self, asked: Time) -> Option<Time> {
         let challenges = self.iter().filter_map(|path| path.validation.next_challenge());
         let sends = challenges.chain(self.active.mtu.next_timeout()).chain(self.locals.next_timeout());
         let sends = sends.filter(|at| *at > asked);
-        sends.chain(self.iter().filter_map(|path| path.validation.deadline())).min()
+        let credit = self.credit.as_ref().and_then(|credit| credit.next_timeout());
+        sends.chain(self.iter().filter_map(|path| path.validation.deadline())).chain(credit).min()
     }
 }
 

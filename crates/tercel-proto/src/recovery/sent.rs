@@ -336,7 +336,13 @@ fn hand_over(packet: &SentPacket, frames: &VecDeque<SentFrame>, first: u32, to: 
 }
 
 /// Whether a probe may carry the frame again. Acknowledgements are made fresh, a DATAGRAM is sent
-/// once, and a PATH_CHALLENGE has a timer of its own.
+/// once, and a PATH_CHALLENGE has a timer of its own, and with it its response.
 const fn is_repeatable(frame: &SentFrame) -> bool {
-    !matches!(frame, SentFrame::Ack { .. } | SentFrame::Datagram { .. } | SentFrame::PathChallenge(_))
+    !matches!(
+        frame,
+        SentFrame::Ack { .. }
+            | SentFrame::Datagram { .. }
+            | SentFrame::PathChallenge(_)
+            | SentFrame::PathResponse { .. }
+    )
 }

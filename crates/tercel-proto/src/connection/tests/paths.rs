@@ -331,3 +331,32 @@ fn a_handshake_is_sped_up_once() {
     }
     assert_eq!(crypto(&mut pair), [false, false]);
 }
+
+/// RFC 9000 sections 8.1 and 9.3: a server may spend all its credit on data, and cannot ask again if its challenge is lost.
+#[test]
+fn a_client_that_has_moved_and_hears_nothing_gives_the_server_credit() {
+    const SILENCE: Duration = Duration::from_secs(20);
+    let full = |pair: &mut Pair| {
+        let asked = std::mem::take(&mut pair.asked).into_iter();
+        asked.filter(|(from, size)| *from == address(2000) && *size >= 1200).count()
+    };
+    for server_hears in [false, true] {
+        let config = TransportConfig { max_mtu: 1200, ..TransportConfig::default() };
+        let mut pair = Pair::new(config);
+        pair.connect();
+        pair.pass(SILENCE / 2);
+        let now = pair.now;
+        pair.client.migrate(now, to(address(2000))).unwrap();
+        // The server's question comes with its answer.
+        pair.pass(2 * DELAY - Duration::from_nanos(1));
+        if !server_hears {
+            pair.hole = Some(address(2000));
+        }
+        full(&mut pair);
+        pair.pass(SILENCE);
+        assert!(has(&pair.client_events, |event| matches!(event, Event::PathValidated(_))));
+        assert_eq!(full(&mut pair), if server_hears { 1 } else { 5 }, "the answer, and what is given");
+        assert_eq!(pair.server().paths.active.validation == Validation::Done, server_hears);
+        assert!(!pair.client.paths.owes_credit() && pair.client.paths.next_timeout(pair.now).is_none());
+    }
+}
