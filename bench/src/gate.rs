@@ -42,7 +42,7 @@ pub fn run(rounds: usize) -> Result<()> {
     let (directory, work) = (Directory::with_identity()?, Scenario::Handshakes.work(100));
     let (identity, authority) = (tls::Identity::of(&directory.0, &work)?, tls::authority(&directory.0)?);
     let built_in = tls::client(authority.clone(), &work, tls::provider())?;
-    let roots = tls::verifier(authority)?;
+    let roots = tls::verifier(authority, tls::provider())?;
     let deferred = DeferredServerVerifier::new(Some(roots), tls::provider());
     let mut deferring = built_in.clone();
     deferring.dangerous().set_certificate_verifier(Arc::new(deferred));

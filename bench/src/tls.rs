@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ServerSessionMemoryCache;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use tercel::Configuration;
 
 use crate::scenario::Work;
 use crate::{Result, end};
@@ -34,7 +35,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// The same, as Tercel's own configurations have it: `Configuration::from_tls` takes what it is given.
 pub fn tercels() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-        LazyLock::new(|| Arc::new(tercel_proto::tls::observed(CryptoProvider::clone(&provider()))));
+        LazyLock::new(|| Arc::new(Configuration::crypto_provider(CryptoProvider::clone(&provider()))));
     PROVIDER.clone()
 }
 
@@ -107,17 +108,21 @@ impl Identity {
 }
 
 /// Takes servers whose certificate this authority has signed.
-pub fn verifier(authority: CertificateDer<'static>) -> Result<Arc<WebPkiServerVerifier>> {
+pub fn verifier(
+    authority: CertificateDer<'static>,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>> {
     let mut roots = RootCertStore::empty();
     roots.add(authority)?;
-    Ok(WebPkiServerVerifier::builder_with_provider(roots.into(), provider()).build()?)
+    Ok(WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build()?)
 }
 
 pub fn client(authority: CertificateDer<'static>, work: &Work, provider: Arc<CryptoProvider>) -> Result<ClientConfig> {
+    let verifier = Counting(verifier(authority, provider.clone())?);
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Counting(verifier(authority)?)))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
     if !work.resumed {

@@ -21,7 +21,7 @@ use tercel_wire::Version;
 
 use crate::aio::CertificateVerifier;
 use crate::aio::verifier::AnyVerifier;
-use crate::credential::{Identities, Identity, PublicKeysVerifier, Trust};
+use crate::credential::{Identities, Identity, PublicKeysVerifier, Trust, remembering};
 use crate::resumption::{ResumptionLevel, ServerResumption, Tickets};
 use crate::settings::Settings;
 use crate::status::Error;
@@ -157,7 +157,7 @@ impl From<Identity> for ServerCredential {
 /// TLS 1.3 by aws-lc-rs, X25519MLKEM768 first.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-        LazyLock::new(|| Arc::new(observed(rustls::crypto::aws_lc_rs::default_provider())));
+        LazyLock::new(|| Arc::new(Configuration::crypto_provider(rustls::crypto::aws_lc_rs::default_provider())));
     PROVIDER.clone()
 }
 
@@ -270,11 +270,21 @@ impl Configuration {
         Ok(Self { send_buffer, ..Self::from_tls(None, None, transport) })
     }
 
+    /// `provider` as configurations of [`client`](Self::client) and [`server`](Self::server) have it, for
+    /// [`from_tls`](Self::from_tls). It has TLS 1.3 alone, lets go of secrets that nobody needs any more, and does not verify the
+    /// signature of a certificate again that it has found right before (of the last 128 to 256 in the process): times, names,
+    /// use and revocation are looked at every time.
+    ///
+    /// Parts of it are kept for as long as the process lives: call this once, and share what it gives.
+    pub fn crypto_provider(provider: CryptoProvider) -> CryptoProvider {
+        remembering(observed(provider))
+    }
+
     /// Of ready-made TLS configurations, for a client, a server or both, with ALPN protocols set. They
     /// resume sessions as they say themselves, without [`ResumptionTicket`]s.
     ///
-    /// With a crypto provider that is wrapped by `tercel_proto::tls::observed`, as that of [`client`](Self::client) and
-    /// [`server`](Self::server) is, handshakes take less time and idle connections half as much memory.
+    /// With a provider of [`crypto_provider`](Self::crypto_provider) handshakes take less time and idle connections half as
+    /// much memory.
     pub fn from_tls(
         client: Option<Arc<ClientConfig>>,
         server: Option<Arc<ServerConfig>>,

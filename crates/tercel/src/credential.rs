@@ -4,6 +4,7 @@
 //! is wrong with it.
 
 mod identities;
+mod known_signatures;
 mod public_keys;
 
 use std::path::Path;
@@ -22,6 +23,7 @@ use tercel_proto::tls::DeferredServerVerifier;
 use crate::status::Error;
 
 pub(crate) use identities::Identities;
+pub(crate) use known_signatures::remembering;
 pub(crate) use public_keys::PublicKeysVerifier;
 
 /// A certificate chain and its private key; or a key alone, to be known by its public half (RFC 7250).
