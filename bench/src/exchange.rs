@@ -20,10 +20,11 @@ pub trait Connection: Clone + 'static {
     fn open(&self) -> impl Future<Output = Result<(Self::Send, Self::Recv)>>;
     /// The next bidirectional stream of the peer's; `None` when the connection has ended.
     fn accept(&self) -> impl Future<Output = Option<(Self::Send, Self::Recv)>>;
-    /// Sends a datagram.
-    fn send_datagram(&self, data: Bytes) -> Result<()>;
-    /// The next datagram of the peer's; `None` when the connection has ended.
-    fn datagram(&self) -> impl Future<Output = Option<Bytes>>;
+    /// Sends datagrams, in the quickest way that the peer has.
+    fn send_datagrams(&self, all: impl Iterator<Item = Bytes>) -> Result<()>;
+    /// Datagrams of the peer's, in the quickest way: waits for one, and puts it and some that are there, too, into
+    /// `into`; `false` when the connection has ended.
+    fn datagrams(&self, into: &mut Vec<Bytes>) -> impl Future<Output = bool>;
     /// Closes it with code 0.
     fn close(&self);
 }
@@ -72,8 +73,9 @@ async fn receive(stream: &mut impl Recv) -> Result<Incoming> {
 pub async fn serve(connection: impl Connection) {
     let echoing = connection.clone();
     tokio::task::spawn_local(async move {
-        while let Some(data) = echoing.datagram().await {
-            echoing.send_datagram(data)?;
+        let mut received = Vec::new();
+        while echoing.datagrams(&mut received).await {
+            echoing.send_datagrams(received.drain(..))?;
         }
         Result::Ok(())
     });
@@ -97,16 +99,19 @@ async fn exchange(connection: &impl Connection, work: &Work) -> Result<Duration>
 async fn datagrams(connection: &impl Connection, work: &Work) -> Result<()> {
     const PATIENCE: Duration = Duration::from_millis(200);
     let (mut sent, mut back, mut lost, mut seen) = (0, 0, 0, 0);
+    let mut received = Vec::new();
     let mut alarm = tokio::time::interval(PATIENCE);
     while back + lost < work.exchanges {
-        while sent < work.exchanges && sent < back + lost + work.at_once {
-            connection.send_datagram(work.datagram())?;
-            sent += 1;
-        }
+        let until = work.exchanges.min(back + lost + work.at_once);
+        connection.send_datagrams((sent..until).map(|_| work.datagram()))?;
+        sent = sent.max(until);
         tokio::select! {
-            echo = connection.datagram() => {
-                assert!(echo.ok_or("the connection has ended")? == work.datagram(), "another datagram came back");
-                back += 1;
+            goes_on = connection.datagrams(&mut received) => {
+                if !goes_on {
+                    return Err("the connection has ended".into());
+                }
+                back += received.len();
+                received.drain(..).for_each(|echo| assert!(echo == work.datagram(), "another datagram came back"));
             }
             _ = alarm.tick() => {
                 if seen == back {

@@ -98,12 +98,15 @@ impl exchange::Connection for stack::Connection {
         self.accept_bi().await.ok()
     }
 
-    fn send_datagram(&self, data: Bytes) -> Result<()> {
-        Ok(self.send_datagram(data)?)
+    fn send_datagrams(&self, mut all: impl Iterator<Item = Bytes>) -> Result<()> {
+        Ok(all.try_for_each(|data| self.send_datagram(data))?)
     }
 
-    async fn datagram(&self) -> Option<Bytes> {
-        self.read_datagram().await.ok()
+    async fn datagrams(&self, into: &mut Vec<Bytes>) -> bool {
+        let received = self.read_datagram().await;
+        let goes_on = received.is_ok();
+        into.extend(received);
+        goes_on
     }
 
     fn close(&self) {

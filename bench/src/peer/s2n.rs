@@ -124,20 +124,27 @@ impl exchange::Connection for Connection {
         Some((send, recv))
     }
 
-    fn send_datagram(&self, data: Bytes) -> Result<()> {
-        let sent = self.handle.datagram_mut(|sender: &mut datagram::Sender| sender.send_datagram(data));
+    fn send_datagrams(&self, mut all: impl Iterator<Item = Bytes>) -> Result<()> {
+        let sent = self
+            .handle
+            .datagram_mut(|sender: &mut datagram::Sender| all.try_for_each(|data| sender.send_datagram(data)));
         Ok(sent.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?)
     }
 
-    async fn datagram(&self) -> Option<Bytes> {
+    async fn datagrams(&self, into: &mut Vec<Bytes>) -> bool {
         poll_fn(|context| {
-            let polled =
-                self.handle.datagram_mut(|receiver: &mut datagram::Receiver| receiver.poll_recv_datagram(context));
-            match polled {
-                Ok(Poll::Ready(datagram)) => Poll::Ready(datagram.ok()),
-                Ok(Poll::Pending) => Poll::Pending,
-                Err(_) => Poll::Ready(None),
-            }
+            let polled = self.handle.datagram_mut(|receiver: &mut datagram::Receiver| {
+                while into.len() < 64
+                    && let Poll::Ready(received) = receiver.poll_recv_datagram(context)
+                {
+                    match received {
+                        Ok(data) => into.push(data),
+                        Err(_) => return Poll::Ready(!into.is_empty()),
+                    }
+                }
+                if into.is_empty() { Poll::Pending } else { Poll::Ready(true) }
+            });
+            polled.unwrap_or(Poll::Ready(false))
         })
         .await
     }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ServerConfig};
 use tercel::{
-    Configuration, CongestionAlgorithm, Connect, Connection, ConnectionEvent, Direction, Listen, Listener,
-    ListenerEvent, Registration, RegistrationConfig, Settings, Stream, StreamEvent, StreamHandler,
+    Bytes, Configuration, CongestionAlgorithm, Connect, Connection, ConnectionEvent, ConnectionHandler, Direction,
+    Listen, Listener, ListenerEvent, Registration, RegistrationConfig, Settings, Stream, StreamEvent, StreamHandler,
 };
 
 use super::{Serving, connected, settings};
@@ -150,6 +150,24 @@ impl StreamHandler for Answerer {
     }
 }
 
+/// The server's side of a connection.
+struct Server;
+
+impl ConnectionHandler for Server {
+    fn event(&mut self, _: &Connection, event: ConnectionEvent<'_>) {
+        if let ConnectionEvent::PeerStreamStarted(new) = event
+            && let Ok(stream) = new.accept(Answerer::default())
+        {
+            stream.detach();
+        }
+    }
+
+    fn datagrams(&mut self, connection: &Connection, received: std::vec::Drain<'_, Bytes>) {
+        // Not if the connection has ended meanwhile.
+        let _ = connection.send_datagrams(received);
+    }
+}
+
 pub fn serve(identity: Identity, streams: u32, control: Control, losses: Losses) -> Result<Serving> {
     let configuration = configuration(None, Some(identity.server(tls::tercels())?), streams, control, losses)?;
     let registration = registration()?;
@@ -157,20 +175,7 @@ pub fn serve(identity: Identity, streams: u32, control: Control, losses: Losses)
         Listen::new("127.0.0.1:0".parse()?, [tls::ALPN]),
         move |_: &Listener, event: ListenerEvent| {
             let ListenerEvent::NewConnection(new) = event else { return };
-            let accepted =
-                new.accept(&configuration, |connection: &Connection, event: ConnectionEvent<'_>| match event {
-                    ConnectionEvent::PeerStreamStarted(new) => {
-                        if let Ok(stream) = new.accept(Answerer::default()) {
-                            stream.detach();
-                        }
-                    }
-                    ConnectionEvent::DatagramReceived(data) => {
-                        // Not if the connection has ended meanwhile.
-                        let _ = connection.send_datagram(data, None);
-                    }
-                    _ => {}
-                });
-            if let Ok(connection) = accepted {
+            if let Ok(connection) = new.accept(&configuration, Server) {
                 connection.detach();
             }
         },
@@ -219,27 +224,9 @@ impl Client {
 
     /// Connects; with a connection for each exchange, these begin as soon as they may.
     fn connect(self: &Arc<Self>) -> Result<Connection> {
-        let (client, began, work) = (self.clone(), Instant::now(), self.work);
+        let (began, work) = (Instant::now(), self.work);
         let each = work.connections == Connections::Each;
-        let handler = move |connection: &Connection, event: ConnectionEvent<'_>| match event {
-            ConnectionEvent::Connected { early_data_accepted, .. } if each => {
-                if early_data_accepted {
-                    tls::early_data_accepted();
-                }
-                if !work.early {
-                    client.exchange(connection, began);
-                }
-            }
-            ConnectionEvent::Connected { .. } => client.tell(Ok(Told::Connected)),
-            ConnectionEvent::DatagramReceived(data) => {
-                assert!(data == client.work.datagram(), "another datagram came back");
-                client.finished(Duration::ZERO);
-                client.send_datagram(connection);
-            }
-            ConnectionEvent::ShutdownInitiatedByPeer { .. } => client.tell(Err("the server has closed".into())),
-            ConnectionEvent::ShutdownInitiatedByTransport { reason } => client.tell(Err(format!("{reason:?}"))),
-            _ => {}
-        };
+        let handler = Connected { client: self.clone(), each, began, back: 0 };
         let to = Connect::new(self.address, tls::SERVER_NAME);
         let first = |connection: &Connection| {
             if each && work.early {
@@ -249,11 +236,9 @@ impl Client {
         Ok(self.registration.connect_then(&self.configuration, to, handler, first)?)
     }
 
-    /// Sends another datagram, if there is one.
-    fn send_datagram(&self, connection: &Connection) {
-        if self.take().is_some()
-            && let Err(error) = connection.send_datagram(self.work.datagram(), None)
-        {
+    /// Sends so many datagrams more.
+    fn send_datagrams(&self, connection: &Connection, count: usize) {
+        if let Err(error) = connection.send_datagrams((0..count).map(|_| self.work.datagram())) {
             self.tell(Err(error.to_string()));
         }
     }
@@ -286,6 +271,50 @@ impl Client {
                 Err(error) => self.tell(Err(error.to_string())),
             },
             _ => self.exchange(connection, Instant::now()),
+        }
+    }
+}
+
+/// The client's side of a connection.
+struct Connected {
+    client: Arc<Client>,
+    /// Whether it is for one exchange.
+    each: bool,
+    began: Instant,
+    /// How many datagrams have come back.
+    back: usize,
+}
+
+impl ConnectionHandler for Connected {
+    fn event(&mut self, connection: &Connection, event: ConnectionEvent<'_>) {
+        let client = &self.client;
+        match event {
+            ConnectionEvent::Connected { early_data_accepted, .. } if self.each => {
+                if early_data_accepted {
+                    tls::early_data_accepted();
+                }
+                if !client.work.early {
+                    client.exchange(connection, self.began);
+                }
+            }
+            ConnectionEvent::Connected { .. } => client.tell(Ok(Told::Connected)),
+            ConnectionEvent::ShutdownInitiatedByPeer { .. } => client.tell(Err("the server has closed".into())),
+            ConnectionEvent::ShutdownInitiatedByTransport { reason } => client.tell(Err(format!("{reason:?}"))),
+            _ => {}
+        }
+    }
+
+    fn datagrams(&mut self, connection: &Connection, received: std::vec::Drain<'_, Bytes>) {
+        let (work, before) = (&self.client.work, self.back);
+        for data in received {
+            assert!(data == work.datagram(), "another datagram came back");
+            self.back += 1;
+        }
+        // For each that is back another, but for those that are under way at the end.
+        let wanted = |back: usize| work.exchanges.min(back + work.at_once);
+        self.client.send_datagrams(connection, wanted(self.back) - wanted(before));
+        if self.back >= work.exchanges {
+            self.client.tell(Ok(Told::Finished));
         }
     }
 }
@@ -341,10 +370,14 @@ pub fn work(work: Work, address: SocketAddr, authority: CertificateDer<'static>)
     let connections = connected(work.connections.kept(), &told, || client.connect())?;
     let kept = client.kept.get_or_init(|| connections);
     let stopwatch = Stopwatch::start();
+    if work.datagrams {
+        kept.iter().for_each(|connection| client.send_datagrams(connection, work.at_once.min(work.exchanges)));
+    }
     for turn in 0..work.at_once {
         if work.datagrams {
-            kept.iter().for_each(|connection| client.send_datagram(connection));
-        } else if let Some(number) = client.take() {
+            break;
+        }
+        if let Some(number) = client.take() {
             match work.connections.of(turn, number) {
                 Some(at) => client.exchange(&kept[at], Instant::now()),
                 None => client.connect()?.detach(),

@@ -99,12 +99,12 @@ impl exchange::Connection for Connection {
         self.accept_bi().await.ok()
     }
 
-    fn send_datagram(&self, data: Bytes) -> Result<()> {
-        Ok(self.send_datagram(data)?)
+    fn send_datagrams(&self, all: impl Iterator<Item = Bytes>) -> Result<()> {
+        Ok(self.send_datagrams(all)?)
     }
 
-    async fn datagram(&self) -> Option<Bytes> {
-        self.read_datagram().await.ok()
+    async fn datagrams(&self, into: &mut Vec<Bytes>) -> bool {
+        self.read_datagrams(into, 64).await.is_ok()
     }
 
     fn close(&self) {

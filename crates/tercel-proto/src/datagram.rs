@@ -2,10 +2,10 @@
 //! promise. What became of each is told as far as it can be known.
 
 use bytes::Bytes;
-use tercel_wire::{Frame, TransportErrorCode};
+use tercel_wire::TransportErrorCode;
 
 use crate::error::{ApiMisuse, Violation};
-use crate::frames::{FrameSink, SentFrame};
+use crate::frames::FrameSink;
 use crate::rare_queue::RareQueue;
 
 /// What happened to datagrams.
@@ -13,8 +13,8 @@ use crate::rare_queue::RareQueue;
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub enum DatagramEvent {
-    /// One came in.
-    Received(Bytes),
+    /// One came in; as early data or not.
+    Received { data: Bytes, early: bool },
     /// One that was to be sent has a new state.
     SendState { number: u64, state: DatagramSendState },
     /// The largest that can be sent has changed; `None` if datagrams are off.
@@ -78,8 +78,7 @@ pub struct Datagrams {
     limit: usize,
     next_number: u64,
     events: RareQueue<DatagramEvent>,
-    /// Whether the datagrams of which these tell came as early data; and the last that was told of.
-    early: RareQueue<bool>,
+    /// Whether the last that was told of came as early data.
     last_early: bool,
 }
 
@@ -97,7 +96,6 @@ impl Datagrams {
             limit,
             next_number: 0,
             events: RareQueue::new(),
-            early: RareQueue::new(),
             last_early: false,
         }
     }
@@ -131,7 +129,6 @@ impl Datagrams {
         self.urgent.rest();
         self.queue.rest();
         self.events.rest();
-        self.early.rest();
     }
 
     fn tell(&mut self, number: u64, state: DatagramSendState) {
@@ -202,8 +199,7 @@ impl Datagrams {
         if self.local_max == 0 || shortest > self.local_max {
             return Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, "datagram not allowed, or too large"));
         }
-        self.events.push_back(DatagramEvent::Received(data));
-        self.early.push_back(early);
+        self.events.push_back(DatagramEvent::Received { data, early });
         Ok(())
     }
 
@@ -223,7 +219,7 @@ impl Datagrams {
             let queue = if self.urgent.is_empty() { &mut self.queue } else { &mut self.urgent };
             let Some((number, data)) = queue.front() else { return };
             let (number, len) = (*number, data.len());
-            if !sink.push(&Frame::Datagram { data }, number.map(|number| SentFrame::Datagram { number })) {
+            if !sink.push_datagram(data, number) {
                 return;
             }
             queue.pop_front();
@@ -262,8 +258,8 @@ impl Datagrams {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<DatagramEvent> {
         let event = self.events.pop_front();
-        if matches!(event, Some(DatagramEvent::Received(_))) {
-            self.last_early = self.early.pop_front().unwrap_or(false);
+        if let Some(DatagramEvent::Received { early, .. }) = event {
+            self.last_early = early;
         }
         event
     }
@@ -272,9 +268,8 @@ impl Datagrams {
     /// came as early data if the last did not, or the other way round.
     pub fn take_received(&mut self, into: &mut Vec<Bytes>, most: usize) {
         while into.len() < most
-            && self.early.front() == Some(&self.last_early)
-            && let Some(DatagramEvent::Received(_)) = self.events.front()
-            && let Some(DatagramEvent::Received(data)) = self.poll_event()
+            && matches!(self.events.front(), Some(DatagramEvent::Received { early, .. }) if *early == self.last_early)
+            && let Some(DatagramEvent::Received { data, .. }) = self.events.pop_front()
         {
             into.push(data);
         }
@@ -283,12 +278,12 @@ impl Datagrams {
 
 #[cfg(test)]
 mod tests {
-    use tercel_wire::{Reader, Writer};
+    use tercel_wire::{Frame, Reader, Writer};
 
     use super::DatagramPriority::{Normal, Urgent};
     use super::DatagramSendState::{Acknowledged, AcknowledgedSpurious, Canceled, LostDiscarded, LostSuspect, Sent};
     use super::*;
-    use crate::frames::SentFrames;
+    use crate::frames::{SentFrame, SentFrames};
 
     /// Datagrams to a peer that takes frames of `peer_max` bytes, on a path with packets of 1000.
     fn datagrams(peer_max: u64, limit: usize) -> Datagrams {
@@ -369,7 +364,7 @@ mod tests {
         datagrams.on_datagram(bytes(8), false).unwrap();
         let mut told = Vec::new();
         while let Some(event) = datagrams.poll_event() {
-            let DatagramEvent::Received(data) = event else { continue };
+            let DatagramEvent::Received { data, .. } = event else { continue };
             let mut all = vec![data];
             datagrams.take_received(&mut all, 3);
             told.push((all, datagrams.is_early()));
@@ -481,8 +476,8 @@ mod tests {
         };
         let violation = Err(TransportErrorCode::PROTOCOL_VIOLATION);
         assert_eq!(take(0, 0), violation);
-        assert_eq!(take(100, 99), Ok(Some(DatagramEvent::Received(bytes(99)))));
+        assert_eq!(take(100, 99), Ok(Some(DatagramEvent::Received { data: bytes(99), early: false })));
         assert_eq!(take(100, 100), violation);
-        assert_eq!(take(1, 0), Ok(Some(DatagramEvent::Received(bytes(0)))));
+        assert_eq!(take(1, 0), Ok(Some(DatagramEvent::Received { data: bytes(0), early: false })));
     }
 }

@@ -104,6 +104,20 @@ impl<'a, 'b> FrameSink<'a, 'b> {
         self.sent.extend(write(self.writer).map(|largest| SentFrame::Ack { largest }));
     }
 
+    /// Writes a DATAGRAM frame if it fits whole, and records its number if it has one; otherwise does nothing and returns
+    /// false.
+    pub fn push_datagram(&mut self, data: &[u8], number: Option<u64>) -> bool {
+        if Frame::datagram_len(data) > self.remaining() {
+            return false;
+        }
+        Frame::write_datagram(self.writer, data);
+        self.ack_eliciting = true;
+        if let Some(number) = number {
+            self.sent.push(SentFrame::Datagram { number });
+        }
+        true
+    }
+
     /// Writes a STREAM frame whose data of `len` bytes lies in `parts`, and records it. The caller
     /// has made sure that it fits.
     pub fn push_stream<'d>(

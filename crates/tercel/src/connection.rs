@@ -17,7 +17,7 @@ use tercel_wire::{ApplicationErrorCode, Direction, StreamId, TransportParameters
 use crate::cell::{ConnectionShared, StreamShared};
 use crate::event::StreamHandler;
 use crate::handshake_info::HandshakeInfo;
-use crate::operation::{ConnectionOperation, Opened, Operation, PathChange, StreamOperation};
+use crate::operation::{ConnectionOperation, Datagram, Opened, Operation, PathChange, StreamOperation};
 use crate::receive::{ReceiveMemory, Space, lent};
 use crate::settings::Settings;
 use crate::status::Error;
@@ -216,8 +216,41 @@ impl Connection {
         context: impl Into<Option<u64>>,
         priority: DatagramPriority,
     ) -> Result<(), Error> {
-        let context = context.into();
-        self.submit(ConnectionOperation::SendDatagram { data, context, priority })
+        self.shared.submit_as(
+            Datagram { data, context: context.into(), priority },
+            |core, datagram| core.send_datagram(datagram),
+            |datagram| Operation::Connection(ConnectionOperation::SendDatagram(datagram)),
+        )
+    }
+
+    /// Sends datagrams, in this order, of which nobody hears what becomes of them: for many small ones this costs less than
+    /// a call for each. What `datagrams` itself calls on the connection comes later.
+    ///
+    /// ```
+    /// use tercel::{Bytes, Connection, ConnectionEvent, ConnectionHandler};
+    ///
+    /// /// Sends everything back, as many at a time as have come together.
+    /// struct Echo;
+    ///
+    /// impl ConnectionHandler for Echo {
+    ///     fn event(&mut self, _: &Connection, _: ConnectionEvent<'_>) {}
+    ///
+    ///     fn datagrams(&mut self, connection: &Connection, received: std::vec::Drain<'_, Bytes>) {
+    ///         // What can be lost need not be sent.
+    ///         let _ = connection.send_datagrams(received);
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::ConnectionClosed`] if the connection is over; from its own handlers also [`Error::Misuse`] if datagrams are
+    /// off or one is too large. That one and all behind it are not sent, which from elsewhere nobody hears of.
+    pub fn send_datagrams(&self, datagrams: impl IntoIterator<Item = Bytes>) -> Result<(), Error> {
+        self.shared.submit_as(
+            datagrams,
+            |core, datagrams| core.send_datagrams(datagrams),
+            |datagrams| Operation::Connection(ConnectionOperation::SendDatagrams(datagrams.into_iter().collect())),
+        )
     }
 
     /// The largest datagram that can be sent now, in bytes; `None` if none can be.

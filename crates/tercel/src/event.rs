@@ -32,6 +32,12 @@ pub trait ConnectionHandler: Send + 'static {
     /// Something happened.
     fn event(&mut self, connection: &Connection, event: ConnectionEvent<'_>);
 
+    /// Datagrams came in together: for those who do something with many at a time, such as to send them on
+    /// ([`Connection::send_datagrams`]). Default: each is an event, [`DatagramReceived`](ConnectionEvent::DatagramReceived).
+    fn datagrams(&mut self, connection: &Connection, received: std::vec::Drain<'_, Bytes>) {
+        received.for_each(|data| self.event(connection, ConnectionEvent::DatagramReceived(data)));
+    }
+
     /// Events of the connection or of its streams follow, all on this thread, until [`turn_ends`](Self::turn_ends): for
     /// what would be dear to do for each of them, such as to take a lock. Default: nothing.
     fn turn_begins(&mut self) {}
@@ -143,7 +149,7 @@ pub enum ConnectionEvent<'a> {
         /// [`IdealSendBufferSize`](StreamEvent::IdealSendBufferSize).
         ideal: u64,
     },
-    /// A datagram came in.
+    /// A datagram came in; see also [`ConnectionHandler::datagrams`].
     DatagramReceived(Bytes),
     /// What can be sent as a datagram has changed.
     DatagramStateChanged {

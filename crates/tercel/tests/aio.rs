@@ -180,11 +180,27 @@ async fn datagrams_cross() {
     }
     let sent = client.send_datagram_with(Bytes::from_static(b"and?"), DatagramPriority::Urgent).unwrap();
     assert_eq!(soon("an acknowledgement", sent).await, DatagramSendState::Acknowledged);
+    assert_eq!(soon("a datagram", theirs.read_datagram()).await.unwrap(), "and?");
     let large = client.send_datagram_with(Bytes::from(vec![9; 70_000]), DatagramPriority::Normal).unwrap();
     assert_eq!(soon("a refusal", large).await, DatagramSendState::Canceled);
+    // Many at a time.
+    let numbered: Vec<Bytes> = (0..100).map(|number| Bytes::from(vec![number; 10])).collect();
+    client.send_datagrams(numbered.iter().cloned()).unwrap();
+    let mut received = Vec::new();
+    while received.len() < numbered.len() {
+        let before = received.len();
+        let count = soon("datagrams", theirs.read_datagrams(&mut received, 7)).await.unwrap();
+        assert!((1..=7).contains(&count) && received.len() == before + count);
+    }
+    assert_eq!(received, numbered);
+    assert_eq!(theirs.read_datagrams(&mut received, 0).await.unwrap(), 0);
     // The path is found to take more than at first.
     let size = soon("another size", client.max_datagram_size_changed(Some(1))).await.unwrap();
     assert!(size.is_some_and(|size| size > 1000));
+    client.close(0u32.into(), b"");
+    assert!(soon("the end", theirs.read_datagrams(&mut received, 7)).await.is_err());
+    soon("the end", client.closed()).await;
+    assert!(client.send_datagrams(numbered).is_err());
 }
 
 #[tokio::test]

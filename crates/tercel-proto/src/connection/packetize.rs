@@ -421,7 +421,9 @@ impl Connection {
     fn write_data(&mut self, level: EncryptionLevel, sink: &mut FrameSink<'_, '_>) {
         self.streams.write_control(sink);
         // RFC 9221 sections 5#1, 5.4#1.
-        self.datagrams.write(sink);
+        if self.datagrams.wants_to_send() {
+            self.datagrams.write(sink);
+        }
         self.streams.write_data(level == EncryptionLevel::ZeroRtt, sink);
     }
 

@@ -571,7 +571,7 @@ fn datagrams_are_numbered_and_told_of() {
     pair.run("the datagram", |pair| {
         pair.server_events
             .iter()
-            .any(|event| matches!(event, Event::Datagram(DatagramEvent::Received(data)) if data.len() == max))
+            .any(|event| matches!(event, Event::Datagram(DatagramEvent::Received { data, .. }) if data.len() == max))
     });
     let acknowledged = DatagramEvent::SendState { number, state: crate::datagram::DatagramSendState::Acknowledged };
     pair.run("the news", |pair| {

@@ -294,7 +294,7 @@ impl Peer {
 
     fn on_datagram(&mut self, event: &DatagramEvent) {
         match event {
-            DatagramEvent::Received(data) => {
+            DatagramEvent::Received { data, .. } => {
                 let number = data.first_chunk().map(|number| u64::from_be_bytes(*number));
                 let number = number.unwrap_or_else(|| panic!("a datagram of {} bytes", data.len()));
                 assert!(data[8..].iter().all(|byte| *byte == number as u8), "a damaged datagram");

@@ -163,7 +163,7 @@ impl<'a> Frame<'a> {
             Self::ConnectionClose(ConnectionClose::Application { error, reason }) => {
                 1 + varint_len([error.into_inner()]) + prefixed_len(reason)
             }
-            Self::Datagram { data } => 1 + prefixed_len(data),
+            Self::Datagram { data } => Self::datagram_len(data),
             Self::AckFrequency(frame) => 2 + varint_len(frame.fields()),
             Self::ResetStreamAt(frame) => 1 + varint_len(frame.fields()),
             Self::ObservedAddress(frame) => frame.encoded_len(),
@@ -223,16 +223,28 @@ impl<'a> Frame<'a> {
                 writer.length_prefixed(reason);
             }
             Self::HandshakeDone => writer.u8(0x1e),
-            Self::Datagram { data } => {
-                writer.u8(0x31);
-                writer.length_prefixed(data);
-            }
+            Self::Datagram { data } => Self::write_datagram(writer, data),
             Self::ImmediateAck => writer.u8(0x1f),
             Self::AckFrequency(frame) => write(writer, 0xaf, frame.fields()),
             Self::ResetStreamAt(frame) => write(writer, frame.ty as u64, frame.fields()),
             Self::ObservedAddress(frame) => frame.encode(writer),
             Self::Timestamp(time) => write(writer, 0x2f5, [*time]),
         }
+    }
+}
+
+impl Frame<'_> {
+    /// How many bytes [`write_datagram`](Self::write_datagram) writes.
+    #[inline]
+    pub const fn datagram_len(data: &[u8]) -> usize {
+        1 + VarInt::encoded_len(data.len() as u64) + data.len()
+    }
+
+    /// Writes a DATAGRAM frame: of these a packet may hold many.
+    #[inline]
+    pub fn write_datagram(writer: &mut Writer<'_>, data: &[u8]) {
+        writer.u8(0x31);
+        writer.length_prefixed(data);
     }
 }
 

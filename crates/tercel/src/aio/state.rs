@@ -136,6 +136,16 @@ pub(super) struct ConnectionFeed {
 }
 
 impl ConnectionHandler for ConnectionFeed {
+    fn datagrams(&mut self, _connection: &crate::Connection, received: std::vec::Drain<'_, Bytes>) {
+        let mut state = lock(&self.state);
+        state.datagrams.extend(received);
+        let too_many = state.datagrams.len().saturating_sub(MAX_DATAGRAMS);
+        state.datagrams.drain(..too_many);
+        let wakers = state.readers.take();
+        drop(state);
+        wake(wakers);
+    }
+
     fn event(&mut self, _connection: &crate::Connection, event: ConnectionEvent<'_>) {
         let mut state = lock(&self.state);
         match event {
@@ -164,15 +174,8 @@ impl ConnectionHandler for ConnectionFeed {
                 drop(state);
                 return wake(wakers);
             }
-            ConnectionEvent::DatagramReceived(data) => {
-                if state.datagrams.len() == MAX_DATAGRAMS {
-                    state.datagrams.pop_front();
-                }
-                state.datagrams.push_back(data);
-                let wakers = state.readers.take();
-                drop(state);
-                return wake(wakers);
-            }
+            // They come to `datagrams`.
+            ConnectionEvent::DatagramReceived(_) => return,
             ConnectionEvent::DatagramSendStateChanged { context, state: end } => {
                 match state.awaited.get_mut(&context) {
                     Some(known) if end.is_final() => *known = Some(end),

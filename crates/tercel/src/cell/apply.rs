@@ -8,15 +8,16 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use tercel_proto::congestion::SavedPath;
 use tercel_proto::connection::{Connection as Protocol, ServerAccept};
-use tercel_proto::datagram::DatagramSendState;
+use tercel_proto::datagram::{DatagramPriority, DatagramSendState};
 use tercel_proto::error::ApiMisuse;
 use tercel_proto::stream::{EndedStats, Flush};
 use tercel_wire::{ApplicationErrorCode, Direction, Role, StreamId, TransportErrorCode};
 
+use super::deliver::HURRY;
 use super::streams::{Entry, Listening, Note, Pending, ReceivePart, SendPart, StreamKey};
 use super::{Core, Farewell, Happening, Phase, StreamShared, index};
 use crate::connection::Inspect;
-use crate::operation::{Acceptance, ConnectionOperation, Operation, Promise, Resumption, StreamOperation};
+use crate::operation::{Acceptance, ConnectionOperation, Datagram, Operation, Promise, Resumption, StreamOperation};
 use crate::status::Error;
 use crate::stream::{AtLimit, SendOptions};
 use crate::worker::current;
@@ -37,10 +38,41 @@ impl Core {
         if operation.has_its_place() && self.shared.queue.waits() {
             self.catch_up();
         }
-        if self.is_closing() {
-            return Err(self.shared.closed());
-        }
+        self.refuse_late()?;
         self.apply(operation, Origin::Handler)
+    }
+
+    /// Nothing more is asked of a connection that is over.
+    fn refuse_late(&self) -> Result<(), Error> {
+        match self.is_closing() {
+            true => Err(self.shared.closed()),
+            false => Ok(()),
+        }
+    }
+
+    /// Sends a datagram.
+    pub(crate) fn send_datagram(&mut self, datagram: Datagram) -> Result<(), Error> {
+        self.refuse_late()?;
+        let Datagram { data, context, priority } = datagram;
+        self.unsent += HURRY * data.len();
+        match context {
+            Some(context) => {
+                let number = self.proto.send_datagram(data, priority)?;
+                self.datagrams.insert(number, (context, false));
+            }
+            None => self.proto.send_datagram_untold(data, priority)?,
+        }
+        Ok(())
+    }
+
+    /// Sends datagrams of which nothing is told, up to the first that cannot be sent.
+    pub(crate) fn send_datagrams(&mut self, all: impl IntoIterator<Item = Bytes>) -> Result<(), Error> {
+        self.refuse_late()?;
+        for data in all {
+            self.unsent += HURRY * data.len();
+            self.proto.send_datagram_untold(data, DatagramPriority::Normal)?;
+        }
+        Ok(())
     }
 
     /// An operation from the queue: it was accepted, so a failure now is told by an event.
@@ -91,16 +123,8 @@ impl Core {
                 self.proto.refuse(self.now, code)?;
             }
             ConnectionOperation::SendTicket { data } => self.send_ticket(data)?,
-            ConnectionOperation::SendDatagram { data, context, priority } => {
-                self.unsent += data.len();
-                match context {
-                    Some(context) => {
-                        let number = self.proto.send_datagram(data, priority)?;
-                        self.datagrams.insert(number, (context, false));
-                    }
-                    None => self.proto.send_datagram_untold(data, priority)?,
-                }
-            }
+            ConnectionOperation::SendDatagram(datagram) => self.send_datagram(datagram)?,
+            ConnectionOperation::SendDatagrams(all) => self.send_datagrams(all)?,
             ConnectionOperation::Close { code, reason } => {
                 self.shared.note_close_called();
                 self.close(code, reason);

@@ -23,7 +23,7 @@ use crate::event::{
 };
 use crate::handshake_info::HandshakeInfo;
 use crate::stream::Stream;
-use crate::worker::{Floor, Way, current};
+use crate::worker::{FIRST_BATCH, Floor, Way, current};
 
 /// Routes and events, until there are none, or handlers have given `enough` bytes to send, or tasks were told of as many.
 /// Tells whether a handler may have been called.
@@ -212,7 +212,7 @@ fn connected_event(mut core: Box<Core>, connected: &Connected) -> Box<Core> {
 
 fn datagram_event(mut core: Box<Core>, event: DatagramEvent) -> Box<Core> {
     match event {
-        DatagramEvent::Received(data) => datagrams_received(core, data),
+        DatagramEvent::Received { data, .. } => datagrams_received(core, data),
         DatagramEvent::MaxSizeChanged(max_size) => {
             core.shared.facts().max_datagram = max_size;
             tell(core, ConnectionEvent::DatagramStateChanged { max_size })
@@ -235,21 +235,30 @@ fn datagram_event(mut core: Box<Core>, event: DatagramEvent) -> Box<Core> {
     }
 }
 
-/// Of so many datagrams is told before what handlers have given to send may leave.
-const DATAGRAMS: usize = 32;
+/// A byte of a datagram counts for so many of a stream in what is [enough](FIRST_BATCH) to leave: who sends datagrams does
+/// not want them to wait for others, and two ends that echo few each other's have both something to do only if these are
+/// on their way in several parts.
+pub(super) const HURRY: usize = 8;
 
-/// A datagram takes as long as so many bytes of a stream at least.
-const DATAGRAM: usize = 128;
+/// Of so many bytes of datagrams, if all are like the first, is told before what handlers have given to send may leave.
+const DATAGRAMS: usize = FIRST_BATCH / HURRY;
+
+/// And of no more than so many.
+const MOST_DATAGRAMS: usize = 32;
+
+/// A datagram takes tasks as long as so many bytes of a stream at least.
+const DATAGRAM: usize = 512;
 
 /// Tells of a datagram, and of those behind it.
 fn datagrams_received(mut core: Box<Core>, first: Bytes) -> Box<Core> {
     let mut all = std::mem::take(&mut core.chunks);
+    let most = (DATAGRAMS / first.len().max(1)).min(MOST_DATAGRAMS);
     all.push(first);
-    core.proto.take_datagrams(&mut all, DATAGRAMS);
+    core.proto.take_datagrams(&mut all, most);
     core.told += all.iter().map(|data| data.len().max(DATAGRAM)).sum::<usize>();
     core.monitor.connection(&ConnectionEvent::DatagramReceived(Bytes::new()));
     core = tell_by(core, |handler, handle| {
-        all.drain(..).for_each(|data| handler.event(handle, ConnectionEvent::DatagramReceived(data)));
+        handler.datagrams(handle, all.drain(..));
     });
     core.chunks = all;
     core

@@ -10,6 +10,7 @@ use tercel_proto::error::CloseReason;
 use tercel_proto::stats::ConnectionStats;
 use tercel_wire::{Direction, StreamId, Version};
 
+use super::Core;
 use super::streams::StreamKey;
 use crate::configuration::EchStatus;
 use crate::handshake_info::HandshakeInfo;
@@ -138,9 +139,19 @@ impl ConnectionShared {
 
     /// Has the operation done: at once if this is the connection's own callback, else by its worker.
     pub(crate) fn submit(self: &Arc<Self>, operation: Operation) -> Result<(), Error> {
-        match current::with(self, operation, |core, operation| core.call(operation)) {
+        self.submit_as(operation, |core, operation| core.call(operation), |operation| operation)
+    }
+
+    /// The same for what is done often: `at_once` if this is the connection's own callback, else it is made an operation.
+    pub(crate) fn submit_as<T>(
+        self: &Arc<Self>,
+        call: T,
+        at_once: impl FnOnce(&mut Core, T) -> Result<(), Error>,
+        operation: impl FnOnce(T) -> Operation,
+    ) -> Result<(), Error> {
+        match current::with(self, call, at_once) {
             Ok(result) => result,
-            Err(operation) => self.enqueue(operation),
+            Err(call) => self.enqueue(operation(call)),
         }
     }
 

@@ -62,11 +62,9 @@ pub(crate) enum ConnectionOperation {
     Refuse {
         code: TransportErrorCode,
     },
-    SendDatagram {
-        data: Bytes,
-        context: Option<u64>,
-        priority: DatagramPriority,
-    },
+    SendDatagram(Datagram),
+    /// Several of which nothing is told.
+    SendDatagrams(Vec<Bytes>),
     Close {
         code: ApplicationErrorCode,
         reason: Bytes,
@@ -94,6 +92,14 @@ pub(crate) enum ConnectionOperation {
     Inspect(Look),
     /// The last handle is gone.
     Dropped,
+}
+
+/// A datagram to send.
+pub(crate) struct Datagram {
+    pub(crate) data: Bytes,
+    /// By which is told what becomes of it, if somebody wants to know.
+    pub(crate) context: Option<u64>,
+    pub(crate) priority: DatagramPriority,
 }
 
 /// A change in where a client speaks from.
@@ -233,7 +239,7 @@ impl Operation {
             Self::Stream(stream, StreamOperation::Send { options: SendOptions { context: Some(context), .. }, .. }) => {
                 Promise::Send { stream: stream.key(), context: *context }
             }
-            Self::Connection(ConnectionOperation::SendDatagram { context: Some(context), .. }) => {
+            Self::Connection(ConnectionOperation::SendDatagram(Datagram { context: Some(context), .. })) => {
                 Promise::Datagram { context: *context }
             }
             _ => Promise::None,

@@ -465,6 +465,64 @@ fn events_of_a_connection_and_its_streams_come_within_turns() {
     assert_eq!(told.last(), Some(&"dropped"));
 }
 
+/// Hands on the datagrams that it hears of together.
+struct Together(mpsc::Sender<Vec<Bytes>>);
+
+impl ConnectionHandler for Together {
+    fn event(&mut self, _: &Connection, event: ConnectionEvent<'_>) {
+        assert!(!matches!(event, ConnectionEvent::DatagramReceived(_)), "told twice");
+    }
+
+    fn datagrams(&mut self, connection: &Connection, received: std::vec::Drain<'_, Bytes>) {
+        let all: Vec<Bytes> = received.collect();
+        if all.contains(&Bytes::from_static(b"and")) {
+            // What cannot be sent ends it.
+            let some = [Bytes::from_static(b"these"), Bytes::from(vec![0; 5000]), Bytes::from_static(b"not this")];
+            let refused = connection.send_datagrams(some);
+            assert!(matches!(refused, Err(Error::Misuse(_))), "{refused:?}");
+        }
+        let _ = self.0.send(all);
+    }
+}
+
+/// Many small datagrams there and back: in order, each once, and in parts that leave before all are answered.
+#[test]
+fn datagrams_are_sent_and_told_of_together() {
+    let mut world = World::new(TransportConfig { max_datagram_frame_size: 65_535, ..TransportConfig::default() });
+    world.serve(|connection, event| {
+        if let ConnectionEvent::DatagramReceived(data) = event {
+            connection.send_datagram(data, None).unwrap();
+        }
+    });
+    let (tell, told) = mpsc::channel();
+    let to = Connect::new(SERVER.into(), "localhost");
+    let connection = world.client.connect(&world.configuration, to, Together(tell)).unwrap();
+    world.run(Duration::from_secs(1));
+    let numbered: Vec<Bytes> = (0..64).map(|number| Bytes::from(vec![number; 64])).collect();
+    connection.send_datagrams(numbered.iter().cloned()).unwrap();
+    let calls = |world: &World| world.net.0.lock().unwrap().calls;
+    let before = calls(&world);
+    let mut echoed = Vec::new();
+    world.run_until(|| {
+        echoed.extend(told.try_iter());
+        echoed.iter().flatten().count() == 64
+    });
+    assert_eq!(echoed.concat(), numbered);
+    assert!(echoed.len() < 32 && echoed.iter().all(|part| part.len() <= 8), "{echoed:?}");
+    // Those of the client leave together. Then echoes of 8, 16, 32 and so on, in batches of up to 4 packets.
+    let calls = calls(&world) - before;
+    assert!((4..=8).contains(&calls), "{calls}");
+
+    connection.send_datagrams([Bytes::from_static(b"and")]).unwrap();
+    world.run(Duration::from_secs(1));
+    assert_eq!(told.try_iter().flatten().collect::<Vec<_>>(), ["and", "these"]);
+    connection.send_datagrams([]).unwrap();
+    connection.close(VarInt::from_u32(0), Bytes::new());
+    world.run(Duration::from_secs(1));
+    let refused = connection.send_datagrams(numbered);
+    assert!(matches!(refused, Err(Error::ConnectionClosed(_))), "{refused:?}");
+}
+
 #[test]
 fn a_stream_that_never_starts_is_told_so_before_it_ends() {
     let mut world = World::new(TransportConfig::default());

@@ -63,7 +63,8 @@ fn datagrams_sent_early_are_lost() {
     let mut pair = refused(config.clone(), config);
     pair.client.send_datagram(Bytes::from(vec![7; largest.min(1180)]), DatagramPriority::Normal).unwrap();
     pair.run("the datagram", |pair| {
-        let received = |event: &Event| matches!(event, Event::Datagram(DatagramEvent::Received(data)) if data[0] == 7);
+        let received =
+            |event: &Event| matches!(event, Event::Datagram(DatagramEvent::Received { data, .. }) if data[0] == 7);
         let lost = DatagramEvent::SendState { number: 0, state: DatagramSendState::LostDiscarded };
         pair.server_events.iter().any(received)
             || pair.client_events.iter().any(|event| matches!(event, Event::Datagram(event) if *event == lost))
@@ -121,7 +122,7 @@ fn what_came_early_is_known_as_that_for_good() {
     pair.client.send(early, Bytes::from_static(b"early"), false).unwrap();
     pair.client.send_datagram(Bytes::from_static(b"early"), DatagramPriority::Normal).unwrap();
     let was_told = |pair: &Pair| {
-        let received = |event: &Event| matches!(event, Event::Datagram(DatagramEvent::Received(_)));
+        let received = |event: &Event| matches!(event, Event::Datagram(DatagramEvent::Received { .. }));
         pair.server_events.iter().filter(|event| received(event)).count()
     };
     pair.run("the early datagram", |pair| was_told(pair) == 1);
