@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 mod connection;
+mod spare;
 mod stream;
 
 use std::ffi::{CStr, CString, c_void};

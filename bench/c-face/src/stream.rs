@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use bytes::Bytes;
 use tercel_msquic::abi::{self, Buffer, Handle, Status, receive, send, stream_event as kind};
 
-use crate::{Failed, Library, succeeded};
+use crate::{Failed, Library, spare, succeeded};
 
 /// What happens to a stream.
 pub enum StreamEvent<'a> {
@@ -64,6 +64,12 @@ struct Context<H> {
     first: First,
 }
 
+impl<H: StreamHandler> Context<H> {
+    fn put(library: Library, connection: Handle, handler: H) -> *mut Self {
+        spare::put(Self { library, connection, handler, first: First::default() })
+    }
+}
+
 /// What is sent, until that is complete.
 struct Sent {
     data: Bytes,
@@ -90,14 +96,14 @@ unsafe fn take_back(first: &First, sent: *mut Sent) -> Bytes {
 
 impl Stream<'_> {
     pub(crate) fn open<H: StreamHandler>(library: Library, connection: Handle, handler: H) -> Result<(), Failed> {
-        let context = Box::into_raw(Box::new(Context { library, connection, handler, first: First::default() }));
+        let context = Context::put(library, connection, handler);
         let mut handle = Handle::NULL;
         // SAFETY: the function takes the context that it is given with, which lives until the handle is closed.
         let opened =
             unsafe { (library.0.stream_open)(connection, 0, Some(on_stream::<H>), context.cast(), &raw mut handle) };
         if let Err(failed) = succeeded("StreamOpen", opened) {
             // SAFETY: nobody else has it.
-            drop(unsafe { Box::from_raw(context) });
+            unsafe { spare::let_go(context) };
             return Err(failed);
         }
         // SAFETY: the handle is open.
@@ -106,7 +112,7 @@ impl Stream<'_> {
             // SAFETY: it is closed once, and nothing calls back with the context after that.
             unsafe {
                 (library.0.stream_close)(handle);
-                drop(Box::from_raw(context));
+                spare::let_go(context);
             }
             return Err(failed);
         }
@@ -114,7 +120,7 @@ impl Stream<'_> {
     }
 
     pub(crate) fn accept<H: StreamHandler>(library: Library, connection: Handle, handle: Handle, handler: H) {
-        let context = Box::into_raw(Box::new(Context { library, connection, handler, first: First::default() }));
+        let context = Context::put(library, connection, handler);
         // SAFETY: the function takes the context that it is given with, which lives until the handle is closed.
         unsafe { (library.0.set_callback_handler)(handle, on_stream::<H> as *mut c_void, context.cast()) };
     }
@@ -190,7 +196,7 @@ unsafe extern "C" fn on_stream<H: StreamHandler>(
             }
             kind::SHUTDOWN_COMPLETE => {
                 (library.0.stream_close)(handle);
-                drop(Box::from_raw(context));
+                spare::let_go(context);
             }
             _ => {}
         }

@@ -15,16 +15,20 @@ thread_local! {
 }
 
 /// The number of this thread, which no other has.
+#[inline]
 pub(crate) fn this_thread() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
     match THIS.get() {
-        0 => {
-            let this = NEXT.fetch_add(1, Ordering::Relaxed);
-            THIS.set(this);
-            this
-        }
+        0 => number_this_thread(),
         this => this,
     }
+}
+
+#[cold]
+fn number_this_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let this = NEXT.fetch_add(1, Ordering::Relaxed);
+    THIS.set(this);
+    this
 }
 
 /// See the [module](self). Every event passes it, so that it is no mutex: the connection's worker comes in once for a
@@ -57,6 +61,7 @@ pub(crate) struct Pass<'a>(&'a Gate, PhantomData<*const ()>);
 
 impl Gate {
     /// Waits until no other thread is inside, and goes in.
+    #[inline]
     pub(crate) fn enter(&self) -> Pass<'_> {
         if !self.is_mine() {
             self.come_in();
@@ -66,11 +71,12 @@ impl Gate {
         Pass(self, PhantomData)
     }
 
-    /// The connection has a turn on this thread: the same for all callbacks of it.
+    /// The connection has a turn on this thread: the same for all callbacks of it. It has all of them here.
     pub(crate) fn begin_turn(&self) {
         if !self.is_mine() {
             self.come_in();
         }
+        self.worker.store(this_thread(), Ordering::Relaxed);
         self.turn.store(true, Ordering::Relaxed);
     }
 
@@ -82,6 +88,7 @@ impl Gate {
         }
     }
 
+    #[cold]
     fn come_in(&self) {
         let this = this_thread() << 1;
         if self.inside.compare_exchange(0, this, Ordering::Acquire, Ordering::Relaxed).is_err() {
@@ -113,6 +120,7 @@ impl Gate {
         }
     }
 
+    #[cold]
     fn leave(&self) {
         let this = this_thread() << 1;
         if self.inside.compare_exchange(this, 0, Ordering::Release, Ordering::Relaxed).is_err() {
@@ -129,6 +137,7 @@ impl Gate {
     }
 
     /// Whether it is this thread that is inside.
+    #[inline]
     fn is_mine(&self) -> bool {
         self.inside.load(Ordering::Relaxed) & !AWAITED == this_thread() << 1
     }
@@ -146,16 +155,10 @@ impl Gate {
             worker => worker == this_thread(),
         }
     }
-
-    /// This thread has the connection's turns.
-    pub(crate) fn is_worked_here(&self) {
-        if self.worker.load(Ordering::Relaxed) == 0 {
-            self.worker.store(this_thread(), Ordering::Relaxed);
-        }
-    }
 }
 
 impl Drop for Pass<'_> {
+    #[inline]
     fn drop(&mut self) {
         let gate = self.0;
         RUNNING.set(RUNNING.get().saturating_sub(1));

@@ -122,7 +122,7 @@ impl Connection {
     ) -> Result<(Stream, bool), Error> {
         let stream = Stream { shared: StreamShared::new(self.shared.clone(), direction, true) };
         let permitted = self.shared.count_opening(direction);
-        stream.submit(StreamOperation::Open { handler: Box::new(handler), options, into: None })?;
+        stream.submit(StreamOperation::Open { handler: handler.boxed(), options, into: None })?;
         Ok((stream, permitted))
     }
 
@@ -190,7 +190,7 @@ impl Connection {
     fn open_into(&self, options: StreamOptions, space: Space, handler: impl StreamHandler) -> Result<Stream, Error> {
         let stream = Stream { shared: StreamShared::new(self.shared.clone(), Direction::Bidirectional, true) };
         self.shared.count_opening(Direction::Bidirectional);
-        stream.submit(StreamOperation::Open { handler: Box::new(handler), options, into: Some(space) })?;
+        stream.submit(StreamOperation::Open { handler: handler.boxed(), options, into: Some(space) })?;
         Ok(stream)
     }
 

@@ -58,6 +58,18 @@ impl<F: FnMut(&Connection, ConnectionEvent<'_>) + Send + 'static> ConnectionHand
 pub trait StreamHandler: Send + 'static {
     /// Something happened.
     fn event(&mut self, stream: &Stream, event: StreamEvent<'_>);
+
+    /// Puts it where it stays until it has heard the last event. Default: into new memory.
+    fn boxed(self) -> Box<dyn StreamHandler>
+    where
+        Self: Sized,
+    {
+        Box::new(self)
+    }
+
+    /// It has heard the last event. A program that has many short streams may keep the memory for the
+    /// [next](Self::boxed). Default: it is dropped.
+    fn unboxed(self: Box<Self>) {}
 }
 
 impl<F: FnMut(&Stream, StreamEvent<'_>) + Send + 'static> StreamHandler for F {
@@ -297,7 +309,7 @@ impl NewStream {
     /// [`Error::Closed`] or [`Error::ConnectionClosed`] if the connection has ended meanwhile. The
     /// handler is dropped and hears nothing.
     pub fn accept(self, handler: impl StreamHandler) -> Result<Stream, Error> {
-        self.stream.submit(StreamOperation::Accept(Box::new(handler)))?;
+        self.stream.submit(StreamOperation::Accept(handler.boxed()))?;
         Ok(self.stream)
     }
 

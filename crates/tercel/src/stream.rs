@@ -352,6 +352,11 @@ impl Stream {
         self.shared.direction
     }
 
+    /// Whether its connection is ending or has ended.
+    pub fn connection_has_ended(&self) -> bool {
+        self.shared.connection.has_ended()
+    }
+
     /// The connection that it belongs to.
     pub fn connection(&self) -> Connection {
         self.shared.connection.handles.add();

@@ -47,7 +47,6 @@ impl Drop for Events {
 impl ConnectionHandler for Events {
     fn event(&mut self, live: &tercel::Connection, event: ConnectionEvent<'_>) {
         if !std::mem::replace(&mut self.begun, true) {
-            self.connection.gate.is_worked_here();
             self.connection.begin(live);
             if self.connection.role == Role::Server {
                 // Which it is was settled with the first packet, before anybody could be told.

@@ -33,7 +33,8 @@ impl Streams {
 
     /// Takes one out, if it is there. The last takes its place.
     pub(super) fn remove(&mut self, stream: &Stream) -> Option<Arc<Stream>> {
-        let place = stream.place().0.swap(NOWHERE, Ordering::Relaxed);
+        let place = stream.place().0.load(Ordering::Relaxed);
+        stream.place().0.store(NOWHERE, Ordering::Relaxed);
         let removed = (place < self.0.len()).then(|| self.0.swap_remove(place));
         if let Some(moved) = self.0.get(place) {
             moved.place().0.store(place, Ordering::Relaxed);

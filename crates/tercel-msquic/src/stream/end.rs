@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 
 use tercel::{Direction, VarInt};
 
+use super::events::Ending;
 use super::{Call, Receiving, Stage, Stream};
-use crate::abi::{Status, StreamEventBody, stream_event, stream_shutdown as flag};
+use crate::abi::{Status, stream_shutdown as flag};
 use crate::connection::on_worker;
 use crate::execution;
 use crate::gate::{Signal, SignalWhenDropped};
@@ -47,26 +48,32 @@ impl Stream {
     /// The application hears the last events now. Whoever calls this is the only one who tells it anything, and has
     /// seen to it that nothing is sent any more.
     pub(crate) fn settle(self: &Arc<Self>) {
+        self.settle_with(Ending::Maybe);
+    }
+
+    /// The same, when it may be known that the connection goes on.
+    pub(super) fn settle_with(self: &Arc<Self>, connection: Ending) {
         let _pass = self.connection.gate().enter();
         if self.is_over() {
             return;
         }
         // One by one: the application may close the handle meanwhile, and hears of those that are left within that.
-        let send_ended = loop {
-            let mut state = self.state();
-            let Some(context) = state.sends.seal() else { break std::mem::replace(&mut state.send_ended, true) };
-            drop(state);
-            self.tell_sent(context, true);
-        };
-        if !send_ended {
-            self.tell(stream_event::SEND_SHUTDOWN_COMPLETE, StreamEventBody { send_shutdown_complete: 0 });
+        while !self.sends_over.load(Ordering::Acquire) {
+            let left = self.state().sends.seal();
+            match left {
+                Some(context) => self.tell_sent(context, true),
+                None => break,
+            }
+        }
+        self.tell_send_ended(false);
+        if !self.is_over() {
+            self.tell_complete(connection);
         }
         self.finish();
     }
 
-    /// The last event.
+    /// It has told the last event.
     fn finish(self: &Arc<Self>) {
-        self.tell_complete();
         let before = {
             let mut state = self.state();
             state.memory.end();

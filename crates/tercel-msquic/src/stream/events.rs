@@ -1,6 +1,5 @@
 //! What is told of a stream.
 
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,14 +7,27 @@ use tercel::{Direction, StreamEvent, StreamHandler, VarInt};
 
 use super::{Stage, Stream, spare};
 use crate::abi::{
-    SendComplete, StartComplete, Status, StreamEventBody, StreamShutdownComplete, stream_event as kind, stream_start,
+    self, SendComplete, StartComplete, Status, StreamEventBody, StreamShutdownComplete, stream_event as kind,
+    stream_start,
 };
 use crate::boundary::Context;
 use crate::outcome::{is_local, is_remote, of_end, status_of};
 
+/// Whether the connection of a stream that ends has ended.
+#[derive(Clone, Copy)]
+pub(super) enum Ending {
+    No,
+    Maybe,
+}
+
+const fn event(event_type: u32, body: StreamEventBody) -> abi::StreamEvent {
+    abi::StreamEvent { event_type, body }
+}
+
 /// Hears a stream of Tercel's.
 pub(super) struct Events {
-    stream: ManuallyDrop<Arc<Stream>>,
+    /// Until this has ended.
+    stream: Option<Arc<Stream>>,
     /// It could not be started: for the application it is as it was before.
     failed: bool,
     /// The application wants to hear that the peer permits it.
@@ -25,80 +37,118 @@ pub(super) struct Events {
 impl Events {
     pub(super) fn new(stream: Arc<Stream>, start_flags: u32) -> Self {
         let tells_accepted = start_flags & stream_start::INDICATE_PEER_ACCEPT != 0;
-        Self { stream: ManuallyDrop::new(stream), failed: false, tells_accepted }
+        Self { stream: Some(stream), failed: false, tells_accepted }
     }
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
-        // SAFETY: it is not used after this.
-        spare::let_go(unsafe { ManuallyDrop::take(&mut self.stream) });
+        if let Some(stream) = self.stream.take() {
+            spare::let_go(stream);
+        }
     }
 }
 
 impl StreamHandler for Events {
-    fn event(&mut self, live: &tercel::Stream, event: StreamEvent<'_>) {
-        let stream: &Arc<Stream> = &self.stream;
-        stream.connection.gate().is_worked_here();
-        match event {
+    fn event(&mut self, live: &tercel::Stream, what: StreamEvent<'_>) {
+        let Some(stream) = &self.stream else { return };
+        match what {
             StreamEvent::Started(Ok(id)) => stream.started(live, id.into_wire()),
             StreamEvent::Started(Err(error)) => self.failed = stream.not_started(status_of(&error)),
             // Of a stream that has not started for the application.
             _ if self.failed => {}
             StreamEvent::Receive(receive) => stream.received(receive),
-            StreamEvent::SendComplete { context, canceled } => {
-                // Taken and told in one: who settles the stream from another thread would not tell it.
-                let _pass = stream.connection.gate().enter();
-                let context = stream.state().sends.take(context);
-                if let Some(context) = context {
-                    stream.tell_sent(context, canceled);
-                }
-            }
+            StreamEvent::SendComplete { context, canceled } => stream.sent(context, canceled),
             StreamEvent::PeerSendShutdown => stream.received_all(),
-            StreamEvent::PeerSendAborted(code) => {
-                let body = StreamEventBody { peer_send_aborted: code.into_inner() };
-                stream.tell(kind::PEER_SEND_ABORTED, body);
-            }
-            StreamEvent::PeerReceiveAborted(code) => {
-                stream.state().sends.stop();
-                let body = StreamEventBody { peer_receive_aborted: code.into_inner() };
-                stream.tell(kind::PEER_RECEIVE_ABORTED, body);
-            }
             StreamEvent::SendShutdownComplete { graceful } => {
                 if stream.connection.may_send_early() {
-                    let counted = Arc::clone(stream);
-                    // In a handler it is run at once.
-                    let _ = live.inspect(move |stats| counted.state().early = stats.bytes_early);
+                    stream.count_early(live);
                 }
                 stream.tell_send_ended(graceful);
             }
+            StreamEvent::ShutdownComplete => stream.ended(match live.connection_has_ended() {
+                true => Ending::Maybe,
+                false => Ending::No,
+            }),
             StreamEvent::IdealSendBufferSize(ideal) => {
-                stream.state().ideal = ideal;
-                stream.tell(kind::IDEAL_SEND_BUFFER_SIZE, StreamEventBody { ideal_send_buffer_size: ideal });
+                stream.ideal.store(ideal, Ordering::Relaxed);
+                let body = StreamEventBody { ideal_send_buffer_size: ideal };
+                stream.tell(&mut event(kind::IDEAL_SEND_BUFFER_SIZE, body));
             }
             StreamEvent::PeerAccepted if self.tells_accepted => stream.tell_plain(kind::PEER_ACCEPTED),
-            StreamEvent::CanceledByLoss(code) => {
-                let (_, body) = stream.tell(kind::CANCEL_ON_LOSS, StreamEventBody { cancel_on_loss: 0 });
-                // SAFETY: this part of the union was written above; the application may have changed it.
-                *code = VarInt::saturating(unsafe { body.cancel_on_loss });
-            }
-            // An application counts for itself what it has lent.
-            StreamEvent::ReceiveMemoryNeeded { bytes: 0 } => {}
-            StreamEvent::ReceiveMemoryNeeded { bytes } => {
-                stream.tell(kind::RECEIVE_BUFFER_NEEDED, StreamEventBody { receive_buffer_needed: bytes });
-            }
-            StreamEvent::ShutdownComplete => stream.ended(),
-            _ => {}
+            seldom => stream.heard(seldom),
         }
+    }
+
+    fn boxed(self) -> Box<dyn StreamHandler> {
+        spare::boxed(self)
+    }
+
+    fn unboxed(mut self: Box<Self>) {
+        if let Some(stream) = self.stream.take() {
+            spare::let_go(stream);
+        }
+        spare::unboxed(self);
     }
 }
 
 impl Stream {
+    /// What most streams do not tell.
+    #[cold]
+    fn heard(self: &Arc<Self>, what: StreamEvent<'_>) {
+        match what {
+            StreamEvent::PeerSendAborted(code) => {
+                let body = StreamEventBody { peer_send_aborted: code.into_inner() };
+                self.tell(&mut event(kind::PEER_SEND_ABORTED, body));
+            }
+            StreamEvent::PeerReceiveAborted(code) => {
+                self.state().sends.stop();
+                let body = StreamEventBody { peer_receive_aborted: code.into_inner() };
+                self.tell(&mut event(kind::PEER_RECEIVE_ABORTED, body));
+            }
+            StreamEvent::CanceledByLoss(code) => {
+                let mut told = event(kind::CANCEL_ON_LOSS, StreamEventBody { cancel_on_loss: 0 });
+                self.tell(&mut told);
+                // SAFETY: this part of the union was written above; the application may have changed it.
+                *code = VarInt::saturating(unsafe { told.body.cancel_on_loss });
+            }
+            // An application counts for itself what it has lent.
+            StreamEvent::ReceiveMemoryNeeded { bytes: 0 } => {}
+            StreamEvent::ReceiveMemoryNeeded { bytes } => {
+                let body = StreamEventBody { receive_buffer_needed: bytes };
+                self.tell(&mut event(kind::RECEIVE_BUFFER_NEEDED, body));
+            }
+            _ => {}
+        }
+    }
+
+    /// A send is done with. Taken and told in one: who settles the stream from another thread would not tell it.
+    fn sent(self: &Arc<Self>, number: u64, canceled: bool) {
+        let _pass = self.connection.gate().enter();
+        let mut state = self.state();
+        let context = state.sends.take(number);
+        if state.sends.are_over() {
+            self.sends_over.store(true, Ordering::Release);
+        }
+        drop(state);
+        if let Some(context) = context {
+            self.tell_sent(context, canceled);
+        }
+    }
+
+    /// Remembers how many bytes were sent as early data.
+    #[cold]
+    fn count_early(self: &Arc<Self>, live: &tercel::Stream) {
+        let counted = self.clone();
+        // In a handler it is run at once.
+        let _ = live.inspect(move |stats| counted.state().early = stats.bytes_early);
+    }
+
     fn started(self: &Arc<Self>, live: &tercel::Stream, id: u64) {
-        self.state().id = Some(id);
+        self.id.store(id, Ordering::Release);
         let peer_accepted = (live.is_permitted() || Self::is_permitted_early(live, id)).into();
         let start_complete = StartComplete { status: Status::SUCCESS, id, peer_accepted };
-        self.tell(kind::START_COMPLETE, StreamEventBody { start_complete });
+        self.tell(&mut event(kind::START_COMPLETE, StreamEventBody { start_complete }));
     }
 
     /// Whether the peer permits it as far as is known while the handshake is under way.
@@ -121,7 +171,7 @@ impl Stream {
             ends
         };
         let start_complete = StartComplete { status, id: u64::MAX, peer_accepted: 0 };
-        self.tell(kind::START_COMPLETE, StreamEventBody { start_complete });
+        self.tell(&mut event(kind::START_COMPLETE, StreamEventBody { start_complete }));
         !ends
     }
 
@@ -132,31 +182,32 @@ impl Stream {
         }
     }
 
-    pub(super) fn tell_plain(self: &Arc<Self>, event: u32) {
-        self.tell(event, StreamEventBody { ideal_send_buffer_size: 0 });
+    pub(super) fn tell_plain(self: &Arc<Self>, event_type: u32) {
+        self.tell(&mut event(event_type, StreamEventBody { ideal_send_buffer_size: 0 }));
     }
 
+    /// By who is inside the gate.
     pub(super) fn tell_sent(self: &Arc<Self>, context: Context, canceled: bool) {
         let send_complete = SendComplete { canceled: canceled.into(), client_context: context.0 };
-        self.tell(kind::SEND_COMPLETE, StreamEventBody { send_complete });
+        self.tell_inside(&mut event(kind::SEND_COMPLETE, StreamEventBody { send_complete }));
     }
 
     /// Tells, once, that the sending part is done.
     pub(super) fn tell_send_ended(self: &Arc<Self>, graceful: bool) {
-        let told = std::mem::replace(&mut self.state().send_ended, true);
-        if !told {
-            self.tell(kind::SEND_SHUTDOWN_COMPLETE, StreamEventBody { send_shutdown_complete: graceful.into() });
+        let _pass = self.connection.gate().enter();
+        if !self.send_ended.load(Ordering::Relaxed) {
+            self.send_ended.store(true, Ordering::Release);
+            let body = StreamEventBody { send_shutdown_complete: graceful.into() };
+            self.tell_inside(&mut event(kind::SEND_SHUTDOWN_COMPLETE, body));
         }
     }
 
-    /// Tells SHUTDOWN_COMPLETE, as the last event.
-    pub(super) fn tell_complete(self: &Arc<Self>) {
+    /// Tells SHUTDOWN_COMPLETE, as the last event. By who is inside the gate.
+    pub(super) fn tell_complete(self: &Arc<Self>, connection: Ending) {
         // From now on, that is also in this callback, nothing more is told.
-        if self.over.swap(true, Ordering::AcqRel) {
-            return;
-        }
+        self.over.store(true, Ordering::Release);
         let closing = self.closing.load(Ordering::Acquire);
-        let shutdown_complete = self.connection.with_close_reason(|reason| {
+        let describe = |reason: Option<&tercel::CloseReason>| {
             let by_peer = |reason: &_| matches!(reason, tercel::CloseReason::PeerApplication { .. });
             let by_application = reason.is_some_and(|reason| by_peer(reason) || is_local(reason));
             let remotely = reason.is_some_and(is_remote);
@@ -167,8 +218,12 @@ impl Stream {
                 connection_error_code: code,
                 connection_close_status: status,
             }
-        });
-        self.call_application(kind::SHUTDOWN_COMPLETE, StreamEventBody { shutdown_complete });
+        };
+        let shutdown_complete = match connection {
+            Ending::No => describe(None),
+            Ending::Maybe => self.connection.with_close_reason(describe),
+        };
+        self.call_application(&mut event(kind::SHUTDOWN_COMPLETE, StreamEventBody { shutdown_complete }));
     }
 
     /// Whether this end can send on it.

@@ -17,8 +17,6 @@ pub(super) enum Memory {
     /// It does not.
     #[default]
     None,
-    /// It does not, and the application is hearing of it and may say otherwise.
-    Offered,
     /// It does.
     Lent(Arc<Loan>),
 }
@@ -101,13 +99,9 @@ impl Drop for Piece {
 impl Stream {
     /// The application hears of the peer's stream, and may lend memory for it meanwhile.
     pub(crate) fn while_offered<R>(&self, tell: impl FnOnce() -> R) -> R {
-        self.state().memory = Memory::Offered;
+        self.offered.store(true, Ordering::Relaxed);
         let result = tell();
-        let mut state = self.state();
-        if matches!(state.memory, Memory::Offered) {
-            state.memory = Memory::None;
-        }
-        drop(state);
+        self.offered.store(false, Ordering::Relaxed);
         result
     }
 
@@ -120,9 +114,10 @@ impl Stream {
     /// # Safety
     /// The memory of the buffers is there until it is the application's again.
     pub(super) unsafe fn provide(&self, buffers: &[Buffer]) -> Result<(), Status> {
-        let inside = self.connection.gate().is_inside();
+        // Within the callback, and from no other thread.
+        let offered = self.connection.gate().is_inside() && self.offered.load(Ordering::Relaxed);
         let mut state = self.state();
-        if matches!(state.memory, Memory::Offered) && inside {
+        if offered && !state.memory.is_lent() {
             state.memory = Memory::lent();
         }
         let Memory::Lent(loan) = &state.memory else { return Err(Status::INVALID_STATE) };

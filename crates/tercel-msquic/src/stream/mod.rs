@@ -19,12 +19,12 @@ mod send;
 mod spare;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tercel::{AtLimit, Direction, NewStream, ReceiveMemory, SendOptions, StreamId, StreamOptions, VarInt};
 
-use crate::abi::{self, Handle, Status, StreamCallback, StreamEventBody, stream_start};
+use crate::abi::{self, Handle, Status, StreamCallback, StreamEvent, stream_start};
 use crate::brief::{Brief, Hold};
 use crate::called;
 use crate::connection::{Connection, Manners, Place};
@@ -34,7 +34,7 @@ use crate::target::Target;
 
 use self::events::Events;
 use self::memory::Memory;
-use self::receive::{Receiving, Shown};
+use self::receive::{Answer, Receiving, Shown};
 use self::send::Outstanding;
 
 /// What was asked of a stream before it could be done.
@@ -60,17 +60,13 @@ enum Stage {
 struct State {
     stage: Stage,
     start_flags: u32,
-    id: Option<u64>,
     priority: u16,
     reliable_offset: u64,
-    ideal: u64,
     sends: Outstanding,
     receiving: Receiving,
     memory: Memory,
     /// Bytes that were sent as early data.
     early: u64,
-    /// SEND_SHUTDOWN_COMPLETE was told.
-    send_ended: bool,
 }
 
 /// See the [module](self).
@@ -82,16 +78,29 @@ pub(crate) struct Stream {
     target: Target<StreamCallback>,
     state: Brief<State>,
     manners: Manners,
+    /// [`NO_ID`] before it has one.
+    id: AtomicU64,
+    /// How much to have under way.
+    ideal: AtomicU64,
     shown: Shown,
+    answer: Answer,
+    /// The application hears of the peer's stream, and may say that it is to be received into its memory.
+    offered: AtomicBool,
+    /// All sends are told, and there will be no more.
+    sends_over: AtomicBool,
+    /// SEND_SHUTDOWN_COMPLETE was told. Changed by who is inside the gate.
+    send_ended: AtomicBool,
     /// Where its connection has it.
     place: Place,
     /// The application is in `StreamClose`.
     closing: AtomicBool,
     /// The peer may open another only when the handle is closed.
     held: AtomicBool,
-    /// The application has heard the last event.
+    /// The application has heard the last event. Changed by who is inside the gate.
     over: AtomicBool,
 }
+
+const NO_ID: u64 = u64::MAX;
 
 /// The priority of streams that were given none.
 const PRIORITY: u16 = 0x7fff;
@@ -113,29 +122,31 @@ impl Stream {
         manners: Manners,
         target: Target<StreamCallback>,
     ) -> Result<Arc<Self>, Status> {
-        let state = State {
-            stage: Stage::Opened(Vec::new()),
-            start_flags: 0,
-            id: None,
-            priority: PRIORITY,
-            reliable_offset: 0,
-            ideal: IDEAL,
-            sends: Outstanding::default(),
-            receiving: Receiving::default(),
-            memory: Memory::default(),
-            early: 0,
-            send_ended: direction == Direction::Unidirectional && !local,
-        };
         handle::insert(|handle| {
-            spare::put(Self {
+            spare::put(|| Self {
                 handle,
                 connection: connection.clone(),
                 direction,
                 local,
                 target,
-                state: Brief::new(state),
+                state: Brief::new(State {
+                    stage: Stage::Opened(Vec::new()),
+                    start_flags: 0,
+                    priority: PRIORITY,
+                    reliable_offset: 0,
+                    sends: Outstanding::default(),
+                    receiving: Receiving::default(),
+                    memory: Memory::default(),
+                    early: 0,
+                }),
                 manners,
+                id: AtomicU64::new(NO_ID),
+                ideal: AtomicU64::new(IDEAL),
                 shown: Shown::default(),
+                answer: Answer::default(),
+                offered: AtomicBool::new(false),
+                sends_over: AtomicBool::new(false),
+                send_ended: AtomicBool::new(direction == Direction::Unidirectional && !local),
                 place: Place::nowhere(),
                 closing: AtomicBool::new(false),
                 held: AtomicBool::new(false),
@@ -148,8 +159,8 @@ impl Stream {
     pub(crate) fn of_peer(connection: &Arc<Connection>, new: NewStream) -> Option<Arc<Self>> {
         let make = |manners| Self::make(connection, new.direction(), false, manners, Target::nobody());
         let stream = connection.add_stream(make).ok()?;
+        stream.id.store(new.id().into_wire(), Ordering::Release);
         let mut state = stream.state();
-        state.id = Some(new.id().into_wire());
         match new.accept(Events::new(stream.clone(), 0)) {
             Ok(live) => {
                 state.stage = Stage::Live(live);
@@ -204,7 +215,7 @@ impl Stream {
     }
 
     pub(crate) fn id(&self) -> Option<u64> {
-        self.state().id
+        Some(self.id.load(Ordering::Acquire)).filter(|id| *id != NO_ID)
     }
 
     /// How many bytes were sent as early data, once the sending part is done.
@@ -212,9 +223,8 @@ impl Stream {
     /// # Errors
     /// [`Status::INVALID_STATE`]: it is not.
     pub(crate) fn early(&self) -> Result<u64, Status> {
-        let state = self.state();
-        match state.send_ended && state.id.is_some() {
-            true => Ok(state.early),
+        match self.send_ended.load(Ordering::Acquire) && self.id().is_some() {
+            true => Ok(self.state().early),
             false => Err(Status::INVALID_STATE),
         }
     }
@@ -246,7 +256,7 @@ impl Stream {
     }
 
     pub(crate) fn ideal(&self) -> u64 {
-        self.state().ideal
+        self.ideal.load(Ordering::Relaxed)
     }
 
     pub(crate) fn priority(&self) -> u16 {
@@ -386,26 +396,27 @@ impl Stream {
         }
     }
 
-    /// Calls the application, unless it has heard the last event. Gives what it answered, and the event as it left
-    /// it.
-    fn tell(self: &Arc<Self>, event_type: u32, body: StreamEventBody) -> (Status, StreamEventBody) {
+    /// Calls the application, unless it has heard the last event. Gives what it answered; the event is as it left it.
+    fn tell(self: &Arc<Self>, event: &mut StreamEvent) -> Status {
         let _pass = self.connection.gate().enter();
+        self.tell_inside(event)
+    }
+
+    /// The same, by who is inside the gate.
+    fn tell_inside(self: &Arc<Self>, event: &mut StreamEvent) -> Status {
         match self.is_over() {
-            true => (Status::SUCCESS, body),
-            false => self.call_application(event_type, body),
+            true => Status::SUCCESS,
+            false => self.call_application(event),
         }
     }
 
     /// Calls the application. By who is inside the gate.
-    fn call_application(self: &Arc<Self>, event_type: u32, body: StreamEventBody) -> (Status, StreamEventBody) {
-        let Some((handler, context)) = self.target.get() else { return (Status::SUCCESS, body) };
-        let mut event = abi::StreamEvent { event_type, body };
+    fn call_application(self: &Arc<Self>, event: &mut StreamEvent) -> Status {
+        let Some((handler, context)) = self.target.get() else { return Status::SUCCESS };
         // SAFETY: the application gave this function to be called with this context until SHUTDOWN_COMPLETE or until
         // it has closed the handle, which the gate sees to; the event is whole, and lives until the function has
         // returned.
-        let call = || unsafe { handler(self.handle, context.0, &raw mut event) };
-        let status = called::during(&self.connection, Some(self), call);
-        (status, event.body)
+        called::during(&self.connection, Some(self), || unsafe { handler(self.handle, context.0, event) })
     }
 }
 

@@ -4,12 +4,14 @@
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Buf as _, Bytes};
 use tercel::{PendingReceive, Receive, Rest};
 
+use super::events::Ending;
 use super::{Call, Stage, Stream};
-use crate::abi::{self, Buffer, Status, StreamEventBody, receive as flag, stream_event};
+use crate::abi::{self, Buffer, Status, StreamEvent, StreamEventBody, receive as flag, stream_event};
 use crate::connection::on_worker;
 
 /// What is being received.
@@ -17,9 +19,6 @@ use crate::connection::on_worker;
 pub(super) enum Receiving {
     #[default]
     Nothing,
-    /// The application looks at it. It may have said already how much it took, and that it wants more, whatever that
-    /// was.
-    Shown { completed: Option<u64>, enabled: bool },
     /// It will say later, and looks at `data` until then.
     Pending { receive: PendingReceive, data: Vec<Bytes> },
     /// The same, of more than one: the oldest first.
@@ -56,6 +55,65 @@ impl Receiving {
                 None
             }
         }
+    }
+}
+
+/// What the application says of what it looks at before its callback has returned: how much it took, and that it wants
+/// more, whatever that was. From any thread, and mostly nothing: so it is no part of what is locked.
+#[derive(Default)]
+pub(super) struct Answer(AtomicU64);
+
+/// What it said.
+struct Answered {
+    completed: Option<u64>,
+    rest: Rest,
+}
+
+/// Bits of an [`Answer`]: it is awaited; more is wanted; something was taken. Above them, how much.
+const AWAITED: u64 = 1;
+const ENABLED: u64 = 2;
+const COMPLETED: u64 = 4;
+const LEN_SHIFT: u32 = 3;
+
+impl Answer {
+    fn await_it(&self) {
+        self.0.store(AWAITED, Ordering::Release);
+    }
+
+    /// What was said. It is awaited no more.
+    fn take(&self) -> Answered {
+        let bits = self.0.swap(0, Ordering::AcqRel);
+        Answered { completed: (bits & COMPLETED != 0).then_some(bits >> LEN_SHIFT), rest: Self::rest(bits) }
+    }
+
+    /// It is awaited no more, for the callback has said how much was taken, which counts; that more is wanted it has
+    /// said before, on this thread.
+    fn forgo(&self) -> Rest {
+        let bits = self.0.load(Ordering::Relaxed);
+        self.0.store(0, Ordering::Release);
+        Self::rest(bits)
+    }
+
+    const fn rest(bits: u64) -> Rest {
+        if bits & ENABLED != 0 { Rest::AtOnce } else { Rest::WhenEnabled }
+    }
+
+    /// So many bytes were taken. `false`: nothing is awaited.
+    fn complete(&self, len: u64) -> bool {
+        self.change(|bits| {
+            let taken = (bits >> LEN_SHIFT).saturating_add(len).min(u64::MAX >> LEN_SHIFT);
+            taken << LEN_SHIFT | COMPLETED | bits & ENABLED
+        })
+    }
+
+    /// Whether more is wanted.
+    fn enable(&self, enabled: bool) {
+        self.change(|bits| if enabled { bits | ENABLED } else { bits & !ENABLED });
+    }
+
+    fn change(&self, change: impl Fn(u64) -> u64) -> bool {
+        let change = |bits: u64| (bits & AWAITED != 0).then(|| change(bits) | AWAITED);
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, change).is_ok()
     }
 }
 
@@ -113,31 +171,36 @@ impl Stream {
         if self.manners.receives_many && !self.state().memory.is_lent() {
             return self.received_many(receive, event);
         }
-        self.state().receiving = Receiving::Shown { completed: None, enabled: false };
-        let (status, body) = self.tell(stream_event::RECEIVE, StreamEventBody { receive: event });
+        self.answer.await_it();
+        let mut event = StreamEvent { event_type: stream_event::RECEIVE, body: StreamEventBody { receive: event } };
+        let status = self.tell(&mut event);
         // SAFETY: this part of the union was written above; the application may have changed it.
-        let taken = unsafe { body.receive.total_buffer_length }.min(len);
-        let mut state = self.state();
-        let (completed, enabled) = match std::mem::take(&mut state.receiving) {
-            Receiving::Shown { completed, enabled } => (completed, enabled),
-            _ => (None, false),
-        };
-        let rest = if enabled { Rest::AtOnce } else { Rest::WhenEnabled };
-        let (taken, rest) = match (status, completed) {
-            (Status::PENDING, None) => {
-                let data = receive.chunks().to_vec();
-                if let Ok(receive) = receive.pend() {
-                    state.receiving = Receiving::Pending { receive, data };
+        let taken = unsafe { event.body.receive.total_buffer_length }.min(len);
+        let (taken, rest) = match status {
+            Status::PENDING => {
+                // Who answers from another thread either has done so or finds what is pended.
+                let mut state = self.state();
+                match self.answer.take() {
+                    Answered { completed: Some(completed), rest } => (completed.min(len), rest),
+                    Answered { completed: None, .. } => {
+                        let data = receive.chunks().to_vec();
+                        if let Ok(receive) = receive.pend() {
+                            state.receiving = Receiving::Pending { receive, data };
+                        }
+                        return;
+                    }
                 }
-                return;
             }
-            (Status::PENDING, Some(completed)) => (completed.min(len), rest),
-            (Status::CONTINUE, _) => (taken, Rest::AtOnce),
-            _ => (taken, rest),
+            Status::CONTINUE => {
+                self.answer.forgo();
+                (taken, Rest::AtOnce)
+            }
+            _ => (taken, self.answer.forgo()),
         };
-        drop(state);
-        // No more than came was taken, and nothing was taken out.
-        let _ = receive.accept(taken as usize, rest);
+        if taken < len {
+            // Less than came was taken, and nothing was taken out.
+            let _ = receive.accept(taken as usize, rest);
+        }
     }
 
     /// The same, while others may be outstanding.
@@ -153,23 +216,22 @@ impl Stream {
                 kept.extend(receive.chunks().iter().cloned());
             }
         }
-        let (status, body) = self.tell(stream_event::RECEIVE, StreamEventBody { receive: event });
-        if status != Status::PENDING {
+        let mut event = StreamEvent { event_type: stream_event::RECEIVE, body: StreamEventBody { receive: event } };
+        if self.tell(&mut event) != Status::PENDING {
             // SAFETY: this part of the union was written above; the application may have changed it.
-            let taken = unsafe { body.receive.total_buffer_length }.min(len);
+            let taken = unsafe { event.body.receive.total_buffer_length }.min(len);
             self.complete_receive(taken);
         }
     }
 
     /// `StreamReceiveComplete`.
     pub(super) fn complete_receive(self: &Arc<Self>, len: u64) {
+        if self.answer.complete(len) {
+            return;
+        }
         let mut state = self.state();
         let (consumed, behind) = match &mut state.receiving {
             Receiving::Nothing | Receiving::Left { .. } => return,
-            Receiving::Shown { completed, .. } => {
-                *completed = Some(completed.unwrap_or(0).saturating_add(len));
-                return;
-            }
             Receiving::Pending { .. } => {
                 let before = std::mem::take(&mut state.receiving);
                 drop(state);
@@ -212,9 +274,9 @@ impl Stream {
     }
 
     /// It has ended.
-    pub(super) fn ended(self: &Arc<Self>) {
+    pub(super) fn ended(self: &Arc<Self>, connection: Ending) {
         if !self.holds_back(Behind::Over) {
-            self.settle();
+            self.settle_with(connection);
         }
     }
 
@@ -273,13 +335,9 @@ impl Stream {
     /// # Errors
     /// The stream has ended.
     pub(super) fn set_receive_enabled(&self, enabled: bool) -> Result<(), Status> {
-        let inside = self.connection.gate().is_inside();
-        let mut state = self.state();
-        if let Receiving::Shown { enabled: wanted, .. } = &mut state.receiving
-            && inside
-        {
-            *wanted = enabled;
+        if self.connection.gate().is_inside() {
+            self.answer.enable(enabled);
         }
-        self.call(&mut state, Call::SetReceiveEnabled(enabled))
+        self.call(&mut self.state(), Call::SetReceiveEnabled(enabled))
     }
 }

@@ -2,6 +2,7 @@
 //! lets go of it when it is acknowledged, when the stream is reset, and when the connection ends.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use tercel::SendOptions;
@@ -33,6 +34,11 @@ impl Outstanding {
     pub(super) fn take(&mut self, number: u64) -> Option<Context> {
         let at = self.sends.iter().position(|(of, _)| *of == number)?;
         self.sends.remove(at).map(|(_, context)| context)
+    }
+
+    /// Whether all is told, and there will be no more.
+    pub(super) const fn are_over(&self) -> bool {
+        self.refused.is_some() && self.sends.is_empty()
     }
 
     /// The application has ended the sending part, or there is no stream any more.
@@ -86,10 +92,10 @@ impl Stream {
         if let Some(refused) = state.sends.refused {
             return Err(refused);
         }
-        if state.send_ended || self.is_over() {
+        if self.send_ended.load(Ordering::Acquire) || self.is_over() {
             return Err(Status::INVALID_STATE);
         }
-        let copies = self.manners.buffers_sends && (total <= state.ideal);
+        let copies = self.manners.buffers_sends && total <= self.ideal();
         if !matches!(state.stage, Stage::Live(_)) && self.connection.late() == Some(Status::ABORTED) {
             return Err(Status::ABORTED);
         }

@@ -2,11 +2,13 @@
 //!
 //! At any time there is at most one reason that holds for the whole connection, and one of each stream's
 //! own. Each is a stopwatch with several dials, one for each reason: when the reason changes, what has passed
-//! is added to the dial of the one before. A stream remembers what the connection's dials showed when it
-//! began. All of this only if the settings want it.
+//! is added to the dial of the one before. What the connection's dials showed when a stream began is kept once for
+//! all streams that began since they had last moved, and a stream has dials of its own only once there is something
+//! to show: most streams are never kept from sending. All of this only if the settings want it.
 
 use std::time::Duration;
 
+use super::send::Send;
 use crate::time::Time;
 
 /// For how long something has kept a stream from sending, by what that was.
@@ -81,31 +83,17 @@ pub(super) enum Own {
     Application,
 }
 
-/// A stopwatch with a dial for each reason, in nanoseconds; the first is for none.
+/// What the connection's dials showed, in nanoseconds; the first, for no reason, stays at zero.
 #[derive(Debug)]
-struct Watch<const N: usize> {
-    dial: usize,
-    since: Time,
-    totals: [u64; N],
+struct Mark {
+    totals: [u64; 6],
+    /// How many streams that have not ended began then.
+    streams: u32,
 }
 
-impl<const N: usize> Watch<N> {
-    const fn new(now: Time) -> Self {
-        Self { dial: 0, since: now, totals: [0; N] }
-    }
-
-    fn turn(&mut self, now: Time, dial: usize) {
-        if dial != self.dial {
-            self.totals[self.dial] += now.as_nanos().saturating_sub(self.since.as_nanos());
-            (self.dial, self.since) = (dial, now);
-        }
-    }
-
-    /// What the dials show.
-    fn read(&self, now: Time) -> [u64; N] {
-        let mut totals = self.totals;
-        totals[self.dial] += now.as_nanos().saturating_sub(self.since.as_nanos());
-        totals
+impl Mark {
+    const fn new(totals: [u64; 6]) -> Self {
+        Self { totals, streams: 0 }
     }
 }
 
@@ -113,54 +101,128 @@ impl<const N: usize> Watch<N> {
 #[derive(Debug)]
 pub(super) struct Watches {
     pub(super) now: Time,
-    connection: Watch<6>,
+    hindrance: Hindrance,
+    since: Time,
+    /// What it shows is the mark at `last`. Others are there as long as there are streams that began then.
+    marks: Vec<Mark>,
+    last: u32,
+    free: Vec<u32>,
 }
 
 impl Watches {
-    pub(super) const fn new() -> Self {
-        Self { now: Time::ZERO, connection: Watch::new(Time::ZERO) }
+    pub(super) fn new() -> Self {
+        Self {
+            now: Time::ZERO,
+            hindrance: Hindrance::Nothing,
+            since: Time::ZERO,
+            marks: vec![Mark::new([0; 6])],
+            last: 0,
+            free: Vec::new(),
+        }
     }
 
     pub(super) fn hinder(&mut self, hindrance: Hindrance) {
-        self.connection.turn(self.now, hindrance as usize);
+        if hindrance != self.hindrance {
+            self.move_on();
+            (self.hindrance, self.since) = (hindrance, self.now);
+        }
     }
 
-    /// The stopwatch of a stream that begins now.
-    pub(super) fn begin(&self) -> Box<Meter> {
-        Box::new(Meter { early: 0, before: self.connection.read(self.now), own: Watch::new(self.now) })
+    /// The dials move to what they show now.
+    fn move_on(&mut self) {
+        if self.hindrance == Hindrance::Nothing || self.since == self.now {
+            return;
+        }
+        let totals = self.read_all();
+        self.since = self.now;
+        let last = &mut self.marks[self.last as usize];
+        match (last.streams, self.free.pop()) {
+            (0, _) => last.totals = totals,
+            (_, Some(free)) => {
+                self.marks[free as usize] = Mark::new(totals);
+                self.last = free;
+            }
+            (_, None) => {
+                self.last = self.marks.len() as u32;
+                self.marks.push(Mark::new(totals));
+            }
+        }
+    }
+
+    /// What the dials show now.
+    fn read_all(&self) -> [u64; 6] {
+        let mut totals = self.marks[self.last as usize].totals;
+        if self.hindrance != Hindrance::Nothing {
+            totals[self.hindrance as usize] += passed(self.since, self.now);
+        }
+        totals
+    }
+
+    /// Notes what keeps a stream from sending now; `held`: it waits for the peer's permission.
+    pub(super) fn note(&mut self, send: &mut Send, held: bool) {
+        let own = if held { Own::StreamLimit } else { send.hindrance() };
+        send.meter.get_or_insert_with(|| self.begin()).turn(self.now, own);
+    }
+
+    /// What is measured of a stream that begins now.
+    fn begin(&mut self) -> Meter {
+        self.move_on();
+        self.marks[self.last as usize].streams += 1;
+        Meter { own: Own::Nothing, began: self.last, since: self.now, more: None }
     }
 
     /// What has kept a stream from sending.
     pub(super) fn read(&self, meter: &Meter) -> BlockedTimes {
-        times(self.passed(meter), meter.own.read(self.now))
+        times(self.passed(meter).unwrap_or_default(), meter.read(self.now))
     }
 
-    /// What the connection's stopwatch has shown since a stream began.
-    fn passed(&self, meter: &Meter) -> [u64; 6] {
-        let mut passed = self.connection.read(self.now);
-        passed.iter_mut().zip(meter.before).for_each(|(now, before)| *now = now.saturating_sub(before));
-        passed
+    /// What the dials have moved by since a stream began, if they have.
+    fn passed(&self, meter: &Meter) -> Option<[u64; 6]> {
+        if meter.began == self.last && self.hindrance == Hindrance::Nothing {
+            return None;
+        }
+        let mut passed = self.read_all();
+        let before = self.marks[meter.began as usize].totals;
+        passed.iter_mut().zip(before).for_each(|(now, before)| *now -= before);
+        Some(passed)
     }
 
     /// A stream ends that has done so much.
-    pub(super) fn end(&self, bytes: StreamStats, mut meter: Option<Box<Meter>>) -> EndedStats {
-        if let Some(meter) = &mut meter {
-            meter.before = self.passed(meter);
-            meter.own.turn(self.now, Own::Nothing as usize);
-        }
+    pub(super) fn end(&mut self, bytes: StreamStats, meter: Option<Meter>) -> EndedStats {
+        let measured = meter.and_then(|meter| {
+            let passed = self.passed(&meter);
+            self.forget(meter.began);
+            let nothing = passed.is_none() && meter.more.is_none() && meter.is_running(self.now).is_none();
+            let blocked = || times(passed.unwrap_or_default(), meter.read(self.now));
+            (!nothing).then(|| Box::new(Measured { early: meter.early(), blocked: blocked() }))
+        });
         EndedStats {
             bytes_sent: bytes.bytes_sent,
             bytes_retransmitted: bytes.bytes_retransmitted,
             bytes_received: bytes.bytes_received,
-            meter,
+            measured,
+        }
+    }
+
+    /// How many marks there are.
+    #[cfg(test)]
+    pub(super) fn marks(&self) -> usize {
+        self.marks.len() - self.free.len()
+    }
+
+    /// A stream has ended that began then.
+    fn forget(&mut self, began: u32) {
+        let mark = &mut self.marks[began as usize];
+        mark.streams -= 1;
+        if mark.streams == 0 && began != self.last {
+            self.free.push(began);
         }
     }
 }
 
-impl Meter {
-    pub(super) fn turn(&mut self, now: Time, own: Own) {
-        self.own.turn(now, own as usize);
-    }
+/// So many nanoseconds.
+fn passed(since: Time, now: Time) -> u64 {
+    now.as_nanos().saturating_sub(since.as_nanos())
 }
 
 /// What the dials of both stopwatches say.
@@ -179,36 +241,94 @@ fn times(connection: [u64; 6], own: [u64; 4]) -> BlockedTimes {
     }
 }
 
-/// The stopwatch of a stream, and what else is counted only if it is wanted.
+/// What is measured of a stream.
 #[derive(Debug)]
 pub(super) struct Meter {
-    /// Bytes sent as early data.
-    pub(super) early: u64,
-    /// What the connection's showed when the stream began.
-    before: [u64; 6],
-    own: Watch<4>,
+    own: Own,
+    /// Which mark of the connection's is from when it began.
+    began: u32,
+    /// Since when there has been its own reason.
+    since: Time,
+    more: Option<Box<More>>,
 }
 
-/// What a stream has done that has ended: kept as it was measured, and made readable only if anybody asks.
+/// What is there only once it is not nothing.
+#[derive(Debug, Default)]
+struct More {
+    /// Bytes sent as early data.
+    early: u64,
+    /// Its own dials, in nanoseconds.
+    totals: [u64; 4],
+}
+
+impl Meter {
+    fn turn(&mut self, now: Time, own: Own) {
+        if own == self.own {
+            return;
+        }
+        if let Some(passed) = self.is_running(now) {
+            self.more.get_or_insert_default().totals[self.own as usize] += passed;
+        }
+        (self.own, self.since) = (own, now);
+    }
+
+    /// By how much the dial of the present reason is to move.
+    fn is_running(&self, now: Time) -> Option<u64> {
+        Some(passed(self.since, now)).filter(|passed| *passed > 0 && self.own != Own::Nothing)
+    }
+
+    /// What the dials show.
+    fn read(&self, now: Time) -> [u64; 4] {
+        let mut totals = self.more.as_ref().map_or([0; 4], |more| more.totals);
+        totals[self.own as usize] += self.is_running(now).unwrap_or(0);
+        totals
+    }
+
+    /// Bytes sent as early data.
+    pub(super) fn early(&self) -> u64 {
+        self.more.as_ref().map_or(0, |more| more.early)
+    }
+
+    /// So many more were.
+    pub(super) fn count_early(&mut self, bytes: u64) {
+        self.more.get_or_insert_default().early += bytes;
+    }
+
+    /// They were refused.
+    pub(super) fn refuse_early(&mut self) {
+        if let Some(more) = &mut self.more {
+            more.early = 0;
+        }
+    }
+}
+
+/// What a stream has done that has ended.
 #[derive(Debug)]
 pub struct EndedStats {
     bytes_sent: u64,
     bytes_retransmitted: u64,
     bytes_received: u64,
-    /// It runs no more; what was `before` is what has passed from then to the end.
-    meter: Option<Box<Meter>>,
+    /// Nothing of it, if this is not there.
+    measured: Option<Box<Measured>>,
+}
+
+/// What was measured of it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Measured {
+    early: u64,
+    blocked: BlockedTimes,
 }
 
 impl EndedStats {
     /// What it has done.
     pub fn read(&self) -> StreamStats {
-        let times = |meter: &Meter| times(meter.before, meter.own.totals);
+        let Measured { early, blocked } = self.measured.as_deref().copied().unwrap_or_default();
         StreamStats {
             bytes_sent: self.bytes_sent,
             bytes_retransmitted: self.bytes_retransmitted,
-            bytes_early: self.meter.as_ref().map_or(0, |meter| meter.early),
+            bytes_early: early,
             bytes_received: self.bytes_received,
-            blocked: Some(self.meter.as_deref().map(times).unwrap_or_default()),
+            blocked: Some(blocked),
         }
     }
 }

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use tercel_wire::frame::{ResetStreamAt, ResetStreamAtType, StreamFrame};
 use tercel_wire::{ApplicationErrorCode, Direction, Frame, Role, StreamId, TransportErrorCode, TransportParameters};
 
-use self::blocked::{Own, Watches};
+use self::blocked::{Meter, Watches};
 use self::flow::{ReceiveWindow, Say, SendLimit};
 use self::id_limits::{LocalIds, RemoteIds};
 use self::recv::Recv;
@@ -240,7 +240,7 @@ impl Streams {
             if let Some(send) = &mut stream.send {
                 send.rewind();
                 if let Some(meter) = &mut send.meter {
-                    meter.early = 0;
+                    meter.refuse_early();
                 }
             }
             if let Some(recv) = &mut stream.recv {
@@ -792,7 +792,7 @@ impl Streams {
         };
         let written = send.write_new(id, sink, credit);
         if let (true, Some(meter)) = (early, &mut send.meter) {
-            meter.early += written.bytes;
+            meter.count_early(written.bytes);
         }
         if send.owes_reset_at() {
             self.control.insert(id);
@@ -814,8 +814,8 @@ impl Streams {
                 self.limited.insert(id);
             }
         }
-        if matches!(written.next, send::Next::Nothing | send::Next::StreamBlocked) {
-            self.measure(id);
+        if let (send::Next::Nothing | send::Next::StreamBlocked, Some(watches)) = (written.next, &mut self.watches) {
+            watches.note(send, false);
         }
         Some(written.next)
     }
@@ -949,13 +949,13 @@ impl Streams {
         };
         let meter = stream.send.as_ref().and_then(|send| send.meter.as_ref());
         let blocked = self.watches.as_ref().map(|watches| meter.map(|meter| watches.read(meter)).unwrap_or_default());
-        let bytes_early = meter.map_or(0, |meter| meter.early);
+        let bytes_early = meter.map_or(0, Meter::early);
         Some(StreamStats { bytes_early, blocked, ..stream.stats() })
     }
 
     /// What a stream has done that ends now, if times are measured.
     fn end_stats(&mut self, id: StreamId) -> Option<EndedStats> {
-        let watches = self.watches.as_ref()?;
+        let watches = self.watches.as_mut()?;
         let stream = self.streams.get_mut(id)?;
         let bytes = stream.stats();
         let meter = stream.send.as_mut().and_then(|send| send.meter.take());
@@ -973,11 +973,10 @@ impl Streams {
             return;
         }
         let held = self.is_held_back(id);
-        if let (Some(watches), Some(stream)) = (&self.watches, self.streams.get_mut(id))
+        if let (Some(watches), Some(stream)) = (&mut self.watches, self.streams.get_mut(id))
             && let Some(send) = &mut stream.send
         {
-            let own = if held { Own::StreamLimit } else { send.hindrance() };
-            send.meter.get_or_insert_with(|| watches.begin()).turn(watches.now, own);
+            watches.note(send, held);
         }
     }
 
@@ -1010,10 +1009,13 @@ impl Streams {
     }
 
     fn create(&mut self, id: StreamId) {
-        let send = (!self.is_remote_uni(id)).then(|| Send::new(self.initial_send_limit(id)));
+        let mut send = (!self.is_remote_uni(id)).then(|| Send::new(self.initial_send_limit(id)));
         let recv = (!self.is_local_uni(id)).then(|| Recv::new(self.windows.initial, self.windows.max));
+        let held = self.is_held_back(id);
+        if let (Some(watches), Some(send)) = (&mut self.watches, &mut send) {
+            watches.note(send, held);
+        }
         self.streams.insert(id, Stream { send, recv });
-        self.measure(id);
     }
 
     /// The peer's streams exist from when a higher one was used, but take memory only when touched.
@@ -1075,11 +1077,14 @@ impl Streams {
 
     /// Puts a stream that has something to send into its place in the schedule.
     fn reschedule(&mut self, id: StreamId) {
-        self.measure(id);
-        if self.is_held_back(id) {
+        let held = self.is_held_back(id);
+        let Some(send) = self.streams.get_mut(id).and_then(|stream| stream.send.as_mut()) else { return };
+        if let Some(watches) = &mut self.watches {
+            watches.note(send, held);
+        }
+        if held {
             return;
         }
-        let Some(send) = self.send_mut(id) else { return };
         let (priority, repeat, new) = (send.priority, send.has_repeat(), send.has_new());
         if repeat {
             self.repeats.insert(id, priority);

@@ -68,7 +68,7 @@ pub(super) struct Send {
     pub(super) priority: i32,
     retransmitted: u64,
     /// For how long what has kept it from sending, if anybody wants to know.
-    pub(super) meter: Option<Box<Meter>>,
+    pub(super) meter: Option<Meter>,
 }
 
 /// What a call to write did.

@@ -397,7 +397,9 @@ impl Core {
     /// to: else many short streams could fill the memory of an application that reads slowly.
     pub(super) fn forget(&mut self, key: StreamKey) {
         let Some(entry) = self.streams.get(key) else { return };
-        entry.listening = Listening::Nobody;
+        if let Listening::Handler(Some(handler)) = std::mem::replace(&mut entry.listening, Listening::Nobody) {
+            handler.unboxed();
+        }
         entry.forgotten = true;
         if entry.deferred > 0 {
             entry.shared.note_debt();

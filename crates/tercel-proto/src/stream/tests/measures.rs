@@ -143,3 +143,29 @@ fn bytes_are_counted_and_known_until_the_end_was_heard_of() {
         assert!(client.take_ended_stats(id).is_none() && client.stats(id).is_none());
     }
 }
+
+/// However long one stream lives, what is remembered for it does not grow with those that come and go meanwhile.
+#[test]
+fn what_the_connections_dials_showed_is_kept_for_streams_that_live() {
+    let mut bench = Bench::new();
+    let long = bench.client.open(Direction::Unidirectional).unwrap();
+    bench.client.send(long, "data".into(), false).unwrap();
+    for _ in 0..100 {
+        let short = bench.client.open(Direction::Unidirectional).unwrap();
+        bench.client.hindered(Hindrance::Pacing);
+        bench.pass(1);
+        bench.client.hindered(Hindrance::Congestion);
+        bench.pass(2);
+        bench.client.hindered(Hindrance::Nothing);
+        assert_eq!(bench.blocked(short)[..5], [0, 1, 0, 2, 0]);
+        bench.client.reset(short, CODE.into()).unwrap();
+        let (_, sent) = packet(&mut bench.client, 1200);
+        sent.iter().for_each(|frame| bench.client.acked(*frame));
+        while bench.client.poll_event().is_some_and(|event| event != StreamEvent::Closed(short)) {}
+        assert_eq!(bench.client.take_ended_stats(short).unwrap().read().blocked.unwrap().pacing, TICK);
+        bench.client.on_max_streams(Direction::Unidirectional, short.index() + 2);
+        bench.client.send(long, "data".into(), false).unwrap();
+    }
+    assert_eq!(bench.blocked(long)[..5], [0, 100, 0, 200, 0]);
+    assert_eq!(bench.client.watches.as_ref().map(|watches| watches.marks()), Some(2));
+}
