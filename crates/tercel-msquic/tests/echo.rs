@@ -267,3 +267,55 @@ fn an_application_refuses_connections_and_streams() {
     }
     assert!(heard.is_silent());
 }
+
+/// What a stream lay in is used for another: the handle of the one before names nothing, and what is asked of it does
+/// nothing to the other.
+#[test]
+fn a_handle_stays_stale_though_another_stream_has_its_place() {
+    const STREAMS: usize = 100;
+    let stage = stage();
+    let before = Arc::new(Mutex::new((None::<(Handle, &'static Program)>, Vec::new())));
+    let known = before.clone();
+    let (program, heard) = Program::new(move |program, event| {
+        let Event::Stream(handle, event) = event else { return Status::SUCCESS };
+        if event.event_type != stream_event::SHUTDOWN_COMPLETE {
+            return Status::SUCCESS;
+        }
+        let (Some((connection, this)), ref mut closed) = *known.lock().unwrap() else { return Status::SUCCESS };
+        unsafe { (api().stream_close)(handle) };
+        closed.push(handle);
+        if closed.len() == STREAMS {
+            program.say(handle, "DONE");
+            return Status::SUCCESS;
+        }
+        let next = open_stream(connection, 0, this);
+        for stale in closed.iter() {
+            let asked = [
+                send(*stale, b"stale", 0, 1),
+                unsafe { (api().stream_start)(*stale, 0) },
+                get::<u16>(*stale, param::STREAM_PRIORITY).err().unwrap_or(Status::SUCCESS),
+            ];
+            unsafe { (api().stream_close)(*stale) };
+            if asked != [Status::INVALID_PARAMETER; 3] || *stale == next {
+                program.say(handle, "WRONG");
+            }
+        }
+        if get(next, param::STREAM_PRIORITY) != Ok(0x7fff_u16) || get::<u64>(next, param::STREAM_ID).is_ok() {
+            program.say(next, "WRONG");
+        }
+        assert_eq!(set(next, param::STREAM_PRIORITY, closed.len() as u16), Status::SUCCESS);
+        send(next, b"next", send::START | send::FIN, closed.len());
+        Status::SUCCESS
+    });
+    let connection = stage.connect(program, &heard);
+    before.lock().unwrap().0 = Some((connection, program));
+    let first = open_stream(connection, 0, program);
+    assert_eq!(send(first, b"first", send::START | send::FIN, 0), Status::PENDING);
+    let words = heard.until("DONE");
+    assert!(words.iter().all(|word| word.what != "WRONG"), "{words:?}");
+    let count = |start: &str| words.iter().filter(|word| word.what.starts_with(start)).count();
+    assert_eq!(count("START_COMPLETE SUCCESS"), STREAMS);
+    assert_eq!(count("SEND_COMPLETE"), STREAMS);
+    assert_eq!(count("PEER_SEND_SHUTDOWN"), STREAMS);
+    unsafe { (api().connection_close)(connection) };
+}
