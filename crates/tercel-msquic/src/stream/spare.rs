@@ -14,6 +14,7 @@ const MOST: usize = 64;
 
 thread_local! {
     static SPARE: RefCell<Vec<Arc<MaybeUninit<Stream>>>> = const { RefCell::new(Vec::new()) };
+    #[allow(clippy::vec_box, reason = "it is the boxes that are kept")]
     static BOXES: RefCell<Vec<Box<Events>>> = const { RefCell::new(Vec::new()) };
 }
 
