@@ -6,6 +6,7 @@
 //! byte by byte.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -385,10 +386,15 @@ static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
     (0..2 * PERIOD.max(PIECE)).map(byte).collect()
 });
 
-/// `len` bytes of a body, from `offset` on. Not copied.
-fn body(offset: u64, len: u64) -> Bytes {
+/// Where in the pattern `len` bytes of a body are, from `offset` on.
+fn place(offset: u64, len: u64) -> Range<usize> {
     let from = (offset % PERIOD) as usize;
-    PATTERN.slice(from..from + len as usize)
+    from..from + len as usize
+}
+
+/// `len` bytes of a body, from `offset` on, to keep. Not copied.
+fn body(offset: u64, len: u64) -> Bytes {
+    PATTERN.slice(place(offset, len))
 }
 
 /// A message on its way out.
@@ -456,7 +462,7 @@ impl Incoming {
         self.header_len += of_header;
         piece = &piece[of_header..];
         for part in piece.chunks(PIECE as usize) {
-            assert!(*part == body(self.len, part.len() as u64), "wrong bytes behind {}", self.len);
+            assert!(*part == PATTERN[place(self.len, part.len() as u64)], "wrong bytes behind {}", self.len);
             self.len += part.len() as u64;
         }
     }
