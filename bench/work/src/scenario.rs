@@ -354,7 +354,9 @@ impl Scenario {
                 let with = if control == Control::Bbr { ", with BBR" } else { "" };
                 format!("Download, {loss} % of all datagrams lost, {round_trip} ms there and back{with}")
             }
-            Self::Many(number) => format!("Requests in turns on {} connections, 100 at a time", grouped(number)),
+            Self::Many(number) => {
+                format!("Requests in turns on {} connections, {} at a time", grouped(number), number.min(100))
+            }
             Self::Wide(number) => format!("Requests on {} streams at a time", grouped(number)),
             Self::Start => "From the start of both processes to the end of the first exchange".into(),
         }

@@ -37,6 +37,8 @@ use crate::listener::Listener;
 use crate::qlog::Qlog;
 use crate::resumption::ResumptionTicket;
 use crate::status::Error;
+#[cfg(all(unix, feature = "tokio-tasks"))]
+use crate::worker::Patience;
 use crate::worker::{Driver, Letter, Mailbox, NewClient, Worker, thread};
 
 /// When a server demands proof of a client's address by a Retry packet (RFC 9000 section 8.1.2).
@@ -58,6 +60,10 @@ pub enum RetryPolicy {
 pub struct RegistrationConfig {
     /// How many worker threads, 1 to 255; 0 for one per processor. Default 0.
     pub workers: usize,
+    /// How long a worker that has nothing to do looks for datagrams before its processor may rest, while they mostly come in
+    /// that time; zero: never. What comes at shorter intervals is answered sooner, and for less of both ends' processor time than it
+    /// takes to wake a processor. A worker that is a task of a runtime lets that look, and others run. Default 50 µs.
+    pub linger: Duration,
     /// When to demand a Retry. Default above 256 unfinished handshakes of a worker.
     pub retry: RetryPolicy,
     /// With [`RetryPolicy::Above`], a Retry is demanded as well while the unfinished handshakes of a worker
@@ -113,6 +119,7 @@ impl Default for RegistrationConfig {
     fn default() -> Self {
         Self {
             workers: 0,
+            linger: Duration::from_micros(50),
             retry: RetryPolicy::Above(256),
             retry_memory: 32 << 20,
             max_half_open: 4096,
@@ -138,6 +145,7 @@ impl std::fmt::Debug for RegistrationConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RegistrationConfig")
             .field("workers", &self.workers)
+            .field("linger", &self.linger)
             .field("retry", &self.retry)
             .field("retry_memory", &self.retry_memory)
             .field("max_half_open", &self.max_half_open)
@@ -458,10 +466,11 @@ impl Registration {
         let datapath = TaskDatapath::new(config.workers.min(MAX_WORKERS)).map_err(cannot_start)?;
         let tasks = datapath.tasks();
         let seed = clock::seed().map_err(cannot_start)?;
+        let linger = config.linger;
         let (shared, workers) = build(config, Arc::new(datapath), seed)?;
         let clock = Clock::new();
         for (worker, task) in workers.into_iter().zip(tasks) {
-            tokio::spawn(tasks::run(worker, task, clock));
+            tokio::spawn(tasks::run(worker, task, clock, Patience::new(linger)));
         }
         Ok(Self(Arc::new(Owner { shared, threads: Vec::new() })))
     }
@@ -673,9 +682,11 @@ fn with_drivers(config: RegistrationConfig) -> Result<(Arc<RegistrationShared>, 
     let config = with_workers(config);
     let (datapath, polls) = UdpDatapath::new(config.workers.min(MAX_WORKERS)).map_err(cannot_start)?;
     let seed = clock::seed().map_err(cannot_start)?;
+    let linger = config.linger;
     let (shared, workers) = build(config, Arc::new(datapath), seed)?;
     let clock = Clock::new();
-    Ok((shared, workers.into_iter().zip(polls).map(|(worker, poll)| Driver::new(worker, poll, clock)).collect()))
+    let driver = |(worker, poll)| Driver::new(worker, poll, clock, linger);
+    Ok((shared, workers.into_iter().zip(polls).map(driver).collect()))
 }
 
 /// One for each processor if no number is given.

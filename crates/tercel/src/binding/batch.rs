@@ -11,6 +11,9 @@ const MAX_LEN: usize = 65_507;
 /// Room for a batch, and behind it for what does not join it and begins the next.
 const ROOM: usize = 128 << 10;
 
+/// A datagram makes as much work as one of so many bytes, however small it is: five are a first batch.
+pub(super) const LEAST_WORK: usize = 820;
+
 /// A batch in the making.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -20,6 +23,8 @@ pub(super) struct Batch {
     start: usize,
     /// Through which socket it leaves, and as what; nothing is in it yet if this is missing.
     whole: Option<(SocketId, Transmit)>,
+    /// See [`work`](Self::work).
+    work: usize,
     /// The connections that have made it.
     makers: Vec<u32>,
 }
@@ -33,10 +38,16 @@ pub(super) struct Leaving<'a> {
 }
 
 impl Batch {
-    /// How many bytes are in it.
+    /// Whether nothing is in it.
     #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.whole.as_ref().map_or(0, |(_, whole)| whole.len)
+    pub(super) fn is_empty(&self) -> bool {
+        self.whole.is_none()
+    }
+
+    /// What its peers have to do about it, as if it were so many bytes.
+    #[inline]
+    pub(super) fn work(&self) -> usize {
+        self.work
     }
 
     /// How many datagrams of up to `largest` bytes it takes besides, if it may have `max_segments`. None if it has to leave
@@ -79,6 +90,8 @@ impl Batch {
     /// What was written by the connection `maker` joins it, or begins the next if it has just left.
     #[inline]
     pub(super) fn add(&mut self, from: SocketId, maker: u32, next: Transmit) {
+        let datagrams = next.segment_size.map_or(1, |size| next.len.div_ceil(size.max(1)));
+        self.work += next.len.max(datagrams * LEAST_WORK);
         match &mut self.whole {
             None => self.whole = Some((from, next)),
             Some((_, whole)) => {
@@ -95,6 +108,7 @@ impl Batch {
     #[inline]
     pub(super) fn take(&mut self) -> Option<Leaving<'_>> {
         let (from, transmit) = self.whole.take()?;
+        self.work = 0;
         let start = self.start;
         self.start += transmit.len;
         let contents = &self.buffer[start..self.start];

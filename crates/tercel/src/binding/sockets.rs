@@ -14,8 +14,8 @@ use super::listener::ListenerShared;
 use crate::datapath::buffers::Buffers;
 use crate::datapath::{Left, Received, Socket, SocketId};
 
-/// What is sent leaves when there are so many bytes, so that the peer can begin with them; next when there are twice as many,
-/// and so on: what there is much of leaves in long batches. So it is in each turn of a connection, and of the worker.
+/// What is sent leaves when there are so many bytes, or five datagrams, so that the peer can begin with them; next when there
+/// are twice as many, and so on: what there is much of leaves in long batches. So it is in each turn of a connection, and of the worker.
 pub(crate) const FIRST_BATCH: usize = 4 << 10;
 
 /// One socket.
@@ -224,7 +224,7 @@ impl Sockets {
             self.leave();
         }
         self.batch.add(from, key, transmit);
-        if self.batch.len() >= self.enough {
+        if self.batch.work() >= self.enough {
             self.enough *= 2;
             self.leave();
         }
@@ -234,7 +234,7 @@ impl Sockets {
     /// Sends what is in the making.
     #[inline]
     pub(crate) fn leave(&mut self) {
-        if self.batch.len() > 0 {
+        if !self.batch.is_empty() {
             self.send();
         }
     }

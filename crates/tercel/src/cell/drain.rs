@@ -34,6 +34,7 @@ pub(crate) enum Outcome {
 pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcome {
     let span = core.span.clone();
     let _entered = span.enter();
+    let handshakes = core.proto.is_handshaking();
     core.now = now;
     core.proto.at(now);
     core.ideal_stale = true;
@@ -89,6 +90,10 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
             }
         }
         break;
+    }
+    if handshakes {
+        // The peer can begin: it has more to do about a flight than a system call takes.
+        floor.sockets.leave();
     }
     core = end_turn(core);
     let farewell = core.farewell.as_ref().map(|farewell| farewell.deadline);

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 use super::clock::Clock;
 use super::udp::{Io, OsSocket, bound};
 use super::{Bind, Datapath, Left, Socket, SocketId};
-use crate::worker::{Park, Worker};
+use crate::worker::{Park, Patience, Worker};
 
 /// So many turns without letting other tasks have theirs.
 const TURNS: usize = 16;
@@ -181,7 +181,7 @@ impl Io for Watched {
 }
 
 /// Gives a worker its turns until it is done. Dropped before, it ends the worker and its connections.
-pub(crate) async fn run(worker: Worker, task: Arc<Task>, clock: Clock) {
+pub(crate) async fn run(worker: Worker, task: Arc<Task>, clock: Clock, mut patience: Patience) {
     let mut worker = Ending(worker);
     worker.0.shares_its_thread();
     let mut timer = pin!(sleep(Duration::ZERO));
@@ -195,7 +195,9 @@ pub(crate) async fn run(worker: Worker, task: Arc<Task>, clock: Clock) {
                 let mut state = task.state();
                 std::mem::swap(&mut ready, &mut state.ready);
                 // A wake-up from now on is for the next turn, this one may miss its cause.
-                state.waker = Some(context.waker().clone());
+                if state.waker.replace(context.waker().clone()).is_none() {
+                    patience.found();
+                }
             }
             for (socket, why) in ready.drain(..) {
                 match why {
@@ -207,7 +209,9 @@ pub(crate) async fn run(worker: Worker, task: Arc<Task>, clock: Clock) {
                 Park::Done => return Poll::Ready(()),
                 Park::Now if worker.0.gave_way() => break,
                 Park::Now => continue,
+                Park::Idle if patience.looks(clock.now(), None) => break,
                 Park::Idle => return Poll::Pending,
+                Park::Until(time) if patience.looks(clock.now(), Some(time)) => break,
                 Park::Until(time) => {
                     if set_for.is_none_or(|set| time < set) {
                         set_for = Some(time);

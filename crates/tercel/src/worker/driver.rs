@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mio::{Events, Poll};
 
+use super::patience::Patience;
 use super::{Park, Worker};
 use crate::datapath::SocketId;
 use crate::datapath::clock::Clock;
@@ -44,6 +45,7 @@ pub struct Driver {
     poll: Poll,
     events: Events,
     clock: Clock,
+    patience: Patience,
     done: bool,
 }
 
@@ -54,8 +56,9 @@ impl std::fmt::Debug for Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(worker: Worker, poll: Poll, clock: Clock) -> Self {
-        Self { worker, poll, events: Events::with_capacity(EVENTS), clock, done: false }
+    pub(crate) fn new(worker: Worker, poll: Poll, clock: Clock, linger: Duration) -> Self {
+        let events = Events::with_capacity(EVENTS);
+        Self { worker, poll, events, clock, patience: Patience::new(linger), done: false }
     }
 
     /// Does what there is to do, without waiting, and says when to be called again. Handlers of the
@@ -77,25 +80,42 @@ impl Driver {
     }
 
     /// Waits as the last [`turn`](Self::turn) said: until its time has come, a socket is ready, or
-    /// another thread wants something. [`Park::Now`] only looks which sockets are ready.
+    /// another thread wants something. [`Park::Now`] only looks which sockets are ready. While what comes mostly comes
+    /// within [`RegistrationConfig::linger`](crate::RegistrationConfig::linger) it is waited for without rest.
     ///
     /// # Errors
     /// Those of the system; the worker cannot go on then.
     pub fn wait(&mut self, park: Park) -> io::Result<()> {
-        let mut timeout = match park {
-            Park::Now | Park::Done => Some(Duration::ZERO),
-            Park::Idle => None,
-            Park::Until(time) => match time.since(self.clock.now()) {
-                wait if wait < SPIN => Some(Duration::ZERO),
-                wait => Some(wait),
-            },
-        };
+        if self.timeout(park) != Some(Duration::ZERO) {
+            let due = if let Park::Until(time) = park { Some(time) } else { None };
+            while self.patience.looks(self.clock.now(), due) {
+                if self.poll(Some(Duration::ZERO))? {
+                    self.patience.found();
+                    return Ok(());
+                }
+            }
+        }
+        self.poll(self.timeout(park))?;
+        Ok(())
+    }
+
+    fn timeout(&self, park: Park) -> Option<Duration> {
+        match self.until(park) {
+            Some(wait) if wait < SPIN => Some(Duration::ZERO),
+            wait => wait,
+        }
+    }
+
+    /// Waits for so long at most, and notes which sockets are ready. `true` if something has ended the wait.
+    fn poll(&mut self, mut timeout: Option<Duration>) -> io::Result<bool> {
+        let mut any = false;
         loop {
             match self.poll.poll(&mut self.events, timeout) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
                 result => result?,
             }
             for event in &self.events {
+                any = true;
                 if event.token() == WAKE {
                     continue;
                 }
@@ -108,7 +128,7 @@ impl Driver {
                 }
             }
             if self.events.iter().count() < EVENTS {
-                return Ok(());
+                return Ok(any);
             }
             // Who waits for this poll at another one is told of what is new only, so nothing may be left here.
             timeout = Some(Duration::ZERO);

@@ -6,6 +6,7 @@ mod driver;
 mod floor;
 mod load;
 mod mailbox;
+mod patience;
 mod ready;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,8 @@ pub(crate) use self::floor::{Floor, Way};
 use self::load::Load;
 pub(crate) use self::load::{Charge, Demand};
 pub(crate) use self::mailbox::Mailbox;
+#[cfg(all(unix, feature = "tokio-tasks"))]
+pub(crate) use self::patience::Patience;
 use crate::binding::Binding;
 use crate::binding::listener::ListenerShared;
 use crate::binding::ration::Rations;

@@ -239,6 +239,20 @@ fn a_connection_leaves_nothing_behind() {
 }
 
 #[test]
+fn flights_of_handshakes_leave_one_by_one() {
+    let mut world = World::new(TransportConfig::default());
+    world.serve(|_, _| {});
+    let clients: Vec<_> = (0..3).map(|_| world.connect()).collect();
+    world.step();
+    assert_eq!(world.net.0.lock().unwrap().calls, 6, "one of each client, and of the server to it");
+    let mut confirmed = 0;
+    world.run_until(|| {
+        confirmed += clients.iter().filter(|(_, events)| heard(events, "HandshakeConfirmed")).count();
+        confirmed == clients.len()
+    });
+}
+
+#[test]
 fn what_is_not_authentic_costs_no_state_and_is_not_amplified() {
     let mut world = World::new(TransportConfig::default());
     world.serve(|_, _| {});

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tercel_proto::path::Ecn;
 
+use super::super::batch::LEAST_WORK;
 use super::*;
 use crate::datapath::buffers::Buffers;
 
@@ -231,6 +232,18 @@ fn a_batch_that_is_long_enough_leaves_and_the_next_may_be_longer() {
     }
     // More than four segments it may not have.
     assert_eq!(lens, [2, 4, 4, 4]);
+}
+
+#[test]
+fn of_small_datagrams_few_leave_together() {
+    let mut fixture = fixture(2 * LEAST_WORK);
+    let mut lens = Vec::new();
+    for key in 0..12 {
+        transmit(&mut fixture, key, made(1, 50, 0));
+        lens.extend(fixture.calls.lock().unwrap().drain(..).map(|(_, transmit, _)| transmit.len / 50));
+    }
+    // More than four segments it may not have.
+    assert_eq!(lens, [2, 4, 4]);
 }
 
 #[test]
