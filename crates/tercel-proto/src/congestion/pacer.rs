@@ -4,7 +4,9 @@
 //! stays shut until a burst is together: about a millisecond's worth as a rule, so that datagrams can
 //! leave the system in one call and timers, which are hardly finer than that, never bound the rate. It
 //! holds two such bursts, so that a timer that fires late loses nothing; where the round trip is as
-//! short as that, the window alone governs.
+//! short as that, the window alone governs. A worker that is busy with a thousand connections comes to
+//! each only every few milliseconds: while the bucket is shut it gathers up to a batch, or the rate
+//! would be that of one burst in each round of the worker, however many it would take.
 
 use super::{Controller, Pace, Rate};
 use crate::recovery::Rtt;
@@ -16,6 +18,9 @@ const BURSTS_HELD: u64 = 2;
 /// The bucket holds so many datagrams at least: the burst that section 7.7 permits.
 // RFC 9002 section 7.7#3.
 const MIN_CAPACITY_PACKETS: u64 = 10;
+
+/// So many datagrams gather while it is shut, however late it is asked: as many as leave by one system call.
+const MOST_LATE_PACKETS: u64 = 64;
 
 /// The pacer of a path.
 #[derive(Debug)]
@@ -60,7 +65,8 @@ impl Pacer {
         self.asked = now;
         let Pace { rate, burst, least } = controller.pace(rtt);
         let burst = rate.bytes_in(burst).max(least * mtu);
-        let capacity = burst.saturating_mul(BURSTS_HELD).max(MIN_CAPACITY_PACKETS * mtu);
+        let packets = if self.shut { MOST_LATE_PACKETS } else { MIN_CAPACITY_PACKETS };
+        let capacity = burst.saturating_mul(BURSTS_HELD).max(packets * mtu);
         self.fill(now, rate, capacity);
         let wanted = if self.shut { burst } else { mtu };
         self.shut = self.tokens < wanted;

@@ -128,6 +128,21 @@ fn silence_earns_no_more_than_a_burst() {
 }
 
 #[test]
+fn who_comes_late_sends_what_was_due_meanwhile_but_no_more_than_a_batch() {
+    // 2.5 datagrams in a millisecond.
+    let (controller, rtt) = (avoiding(100 * MTU), sampled(Duration::from_millis(50)));
+    for (late, packets) in [(Duration::from_millis(16), 40), (Duration::from_secs(1000), 64)] {
+        let mut pacer = Pacer::new(true);
+        assert_eq!(pacer.release(START, &rtt, &controller), Ok(10 * MTU));
+        (0..10).for_each(|_| pacer.on_sent(MTU as u16));
+        assert_eq!(pacer.release(START, &rtt, &controller), Err(START + Duration::from_millis(1)));
+        assert_eq!(pacer.release(START + late, &rtt, &controller), Ok(packets * MTU));
+        // Who has nothing to send keeps none of it.
+        assert_eq!(pacer.release(START + 2 * late, &rtt, &controller), Ok(10 * MTU));
+    }
+}
+
+#[test]
 fn without_a_round_trip_time_or_turned_off_nothing_waits() {
     let controller = avoiding(10 * MTU);
     for (mut pacer, rtt) in [(Pacer::new(true), Rtt::new(RTT)), (Pacer::new(false), sampled(RTT))] {
