@@ -12,6 +12,7 @@ struct Room(#[expect(dead_code, reason = "it is written by pointer")] [MaybeUnin
 const MOST: usize = 64;
 
 thread_local! {
+    #[allow(clippy::vec_box, reason = "it is the boxes that are kept")]
     static SPARE: RefCell<Vec<Box<MaybeUninit<Room>>>> = const { RefCell::new(Vec::new()) };
 }
 
