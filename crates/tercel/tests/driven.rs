@@ -14,11 +14,25 @@ use tercel::{Configuration, Identity, Rest, Settings, Trust};
 use tercel_proto::config::TransportConfig;
 
 fn one_worker() -> (Registration, Driver) {
-    let mut config = RegistrationConfig::default();
+    one_worker_of(RegistrationConfig::default())
+}
+
+fn one_worker_of(mut config: RegistrationConfig) -> (Registration, Driver) {
     config.workers = 1;
     let (registration, mut drivers) = Registration::driven(config).unwrap();
     assert_eq!(drivers.len(), 1);
     (registration, drivers.remove(0))
+}
+
+/// A server that takes in whoever comes, and does nothing else.
+fn taking_in(server: &Registration, configuration: &tercel::Configuration) -> Listener {
+    let configuration = configuration.clone();
+    let handler = move |_: &Listener, event: ListenerEvent| {
+        if let ListenerEvent::NewConnection(new) = event {
+            new.accept(&configuration, |_: &Connection, _: ConnectionEvent<'_>| {}).unwrap().detach();
+        }
+    };
+    server.listen(Listen::new(support::loopback(), [support::ALPN]), handler).unwrap()
 }
 
 /// Both ends in one thread, which gives each a turn until the client has heard the end.
@@ -72,20 +86,12 @@ fn one_thread_drives_two_registrations() {
 #[test]
 fn who_lingers_misses_nothing() {
     let mut config = RegistrationConfig::default();
-    (config.workers, config.linger) = (1, Duration::from_secs(3600));
-    let (client, mut drivers) = Registration::driven(config).unwrap();
-    let mut driver = drivers.remove(0);
+    config.linger = Duration::from_secs(3600);
+    let (client, mut driver) = one_worker_of(config);
     let server = support::registration(1);
     let max_idle_timeout = Duration::from_millis(200);
     let configuration = support::configuration(TransportConfig { max_idle_timeout, ..TransportConfig::default() });
-    let of_server = configuration.clone();
-    let listener = server
-        .listen(Listen::new(support::loopback(), [support::ALPN]), move |_: &Listener, event: ListenerEvent| {
-            if let ListenerEvent::NewConnection(new) = event {
-                new.accept(&of_server, |_: &Connection, _: ConnectionEvent<'_>| {}).unwrap().detach();
-            }
-        })
-        .unwrap();
+    let listener = taking_in(&server, &configuration);
     let (tell, told) = channel();
     let asks = client.clone();
     let asker = std::thread::spawn(move || {
@@ -410,14 +416,7 @@ fn several_connections_send_in_one_message() {
     let configuration = support::configuration(TransportConfig::default());
     let (client, mut driver) = one_worker();
     let server = support::registration(1);
-    let of_server = configuration.clone();
-    let listener = server
-        .listen(Listen::new(support::loopback(), [support::ALPN]), move |_: &Listener, event: ListenerEvent| {
-            if let ListenerEvent::NewConnection(new) = event {
-                new.accept(&of_server, |_: &Connection, _: ConnectionEvent<'_>| {}).unwrap().detach();
-            }
-        })
-        .unwrap();
+    let listener = taking_in(&server, &configuration);
     // Stands between the ends, and sees in the end what the client sends.
     let socket = std::net::UdpSocket::bind(support::loopback()).unwrap();
     socket.set_nonblocking(true).unwrap();

@@ -10,7 +10,7 @@ use super::receive::Arrival;
 use super::{Connection, Event};
 use crate::close::HandshakeState;
 use crate::error::{ApiMisuse, CloseReason, Violation};
-use crate::path::{Answer, AntiAmplification, Candidate, Intent, Path, PathAddress, Validation};
+use crate::path::{Answer, AntiAmplification, Candidate, Intent, Path, PathAddress, Proof, Validation};
 use crate::time::Time;
 
 /// How many paths a server holds ready for its client.
@@ -162,7 +162,7 @@ impl Connection {
         self.peer_ids.activate(id);
         let mut old = std::mem::replace(&mut self.paths.active, path);
         // The peer may have forgotten when we come back.
-        old.is_proved = false;
+        old.proof = Proof::Unknown;
         self.recovery.path_changed(id, self.paths.active.mtu.current(), same_host);
         if !same_host {
             self.one_way.restart();

@@ -13,8 +13,20 @@ use crate::time::Time;
 /// So often credit is given on one path: a server that has validated the address before need not ask.
 const MAX_GIFTS: u32 = 4;
 
+/// Client: whether the server is known to have validated our address on a path.
+#[derive(Debug, Clone, Default)]
+pub enum Proof {
+    /// It is not.
+    #[default]
+    Unknown,
+    /// It is not, and may need credit to ask: the client has moved there.
+    Awaited(Box<Credit>),
+    /// It is: what answered its challenge was acknowledged.
+    Known,
+}
+
 /// What a client that has moved may have to give.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Credit {
     /// When it is to be looked whether the server is silent; `None` when a gift is owed.
     look_at: Option<Time>,

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use amplification::AntiAmplification;
-pub use credit::Credit;
+pub use credit::{Credit, Proof};
 pub use ecn::EcnValidation;
 pub use locals::{LocalAddresses, MAX_LOCAL_ADDRESSES};
 pub use mtu::Mtu;
@@ -86,8 +86,8 @@ pub struct Path {
     pub report: Report,
     /// At which address the peer sees us on it.
     pub heard: Heard,
-    /// Whether the peer is known to have validated our address on it.
-    pub is_proved: bool,
+    /// Whether the server is known to have validated our address on it.
+    pub proof: Proof,
     /// UDP payload bytes sent to it.
     pub bytes_sent: u64,
     /// UDP payload bytes received from it.
@@ -110,7 +110,7 @@ impl Path {
             })),
             report: Report::Due,
             heard: Heard::default(),
-            is_proved: false,
+            proof: Proof::Unknown,
             bytes_sent: 0,
             bytes_received: 0,
         }
@@ -182,8 +182,6 @@ pub struct Paths {
     pub reports: AddressReports,
     /// Client: where the server was before, if it is reached elsewhere now. Some go on to answer from there.
     pub left: Option<Box<SocketAddr>>,
-    /// Client: what the server may need on the active path before it has validated it.
-    credit: Option<Box<Credit>>,
     /// Client: how many paths it has tried since it last awaited no answer.
     unanswered: usize,
     /// Server: its address of the handshake, if it has left that for its preferred one, and the largest packet number
@@ -208,7 +206,6 @@ impl Paths {
             is_cut: false,
             reports: AddressReports::default(),
             left: None,
-            credit: None,
             unanswered: 0,
             left_local: None,
             heard_at: None,
@@ -306,23 +303,29 @@ impl Paths {
 
     /// Client: it has moved to the active path now.
     pub fn begin_credit(&mut self, now: Time, pto: Duration) {
-        let path = &self.active;
-        self.credit = (!path.is_proved).then(|| Box::new(Credit::begin(now, pto, path.bytes_received)));
+        let path = &mut self.active;
+        if !matches!(path.proof, Proof::Known) {
+            path.proof = Proof::Awaited(Box::new(Credit::begin(now, pto, path.bytes_received)));
+        }
     }
 
     /// Whether the server may need credit on the active path.
     pub fn owes_credit(&self) -> bool {
-        self.credit.as_ref().is_some_and(|credit| credit.is_owed())
+        matches!(&self.active.proof, Proof::Awaited(credit) if credit.is_owed())
     }
 
     /// It is given.
     pub fn credit_given(&mut self, now: Time, pto: Duration) {
-        self.credit.take_if(|credit| !credit.give(now, pto));
+        if let Proof::Awaited(credit) = &mut self.active.proof
+            && !credit.give(now, pto)
+        {
+            self.active.proof = Proof::Unknown;
+        }
     }
 
     /// Time has passed.
     pub fn credit_timeout(&mut self, now: Time, pto: Duration) {
-        if let Some(credit) = &mut self.credit {
+        if let Proof::Awaited(credit) = &mut self.active.proof {
             credit.timeout(now, pto, self.active.bytes_received);
         }
     }
@@ -330,10 +333,7 @@ impl Paths {
     /// The response that went out on the path with this number has arrived: the peer has validated our address there.
     pub fn proved(&mut self, id: u32) {
         if let Some(path) = self.iter_mut().find(|path| path.id == id) {
-            path.is_proved = true;
-        }
-        if self.active.id == id {
-            self.credit = None;
+            path.proof = Proof::Known;
         }
     }
 
@@ -379,7 +379,10 @@ impl Paths {
         let challenges = self.iter().filter_map(|path| path.validation.next_challenge());
         let sends = challenges.chain(self.active.mtu.next_timeout()).chain(self.locals.next_timeout());
         let sends = sends.filter(|at| *at > asked);
-        let credit = self.credit.as_ref().and_then(|credit| credit.next_timeout());
+        let credit = match &self.active.proof {
+            Proof::Awaited(credit) => credit.next_timeout(),
+            Proof::Unknown | Proof::Known => None,
+        };
         sends.chain(self.iter().filter_map(|path| path.validation.deadline())).chain(credit).min()
     }
 }

@@ -236,8 +236,8 @@ impl<'a> Frame<'a> {
 impl Frame<'_> {
     /// How many bytes [`write_datagram`](Self::write_datagram) writes.
     #[inline]
-    pub const fn datagram_len(data: &[u8]) -> usize {
-        1 + VarInt::encoded_len(data.len() as u64) + data.len()
+    pub fn datagram_len(data: &[u8]) -> usize {
+        1 + prefixed_len(data)
     }
 
     /// Writes a DATAGRAM frame: of these a packet may hold many.
