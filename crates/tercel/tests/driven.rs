@@ -93,25 +93,24 @@ fn who_lingers_misses_nothing() {
     let configuration = support::configuration(TransportConfig { max_idle_timeout, ..TransportConfig::default() });
     let listener = taking_in(&server, &configuration);
     let (tell, told) = channel();
-    let asks = client.clone();
-    let asker = std::thread::spawn(move || {
-        let connect = Connect::new(listener.local_address(), "localhost");
-        let connection = asks.connect(&configuration, connect, move |_: &Connection, event: ConnectionEvent<'_>| {
-            if let ConnectionEvent::ShutdownInitiatedByTransport { reason } = event {
-                tell.send(reason.clone()).unwrap();
+    let worker = std::thread::spawn(move || {
+        loop {
+            match driver.turn() {
+                Park::Done => break,
+                park => driver.wait(park).unwrap(),
             }
-        });
-        (connection.unwrap(), listener)
-    });
-    let reason = loop {
-        let park = driver.turn();
-        if let Ok(reason) = told.try_recv() {
-            break reason;
         }
-        driver.wait(park).unwrap();
-    };
+    });
+    let connect = Connect::new(listener.local_address(), "localhost");
+    let connection = client.connect(&configuration, connect, move |_: &Connection, event: ConnectionEvent<'_>| {
+        if let ConnectionEvent::ShutdownInitiatedByTransport { reason } = event {
+            tell.send(reason.clone()).unwrap();
+        }
+    });
+    let reason = told.recv_timeout(support::PATIENCE).expect("the worker misses something");
     assert!(matches!(reason, CloseReason::IdleTimeout), "{reason:?}");
-    drop(asker.join().unwrap());
+    drop((connection, client));
+    worker.join().unwrap();
 }
 
 /// The answer to a receive and the rest of the stream reach the worker in one turn: the rest is told of once, though the
