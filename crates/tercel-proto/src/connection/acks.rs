@@ -32,7 +32,7 @@ impl Connection {
             }
             _ => Duration::ZERO,
         };
-        let mut outcome = self.outcome.take().unwrap_or_default();
+        let mut outcome = self.workspace.take_outcome();
         let rtt_before = *self.recovery.rtt();
         let result = self.recovery.on_ack((now, came), space, ack, delay, &mut outcome);
         if result.is_ok() && !outcome.acked.is_empty() {
@@ -49,7 +49,7 @@ impl Connection {
             self.measure_one_way(space, delay, &rtt_before, &outcome);
         }
         self.settle(now, &outcome);
-        self.outcome = Some(outcome);
+        self.workspace.give_back(outcome);
         if space == SpaceId::Data {
             self.ask_for_acks();
         }

@@ -497,7 +497,7 @@ impl Connection {
     fn early_data_rejected(&mut self) {
         self.handshake.early_offered = false;
         self.spaces.data.early = None;
-        let mut outcome = self.outcome.take().unwrap_or_default();
+        let mut outcome = self.workspace.take_outcome();
         self.recovery.lose_early_data(&mut outcome);
         // The streams begin anew, whatever these packets carried; datagrams do not.
         for frame in outcome.lost.iter().flat_map(|packet| outcome.frames(packet)) {
@@ -505,7 +505,7 @@ impl Connection {
                 self.datagrams.discarded(*number);
             }
         }
-        self.outcome = Some(outcome);
+        self.workspace.give_back(outcome);
         self.streams.early_data_rejected();
         self.events.push_back(Event::EarlyDataRejected);
     }
@@ -640,10 +640,10 @@ impl Connection {
         if let Some(space) = &mut self.spaces.initial {
             space.keys = keys;
         }
-        let mut outcome = self.outcome.take().unwrap_or_default();
+        let mut outcome = self.workspace.take_outcome();
         self.recovery.retry_received(now, &mut outcome);
         self.settle(now, &outcome);
-        self.outcome = Some(outcome);
+        self.workspace.give_back(outcome);
         Outcome::Opened
     }
 

@@ -20,8 +20,10 @@ mod receive;
 mod timeout;
 mod tracing;
 mod transmit;
+mod workspace;
 
 pub use event::{ClientHello, Connected, Event, RouteChange};
+pub use workspace::Workspace;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,13 +45,12 @@ use crate::congestion::SavedPath;
 use crate::datagram::{DatagramPriority, Datagrams};
 use crate::entropy::Entropy;
 use crate::error::{ApiMisuse, CloseReason, Violation};
-use crate::frames::SentFrames;
 use crate::grease::FixedBit;
 use crate::idle::Idle;
 use crate::keys;
 use crate::path::{AntiAmplification, ChallengeSize, Ecn, Path, PathAddress, Paths, Validation};
 use crate::rare_queue::RareQueue;
-use crate::recovery::{AckOutcome, OneWayDelay, Recovery};
+use crate::recovery::{OneWayDelay, Recovery};
 use crate::space::{Parked, Spaces};
 use crate::stats::{ConnectionStats, Counts, PathCongestion, PathState, PathStats};
 pub use crate::stream::Read;
@@ -226,10 +227,7 @@ pub struct Connection {
     blocked_until: Option<Time>,
     /// When there was last nothing to send, or nothing that may be sent.
     silent_at: Time,
-    /// A buffer for what acknowledgements settle, kept to be used again.
-    outcome: Option<Box<AckOutcome>>,
-    /// The frames of the packets of a datagram that is being written.
-    drafted: SentFrames,
+    workspace: Workspace,
     stats: Counts,
     /// It has come to rest since that was last asked.
     rested: bool,
@@ -342,8 +340,7 @@ impl Connection {
             fixed_bit: FixedBit::default(),
             blocked_until: None,
             silent_at: Time::ZERO,
-            outcome: None,
-            drafted: SentFrames::new(),
+            workspace: Workspace::default(),
             rested: false,
             stats: Counts::default(),
             trace: None,
@@ -543,6 +540,11 @@ impl Connection {
     /// When [`timeout`](Self::timeout) is to be called, unless something else happens before.
     pub fn poll_timeout(&mut self) -> Option<Time> {
         self.next_timeout()
+    }
+
+    /// Exchanges the room that it works in: at the beginning of its turn, and back at the end.
+    pub const fn exchange_workspace(&mut self, other: &mut Workspace) {
+        std::mem::swap(&mut self.workspace, other);
     }
 
     // Streams.

@@ -93,7 +93,7 @@ impl Connection {
             _ => None,
         };
         self.pad_datagram = false;
-        self.drafted.clear();
+        self.workspace.drafted.clear();
         self.challenge_size = match datagram.len() >= MIN_INITIAL_DATAGRAM {
             true => ChallengeSize::Full,
             false => ChallengeSize::Small,
@@ -145,10 +145,10 @@ impl Connection {
     fn say_again(&mut self, now: Time, space: SpaceId) {
         let silent = |numbers: &PacketNumberSpace| !numbers.crypto.wants_to_send();
         if space != SpaceId::Data && self.spaces.get(space).is_some_and(silent) {
-            let mut outcome = self.outcome.take().unwrap_or_default();
+            let mut outcome = self.workspace.take_outcome();
             self.recovery.repeat(space, &mut outcome);
             self.settle(now, &outcome);
-            self.outcome = Some(outcome);
+            self.workspace.give_back(outcome);
         }
     }
 
@@ -252,13 +252,13 @@ impl Connection {
         if self.fixed_bit.clears(&mut self.entropy) {
             start.clear_fixed_bit(&mut writer);
         }
-        let mut drafted = std::mem::take(&mut self.drafted);
+        let mut drafted = std::mem::take(&mut self.workspace.drafted);
         let (first, before) = (drafted.len(), writer.position());
         let mut sink = FrameSink::new(&mut writer, &mut drafted);
         write(self, &mut sink);
         let ack_eliciting = sink.ack_eliciting();
         let frames = first..drafted.len();
-        self.drafted = drafted;
+        self.workspace.drafted = drafted;
         // RFC 9000 section 12.4#1.
         if writer.position() == before {
             return None;
@@ -315,7 +315,7 @@ impl Connection {
             delivery: Delivery::default(),
             frames: Stretch::default(),
         };
-        self.recovery.on_packet_sent(packet, self.drafted.get(frames.clone()).unwrap_or_default());
+        self.recovery.on_packet_sent(packet, self.workspace.drafted.get(frames.clone()).unwrap_or_default());
         self.stats.packets_sent += 1;
         self.trace_sent(now, Packet { level, number, len: size }, sending.mtu_probe);
         if ack_eliciting {

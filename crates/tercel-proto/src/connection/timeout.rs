@@ -3,7 +3,6 @@
 use super::Connection;
 use super::phase::Phase;
 use crate::error::CloseReason;
-use crate::frames::SentFrames;
 use crate::idle::Expired;
 use crate::space::Urgency;
 use crate::time::Time;
@@ -49,8 +48,6 @@ impl Connection {
         self.routes.rest();
         self.local_ids.rest();
         self.peer_ids.rest();
-        self.outcome = None;
-        self.drafted = SentFrames::new();
         self.entropy.rest();
         self.recovery.rest();
         self.streams.rest();
@@ -75,10 +72,10 @@ impl Connection {
     }
 
     fn on_recovery_timeout(&mut self, now: Time) {
-        let mut outcome = self.outcome.take().unwrap_or_default();
+        let mut outcome = self.workspace.take_outcome();
         self.recovery.timeout(now, &mut outcome);
         self.settle(now, &outcome);
-        self.outcome = Some(outcome);
+        self.workspace.give_back(outcome);
     }
 
     pub(super) fn next_timeout(&self) -> Option<Time> {

@@ -270,7 +270,7 @@ impl Connection {
         write: impl FnOnce(&mut crate::frames::FrameSink<'_, '_>),
     ) -> Option<usize> {
         let datagram = buf.get_mut(..size)?;
-        self.drafted.clear();
+        self.workspace.drafted.clear();
         let level = EncryptionLevel::OneRtt;
         let tag_len = self.tag_len(level)?;
         let draft = self.draft_with(level, &header, 0, datagram, tag_len, |_, sink| write(sink))?;

@@ -36,6 +36,7 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
     let _entered = span.enter();
     let handshakes = core.proto.is_handshaking();
     core.now = now;
+    core.borrow(floor);
     core.proto.at(now);
     core.ideal_stale = true;
     if std::mem::take(&mut core.operations_wait) {
@@ -102,6 +103,7 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
     let gone = core.gone;
     core.publish(rests || gone);
     core.hand_over_trace(gone);
+    core.borrow(floor);
     if core.gone { Outcome::Gone(core) } else { outcome(core) }
 }
 
@@ -121,6 +123,12 @@ pub(crate) fn end(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Box<Core
 }
 
 impl Core {
+    /// Exchanges the room that it works in for the worker's, which others have used before it; and back.
+    fn borrow(&mut self, floor: &mut Floor) {
+        self.proto.exchange_workspace(&mut floor.workspace);
+        std::mem::swap(&mut self.chunks, &mut floor.chunks);
+    }
+
     /// If its application has tasks on this thread these may answer what they were told, before anything is sent.
     fn give_way(&mut self, floor: &mut Floor) -> bool {
         if !floor.give_way() {

@@ -258,7 +258,6 @@ impl Core {
         self.entropy.rest();
         self.looks.rest();
         self.happened.shrink_to_fit();
-        self.chunks.shrink_to_fit();
         self.inbox.shrink_to_fit();
         self.operations.shrink_to_fit();
         self.routes.shrink_to_fit();

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tercel_proto::config::TransportConfig;
-use tercel_proto::connection::{RouteChange, Shared, Transmit};
+use tercel_proto::connection::{RouteChange, Shared, Transmit, Workspace};
 use tercel_proto::entropy::Entropy;
 use tercel_proto::path::{Ecn, PathAddress};
 use tercel_proto::stateless::reset;
@@ -52,6 +53,9 @@ pub(crate) struct Floor {
     pub(super) keys: Arc<CidKeys>,
     worker: u8,
     pub(crate) way: Way,
+    /// Lent to each connection for its turn.
+    pub(crate) workspace: Workspace,
+    pub(crate) chunks: Vec<Bytes>,
 }
 
 impl Floor {
@@ -68,6 +72,8 @@ impl Floor {
             keys: registration.keyring.cid_keys(),
             worker: worker as u8,
             way: Way::default(),
+            workspace: Workspace::default(),
+            chunks: Vec::new(),
         }
     }
 
