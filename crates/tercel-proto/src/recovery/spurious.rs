@@ -25,19 +25,30 @@ pub(super) struct Note {
     pub(super) frames: Vec<SentFrame>,
 }
 
+impl Note {
+    fn is_awaited(&self) -> bool {
+        !self.arrived && !self.frames.is_empty()
+    }
+}
+
 /// The recently lost packets of a space, in order of number.
 #[derive(Debug, Default)]
-pub(super) struct LostNotes(VecDeque<Note>);
+pub(super) struct LostNotes {
+    notes: VecDeque<Note>,
+    /// Of how many somebody waits for the frames: mostly none, and there may be a thousand to look at.
+    awaited: usize,
+}
 
 impl LostNotes {
     /// The lowest number remembered.
     pub(super) fn lowest(&self) -> Option<u64> {
-        self.0.front().map(|note| note.number)
+        self.notes.front().map(|note| note.number)
     }
 
     /// Since when the first is remembered whose frames somebody waits for.
     pub(super) fn first_awaited(&self) -> Option<Time> {
-        self.0.iter().find(|note| !note.arrived && !note.frames.is_empty()).map(|note| note.declared)
+        let first = || self.notes.iter().find(|note| note.is_awaited()).map(|note| note.declared);
+        if self.awaited > 0 { first() } else { None }
     }
 
     /// Remembers a lost packet and its frames. `gone` gets one forgotten to make room.
@@ -49,18 +60,20 @@ impl LostNotes {
         epoch: Epoch,
         gone: &mut impl FnMut(Note),
     ) {
-        if self.0.len() == MAX_NOTES {
+        if self.notes.len() == MAX_NOTES {
             self.pop(gone);
         }
         let frames = frames.iter().copied().filter(|frame| matches!(frame, SentFrame::Datagram { .. }));
         let note = Note { number, declared, arrived: false, epoch, frames: frames.collect() };
-        self.0.push_back(note);
+        self.awaited += usize::from(note.is_awaited());
+        self.notes.push_back(note);
     }
 
     /// Gives `arrived` each remembered packet in `range`, once.
     pub(super) fn acknowledge(&mut self, range: &RangeInclusive<u64>, mut arrived: impl FnMut(&mut Note)) {
-        let first = self.0.partition_point(|note| note.number < *range.start());
-        for note in self.0.range_mut(first..).take_while(|note| note.number <= *range.end()) {
+        let first = self.notes.partition_point(|note| note.number < *range.start());
+        for note in self.notes.range_mut(first..).take_while(|note| note.number <= *range.end()) {
+            self.awaited -= usize::from(note.is_awaited());
             if !std::mem::replace(&mut note.arrived, true) {
                 arrived(note);
             }
@@ -69,21 +82,22 @@ impl LostNotes {
 
     /// Forgets the packets declared lost at `time` or before; `gone` gets each that never arrived.
     pub(super) fn expire(&mut self, time: Time, gone: &mut impl FnMut(Note)) {
-        while self.0.front().is_some_and(|note| note.declared <= time || note.arrived) {
+        while self.notes.front().is_some_and(|note| note.declared <= time || note.arrived) {
             self.pop(gone);
         }
     }
 
     fn pop(&mut self, gone: &mut impl FnMut(Note)) {
-        if let Some(note) = self.0.pop_front()
+        if let Some(note) = self.notes.pop_front()
             && !note.arrived
         {
+            self.awaited -= usize::from(note.is_awaited());
             gone(note);
         }
     }
 
     /// The cuts were of another path's window.
     pub(super) fn forget_epochs(&mut self) {
-        self.0.iter_mut().for_each(|note| note.epoch = None);
+        self.notes.iter_mut().for_each(|note| note.epoch = None);
     }
 }
