@@ -23,11 +23,12 @@ pub struct Plan<'a> {
 
 impl Plan<'_> {
     /// How often a scenario is run: those that show how cost grows less often, because what counts there is not a
-    /// difference of some hundredths, and those with very many connections once. So are those with BBR, which take a minute
-    /// for some peers.
+    /// difference of some hundredths, and those with very many connections once. Those with BBR take a minute for some
+    /// peers.
     fn rounds(&self, scenario: Scenario) -> usize {
         match scenario {
-            Scenario::Many(10_000..) | Scenario::Loss(_, Control::Bbr) => 1,
+            Scenario::Many(10_000..) => 1,
+            Scenario::Loss(_, Control::Bbr) => self.rounds.min(3),
             _ if scenario.is_growth() => self.rounds.min(2),
             _ => self.rounds,
         }

@@ -27,7 +27,11 @@ fn transport(streams: u32, control: Control) -> Result<Arc<TransportConfig>> {
         .max_idle_timeout(Some(settings::IDLE_TIMEOUT.try_into()?));
     match control {
         Control::Cubic => config.congestion_controller_factory(Arc::new(CubicConfig::default())),
-        Control::Bbr => config.congestion_controller_factory(Arc::new(BbrConfig::default())),
+        Control::Bbr => {
+            let mut bbr = BbrConfig::default();
+            bbr.initial_window(settings::INITIAL_WINDOW);
+            config.congestion_controller_factory(Arc::new(bbr))
+        }
     };
     Ok(Arc::new(config))
 }

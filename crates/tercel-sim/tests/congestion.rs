@@ -121,7 +121,8 @@ fn losses_by_chance_cost_little_if_they_may_be_told() {
         (Cubic, 5, 20, 3.5, 0.1),
         (Cubic, 5, 100, 3.5, 0.03),
         (Bbr, 1, 20, 1.0, 0.8),
-        (Bbr, 5, 20, 2.0, 0.3),
+        (Bbr, 5, 20, 2.0, 0.85),
+        (Bbr, 5, 100, 2.0, 0.8),
     ] {
         let path = Path::new(100, rtt * MS).with_loss(f64::from(percent) / 100.0);
         let read = |flow: Flow| -> f64 {

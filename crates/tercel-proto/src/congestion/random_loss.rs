@@ -18,31 +18,69 @@ const VARIATIONS: u32 = 4;
 /// Whatever its variation, one that is longer by this part has.
 const QUEUE: u32 = 16;
 
+/// One that is longer by this part has waited in a long queue, which neither bursts nor late timers explain.
+const LONG_QUEUE: u32 = 4;
+
 /// This part of the window may be lost in a round trip by chance.
 const SHARE: u64 = 8;
 
 /// So many packets may be in any case: of a small window one is a large part.
 const LEAST: u64 = 2;
 
-/// What was lost in this round trip.
+/// Of so many packets, and half as much of those before and so on, the part is known that chance takes.
+const REMEMBERED: u64 = 1024;
+
+/// What was lost in this round trip, and what chance takes.
 #[derive(Debug, Default)]
 pub(super) struct RandomLoss {
     /// When the first of it was found. What was sent later is of another round trip.
     since: Option<Time>,
     packets: u64,
+    /// What became of the latest packets while there was no queue: so many arrived, and so many were lost by chance.
+    arrived: u64,
+    by_chance: u64,
 }
 
 impl RandomLoss {
+    /// So many packets arrived.
+    pub(super) fn arrived(&mut self, packets: u64, rtt: &Rtt) {
+        if is_queued(rtt) {
+            return;
+        }
+        self.arrived += packets;
+        if self.arrived + self.by_chance >= REMEMBERED {
+            self.arrived /= 2;
+            self.by_chance /= 2;
+        }
+    }
+
+    /// Whether what arrived last has waited for long, whatever the variation of the round-trip time.
+    pub(super) fn is_long(rtt: &Rtt) -> bool {
+        rtt.adjusted > rtt.min + rtt.min / LONG_QUEUE
+    }
+
+    /// How much chance takes while so much arrives.
+    pub(super) fn beside(&self, arriving: u64) -> u64 {
+        let taken = u128::from(arriving) * u128::from(self.by_chance) / u128::from(self.arrived.max(1));
+        u64::try_from(taken).unwrap_or(u64::MAX).min(arriving / (SHARE - 1))
+    }
+
     /// `count` packets were lost, the newest of them sent at `newest`, with a window of so many packets. Returns whether
     /// that is taken for chance.
     pub(super) fn is_chance(&mut self, now: Time, newest: Time, count: u32, window: u64, rtt: &Rtt) -> bool {
         if self.since.is_none_or(|since| newest > since) {
-            *self = Self { since: Some(now), packets: 0 };
+            (self.since, self.packets) = (Some(now), 0);
         }
         self.packets += u64::from(count);
-        let queued = rtt.adjusted > rtt.min + (rtt.min / QUEUE).min(VARIATIONS * rtt.var);
-        !queued && self.packets <= (window / SHARE).max(LEAST)
+        let by_chance = !is_queued(rtt) && self.packets <= (window / SHARE).max(LEAST);
+        self.by_chance += if by_chance { u64::from(count) } else { 0 };
+        by_chance
     }
+}
+
+/// Whether what arrived last has waited in a queue.
+fn is_queued(rtt: &Rtt) -> bool {
+    rtt.adjusted > rtt.min + (rtt.min / QUEUE).min(VARIATIONS * rtt.var)
 }
 
 #[cfg(test)]
@@ -75,6 +113,27 @@ mod tests {
         assert!(is_chance(&rtt(20, 21)));
         // More than a sixteenth of the round trip cannot be told from a queue.
         assert!(!is_chance(&rtt(20, 24)));
+    }
+
+    #[test]
+    fn what_chance_takes_is_learnt_where_there_is_no_queue() {
+        let (mut losses, idle, queued) = (RandomLoss::default(), rtt(20, 20), rtt(40, 40));
+        assert_eq!(losses.beside(1000), 0);
+        // One of twenty, and nothing that had to wait.
+        for round in 0..200 {
+            let now = START + round * 20 * MS;
+            losses.arrived(19, &idle);
+            assert!(losses.is_chance(now, now, 1, 100, &idle));
+            losses.arrived(1000, &queued);
+            assert!(!losses.is_chance(now, now, 1, 100, &queued));
+        }
+        assert!((52..54).contains(&losses.beside(1000)), "{}", losses.beside(1000));
+        // It is forgotten, and never taken for more than what a round trip may lose.
+        (0..40).for_each(|_| losses.arrived(500, &idle));
+        assert!(losses.beside(1000) < 2);
+        let mut losses = RandomLoss::default();
+        assert!(losses.is_chance(START, START, 10, 100, &idle));
+        assert_eq!(losses.beside(700), 100);
     }
 
     #[test]

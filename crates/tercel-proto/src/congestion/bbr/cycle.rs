@@ -77,6 +77,11 @@ impl Cycle {
         self.is_probe_sample
     }
 
+    /// Whether what is acknowledged was sent before the last probe ended.
+    pub(super) const fn is_stopping(&self) -> bool {
+        matches!(self.feedback, Feedback::Stopping)
+    }
+
     /// ProbeRTT interrupts.
     pub(super) const fn stop(&mut self) {
         self.feedback = Feedback::Stopping;
@@ -224,7 +229,7 @@ impl Bbr {
                 _ => {}
             }
         }
-        if !is_too_high(turn.sample.lost, turn.sample.in_flight) && self.bounds.inflight_longterm != NONE {
+        if !self.is_too_high(turn.sample.lost, turn.sample.in_flight) && self.bounds.inflight_longterm != NONE {
             self.bounds.inflight_longterm = self.bounds.inflight_longterm.max(turn.sample.in_flight);
             if self.state == State::ProbeBw(Phase::Up) {
                 self.raise_longterm(&turn.sample);
@@ -248,11 +253,6 @@ impl Bbr {
             self.start_down(now);
         }
     }
-}
-
-/// Whether more than 2 % of this volume was lost (LossThresh).
-pub(super) const fn is_too_high(lost: u64, in_flight: u64) -> bool {
-    lost as u128 * 50 > in_flight as u128
 }
 
 /// At what volume in flight, within a packet of `size`, losses crossed the threshold.

@@ -24,7 +24,7 @@ mod min_rtt;
 use std::time::Duration;
 
 use self::bounds::{Bounds, Latest};
-use self::cycle::{Cycle, inflight_at_loss, is_too_high};
+use self::cycle::{Cycle, inflight_at_loss};
 pub use self::delivery::Delivery;
 use self::delivery::{Sample, Sampler};
 use self::filter::{MaxBw, RoundsMax};
@@ -314,8 +314,13 @@ impl Bbr {
 
     /// Section 5.2.3.
     pub(super) fn on_acked<'a>(&mut self, ack: Ack<'_>, packets: impl Iterator<Item = &'a SentPacket>) {
+        let mut arrived = 0;
+        let packets = packets.inspect(|_| arrived += 1);
         let Some((sample, newest)) = self.sampler.on_acked(ack.now, ack.rtt.min, packets) else { return };
         self.newest = newest.delivery;
+        if let Some(losses) = &mut self.random_loss {
+            losses.arrived(arrived, ack.rtt);
+        }
         let turn = Turn { now: ack.now, in_flight: ack.bytes_in_flight, sample, rtt: ack.sample };
         if self.recovery_start.is_some_and(|start| newest.time > start) {
             self.recovery_start = None;
@@ -390,7 +395,7 @@ impl Bbr {
 
     /// Section 5.3.1.3: many losses, and in many places, say that the pipe is full.
     fn check_startup_losses(&mut self, sample: &Sample) {
-        let many = self.latest.gaps_in_round >= STARTUP_GAPS && is_too_high(sample.lost, sample.in_flight);
+        let many = self.latest.gaps_in_round >= STARTUP_GAPS && self.is_too_high(sample.lost, sample.in_flight);
         if !(self.latest.round_ended && many) {
             return;
         }
@@ -447,9 +452,21 @@ impl Bbr {
         }
     }
 
+    /// What chance takes beside so much that arrives, as far as that may be told.
+    fn by_chance(&self, arriving: u64) -> u64 {
+        self.random_loss.as_ref().map_or(0, |losses| losses.beside(arriving))
+    }
+
+    /// Whether more than 2 % of this volume was lost (LossThresh); beside what chance takes, if that is more.
+    fn is_too_high(&self, lost: u64, in_flight: u64) -> bool {
+        let (threshold, by_chance) = (in_flight / 50, self.by_chance(in_flight));
+        lost > if by_chance > threshold { by_chance + threshold } else { threshold }
+    }
+
     /// Section 5.6.2. Before the pipe was full the pace only rises.
     fn set_pacing_rate(&mut self, gain: u64) {
         let rate = percent(percent(self.bw, gain), PACING_PERCENT);
+        let rate = rate + self.by_chance(rate);
         if self.full_pipe.was_reached() || rate > self.pacing_rate {
             self.pacing_rate = rate.max(1);
         }
@@ -526,8 +543,13 @@ impl Bbr {
         let (mut first, mut last) = (false, None);
         let window = self.window / self.mtu;
         for packet in packets {
+            let size = u64::from(packet.size);
             let random_loss = self.random_loss.as_mut();
-            if random_loss.is_some_and(|losses| losses.is_chance(now, packet.time, 1, window, rtt)) {
+            let by_chance = random_loss.is_some_and(|losses| losses.is_chance(now, packet.time, 1, window, rtt));
+            if !by_chance {
+                self.sampler.on_lost(size);
+            }
+            if by_chance || self.is_no_news(&packet.delivery, rtt) {
                 self.undo.lost(1);
                 continue;
             }
@@ -535,17 +557,25 @@ impl Bbr {
             self.undo.lost(1);
             self.latest.gaps_in_round += u32::from(last.is_none_or(|last| last + 1 != packet.number));
             last = Some(packet.number);
-            let size = u64::from(packet.size);
-            self.sampler.on_lost(size);
             self.check_probe(now, &packet.delivery, size);
         }
         first
     }
 
+    /// Whether what was lost since this packet was sent is to be ignored where losses by chance may be told: it is little,
+    /// and has waited for nobody else. What was sent before a probe ended has waited in the queue of the probe, and what
+    /// waited for a moment behind others of its burst.
+    fn is_no_news(&self, packet: &Delivery, rtt: &Rtt) -> bool {
+        let own_queue = || matches!(self.state, State::Drain { .. }) || self.cycle.is_stopping();
+        self.random_loss.is_some()
+            && (!RandomLoss::is_long(rtt) || own_queue())
+            && !self.is_too_high(self.sampler.lost_since(packet), packet.in_flight())
+    }
+
     /// A packet that may have been sent while probing was lost or marked: was that too much?
     fn check_probe(&mut self, now: Time, packet: &Delivery, size: u64) {
         let (in_flight, lost) = (packet.in_flight(), self.sampler.lost_since(packet));
-        if self.cycle.is_probe_sample() && is_too_high(lost, in_flight) {
+        if self.cycle.is_probe_sample() && self.is_too_high(lost, in_flight) {
             self.on_too_high(now, inflight_at_loss(in_flight, lost, size), packet.app_limited());
         }
     }
