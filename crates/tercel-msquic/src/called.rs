@@ -20,16 +20,21 @@ pub(crate) struct Called<'a> {
     stream: Option<&'a Arc<Stream>>,
     /// The first stream that the callback has opened.
     opened: OnceCell<Arc<Stream>>,
+    /// Of the callback within which this one was called.
+    outer: Option<NonNull<Called<'static>>>,
 }
 
 /// Runs a callback of the application's.
+#[inline]
 pub(crate) fn during<R>(connection: &Arc<Connection>, stream: Option<&Arc<Stream>>, callback: impl FnOnce() -> R) -> R {
-    let called = Called { connection, stream, opened: OnceCell::new() };
-    let outer = CALLED.replace(Some(NonNull::from(&called).cast()));
-    // It does not unwind: it is a function of C's.
-    let result = callback();
-    CALLED.set(outer);
-    result
+    CALLED.with(|innermost| {
+        let called = Called { connection, stream, opened: OnceCell::new(), outer: innermost.get() };
+        innermost.set(Some(NonNull::from(&called).cast()));
+        // It does not unwind: it is a function of C's.
+        let result = callback();
+        innermost.set(called.outer);
+        result
+    })
 }
 
 /// Looks at whose callback runs on this thread, if one does.
@@ -37,6 +42,25 @@ pub(crate) fn look<R>(look: impl FnOnce(Option<&Called<'_>>) -> R) -> R {
     // SAFETY: it lies in the frame of `during`, which is below this one on the stack, and is not told of any more when that
     // has returned.
     look(CALLED.get().map(|called| unsafe { called.as_ref() }))
+}
+
+/// Whether any callback of a connection or a stream runs on this thread.
+pub(crate) fn is_any() -> bool {
+    CALLED.get().is_some()
+}
+
+/// Whether one of this connection, or of its streams, does.
+pub(crate) fn is_of(connection: &Connection) -> bool {
+    let mut next = CALLED.get();
+    while let Some(called) = next {
+        // SAFETY: as in `look`; those of outer callbacks lie in frames further below.
+        let called = unsafe { called.as_ref() };
+        if std::ptr::eq(&raw const **called.connection, connection) {
+            return true;
+        }
+        next = called.outer;
+    }
+    false
 }
 
 impl Called<'_> {

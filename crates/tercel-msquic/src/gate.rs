@@ -4,12 +4,14 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::called;
+
 thread_local! {
-    /// How many callbacks of the application are running on this thread, one within the other.
-    static RUNNING: Cell<usize> = const { Cell::new(0) };
+    /// In how many crowds this thread is.
+    static CROWDS: Cell<usize> = const { Cell::new(0) };
     /// The number of this thread; 0 while it has none.
     static THIS: Cell<u64> = const { Cell::new(0) };
 }
@@ -37,10 +39,6 @@ fn number_this_thread() -> u64 {
 pub(crate) struct Gate {
     /// Twice the number of the thread that is inside, or 0; and [`AWAITED`] if others wait.
     inside: AtomicU64,
-    /// How many callbacks run within the gate, one within the other. Only the thread that is inside changes it.
-    depth: AtomicU32,
-    /// The thread that is inside has a turn of the connection, and stays between callbacks. Likewise.
-    turn: AtomicBool,
     waiting: Mutex<Waiting>,
     left: Condvar,
     /// The thread that has the connection's turns; 0 while that is not known.
@@ -57,35 +55,39 @@ struct Waiting {
 }
 
 /// The right to call the application. It stays on its thread.
-pub(crate) struct Pass<'a>(&'a Gate, PhantomData<*const ()>);
+pub(crate) struct Pass<'a> {
+    gate: &'a Gate,
+    /// It came in by this one, and was not inside already.
+    came_in: bool,
+    stays: PhantomData<*const ()>,
+}
 
 impl Gate {
     /// Waits until no other thread is inside, and goes in.
     #[inline]
     pub(crate) fn enter(&self) -> Pass<'_> {
-        if !self.is_mine() {
+        let came_in = !self.is_mine();
+        if came_in {
             self.come_in();
         }
-        self.depth.store(self.depth.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        RUNNING.set(RUNNING.get() + 1);
-        Pass(self, PhantomData)
+        Pass { gate: self, came_in, stays: PhantomData }
     }
 
-    /// The connection has a turn on this thread: the same for all callbacks of it. It has all of them here.
-    pub(crate) fn begin_turn(&self) {
-        if !self.is_mine() {
-            self.come_in();
-        }
+    /// The connection has a turn on this thread: the same for all callbacks of it. It has all of them here. Whether the turn
+    /// is what came in, and has to [leave](Self::end_turn).
+    #[must_use]
+    pub(crate) fn begin_turn(&self) -> bool {
         self.worker.store(this_thread(), Ordering::Relaxed);
-        self.turn.store(true, Ordering::Relaxed);
+        let came_in = !self.is_mine();
+        if came_in {
+            self.come_in();
+        }
+        came_in
     }
 
-    /// The turn that this thread has begun is over.
+    /// The turn is over by which this thread came in.
     pub(crate) fn end_turn(&self) {
-        self.turn.store(false, Ordering::Relaxed);
-        if self.depth.load(Ordering::Relaxed) == 0 {
-            self.leave();
-        }
+        self.leave();
     }
 
     #[cold]
@@ -142,11 +144,6 @@ impl Gate {
         self.inside.load(Ordering::Relaxed) & !AWAITED == this_thread() << 1
     }
 
-    /// Whether the call comes from a callback.
-    pub(crate) fn is_inside(&self) -> bool {
-        self.is_mine() && self.depth.load(Ordering::Relaxed) > 0
-    }
-
     /// Whether to wait for the connection's own thread would be to wait for oneself.
     pub(crate) fn is_own_thread(&self) -> bool {
         match self.worker.load(Ordering::Relaxed) {
@@ -160,19 +157,15 @@ impl Gate {
 impl Drop for Pass<'_> {
     #[inline]
     fn drop(&mut self) {
-        let gate = self.0;
-        RUNNING.set(RUNNING.get().saturating_sub(1));
-        let depth = gate.depth.load(Ordering::Relaxed).saturating_sub(1);
-        gate.depth.store(depth, Ordering::Relaxed);
-        if depth == 0 && !gate.turn.load(Ordering::Relaxed) {
-            gate.leave();
+        if self.came_in {
+            self.gate.leave();
         }
     }
 }
 
 /// Whether a callback of the application is running on this thread.
 pub(crate) fn is_in_callback() -> bool {
-    RUNNING.get() > 0
+    CROWDS.get() > 0 || called::is_any()
 }
 
 /// Something that threads wait for, once.
@@ -234,7 +227,7 @@ impl Crowd {
 
     pub(crate) fn enter(&self) -> Member<'_> {
         self.state().inside.push(this_thread());
-        RUNNING.set(RUNNING.get() + 1);
+        CROWDS.set(CROWDS.get() + 1);
         Member(self)
     }
 
@@ -252,7 +245,7 @@ impl Crowd {
 
 impl Drop for Member<'_> {
     fn drop(&mut self) {
-        RUNNING.set(RUNNING.get().saturating_sub(1));
+        CROWDS.set(CROWDS.get().saturating_sub(1));
         let this = this_thread();
         let mut state = self.0.state();
         if let Some(at) = state.inside.iter().rposition(|thread| *thread == this) {
@@ -270,6 +263,7 @@ impl Drop for Member<'_> {
 #[allow(clippy::disallowed_methods, reason = "threads are what is tested")]
 mod tests {
     use std::sync::Barrier;
+    use std::sync::atomic::AtomicU32;
 
     use super::*;
 
@@ -284,7 +278,7 @@ mod tests {
                 scope.spawn(|| {
                     start.wait();
                     for turn in 0..EACH {
-                        assert!(!gate.is_inside());
+                        assert!(!gate.is_mine());
                         let pass = gate.enter();
                         let within = (turn % 3 == 0).then(|| gate.enter());
                         // Not one operation: two that are inside would lose visits.
@@ -294,18 +288,17 @@ mod tests {
                         }
                         visits.store(before + 1, Ordering::Relaxed);
                         drop(within);
-                        assert!(gate.is_inside() && is_in_callback());
+                        assert!(gate.is_mine());
                         drop(pass);
                     }
                 });
             }
         });
         assert_eq!(visits.into_inner(), THREADS as u64 * EACH);
-        assert!(!is_in_callback() && gate.inside.into_inner() == 0);
+        assert_eq!(gate.inside.into_inner(), 0);
     }
 
-    /// A worker that has one turn after the other lets in who waits; within a turn it is inside between callbacks, but
-    /// not in one.
+    /// A worker that has one turn after the other lets in who waits; within a turn it is inside between callbacks.
     #[test]
     fn who_waits_comes_in_between_turns() {
         const THREADS: usize = 3;
@@ -325,12 +318,11 @@ mod tests {
             }
             start.wait();
             while done.load(Ordering::Acquire) < THREADS as u32 {
-                gate.begin_turn();
+                assert!(gate.begin_turn());
                 let before = visits.load(Ordering::Relaxed);
                 for _ in 0..3 {
-                    assert!(!gate.is_inside() && gate.is_mine() && !is_in_callback());
+                    assert!(gate.is_mine());
                     let pass = gate.enter();
-                    assert!(gate.is_inside());
                     std::thread::yield_now();
                     drop(pass);
                 }
@@ -339,6 +331,18 @@ mod tests {
             }
         });
         assert_eq!(visits.into_inner(), (THREADS * EACH) as u64);
+        assert_eq!(gate.inside.into_inner(), 0);
+    }
+
+    /// A turn on a thread that is inside already leaves it there.
+    #[test]
+    fn who_is_inside_stays_there_after_a_turn() {
+        let gate = Gate::default();
+        let pass = gate.enter();
+        assert!(!gate.begin_turn() && gate.is_own_thread());
+        drop(gate.enter());
+        assert!(gate.is_mine());
+        drop(pass);
         assert_eq!(gate.inside.into_inner(), 0);
     }
 
@@ -357,6 +361,7 @@ mod tests {
             started.wait();
             // Oneself is not waited for.
             let _member = crowd.enter();
+            assert!(is_in_callback());
             crowd.wait_for_others();
             assert_eq!(left.load(Ordering::Relaxed), 1);
         });

@@ -333,6 +333,11 @@ impl Stream {
 
     /// Leaves the stream to its handler: dropping the last handle no longer aborts it.
     pub fn detach(self) {
+        self.leave_to_handler();
+    }
+
+    /// The same, by who keeps the handle.
+    pub fn leave_to_handler(&self) {
         self.shared.handles.detach();
     }
 

@@ -113,7 +113,7 @@ impl Connection {
         }
         if !self.is_over() {
             match live {
-                Some(live) if !self.gate.is_inside() => {
+                Some(live) if !self.is_in_callback() => {
                     if !self.settle_by_worker(&live) {
                         return self.forget();
                     }

@@ -23,13 +23,13 @@ pub(super) struct Events {
     connection: Arc<Connection>,
     /// The object knows its connection.
     begun: bool,
-    /// It has the gate.
-    in_turn: bool,
+    /// It came in at the gate for a turn.
+    came_in: bool,
 }
 
 impl Events {
     pub(super) const fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, begun: false, in_turn: false }
+        Self { connection, begun: false, came_in: false }
     }
 }
 
@@ -57,12 +57,11 @@ impl ConnectionHandler for Events {
     }
 
     fn turn_begins(&mut self) {
-        self.connection.gate.begin_turn();
-        self.in_turn = true;
+        self.came_in |= self.connection.gate.begin_turn();
     }
 
     fn turn_ends(&mut self) {
-        if std::mem::take(&mut self.in_turn) {
+        if std::mem::take(&mut self.came_in) {
             self.connection.gate.end_turn();
         }
     }

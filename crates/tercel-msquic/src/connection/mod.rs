@@ -223,6 +223,11 @@ impl Connection {
         &self.gate
     }
 
+    /// Whether the call comes from a callback of it.
+    pub(crate) fn is_in_callback(&self) -> bool {
+        called::is_of(self)
+    }
+
     fn state(&self) -> Hold<'_, State> {
         self.state.lock()
     }
@@ -375,13 +380,20 @@ impl Connection {
         }
     }
 
+    /// The handle of a stream is going to be closed: if it is not over, it hears of the connection's end all the same.
+    pub(crate) fn keep_stream(&self, stream: &Arc<Stream>) {
+        if !stream.is_over() {
+            self.state().streams.keep(stream);
+        }
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.state().connected
     }
 
     /// Waits for a connection that is beginning: what is asked of it after the start is asked of what has begun.
     pub(crate) fn wait_for_beginning(&self) {
-        if self.gate.is_inside() {
+        if self.is_in_callback() {
             return;
         }
         let mut beginning = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
@@ -411,7 +423,7 @@ impl Connection {
         look: impl FnOnce(&tercel::connection::Inspect<'_>) -> R + Send + 'static,
     ) -> Result<R, Status> {
         let live = self.live().ok_or(Status::INVALID_STATE)?;
-        let drives = self.gate.is_own_thread() && !self.gate.is_inside();
+        let drives = self.gate.is_own_thread() && !self.is_in_callback();
         let (tell, told) = std::sync::mpsc::channel();
         let done = Arc::new(Signal::default());
         let signal = SignalWhenDropped(done.clone());
@@ -509,7 +521,7 @@ pub(crate) fn on_worker(
     act: Box<dyn FnOnce() + Send>,
 ) -> Result<(), tercel::Error> {
     let (again, connection) = (live.clone(), connection.clone());
-    live.inspect(move |_| match connection.gate.is_inside() {
+    live.inspect(move |_| match connection.is_in_callback() {
         // A callback that runs has come to a call which had to wait for this. What is asked here is queued.
         true => drop(on_worker(&again, &connection, act)),
         false => act(),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tercel::Direction;
 
 use super::Stream;
-use super::memory::Memory;
 use crate::abi::{self, Boolean, Buffer, Handle, Status, StreamCallback, stream_open, stream_shutdown, stream_start};
 use crate::boundary::{self, Context};
 use crate::called;
@@ -40,7 +39,7 @@ pub(crate) unsafe extern "C" fn open(
         };
         let made = handle::with_connection(connection, make)?;
         if flags & stream_open::APP_OWNED_BUFFERS != 0 {
-            made.state().memory = Memory::lent();
+            made.receive_into_memory(&mut made.state());
         }
         // SAFETY: as demanded of the caller.
         unsafe { boundary::put(stream, made.handle) }?;
@@ -55,6 +54,12 @@ pub(crate) unsafe extern "C" fn open(
 /// None: handles are checked.
 pub(crate) unsafe extern "C" fn close(stream: Handle) {
     boundary::enter((), || {
+        let keep = |stream: &Arc<Stream>| {
+            stream.connection().keep_stream(stream);
+            Ok(())
+        };
+        // What is no stream is none to be removed, either.
+        let _ = handle::with(stream, keep);
         if let Ok(stream) = handle::remove::<Stream>(stream) {
             stream.close();
         }
@@ -94,7 +99,7 @@ pub(crate) unsafe extern "C" fn shutdown(stream: Handle, flags: u32, error_code:
             return Err(Status::INVALID_PARAMETER);
         }
         stream.shut_down(flags, error_code)?;
-        match has(stream_shutdown::INLINE) && stream.connection().gate().is_inside() {
+        match has(stream_shutdown::INLINE) && stream.connection().is_in_callback() {
             true => Ok(Status::SUCCESS),
             false => Ok(Status::PENDING),
         }

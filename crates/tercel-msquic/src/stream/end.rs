@@ -65,7 +65,7 @@ impl Stream {
                 None => break,
             }
         }
-        self.tell_send_ended(false);
+        self.tell_send_ended();
         if !self.is_over() {
             self.tell_complete(connection);
         }
@@ -74,20 +74,25 @@ impl Stream {
 
     /// It has told the last event.
     fn finish(self: &Arc<Self>) {
-        let before = {
-            let mut state = self.state();
-            state.memory.end();
-            let many = matches!(state.receiving, Receiving::Many { .. });
-            (std::mem::replace(&mut state.stage, Stage::Over), many, state.receiving.end())
-        };
-        if let (Stage::Live(live), many, pending) = before {
-            if many {
-                live.consumed(u64::MAX);
-            }
-            drop(pending);
-            live.detach();
+        // Most have started, and hold nothing: the stream of Tercel's, which is over, goes with the object.
+        if self.holds.load(Ordering::Acquire) || self.id().is_none() {
+            self.clear();
         }
         self.connection.remove_stream(self);
+    }
+
+    /// Nothing is held any more, nor kept for a stream that has not started.
+    fn clear(&self) {
+        let mut state = self.state();
+        state.memory.end();
+        let stage = std::mem::replace(&mut state.stage, Stage::Over);
+        let many = matches!(state.receiving, Receiving::Many { .. });
+        let pending = state.receiving.end();
+        drop(state);
+        if let (Stage::Live(live), true) = (&stage, many) {
+            live.consumed(u64::MAX);
+        }
+        drop(pending);
     }
 
     /// Both parts end at once, and nothing is sent any more.
@@ -113,10 +118,10 @@ impl Stream {
     /// Settles it within the callback that this is called from; else has the connection's worker do it.
     fn settle_soon(self: &Arc<Self>) -> Option<Arc<Signal>> {
         let live = match &self.state().stage {
-            Stage::Live(live) => Some(live.connection()),
+            Stage::Live(live) if !self.is_over() => Some(live.connection()),
             _ => None,
         };
-        let Some(live) = live.filter(|_| !self.connection.gate().is_inside()) else {
+        let Some(live) = live.filter(|_| !self.connection.is_in_callback()) else {
             self.settle();
             return None;
         };
@@ -154,7 +159,7 @@ impl Stream {
                 None => {}
             }
         }
-        if !self.connection.gate().is_inside() {
+        if !self.connection.is_in_callback() {
             // The callback of the last event may still be running.
             drop(self.connection.gate().enter());
         }

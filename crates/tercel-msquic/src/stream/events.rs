@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tercel::{Direction, StreamEvent, StreamHandler, VarInt};
 
+use super::receive::Behind;
 use super::{Stage, Stream, spare};
 use crate::abi::{
     self, SendComplete, StartComplete, Status, StreamEventBody, StreamShutdownComplete, stream_event as kind,
@@ -22,6 +23,20 @@ pub(super) enum Ending {
 
 const fn event(event_type: u32, body: StreamEventBody) -> abi::StreamEvent {
     abi::StreamEvent { event_type, body }
+}
+
+/// One that says nothing more.
+const fn plain(event_type: u32) -> abi::StreamEvent {
+    event(event_type, StreamEventBody { ideal_send_buffer_size: 0 })
+}
+
+fn sent(context: Context, canceled: bool) -> abi::StreamEvent {
+    let send_complete = SendComplete { canceled: canceled.into(), client_context: context.0 };
+    event(kind::SEND_COMPLETE, StreamEventBody { send_complete })
+}
+
+fn send_ended(graceful: bool) -> abi::StreamEvent {
+    event(kind::SEND_SHUTDOWN_COMPLETE, StreamEventBody { send_shutdown_complete: graceful.into() })
 }
 
 /// Hears a stream of Tercel's.
@@ -52,32 +67,46 @@ impl Drop for Events {
 impl StreamHandler for Events {
     fn event(&mut self, live: &tercel::Stream, what: StreamEvent<'_>) {
         let Some(stream) = &self.stream else { return };
-        match what {
-            StreamEvent::Started(Ok(id)) => stream.started(live, id.into_wire()),
-            StreamEvent::Started(Err(error)) => self.failed = stream.not_started(status_of(&error)),
+        // Taken and told in one: who settles the stream from another thread would not tell what is taken.
+        let _pass = stream.connection.gate().enter();
+        let mut told = match what {
+            StreamEvent::Started(Err(error)) => {
+                self.failed = stream.not_started(status_of(&error));
+                return;
+            }
             // Of a stream that has not started for the application.
-            _ if self.failed => {}
-            StreamEvent::Receive(receive) => stream.received(receive),
-            StreamEvent::SendComplete { context, canceled } => stream.sent(context, canceled),
-            StreamEvent::PeerSendShutdown => stream.received_all(),
+            _ if self.failed => return,
+            StreamEvent::Started(Ok(id)) => stream.started(live, id.into_wire()),
+            StreamEvent::Receive(receive) => return stream.received(receive),
+            StreamEvent::SendComplete { context, canceled } => match stream.take_sent(context) {
+                Some(context) => sent(context, canceled),
+                None => return,
+            },
+            StreamEvent::PeerSendShutdown if stream.holds_back(Behind::End) => return,
+            StreamEvent::PeerSendShutdown => plain(kind::PEER_SEND_SHUTDOWN),
             StreamEvent::SendShutdownComplete { graceful } => {
                 if stream.connection.may_send_early() {
                     stream.count_early(live);
                 }
-                stream.tell_send_ended(graceful);
+                match stream.ends_sending() {
+                    true => send_ended(graceful),
+                    false => return,
+                }
             }
-            StreamEvent::ShutdownComplete => stream.ended(match live.connection_has_ended() {
-                true => Ending::Maybe,
-                false => Ending::No,
-            }),
+            StreamEvent::ShutdownComplete => {
+                return stream.ended(match live.connection_has_ended() {
+                    true => Ending::Maybe,
+                    false => Ending::No,
+                });
+            }
             StreamEvent::IdealSendBufferSize(ideal) => {
                 stream.ideal.store(ideal, Ordering::Relaxed);
-                let body = StreamEventBody { ideal_send_buffer_size: ideal };
-                stream.tell(&mut event(kind::IDEAL_SEND_BUFFER_SIZE, body));
+                event(kind::IDEAL_SEND_BUFFER_SIZE, StreamEventBody { ideal_send_buffer_size: ideal })
             }
-            StreamEvent::PeerAccepted if self.tells_accepted => stream.tell_plain(kind::PEER_ACCEPTED),
-            seldom => stream.heard(seldom),
-        }
+            StreamEvent::PeerAccepted if self.tells_accepted => plain(kind::PEER_ACCEPTED),
+            seldom => return stream.heard(seldom),
+        };
+        stream.tell_inside(&mut told);
     }
 
     fn boxed(self) -> Box<dyn StreamHandler> {
@@ -122,18 +151,14 @@ impl Stream {
         }
     }
 
-    /// A send is done with. Taken and told in one: who settles the stream from another thread would not tell it.
-    fn sent(self: &Arc<Self>, number: u64, canceled: bool) {
-        let _pass = self.connection.gate().enter();
+    /// A send is done with. By who is inside the gate, and tells it.
+    fn take_sent(&self, number: u64) -> Option<Context> {
         let mut state = self.state();
         let context = state.sends.take(number);
         if state.sends.are_over() {
             self.sends_over.store(true, Ordering::Release);
         }
-        drop(state);
-        if let Some(context) = context {
-            self.tell_sent(context, canceled);
-        }
+        context
     }
 
     /// Remembers how many bytes were sent as early data.
@@ -144,11 +169,11 @@ impl Stream {
         let _ = live.inspect(move |stats| counted.state().early = stats.bytes_early);
     }
 
-    fn started(self: &Arc<Self>, live: &tercel::Stream, id: u64) {
+    fn started(&self, live: &tercel::Stream, id: u64) -> abi::StreamEvent {
         self.id.store(id, Ordering::Release);
         let peer_accepted = (live.is_permitted() || Self::is_permitted_early(live, id)).into();
         let start_complete = StartComplete { status: Status::SUCCESS, id, peer_accepted };
-        self.tell(&mut event(kind::START_COMPLETE, StreamEventBody { start_complete }));
+        event(kind::START_COMPLETE, StreamEventBody { start_complete })
     }
 
     /// Whether the peer permits it as far as is known while the handshake is under way.
@@ -183,22 +208,27 @@ impl Stream {
     }
 
     pub(super) fn tell_plain(self: &Arc<Self>, event_type: u32) {
-        self.tell(&mut event(event_type, StreamEventBody { ideal_send_buffer_size: 0 }));
+        self.tell(&mut plain(event_type));
     }
 
     /// By who is inside the gate.
     pub(super) fn tell_sent(self: &Arc<Self>, context: Context, canceled: bool) {
-        let send_complete = SendComplete { canceled: canceled.into(), client_context: context.0 };
-        self.tell_inside(&mut event(kind::SEND_COMPLETE, StreamEventBody { send_complete }));
+        self.tell_inside(&mut sent(context, canceled));
     }
 
-    /// Tells, once, that the sending part is done.
-    pub(super) fn tell_send_ended(self: &Arc<Self>, graceful: bool) {
-        let _pass = self.connection.gate().enter();
-        if !self.send_ended.load(Ordering::Relaxed) {
+    /// The sending part is done. Whether that is still to be told. By who is inside the gate, and tells it.
+    fn ends_sending(&self) -> bool {
+        let untold = !self.send_ended.load(Ordering::Relaxed);
+        if untold {
             self.send_ended.store(true, Ordering::Release);
-            let body = StreamEventBody { send_shutdown_complete: graceful.into() };
-            self.tell_inside(&mut event(kind::SEND_SHUTDOWN_COMPLETE, body));
+        }
+        untold
+    }
+
+    /// Tells, once, that the sending part is done, without the peer's having everything. By who is inside the gate.
+    pub(super) fn tell_send_ended(self: &Arc<Self>) {
+        if self.ends_sending() {
+            self.tell_inside(&mut send_ended(false));
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tercel::{Direction, ReceiveMemory};
 
 use super::send::lent;
-use super::{Call, Stage, Stream};
+use super::{Call, State, Stream};
 use crate::abi::{Buffer, Status};
 
 /// Whether a stream receives into the application's memory.
@@ -105,6 +105,11 @@ impl Stream {
         result
     }
 
+    pub(super) fn receive_into_memory(&self, state: &mut State) {
+        self.holds.store(true, Ordering::Release);
+        state.memory = Memory::lent();
+    }
+
     /// `StreamProvideReceiveBuffers`.
     ///
     /// # Errors
@@ -115,17 +120,17 @@ impl Stream {
     /// The memory of the buffers is there until it is the application's again.
     pub(super) unsafe fn provide(&self, buffers: &[Buffer]) -> Result<(), Status> {
         // Within the callback, and from no other thread.
-        let offered = self.connection.gate().is_inside() && self.offered.load(Ordering::Relaxed);
+        let offered = self.connection.is_in_callback() && self.offered.load(Ordering::Relaxed);
         let mut state = self.state();
         if offered && !state.memory.is_lent() {
-            state.memory = Memory::lent();
+            self.receive_into_memory(&mut state);
         }
         let Memory::Lent(loan) = &state.memory else { return Err(Status::INVALID_STATE) };
         let more = buffers.iter().map(|buffer| u64::from(buffer.length)).sum::<u64>();
         if loan.room.load(Ordering::Relaxed).saturating_add(more) > u32::MAX.into() {
             return Err(Status::INVALID_PARAMETER);
         }
-        if self.local && self.direction == Direction::Unidirectional || matches!(state.stage, Stage::Over) {
+        if self.local && self.direction == Direction::Unidirectional || self.is_over() {
             // Nothing is received.
             return Ok(());
         }

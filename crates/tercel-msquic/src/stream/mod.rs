@@ -53,8 +53,17 @@ enum Stage {
     Opened(Vec<Call>),
     /// Started, and waits for its connection.
     Waiting(Vec<Call>),
+    /// Left to who hears it: the handle goes with this object.
     Live(tercel::Stream),
+    /// It held something, or has never been live; and is over.
     Over,
+}
+
+impl Stage {
+    fn live(live: tercel::Stream) -> Self {
+        live.leave_to_handler();
+        Self::Live(live)
+    }
 }
 
 struct State {
@@ -96,6 +105,8 @@ pub(crate) struct Stream {
     closing: AtomicBool,
     /// The peer may open another only when the handle is closed.
     held: AtomicBool,
+    /// It may receive into memory of the application's, or keep what was received for it. Once so it stays so.
+    holds: AtomicBool,
     /// The application has heard the last event. Changed by who is inside the gate.
     over: AtomicBool,
 }
@@ -150,6 +161,7 @@ impl Stream {
                 place: Place::nowhere(),
                 closing: AtomicBool::new(false),
                 held: AtomicBool::new(false),
+                holds: AtomicBool::new(false),
                 over: AtomicBool::new(false),
             })
         })
@@ -163,7 +175,7 @@ impl Stream {
         let mut state = stream.state();
         match new.accept(Events::new(stream.clone(), 0)) {
             Ok(live) => {
-                state.stage = Stage::Live(live);
+                state.stage = Stage::live(live);
                 drop(state);
                 Some(stream)
             }
@@ -269,7 +281,9 @@ impl Stream {
         let mut state = self.state();
         state.priority = priority;
         match &state.stage {
-            Stage::Live(live) => live.set_priority(relative(priority)).map_err(|error| status_of(&error)),
+            Stage::Live(live) if !self.is_over() => {
+                live.set_priority(relative(priority)).map_err(|error| status_of(&error))
+            }
             _ => Ok(()),
         }
     }
@@ -299,7 +313,7 @@ impl Stream {
     /// [`Status::INVALID_STATE`]: it is not running; or to wait would be to wait for oneself.
     pub(crate) fn look(&self) -> Result<tercel::StreamStats, Status> {
         let gate = self.connection.gate();
-        if gate.is_own_thread() && !gate.is_inside() {
+        if gate.is_own_thread() && !self.connection.is_in_callback() {
             return Err(Status::INVALID_STATE);
         }
         let (tell, told) = std::sync::mpsc::channel();
@@ -377,7 +391,7 @@ impl Stream {
                     // What cannot be done any more is told by events.
                     let _ = call.apply(&live);
                 }
-                state.stage = Stage::Live(live);
+                state.stage = Stage::live(live);
                 Ok(())
             }
             Err(error) => Err(status_of(&error)),
@@ -391,8 +405,8 @@ impl Stream {
                 calls.push(call);
                 Ok(())
             }
-            Stage::Live(live) => call.apply(live),
-            Stage::Over => Err(Status::INVALID_STATE),
+            Stage::Live(live) if !self.is_over() => call.apply(live),
+            Stage::Live(_) | Stage::Over => Err(Status::INVALID_STATE),
         }
     }
 

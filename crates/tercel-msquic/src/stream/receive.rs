@@ -159,7 +159,7 @@ impl Shown {
 }
 
 impl Stream {
-    /// Data came in.
+    /// Data came in. By who is inside the gate.
     pub(super) fn received(self: &Arc<Self>, mut receive: Receive<'_>) {
         // SAFETY: receives are told by the connection's own thread, and not before the one before was answered, or is
         // one of many, of which the application looks at the list only while it is told.
@@ -173,7 +173,7 @@ impl Stream {
         }
         self.answer.await_it();
         let mut event = StreamEvent { event_type: stream_event::RECEIVE, body: StreamEventBody { receive: event } };
-        let status = self.tell(&mut event);
+        let status = self.tell_inside(&mut event);
         // SAFETY: this part of the union was written above; the application may have changed it.
         let taken = unsafe { event.body.receive.total_buffer_length }.min(len);
         let (taken, rest) = match status {
@@ -183,6 +183,7 @@ impl Stream {
                 match self.answer.take() {
                     Answered { completed: Some(completed), rest } => (completed.min(len), rest),
                     Answered { completed: None, .. } => {
+                        self.holds.store(true, Ordering::Release);
                         let data = receive.chunks().to_vec();
                         if let Ok(receive) = receive.pend() {
                             state.receiving = Receiving::Pending { receive, data };
@@ -207,6 +208,7 @@ impl Stream {
     fn received_many(self: &Arc<Self>, mut receive: Receive<'_>, event: abi::Receive) {
         let len = event.total_buffer_length;
         receive.defer();
+        self.holds.store(true, Ordering::Release);
         {
             let mut state = self.state();
             if !matches!(state.receiving, Receiving::Many { .. }) {
@@ -217,7 +219,7 @@ impl Stream {
             }
         }
         let mut event = StreamEvent { event_type: stream_event::RECEIVE, body: StreamEventBody { receive: event } };
-        if self.tell(&mut event) != Status::PENDING {
+        if self.tell_inside(&mut event) != Status::PENDING {
             // SAFETY: this part of the union was written above; the application may have changed it.
             let taken = unsafe { event.body.receive.total_buffer_length }.min(len);
             self.complete_receive(taken);
@@ -266,13 +268,6 @@ impl Stream {
         self.tell_behind(behind);
     }
 
-    /// The peer has sent everything.
-    pub(super) fn received_all(self: &Arc<Self>) {
-        if !self.holds_back(Behind::End) {
-            self.tell_plain(stream_event::PEER_SEND_SHUTDOWN);
-        }
-    }
-
     /// It has ended.
     pub(super) fn ended(self: &Arc<Self>, connection: Ending) {
         if !self.holds_back(Behind::Over) {
@@ -282,10 +277,13 @@ impl Stream {
 
     /// Whether something is told only when the application has taken what is outstanding, for by then it may have closed
     /// the handle else.
-    fn holds_back(&self, event: Behind) -> bool {
-        if !self.manners.receives_many {
-            return false;
-        }
+    #[inline]
+    pub(super) fn holds_back(&self, event: Behind) -> bool {
+        self.manners.receives_many && self.puts_behind(event)
+    }
+
+    #[cold]
+    fn puts_behind(&self, event: Behind) -> bool {
         match &mut self.state().receiving {
             Receiving::Many { kept, behind } if !kept.is_empty() => match (*behind, event) {
                 (Behind::Nothing, Behind::End) | (Behind::End, Behind::Over) => {
@@ -335,7 +333,7 @@ impl Stream {
     /// # Errors
     /// The stream has ended.
     pub(super) fn set_receive_enabled(&self, enabled: bool) -> Result<(), Status> {
-        if self.connection.gate().is_inside() {
+        if self.connection.is_in_callback() {
             self.answer.enable(enabled);
         }
         self.call(&mut self.state(), Call::SetReceiveEnabled(enabled))

@@ -159,6 +159,7 @@ impl Watches {
     }
 
     /// Notes what keeps a stream from sending now; `held`: it waits for the peer's permission.
+    #[inline]
     pub(super) fn note(&mut self, send: &mut Send, held: bool) {
         let own = if held { Own::StreamLimit } else { send.hindrance() };
         send.meter.get_or_insert_with(|| self.begin()).turn(self.now, own);
@@ -190,11 +191,11 @@ impl Watches {
     /// A stream ends that has done so much.
     pub(super) fn end(&mut self, bytes: StreamStats, meter: Option<Meter>) -> EndedStats {
         let measured = meter.and_then(|meter| {
-            let passed = self.passed(&meter);
+            let passed = self.passed(&meter).filter(|passed| *passed != [0; 6]);
             self.forget(meter.began);
             let nothing = passed.is_none() && meter.more.is_none() && meter.is_running(self.now).is_none();
-            let blocked = || times(passed.unwrap_or_default(), meter.read(self.now));
-            (!nothing).then(|| Box::new(Measured { early: meter.early(), blocked: blocked() }))
+            let connection = passed.unwrap_or_default();
+            (!nothing).then(|| Box::new(Measured { early: meter.early(), connection, own: meter.read(self.now) }))
         });
         EndedStats {
             bytes_sent: bytes.bytes_sent,
@@ -262,14 +263,21 @@ struct More {
 }
 
 impl Meter {
+    #[inline]
     fn turn(&mut self, now: Time, own: Own) {
         if own == self.own {
             return;
         }
         if let Some(passed) = self.is_running(now) {
-            self.more.get_or_insert_default().totals[self.own as usize] += passed;
+            self.move_on(passed);
         }
         (self.own, self.since) = (own, now);
+    }
+
+    /// The dial of the present reason moves.
+    #[cold]
+    fn move_on(&mut self, passed: u64) {
+        self.more.get_or_insert_default().totals[self.own as usize] += passed;
     }
 
     /// By how much the dial of the present reason is to move.
@@ -312,23 +320,24 @@ pub struct EndedStats {
     measured: Option<Box<Measured>>,
 }
 
-/// What was measured of it.
+/// What was measured of it: bytes sent as early data, and what the dials showed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Measured {
     early: u64,
-    blocked: BlockedTimes,
+    connection: [u64; 6],
+    own: [u64; 4],
 }
 
 impl EndedStats {
     /// What it has done.
     pub fn read(&self) -> StreamStats {
-        let Measured { early, blocked } = self.measured.as_deref().copied().unwrap_or_default();
+        let Measured { early, connection, own } = self.measured.as_deref().copied().unwrap_or_default();
         StreamStats {
             bytes_sent: self.bytes_sent,
             bytes_retransmitted: self.bytes_retransmitted,
             bytes_early: early,
             bytes_received: self.bytes_received,
-            blocked: Some(blocked),
+            blocked: Some(times(connection, own)),
         }
     }
 }
