@@ -174,11 +174,13 @@ impl Described {
     pub(crate) fn load(self) -> Result<Loaded, Status> {
         let Self { role, judgement, requires_client, source, authorities, suites } = self;
         let identity = source.load()?;
-        let trust = match (authorities, judgement.none) {
+        let judges = role == Role::Client || requires_client || judgement.indicated;
+        let trust = match (authorities, judges && !judgement.none) {
             (Some(file), _) => Some(Trust::from_file(file).map_err(|error| status_of(&error))?),
-            // Who trusts everybody needs no authorities; and a system may have none.
-            (None, true) => None,
-            (None, false) => Trust::system().ok(),
+            // A system may have none.
+            (None, true) => Trust::system().ok(),
+            // Who sees no certificate, or trusts everybody, needs no authorities.
+            (None, false) => None,
         };
         Ok(Loaded { role, judgement, requires_client, identity, trust, suites })
     }
