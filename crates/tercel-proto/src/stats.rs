@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::time::Time;
 use crate::trace::CongestionPhase;
 
 /// What a connection has done so far.
@@ -79,8 +80,9 @@ pub struct ConnectionStats {
 /// What is counted while it happens; the rest of the figures is known elsewhere.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) handshake: Option<Duration>,
-    pub(crate) phases: HandshakePhases,
+    /// When the handshake was complete at this end.
+    pub(crate) completed: Option<Time>,
+    pub(crate) phases: HandshakeTimes,
     pub(crate) datagrams_sent: u64,
     pub(crate) datagrams_received: u64,
     pub(crate) bytes_sent: u64,
@@ -105,6 +107,30 @@ pub struct HandshakePhases {
     pub verdict_given: Option<Duration>,
     /// The handshake was confirmed (RFC 9001 section 4.1.2).
     pub confirmed: Option<Duration>,
+}
+
+/// The same by the clock, in half the room.
+#[derive(Debug, Default)]
+pub(crate) struct HandshakeTimes {
+    pub(crate) first_packet: Option<Time>,
+    pub(crate) handshake_keys: Option<Time>,
+    pub(crate) verdict_asked: Option<Time>,
+    pub(crate) verdict_given: Option<Time>,
+    pub(crate) confirmed: Option<Time>,
+}
+
+impl HandshakeTimes {
+    /// Of a connection that began at `start`.
+    pub(crate) fn since(&self, start: Time) -> HandshakePhases {
+        let after = |time: Option<Time>| time.map(|time| time.since(start));
+        HandshakePhases {
+            first_packet: after(self.first_packet),
+            handshake_keys: after(self.handshake_keys),
+            verdict_asked: after(self.verdict_asked),
+            verdict_given: after(self.verdict_given),
+            confirmed: after(self.confirmed),
+        }
+    }
 }
 
 /// What a path is to its connection.

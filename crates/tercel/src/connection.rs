@@ -502,7 +502,7 @@ impl Connection {
     /// The address at which the peer says that it sees this end, once it has
     /// ([`Settings::learn_address`](crate::Settings::learn_address)); its word only.
     pub fn observed_address(&self) -> Option<SocketAddr> {
-        self.shared.facts().observed
+        self.shared.facts().observed.as_deref().copied()
     }
 
     /// The application protocol, once the handshake is complete.
@@ -527,7 +527,7 @@ impl Connection {
 
     /// Why the connection is ending or has ended, once it is.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        self.shared.facts().close_reason.clone()
+        self.shared.facts().close_reason.as_deref().cloned()
     }
 }
 

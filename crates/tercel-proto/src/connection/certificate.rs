@@ -16,7 +16,7 @@ impl Connection {
     pub(super) fn on_certificate(&mut self, now: Time, presented: Presented) {
         let limit = self.config.verdict_timeout;
         self.handshake.verdict_deadline = (!limit.is_zero()).then(|| now + limit);
-        self.stats.phases.verdict_asked = Some(now.since(self.handshake.started));
+        self.stats.phases.verdict_asked = Some(now);
         self.events.push_back(Event::Certificate(presented));
     }
 
@@ -42,7 +42,7 @@ impl Connection {
             return Err(ApiMisuse::AlreadyDone);
         }
         self.handshake.verdict_deadline = None;
-        self.stats.phases.verdict_given = Some(now.since(self.handshake.started));
+        self.stats.phases.verdict_given = Some(now);
         if let Some(trace) = &mut self.trace {
             trace.at(now);
             trace.push(TraceEvent::VerdictGiven { accepted: verdict == Verdict::Accept });

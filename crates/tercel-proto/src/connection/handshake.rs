@@ -333,7 +333,7 @@ impl Connection {
         // What the client remembers of us are the settings; IDs and addresses are of this connection.
         let parameters = parameters(&self.config, self.handshake.local_scid);
         let parameters = TransportParameters { initial_source_connection_id: None, ..parameters };
-        let completed = self.handshake.started + self.stats.handshake.unwrap_or_default();
+        let completed = self.stats.completed.unwrap_or(self.handshake.started);
         let issuer = match &mut self.handshake.tls {
             Tls::Running(tls) => tls.issuer(),
             Tls::Over(agreed) => agreed.issuer(),
@@ -390,7 +390,7 @@ impl Connection {
                 }
                 Output::EarlyKeys(keys) => self.spaces.data.early = Some(keys),
                 Output::HandshakeKeys(keys) => {
-                    self.stats.phases.handshake_keys = Some(now.since(self.handshake.started));
+                    self.stats.phases.handshake_keys = Some(now);
                     let id = SpaceId::Handshake;
                     let numbers = PacketNumberSpace::new(id, AckPolicy::immediate(), self.config.crypto_buffer);
                     self.spaces.handshake = Some(Box::new(HandshakeSpace { keys, numbers }));
@@ -522,7 +522,7 @@ impl Connection {
             version: self.versions.current(),
         };
         self.handshake.state = HandshakeState::Complete;
-        self.stats.handshake = Some(now.since(self.handshake.started));
+        self.stats.completed = Some(now);
         self.idle.on_handshake_complete(now, self.recovery.pto(SpaceId::Data));
         self.events.push_back(Event::Connected(connected));
         if self.role == Role::Server {
@@ -551,7 +551,7 @@ impl Connection {
     // RFC 9001 section 4.9.2#1.
     fn confirm(&mut self, now: Time) {
         self.handshake.state = HandshakeState::Confirmed;
-        self.stats.phases.confirmed = Some(now.since(self.handshake.started));
+        self.stats.phases.confirmed = Some(now);
         self.handshake.peer_validated = true;
         self.discard(SpaceId::Initial);
         self.discard(SpaceId::Handshake);

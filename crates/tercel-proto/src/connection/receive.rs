@@ -312,7 +312,7 @@ impl Connection {
             self.follow_version(opened.header);
         }
         self.stats.packets_received += 1;
-        self.stats.phases.first_packet.get_or_insert_with(|| now.since(self.handshake.started));
+        self.stats.phases.first_packet.get_or_insert(now);
         self.trace_received(now, level, &opened);
         if !self.phase.is_alive() {
             self.look_for_close(now, level, &opened.payload);

@@ -102,7 +102,7 @@ fn transport_event(mut core: Box<Core>, event: Event, floor: &mut Floor) -> Box<
             path_event(core, &event, floor)
         }
         Event::AddressObserved { address, .. } => {
-            core.shared.facts().observed = Some(address);
+            core.shared.facts().observed = Some(Box::new(address));
             tell(core, ConnectionEvent::AddressObserved(address))
         }
         Event::Ticket(ticket) => tell(core, ConnectionEvent::ResumptionTicket(&ticket)),
@@ -477,7 +477,7 @@ fn complete(mut core: Box<Core>) -> Box<Core> {
     }
     core.phase = Phase::Complete;
     core.publish(true);
-    let reason = core.shared.facts().close_reason.clone().unwrap_or(CloseReason::Silent);
+    let reason = core.shared.facts().close_reason.as_deref().cloned().unwrap_or(CloseReason::Silent);
     let handshake_completed = core.handshake_completed;
     core = tell(core, ConnectionEvent::ShutdownComplete { handshake_completed, reason: &reason });
     core.handler = None;

@@ -34,10 +34,10 @@ pub(crate) struct Facts {
     pub(crate) settled: bool,
     pub(crate) max_datagram: Option<usize>,
     /// Where the peer says that it sees this end.
-    pub(crate) observed: Option<SocketAddr>,
+    pub(crate) observed: Option<Box<SocketAddr>>,
     /// Whether the peer understands resets that deliver a part.
     pub(crate) can_reset_at: bool,
-    pub(crate) close_reason: Option<CloseReason>,
+    pub(crate) close_reason: Option<Box<CloseReason>>,
     pub(crate) stats: ConnectionStats,
 }
 
@@ -186,7 +186,7 @@ impl ConnectionShared {
 
     /// It ends.
     pub(crate) fn ends(&self, reason: CloseReason) {
-        self.facts().close_reason = Some(reason);
+        self.facts().close_reason = Some(Box::new(reason));
         self.ended.store(true, Ordering::Release);
     }
 
@@ -217,7 +217,7 @@ impl ConnectionShared {
 
     /// The error of a call that comes too late.
     pub(crate) fn closed(&self) -> Error {
-        self.facts().close_reason.clone().map_or(Error::Closed, Error::ConnectionClosed)
+        self.facts().close_reason.as_deref().cloned().map_or(Error::Closed, Error::ConnectionClosed)
     }
 
     pub(crate) fn facts(&self) -> MutexGuard<'_, Facts> {

@@ -244,6 +244,10 @@ impl Core {
             // A client lets the system choose its address: it knows its paths by what its sockets are bound to.
             received.path.local = bound;
         }
+        if self.inbox.capacity() == 0 {
+            // Mostly one comes and is taken before the next.
+            self.inbox.reserve_exact(1);
+        }
         self.inbox.push(received);
     }
 
