@@ -466,7 +466,7 @@ impl Bbr {
     /// Section 5.6.2. Before the pipe was full the pace only rises.
     fn set_pacing_rate(&mut self, gain: u64) {
         let rate = percent(percent(self.bw, gain), PACING_PERCENT);
-        let rate = rate + self.by_chance(rate);
+        let rate = rate.saturating_add(self.by_chance(rate));
         if self.full_pipe.was_reached() || rate > self.pacing_rate {
             self.pacing_rate = rate.max(1);
         }
