@@ -199,19 +199,24 @@ impl Controller {
     }
 
     /// A packet of `size` bytes was sent, so that this much is in flight. What is returned is to be kept
-    /// with the packet.
-    pub(crate) fn on_sent(&mut self, now: Time, size: u16, bytes_in_flight: u64) -> Delivery {
+    /// until it is acknowledged or lost.
+    pub(crate) fn on_sent(&mut self, now: Time, size: u16, bytes_in_flight: u64) -> Option<Delivery> {
         match &mut self.0 {
             Kind::Windowed(windowed) => {
                 windowed.on_sent(bytes_in_flight);
-                Delivery::default()
+                None
             }
-            Kind::Bbr(bbr) => bbr.on_sent(now, size, bytes_in_flight),
+            Kind::Bbr(bbr) => Some(bbr.on_sent(now, size, bytes_in_flight)),
         }
     }
 
-    /// Packets were acknowledged.
-    pub(crate) fn on_acked<'a>(&mut self, ack: Ack<'_>, packets: impl Iterator<Item = &'a SentPacket>) {
+    /// Packets were acknowledged; what was kept of them is in `deliveries`.
+    pub(crate) fn on_acked<'a>(
+        &mut self,
+        ack: Ack<'_>,
+        packets: impl Iterator<Item = &'a SentPacket>,
+        deliveries: &[Delivery],
+    ) {
         match &mut self.0 {
             Kind::Windowed(windowed) => {
                 let mut acked: Option<AckedBytes> = None;
@@ -228,20 +233,26 @@ impl Controller {
                     windowed.on_acked(ack.now, acked, ack.bytes_in_flight, ack.sample, ack.rtt.smoothed);
                 }
             }
-            Kind::Bbr(bbr) => bbr.on_acked(ack, packets),
+            Kind::Bbr(bbr) => bbr.on_acked(ack, packets, deliveries),
         }
     }
 
     /// Packets were lost. Returns whether that is a new sign of congestion, and not one of those that
     /// were answered already: there is at most one a round trip (section 7.3.2).
-    pub(crate) fn on_lost<'a>(&mut self, now: Time, rtt: &Rtt, packets: impl Iterator<Item = &'a SentPacket>) -> bool {
+    pub(crate) fn on_lost<'a>(
+        &mut self,
+        now: Time,
+        rtt: &Rtt,
+        packets: impl Iterator<Item = &'a SentPacket>,
+        deliveries: &[Delivery],
+    ) -> bool {
         match &mut self.0 {
             Kind::Windowed(windowed) => {
                 let (newest, count) =
                     packets.fold((None, 0), |(newest, count), packet| (Some(packet.time).max(newest), count + 1));
                 newest.is_some_and(|newest| windowed.on_loss(now, newest, count, rtt))
             }
-            Kind::Bbr(bbr) => bbr.on_lost(now, rtt, packets),
+            Kind::Bbr(bbr) => bbr.on_lost(now, rtt, packets, deliveries),
         }
     }
 

@@ -167,7 +167,7 @@ proptest! {
                 let sent = now;
                 now += gap;
                 number += 1;
-                let mut packet = SentPacket {
+                let packet = SentPacket {
                     number,
                     time: sent,
                     size: (*bytes % 1500) as u16,
@@ -177,12 +177,13 @@ proptest! {
                     in_flight: true,
                     ecn_marked: true,
                     mtu_probe: false,
-                    delivery: Delivery::default(),
+                    // The first of those that are kept.
+                    delivery: crate::recovery::Stretch::one(0),
                     frames: crate::recovery::Stretch::default(),
                 };
-                packet.delivery = controller.on_sent(sent, packet.size, *bytes);
+                let kept = controller.on_sent(sent, packet.size, *bytes);
                 match what {
-                    0 => { controller.on_lost(now, &rtt, std::iter::once(&packet)); }
+                    0 => { controller.on_lost(now, &rtt, std::iter::once(&packet), kept.as_slice()); }
                     1 => controller.on_spurious_loss(Some(controller.epoch())),
                     2 if *bytes < 1 << 36 => controller.on_persistent_congestion(now),
                     3 => {
@@ -194,7 +195,7 @@ proptest! {
                         controller.set_app_limited(what % 2 == 0, *bytes);
                         rtt.update(gap, Duration::ZERO);
                         let ack = Ack { now, bytes_in_flight: bytes / 2, sample: Some(gap), rtt: &rtt };
-                        controller.on_acked(ack, std::iter::once(&packet));
+                        controller.on_acked(ack, std::iter::once(&packet), kept.as_slice());
                     }
                 }
                 prop_assert!(controller.window() >= 2 * u64::from(controller.mtu()));

@@ -15,7 +15,6 @@ use tercel_wire::{ConnectionId, EncryptionLevel, Frame, Role, SpaceId, Writer};
 use super::Connection;
 use super::transmit::MIN_INITIAL_DATAGRAM;
 use crate::close::HandshakeState;
-use crate::congestion::Delivery;
 use crate::frames::{FrameSink, SentFrame};
 use crate::keys::{HeaderKey, PacketKey};
 use crate::path::{ChallengeSize, Ecn};
@@ -312,7 +311,7 @@ impl Connection {
             in_flight,
             ecn_marked: marked,
             mtu_probe: sending.mtu_probe,
-            delivery: Delivery::default(),
+            delivery: Stretch::default(),
             frames: Stretch::default(),
         };
         self.recovery.on_packet_sent(packet, self.workspace.drafted.get(frames.clone()).unwrap_or_default());

@@ -9,6 +9,7 @@
 //! trip, behind it. When no acknowledgement comes at all, the probe timeout asks for one.
 
 mod allowance;
+mod attached;
 pub mod one_way;
 mod pto;
 mod rtt;
@@ -16,10 +17,11 @@ mod sent;
 mod spurious;
 
 pub use allowance::Allowance;
+pub use attached::Stretch;
 pub use one_way::OneWayDelay;
 pub use pto::Progress;
 pub use rtt::Rtt;
-pub use sent::{PACKET_THRESHOLD, SentPacket, Stretch};
+pub use sent::{PACKET_THRESHOLD, SentPacket};
 
 use std::time::Duration;
 
@@ -30,7 +32,7 @@ use self::pto::{PROBES, Pto};
 use self::sent::SentWindow;
 use self::spurious::{LostNotes, Note};
 use crate::config::TransportConfig;
-use crate::congestion::{Ack, Controller, Marks, Pacer, SavedPath, Settings};
+use crate::congestion::{Ack, Controller, Delivery, Marks, Pacer, SavedPath, Settings};
 use crate::error::Violation;
 use crate::frames::SentFrame;
 use crate::ranges::RangeSet;
@@ -58,6 +60,7 @@ pub struct AckOutcome {
     /// Packets newly lost, or taken back: their frames were *lost*.
     pub lost: Vec<SentPacket>,
     frames: Vec<SentFrame>,
+    deliveries: Vec<Delivery>,
     /// Frames of packets still under way that are to be said again in a probe, with their space: to
     /// their owners they were *lost* as well. No packet's outcome will name them again.
     pub repeat: Vec<(SpaceId, SentFrame)>,
@@ -86,6 +89,7 @@ impl AckOutcome {
         self.acked.clear();
         self.lost.clear();
         self.frames.clear();
+        self.deliveries.clear();
         self.repeat.clear();
         self.late.clear();
         self.discarded.clear();
@@ -214,19 +218,20 @@ impl Recovery {
 
     /// A packet was sent that carried `frames`. Numbers go up within a space; those left out count as skipped on
     /// purpose, and a peer that acknowledges one is caught (RFC 9000 section 21.4).
-    pub fn on_packet_sent(&mut self, mut packet: SentPacket, frames: &[SentFrame]) {
+    pub fn on_packet_sent(&mut self, packet: SentPacket, frames: &[SentFrame]) {
         let id = packet.level.space();
         let Some(space) = &mut self.spaces[id as usize] else { return };
         if packet.ack_eliciting {
             self.pto.on_ack_eliciting_sent(id, packet.time);
         }
+        let mut delivery = None;
         if packet.in_flight && packet.path == self.path {
             // RFC 9002 section 7.5#2.
             self.bytes_in_flight += u64::from(packet.size);
-            packet.delivery = self.controller.on_sent(packet.time, packet.size, self.bytes_in_flight);
+            delivery = self.controller.on_sent(packet.time, packet.size, self.bytes_in_flight);
             self.pacer.on_sent(packet.size);
         }
-        space.sent.push(packet, frames);
+        space.sent.push(packet, frames, delivery);
     }
 
     /// An ACK frame is read now that came then (`(now, came)`: it may have had to wait for keys). `delay` is its
@@ -346,7 +351,7 @@ impl Recovery {
         let blamed = |packet: &&SentPacket| on_path(packet) && !packet.mtu_probe;
         if !outcome.lost.is_empty() {
             // RFC 9000 section 13.3#7.
-            let news = self.controller.on_lost(now, &self.rtt, outcome.lost.iter().filter(blamed));
+            let news = self.controller.on_lost(now, &self.rtt, outcome.lost.iter().filter(blamed), &outcome.deliveries);
             self.stats.congestion_events += u64::from(news);
         }
         self.stats.packets_lost += outcome.lost.len() as u64;
@@ -380,7 +385,7 @@ impl Recovery {
         self.bytes_in_flight = self.bytes_in_flight.saturating_sub(bytes);
         let sample = outcome.rtt_updated.then_some(self.rtt.latest);
         let ack = Ack { now, bytes_in_flight: self.bytes_in_flight, sample, rtt: &self.rtt };
-        self.controller.on_acked(ack, on_path());
+        self.controller.on_acked(ack, on_path(), &outcome.deliveries);
     }
 
     /// The peer says that of `acked` marked packets, newly acknowledged, `ce` met congestion; `sent` is

@@ -8,8 +8,7 @@
 //! Slots leave the front in order of number, which is also when runs of losses are measured, for
 //! persistent congestion (RFC 9002 section 7.6).
 //!
-//! What the packets carried lies in a second ring, in the same order: so a packet is small, and none needs memory of
-//! its own, however many frames it has.
+//! What the packets carried, and what the congestion controller remembers of them, lies in [rings](super::attached) beside.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -18,6 +17,7 @@ use std::time::Duration;
 use tercel_wire::EncryptionLevel;
 
 use super::AckOutcome;
+use super::attached::{Attached, Stretch};
 use crate::congestion::Delivery;
 use crate::frames::SentFrame;
 use crate::time::Time;
@@ -52,25 +52,10 @@ pub struct SentPacket {
     /// Whether it probes for a larger datagram size, so that its loss is no sign of congestion (RFC
     /// 9000 section 14.4).
     pub mtu_probe: bool,
-    /// What the congestion controller remembers of it; recovery fills it in.
-    pub delivery: Delivery,
+    /// Where that is which the congestion controller remembers of it, if it does; recovery fills it in.
+    pub delivery: Stretch,
     /// Which frames are those that it carried; recovery fills it in.
     pub frames: Stretch,
-}
-
-/// So many frames, from a place on: of those under way, or in an [`AckOutcome`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stretch {
-    /// Places under way are counted from the first frame ever, and wrap around.
-    pub(super) first: u32,
-    pub(super) count: u32,
-}
-
-impl Stretch {
-    /// The frames themselves, of those of the outcome.
-    pub(super) fn of(self, frames: &[SentFrame]) -> &[SentFrame] {
-        frames.get(self.first as usize..).and_then(|frames| frames.get(..self.count as usize)).unwrap_or_default()
-    }
 }
 
 #[derive(Debug)]
@@ -90,10 +75,8 @@ pub(super) struct SentWindow {
     /// The number of the first slot.
     base: u64,
     slots: VecDeque<Slot>,
-    /// The place of the first frame.
-    first_frame: u32,
-    /// The frames of the packets in the slots, in order.
-    frames: VecDeque<SentFrame>,
+    frames: Attached<SentFrame>,
+    deliveries: Attached<Delivery>,
     skipped: VecDeque<u64>,
     largest_acked: Option<u64>,
     loss_time: Option<Time>,
@@ -133,9 +116,9 @@ impl SentWindow {
         })
     }
 
-    /// Adds a packet and its frames. Its number must be above all before it; numbers in between count as skipped.
+    /// Adds a packet, its frames, and what the congestion controller remembers of it. Its number must be above all before it; numbers in between count as skipped.
     // RFC 9000 section 17.2.3#2.
-    pub(super) fn push(&mut self, mut packet: SentPacket, frames: &[SentFrame]) {
+    pub(super) fn push(&mut self, mut packet: SentPacket, frames: &[SentFrame], delivery: Option<Delivery>) {
         if packet.number < self.next_number() {
             debug_assert!(false, "packet numbers go up");
             return;
@@ -148,10 +131,8 @@ impl SentWindow {
             self.skipped.push_back(number);
         }
         self.ack_eliciting += usize::from(packet.ack_eliciting);
-        packet.frames = Stretch { first: self.end_of_frames(), count: frames.len() as u32 };
-        for frame in frames {
-            self.frames.push_back(*frame);
-        }
+        packet.frames = self.frames.push(frames);
+        packet.delivery = self.deliveries.push(delivery.as_slice());
         self.slots.push_back(Slot::Sent(packet));
     }
 
@@ -171,7 +152,8 @@ impl SentWindow {
         for slot in self.slots.range_mut((first - self.base) as usize..(end - self.base) as usize) {
             if let Slot::Sent(packet) = slot {
                 self.ack_eliciting -= usize::from(packet.ack_eliciting);
-                outcome.acked.push(hand_over(packet, &self.frames, self.first_frame, &mut outcome.frames));
+                let packet = hand_over(packet, &self.frames, &self.deliveries, outcome);
+                outcome.acked.push(packet);
                 *slot = Slot::Acked;
             }
         }
@@ -180,7 +162,8 @@ impl SentWindow {
     /// Lets go of room that is not in use.
     pub(super) fn rest(&mut self) {
         self.slots.shrink_to_fit();
-        self.frames.shrink_to_fit();
+        self.frames.rest();
+        self.deliveries.rest();
         self.skipped.shrink_to_fit();
     }
 
@@ -217,7 +200,8 @@ impl SentWindow {
             // RFC 9002 section 6.1.2#1.
             let record = Slot::Lost(counts(packet).then_some(packet.time));
             self.ack_eliciting -= usize::from(packet.ack_eliciting);
-            outcome.lost.push(hand_over(packet, &self.frames, self.first_frame, &mut outcome.frames));
+            let packet = hand_over(packet, &self.frames, &self.deliveries, outcome);
+            outcome.lost.push(packet);
             *slot = record;
         }
         self.trim();
@@ -238,17 +222,12 @@ impl SentWindow {
             self.slots.pop_front();
             self.base += 1;
         }
-        let first = match self.slots.front() {
-            Some(Slot::Sent(packet)) => packet.frames.first,
-            _ => self.end_of_frames(),
+        let (frame, delivery) = match self.slots.front() {
+            Some(Slot::Sent(packet)) => (packet.frames.first, packet.delivery.first),
+            _ => (self.frames.end(), self.deliveries.end()),
         };
-        self.frames.drain(..first.wrapping_sub(self.first_frame) as usize);
-        self.first_frame = first;
-    }
-
-    /// The place of the next frame.
-    fn end_of_frames(&self) -> u32 {
-        self.first_frame.wrapping_add(self.frames.len() as u32)
+        self.frames.trim(frame);
+        self.deliveries.trim(delivery);
     }
 
     /// The longest time between two lost packets without an acknowledged one in between, among the
@@ -272,22 +251,17 @@ impl SentWindow {
     /// Takes the repeatable frames out of the oldest `count` ack-eliciting packets that still hold
     /// some. The packets stay under way; each frame is in one packet at a time.
     pub(super) fn take_oldest_frames(&mut self, count: usize, mut take: impl FnMut(SentFrame)) {
-        let (frames, first) = (&mut self.frames, self.first_frame);
         let mut holders = 0;
         for packet in packets_mut(&mut self.slots) {
-            let from = packet.frames.first.wrapping_sub(first) as usize;
-            let mut kept = from;
-            for at in from..from + packet.frames.count as usize {
-                if is_repeatable(&frames[at]) {
-                    take(frames[at]);
-                } else {
-                    frames[kept] = frames[at];
-                    kept += 1;
+            let left = self.frames.take(packet.frames, |frame| {
+                let taken = is_repeatable(frame);
+                if taken {
+                    take(*frame);
                 }
-            }
-            let left = (kept - from) as u32;
-            holders += usize::from(left < packet.frames.count);
-            packet.frames.count = left;
+                taken
+            });
+            holders += usize::from(left.count < packet.frames.count);
+            packet.frames = left;
             if holders == count {
                 break;
             }
@@ -301,7 +275,8 @@ impl SentWindow {
                 && chosen(packet)
             {
                 self.ack_eliciting -= usize::from(packet.ack_eliciting);
-                outcome.lost.push(hand_over(packet, &self.frames, self.first_frame, &mut outcome.frames));
+                let packet = hand_over(packet, &self.frames, &self.deliveries, outcome);
+                outcome.lost.push(packet);
                 *slot = Slot::Void;
             }
         }
@@ -322,17 +297,18 @@ fn packets_mut(slots: &mut VecDeque<Slot>) -> impl Iterator<Item = &mut SentPack
     })
 }
 
-/// Copies the frames of a packet, of which `first` is the place of the first under way, into those of an outcome, and gives
-/// the packet as it is there.
-fn hand_over(packet: &SentPacket, frames: &VecDeque<SentFrame>, first: u32, to: &mut Vec<SentFrame>) -> SentPacket {
-    let (at, start) = (to.len() as u32, packet.frames.first.wrapping_sub(first) as usize);
-    // One by one: an iterator of them would copy each twice, and wait for the first copy.
-    for place in start..start + packet.frames.count as usize {
-        if let Some(frame) = frames.get(place) {
-            to.push(*frame);
-        }
+/// Copies what belongs to a packet into an outcome, and gives the packet as it is there.
+fn hand_over(
+    packet: &SentPacket,
+    frames: &Attached<SentFrame>,
+    deliveries: &Attached<Delivery>,
+    outcome: &mut AckOutcome,
+) -> SentPacket {
+    SentPacket {
+        frames: frames.hand_over(packet.frames, &mut outcome.frames),
+        delivery: deliveries.hand_over(packet.delivery, &mut outcome.deliveries),
+        ..*packet
     }
-    SentPacket { frames: Stretch { first: at, ..packet.frames }, ..*packet }
 }
 
 /// Whether a probe may carry the frame again. Acknowledgements are made fresh, a DATAGRAM is sent

@@ -6,7 +6,6 @@ use proptest::prelude::*;
 use tercel_wire::{Frame, Reader, Writer, frame::encode_ack};
 
 use super::*;
-use crate::congestion::Delivery;
 use crate::ranges::RangeSet;
 
 const MS: Duration = Duration::from_millis(1);
@@ -25,7 +24,7 @@ pub(super) fn packet(number: u64, time: Time) -> SentPacket {
         in_flight: true,
         ecn_marked: false,
         mtu_probe: false,
-        delivery: Delivery::default(),
+        delivery: Stretch::default(),
         frames: Stretch::default(),
     }
 }

@@ -27,6 +27,11 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// That of a packet, of those that were kept. Of one that was sent under another controller nothing is known.
+    pub(super) fn of(packet: &SentPacket, kept: &[Self]) -> Self {
+        packet.delivery.of(kept).first().copied().unwrap_or_default()
+    }
+
     /// Bytes in flight when the packet was sent, it included.
     pub(super) const fn in_flight(&self) -> u64 {
         self.in_flight
@@ -112,6 +117,7 @@ impl Sampler {
         now: Time,
         min_rtt: Duration,
         packets: impl Iterator<Item = &'a SentPacket>,
+        deliveries: &[Delivery],
     ) -> Option<(Sample, &'a SentPacket)> {
         let (mut newest, mut newly_acked) = (None::<&SentPacket>, 0);
         for packet in packets {
@@ -127,7 +133,7 @@ impl Sampler {
         if self.app_limited_until.is_some_and(|until| self.delivered > until) {
             self.app_limited_until = None;
         }
-        let before = &newest.delivery;
+        let before = &Delivery::of(newest, deliveries);
         let (sending, acking) = (newest.time.since(before.first_sent), now.since(before.delivered_at));
         // A packet of before the path was left and taken again may remember more than was delivered since.
         let (interval, delivered) = (sending.max(acking), self.delivered.saturating_sub(before.delivered));
@@ -156,6 +162,7 @@ mod tests {
     use tercel_wire::EncryptionLevel;
 
     use super::*;
+    use crate::recovery::Stretch;
 
     const MS: Duration = Duration::from_millis(1);
     const START: Time = Time::from_nanos(1 << 40);
@@ -166,11 +173,13 @@ mod tests {
         sampler: Sampler,
         in_flight: u64,
         packets: Vec<SentPacket>,
+        deliveries: Vec<Delivery>,
     }
 
     impl Flow {
         fn send(&mut self, now: Time) {
             self.in_flight += SIZE;
+            self.deliveries.push(self.sampler.on_sent(now, SIZE, self.in_flight));
             self.packets.push(SentPacket {
                 number: self.packets.len() as u64,
                 time: now,
@@ -181,14 +190,14 @@ mod tests {
                 in_flight: true,
                 ecn_marked: false,
                 mtu_probe: false,
-                delivery: self.sampler.on_sent(now, SIZE, self.in_flight),
-                frames: crate::recovery::Stretch::default(),
+                delivery: Stretch::one(self.packets.len() as u32),
+                frames: Stretch::default(),
             });
         }
 
         fn ack(&mut self, now: Time, numbers: std::ops::Range<usize>) -> Sample {
             self.in_flight -= SIZE * numbers.len() as u64;
-            self.sampler.on_acked(now, 10 * MS, self.packets[numbers].iter()).unwrap().0
+            self.sampler.on_acked(now, 10 * MS, self.packets[numbers].iter(), &self.deliveries).unwrap().0
         }
     }
 
@@ -257,7 +266,8 @@ mod tests {
         before.ack(START + 30 * MS, 0..8);
         before.send(START + 31 * MS);
         // It remembers more than the new sampler will have seen delivered.
-        let mut after = Flow { packets: before.packets.split_off(9), in_flight: SIZE, ..Flow::default() };
+        let (packets, deliveries) = (before.packets.split_off(9), before.deliveries);
+        let mut after = Flow { packets, deliveries, in_flight: SIZE, ..Flow::default() };
         let sample = after.ack(START + 60 * MS, 0..1);
         assert_eq!((sample.rate, sample.delivered), (0, 0));
     }
@@ -269,7 +279,7 @@ mod tests {
         flow.sampler.on_lost(300);
         flow.send(START + MS);
         flow.sampler.on_lost(200);
-        assert_eq!(flow.sampler.lost_since(&flow.packets[0].delivery.clone()), 500);
+        assert_eq!(flow.sampler.lost_since(&flow.deliveries[0]), 500);
         let sample = flow.ack(START + 20 * MS, 1..2);
         assert_eq!((sample.lost, sample.in_flight), (200, 2 * SIZE));
     }

@@ -313,11 +313,16 @@ impl Bbr {
     }
 
     /// Section 5.2.3.
-    pub(super) fn on_acked<'a>(&mut self, ack: Ack<'_>, packets: impl Iterator<Item = &'a SentPacket>) {
+    pub(super) fn on_acked<'a>(
+        &mut self,
+        ack: Ack<'_>,
+        packets: impl Iterator<Item = &'a SentPacket>,
+        deliveries: &[Delivery],
+    ) {
         let mut arrived = 0;
         let packets = packets.inspect(|_| arrived += 1);
-        let Some((sample, newest)) = self.sampler.on_acked(ack.now, ack.rtt.min, packets) else { return };
-        self.newest = newest.delivery;
+        let Some((sample, newest)) = self.sampler.on_acked(ack.now, ack.rtt.min, packets, deliveries) else { return };
+        self.newest = Delivery::of(newest, deliveries);
         if let Some(losses) = &mut self.random_loss {
             losses.arrived(arrived, ack.rtt);
         }
@@ -539,17 +544,23 @@ impl Bbr {
     }
 
     /// Section 5.5.10.2.
-    pub(super) fn on_lost<'a>(&mut self, now: Time, rtt: &Rtt, packets: impl Iterator<Item = &'a SentPacket>) -> bool {
+    pub(super) fn on_lost<'a>(
+        &mut self,
+        now: Time,
+        rtt: &Rtt,
+        packets: impl Iterator<Item = &'a SentPacket>,
+        deliveries: &[Delivery],
+    ) -> bool {
         let (mut first, mut last) = (false, None);
         let window = self.window / self.mtu;
         for packet in packets {
-            let size = u64::from(packet.size);
+            let (size, delivery) = (u64::from(packet.size), Delivery::of(packet, deliveries));
             let random_loss = self.random_loss.as_mut();
             let by_chance = random_loss.is_some_and(|losses| losses.is_chance(now, packet.time, 1, window, rtt));
             if !by_chance {
                 self.sampler.on_lost(size);
             }
-            if by_chance || self.is_no_news(&packet.delivery, rtt) {
+            if by_chance || self.is_no_news(&delivery, rtt) {
                 self.undo.lost(1);
                 continue;
             }
@@ -557,7 +568,7 @@ impl Bbr {
             self.undo.lost(1);
             self.latest.gaps_in_round += u32::from(last.is_none_or(|last| last + 1 != packet.number));
             last = Some(packet.number);
-            self.check_probe(now, &packet.delivery, size);
+            self.check_probe(now, &delivery, size);
         }
         first
     }

@@ -33,7 +33,7 @@ struct Line {
     next_send: Time,
     in_flight: u64,
     /// When the answer to each comes, or that it is lost.
-    answers: VecDeque<(Time, SentPacket, bool)>,
+    answers: VecDeque<(Time, SentPacket, Delivery, bool)>,
     loses: fn(u64) -> bool,
     /// What was lost.
     lost: Vec<SentPacket>,
@@ -74,33 +74,34 @@ impl Line {
             in_flight: true,
             ecn_marked: false,
             mtu_probe: false,
-            delivery: self.bbr.on_sent(self.now, MTU as u16, self.in_flight),
+            delivery: crate::recovery::Stretch::one(0),
             frames: crate::recovery::Stretch::default(),
         };
+        let delivery = self.bbr.on_sent(self.now, MTU as u16, self.in_flight);
         let waits = self.free_at.since(self.now);
         let lost = (self.loses)(self.next) || Rate::new(RATE, SECOND).bytes_in(waits) + MTU > self.buffer;
         if !lost {
             self.queued = self.queued.max(waits);
             self.free_at = self.free_at.max(self.now) + MS;
         }
-        self.answers.push_back((self.free_at + RTT, packet, lost));
+        self.answers.push_back((self.free_at + RTT, packet, delivery, lost));
         self.next += 1;
         let pace = self.bbr.pace(&self.rtt).rate.time_for(MTU);
         self.next_send = if self.rtt.is_sampled() { self.now + pace } else { self.now };
     }
 
     fn answer(&mut self) {
-        let Some((at, packet, lost)) = self.answers.pop_front() else { return };
+        let Some((at, packet, delivery, lost)) = self.answers.pop_front() else { return };
         self.now = at.max(self.now);
         self.in_flight -= MTU;
         if lost {
-            self.bbr.on_lost(self.now, &self.rtt, std::iter::once(&packet));
+            self.bbr.on_lost(self.now, &self.rtt, std::iter::once(&packet), &[delivery]);
             self.lost.push(packet);
         } else {
             let sample = self.now.since(packet.time);
             self.rtt.update(sample, Duration::ZERO);
             let ack = Ack { now: self.now, bytes_in_flight: self.in_flight, sample: Some(sample), rtt: &self.rtt };
-            self.bbr.on_acked(ack, std::iter::once(&packet));
+            self.bbr.on_acked(ack, std::iter::once(&packet), &[delivery]);
         }
         let done = |state: &State| std::mem::discriminant(state);
         let last = self.log.last().map(|(_, state)| *state);
