@@ -54,7 +54,7 @@ use crate::recovery::{OneWayDelay, Recovery};
 use crate::space::{Parked, Spaces};
 use crate::stats::{ConnectionStats, Counts, PathCongestion, PathState, PathStats};
 pub use crate::stream::Read;
-use crate::stream::{EndedStats, Flush, StreamScheduling, StreamStats, Streams};
+use crate::stream::{EndedStats, Flush, StreamEvent, StreamScheduling, StreamStats, Streams};
 use crate::time::Time;
 use crate::tls;
 use crate::token::{GREASE_LIFETIME, KeptToken};
@@ -509,9 +509,7 @@ impl Connection {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        // What concerns the connection comes first, but for the end, before which all else is told.
-        let ends = |event: Option<&Event>| matches!(event, Some(Event::Closing(_) | Event::Closed));
-        if !ends(self.events.front())
+        if self.comes_first()
             && let Some(event) = self.events.pop_front()
         {
             return Some(event);
@@ -523,6 +521,19 @@ impl Connection {
             return Some(Event::Datagram(event));
         }
         self.events.pop_front()
+    }
+
+    /// The same if it is something that happened on a stream: they are many, and small.
+    pub fn poll_stream_event(&mut self) -> Option<StreamEvent> {
+        match self.comes_first() {
+            true => None,
+            false => self.streams.poll_event(),
+        }
+    }
+
+    /// Whether the connection itself has something to tell: that comes first, but for the end, before which all else is told.
+    fn comes_first(&self) -> bool {
+        !matches!(self.events.front(), None | Some(Event::Closing(_) | Event::Closed))
     }
 
     /// Writes up to `max_datagrams` datagrams of equal size (the last may be smaller) to the front of `buf`, which must

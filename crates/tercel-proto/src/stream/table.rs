@@ -6,6 +6,7 @@ use super::blocked::StreamStats;
 use super::id_map::IdMap;
 use super::recv::Recv;
 use super::send::Send;
+use crate::rare_queue::RareQueue;
 
 /// One stream: the parts that it has at this end.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ impl Stream {
 pub(super) struct Table {
     /// Boxed, for the places of streams that are gone take memory, too.
     streams: IdMap<Box<Stream>>,
+    /// The memory of streams that are gone, for those to come: of no more than there are.
+    spare: RareQueue<Box<Stream>>,
     #[cfg(test)]
     looks: std::cell::Cell<u64>,
 }
@@ -65,17 +68,30 @@ impl Table {
 
     pub(super) fn insert(&mut self, id: StreamId, stream: Stream) {
         self.count(1);
-        self.streams.insert(id, Box::new(stream));
+        let place = match self.spare.pop_front() {
+            Some(mut place) => {
+                *place = stream;
+                place
+            }
+            None => Box::new(stream),
+        };
+        self.streams.insert(id, place);
     }
 
     pub(super) fn remove(&mut self, id: StreamId) {
         self.count(1);
-        self.streams.remove(id);
+        if let Some(mut stream) = self.streams.remove(id)
+            && self.spare.len() < self.streams.len()
+        {
+            *stream = Stream { send: None, recv: None };
+            self.spare.push_back(stream);
+        }
     }
 
     /// Lets go of room that is not in use.
     pub(super) fn rest(&mut self) {
         self.streams.rest();
+        self.spare.clear();
     }
 
     /// The IDs of all streams.
@@ -104,5 +120,29 @@ impl Table {
     #[cfg(test)]
     pub(super) const fn looks(&self) -> u64 {
         self.looks.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tercel_wire::{Direction, Role};
+
+    use super::*;
+
+    #[test]
+    fn memory_is_kept_for_no_more_streams_than_there_are() {
+        let id = |index| StreamId::new(Role::Client, Direction::Bidirectional, index);
+        let mut table = Table::default();
+        (0..10).for_each(|index| table.insert(id(index), Stream { send: None, recv: None }));
+        let kept = (0..10).map(|index| {
+            table.remove(id(index));
+            table.spare.len()
+        });
+        assert_eq!(kept.collect::<Vec<_>>(), [1, 2, 3, 4, 5, 5, 5, 5, 5, 5]);
+        table.insert(id(10), Stream { send: Some(Send::new(1)), recv: None });
+        assert_eq!((table.spare.len(), table.len()), (4, 1));
+        assert!(table.get(id(10)).is_some_and(|stream| stream.send.is_some()));
+        table.rest();
+        assert_eq!(table.spare.len(), 0);
     }
 }

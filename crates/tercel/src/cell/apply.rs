@@ -340,7 +340,7 @@ impl Core {
             None => {
                 entry.wait().data.push_back((data, options));
                 if held && entry.id.is_some() {
-                    self.streams.after_handshake.push(key);
+                    self.streams.after_handshake.push_back(key);
                 }
             }
         }
@@ -517,7 +517,7 @@ impl Core {
             && let Some(entry) = self.streams.get(key)
         {
             entry.wait().data = waiting.data;
-            self.streams.after_handshake.push(key);
+            self.streams.after_handshake.push_back(key);
         }
         if let Some(code) = waiting.reset {
             let _ = self.proto.reset(id, code);
@@ -531,7 +531,8 @@ impl Core {
 
     /// The handshake is complete: sends what has waited for that.
     pub(super) fn release_after_handshake(&mut self) {
-        for key in std::mem::take(&mut self.streams.after_handshake) {
+        let mut waiting = std::mem::take(&mut self.streams.after_handshake);
+        while let Some(key) = waiting.pop_front() {
             if let Some(id) = self.streams.get(key).and_then(|entry| entry.id) {
                 self.release(key, id);
             }

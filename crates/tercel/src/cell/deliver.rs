@@ -37,8 +37,12 @@ pub(super) fn deliver(mut core: Box<Core>, floor: &mut Floor, enough: usize) -> 
             while let Some(change) = core.proto.poll_route() {
                 core.reroute(change, floor);
             }
-            let Some(event) = core.proto.poll_event() else { return (core, any) };
-            transport_event(core, event, floor)
+            if let Some(event) = core.proto.poll_stream_event() {
+                stream_event(core, event)
+            } else {
+                let Some(event) = core.proto.poll_event() else { return (core, any) };
+                transport_event(core, event, floor)
+            }
         };
         any = true;
     }
@@ -265,6 +269,9 @@ fn datagrams_received(mut core: Box<Core>, first: Bytes) -> Box<Core> {
 }
 
 fn stream_event(mut core: Box<Core>, event: TransportStreamEvent) -> Box<Core> {
+    if core.is_closing() {
+        return core;
+    }
     match event {
         TransportStreamEvent::Opened(id) => {
             let stream = core.add_peer_stream(id);
@@ -378,9 +385,12 @@ fn stream_note(mut core: Box<Core>, key: StreamKey, note: Note) -> Box<Core> {
         // connection that is closing has ended its queue.)
         let shared = entry.shared.clone();
         core.take_operations_and(|| shared.sealed.store(true, Ordering::Relaxed));
-        core.note(key, note);
-        return core;
+        if !core.happened.is_empty() {
+            core.note(key, note);
+            return core;
+        }
     }
+    let Some(entry) = core.streams.get(key) else { return core };
     match &mut entry.listening {
         Listening::Unanswered(notes) if !last => {
             notes.push(note);
@@ -400,7 +410,13 @@ fn stream_note(mut core: Box<Core>, key: StreamKey, note: Note) -> Box<Core> {
                 Note::CanceledByLoss => canceled_by_loss(core, key),
                 Note::PeerReceiveAborted(code) => tell_stream(core, key, StreamEvent::PeerReceiveAborted(code)),
                 Note::SendComplete { context, canceled } => {
-                    tell_stream(core, key, StreamEvent::SendComplete { context, canceled })
+                    let end = core.next_is_end_of_sends(key);
+                    tell_stream_by(core, key, |handler, stream| {
+                        handler.event(stream, StreamEvent::SendComplete { context, canceled });
+                        if let Some(graceful) = end {
+                            handler.event(stream, StreamEvent::SendShutdownComplete { graceful });
+                        }
+                    })
                 }
                 Note::SendShutdownComplete { graceful } => {
                     tell_stream(core, key, StreamEvent::SendShutdownComplete { graceful })
@@ -415,6 +431,19 @@ fn stream_note(mut core: Box<Core>, key: StreamKey, note: Note) -> Box<Core> {
         core.forget(key);
     }
     core
+}
+
+impl Core {
+    /// Whether the next thing to tell is the end of this stream's sends, which then is told with what precedes it; and
+    /// whether all of them were delivered.
+    fn next_is_end_of_sends(&mut self, key: StreamKey) -> Option<bool> {
+        let Some(Happening::Stream(next, Note::SendShutdownComplete { graceful })) = self.happened.front() else {
+            return None;
+        };
+        let graceful = (*next == key).then_some(*graceful)?;
+        self.happened.pop_front();
+        Some(graceful)
+    }
 }
 
 /// Asks with which code to reset a stream that a loss ends, and does it.
@@ -505,10 +534,16 @@ fn tell_by(core: Box<Core>, tell: impl FnOnce(&mut dyn ConnectionHandler, &Conne
 }
 
 /// The handler learns that events follow, if it has not yet.
-fn begin_turn(mut core: Box<Core>) -> Box<Core> {
-    if core.telling || core.handler.is_none() {
-        return core;
+#[inline]
+fn begin_turn(core: Box<Core>) -> Box<Core> {
+    match core.telling || core.handler.is_none() {
+        true => core,
+        false => begin_telling(core),
     }
+}
+
+#[inline(never)]
+fn begin_telling(mut core: Box<Core>) -> Box<Core> {
     core.telling = true;
     call(core, |handler, _| handler.turn_begins())
 }

@@ -38,14 +38,23 @@ pub(super) fn pump(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
             return told_reset(core, key);
         };
         if read.len > 0 || read.fin {
-            let mut answer = Answer::All;
+            let (mut answer, mut ended) = (Answer::All, false);
             core.told += read.len;
             core = tell_stream_by(core, key, |handler, stream| {
                 let Gathered { offset, len, fin, early, .. } = read;
                 let receive = Receive { stream, chunks: &mut chunks, offset, len, fin, early, answer: &mut answer };
                 handler.event(stream, StreamEvent::Receive(receive));
+                if fin && matches!(answer, Answer::All) {
+                    // All of it was accepted.
+                    ended = true;
+                    handler.event(stream, StreamEvent::PeerSendShutdown);
+                }
             });
             core.answered_receive(key, &read, answer);
+            if ended {
+                core.received_all(key);
+                core.wind_up_if_gone(key);
+            }
         }
         chunks.clear();
         core.chunks = chunks;
@@ -93,9 +102,10 @@ fn told_reset(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
 /// Tells of the end of the stream if everything before it was accepted.
 fn told_end(mut core: Box<Core>, key: StreamKey) -> Box<Core> {
     let due = |entry: &&mut Entry| entry.finished && entry.kept.is_empty() && entry.pended.is_none();
-    let Some(entry) = core.streams.get(key).filter(due) else { return core };
-    entry.finished = false;
-    core.close_receiving(key);
+    if core.streams.get(key).filter(due).is_none() {
+        return core;
+    }
+    core.received_all(key);
     core = tell_stream(core, key, StreamEvent::PeerSendShutdown);
     core.wind_up_if_gone(key);
     core
@@ -192,6 +202,14 @@ impl Core {
         entry.delivered += read.len as u64;
         entry.deferred += read.len as u64;
         (read.len > 0 || read.fin || read.reset.is_some()).then_some(read)
+    }
+
+    /// The application has accepted everything.
+    fn received_all(&mut self, key: StreamKey) {
+        if let Some(entry) = self.streams.get(key) {
+            entry.finished = false;
+        }
+        self.close_receiving(key);
     }
 
     /// What a handler made of a receive.
@@ -350,7 +368,7 @@ impl Core {
             self.proto.consumed(self.now, id, len);
         }
         if forgotten {
-            drop(self.streams.remove(key));
+            self.streams.remove(key);
         }
     }
 

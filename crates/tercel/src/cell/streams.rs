@@ -159,9 +159,9 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(shared: Arc<StreamShared>, id: Option<StreamId>, listening: Listening) -> Box<Self> {
+    pub(super) fn new(shared: Arc<StreamShared>, id: Option<StreamId>, listening: Listening) -> Self {
         let one_way = shared.direction == Direction::Unidirectional;
-        Box::new(Self {
+        Self {
             handle: Some(Stream { shared: shared.clone() }),
             listening,
             id,
@@ -189,7 +189,7 @@ impl Entry {
             forgotten: false,
             key: StreamKey(u64::MAX),
             shared,
-        })
+        }
     }
 
     pub(super) fn key(&self) -> StreamKey {
@@ -216,10 +216,14 @@ impl Entry {
     }
 }
 
+/// Where a stream lies in memory.
+type Place = Box<Option<Entry>>;
+
 /// The streams of a connection.
 #[derive(Default)]
 pub(super) struct StreamTable {
-    slots: Vec<Option<Box<Entry>>>,
+    slots: Vec<Option<Place>>,
+    /// The slots of streams that are gone, which keep their memory for those to come: of no more than there are.
     free: Vec<u32>,
     by_id: IdMap<u32>,
     serial: u32,
@@ -229,7 +233,7 @@ pub(super) struct StreamTable {
     /// Opened here and waiting for the peer's permission, per direction, first come first served.
     pub(super) opening: [RareQueue<StreamKey>; 2],
     /// Those with data that waits for the end of the handshake.
-    pub(super) after_handshake: Vec<StreamKey>,
+    pub(super) after_handshake: RareQueue<StreamKey>,
 }
 
 impl StreamTable {
@@ -238,12 +242,15 @@ impl StreamTable {
         if self.free.len() == self.slots.len() {
             (self.slots, self.free) = (Vec::new(), Vec::new());
         }
+        for slot in &self.free {
+            self.slots[*slot as usize] = None;
+        }
         self.by_id.rest();
         self.opening.iter_mut().for_each(RareQueue::rest);
-        self.after_handshake.shrink_to_fit();
+        self.after_handshake.rest();
     }
 
-    pub(super) fn insert(&mut self, mut entry: Box<Entry>) -> StreamKey {
+    pub(super) fn insert(&mut self, mut entry: Entry) -> StreamKey {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() as u32 - 1
@@ -255,18 +262,18 @@ impl StreamTable {
         if let Some(id) = entry.id {
             self.by_id.insert(id, slot);
         }
-        self.slots[slot as usize] = Some(entry);
+        **self.slots[slot as usize].get_or_insert_default() = Some(entry);
         key
     }
 
     pub(super) fn get(&mut self, key: StreamKey) -> Option<&mut Entry> {
         let slot = (key.0 & u64::from(u32::MAX)) as usize;
-        self.slots.get_mut(slot)?.as_deref_mut().filter(|entry| entry.key == key)
+        self.slots.get_mut(slot)?.as_deref_mut()?.as_mut().filter(|entry| entry.key == key)
     }
 
     pub(super) fn by_id(&mut self, id: StreamId) -> Option<&mut Entry> {
         let slot = *self.by_id.get(id)?;
-        self.slots.get_mut(slot as usize)?.as_deref_mut()
+        self.slots.get_mut(slot as usize)?.as_deref_mut()?.as_mut()
     }
 
     /// The stream has an ID now.
@@ -278,18 +285,22 @@ impl StreamTable {
         }
     }
 
-    pub(super) fn remove(&mut self, key: StreamKey) -> Option<Box<Entry>> {
-        self.get(key)?;
-        let slot = (key.0 & u64::from(u32::MAX)) as u32;
-        let entry = self.slots.get_mut(slot as usize)?.take()?;
-        self.free.push(slot);
-        if let Some(id) = entry.id {
+    pub(super) fn remove(&mut self, key: StreamKey) {
+        let Some(entry) = self.get(key) else { return };
+        if let (Some(id), deferred) = (entry.id, entry.deferred) {
             self.by_id.remove(id);
-            if entry.deferred > 0 {
-                self.held.insert(key.0, (id, entry.deferred));
+            if deferred > 0 {
+                self.held.insert(key.0, (id, deferred));
             }
         }
-        Some(entry)
+        let slot = (key.0 & u64::from(u32::MAX)) as u32;
+        self.free.push(slot);
+        let there_are = self.slots.len() - self.free.len();
+        let Some(place) = self.slots.get_mut(slot as usize) else { return };
+        match place {
+            Some(place) if self.free.len() <= there_are => **place = None,
+            _ => *place = None,
+        }
     }
 
     /// The application has consumed `len` bytes of a stream that is over; gives its ID, and how many
@@ -306,7 +317,7 @@ impl StreamTable {
 
     /// Whether the peer has acknowledged everything that was given to send.
     pub(super) fn are_delivered(&self) -> bool {
-        self.slots.iter().flatten().all(|entry| match entry.send {
+        self.entries().all(|entry| match entry.send {
             SendPart::Open => entry.acked == entry.given,
             SendPart::Finished | SendPart::Truncated => false,
             SendPart::Aborted | SendPart::Done => true,
@@ -319,11 +330,15 @@ impl StreamTable {
             SendPart::Open | SendPart::Finished | SendPart::Truncated => entry.given.saturating_sub(entry.acked),
             SendPart::Aborted | SendPart::Done => 0,
         };
-        self.slots.iter().flatten().map(|entry| posted(entry)).sum()
+        self.entries().map(posted).sum()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.slots.iter().flatten().filter_map(|place| place.as_ref().as_ref())
     }
 
     /// The keys of all streams.
     pub(super) fn keys(&self) -> Vec<StreamKey> {
-        self.slots.iter().flatten().map(|entry| entry.key).collect()
+        self.entries().map(|entry| entry.key).collect()
     }
 }
