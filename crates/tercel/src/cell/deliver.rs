@@ -241,10 +241,11 @@ fn datagram_event(mut core: Box<Core>, event: DatagramEvent) -> Box<Core> {
 
 /// A byte of a datagram counts for so many of a stream in what is [enough](FIRST_BATCH) to leave: who sends datagrams does
 /// not want them to wait for others, and two ends that echo few each other's have both something to do only if these are
-/// on their way in several parts.
-pub(super) const HURRY: usize = 8;
+/// on their way in several parts. The first part of small ones fills two packets.
+pub(super) const HURRY: usize = 3;
 
-/// Of so many bytes of datagrams, if all are like the first, is told before what handlers have given to send may leave.
+/// Of so many bytes of datagrams, if all are like the first, is told at a time, and what handlers answer twice as many with
+/// is enough to leave.
 const DATAGRAMS: usize = FIRST_BATCH / HURRY;
 
 /// And of no more than so many.
