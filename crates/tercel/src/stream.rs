@@ -129,8 +129,8 @@ pub struct SendOptions {
     /// nothing follows, but never beyond 16 KiB; [`finish`](Stream::finish) and any send without the hint,
     /// even an empty one, end the wait. Default no.
     pub more_follows: bool,
-    /// Whether the stream is given up, and not sent again, once something that was sent on it is lost.
-    /// That holds for all of the stream and for good.
+    /// Whether the stream is given up, and not sent again, once something that was sent on it is lost. An acknowledgement that
+    /// is late is no loss. That holds for all of the stream and for good.
     /// [`CanceledByLoss`](crate::StreamEvent::CanceledByLoss) tells, and asks for the code. Default no.
     pub cancel_on_loss: bool,
 }

@@ -10,12 +10,13 @@ mod support;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use relay::Relay;
 use support::*;
 use tercel::{
     AtLimit, Bytes, BytesMut, Connect, Connection, Direction, Error, Listen, Listener, ListenerEvent, NewStream,
-    PendingReceive, ReceiveMemory, Registration, Rest, SendOptions, Stream, StreamEvent, StreamOptions,
+    PendingReceive, ReceiveMemory, Registration, Rest, SendOptions, Stream, StreamEvent, StreamOptions, StreamStats,
 };
 use tercel_proto::config::TransportConfig;
 use tercel_proto::error::ApiMisuse;
@@ -619,7 +620,17 @@ fn a_loss_cancels_the_stream_that_asked_for_it() {
 fn a_stream_tells_what_it_has_done_and_what_kept_it_from_more() {
     let transport =
         TransportConfig { stream_statistics: true, stream_receive_window: 100_000, ..TransportConfig::default() };
-    let pair = pair(transport, |new| taken(new, |_, _| {}));
+    let (pend, pended) = teller();
+    let pair = pair(transport, move |new| {
+        let (pend, mut begun) = (pend.clone(), false);
+        taken(new, move |_, event| {
+            let StreamEvent::Receive(mut receive) = event else { return };
+            // Nothing more is taken until the sender has been held back.
+            if !std::mem::replace(&mut begun, true) {
+                pend.lock().unwrap().send(receive.pend().unwrap()).unwrap();
+            }
+        });
+    });
     let (told, tell) = mpsc::channel();
     let (last, ended) = teller();
     let handler = move |stream: &Stream, event: StreamEvent<'_>| {
@@ -629,18 +640,27 @@ fn a_stream_tells_what_it_has_done_and_what_kept_it_from_more() {
         }
     };
     let stream = pair.client.open_stream(Direction::Unidirectional, handler).unwrap();
+    let look_until = |done: &dyn Fn(&StreamStats) -> bool| {
+        let begun = Instant::now();
+        loop {
+            let told = told.clone();
+            stream.inspect(move |stats| told.send(*stats).unwrap()).unwrap();
+            let stats = tell.recv_timeout(PATIENCE).unwrap();
+            if done(&stats) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{stats:?}");
+        }
+    };
     stream.send(pattern(1000), false, 0).unwrap();
-    let idle = std::time::Duration::from_millis(50);
-    std::thread::sleep(idle);
-    let tell_now = told.clone();
-    stream.inspect(move |stats| tell_now.send(*stats).unwrap()).unwrap();
-    let stats = tell.recv_timeout(PATIENCE).unwrap();
-    assert_eq!((stats.bytes_sent, stats.bytes_received), (1000, 0));
-    assert!(stats.blocked.unwrap().application >= idle / 2, "{stats:?}");
+    look_until(&|stats| (stats.bytes_sent, stats.bytes_received) == (1000, 0));
+    look_until(&|stats| stats.blocked.unwrap().application > Duration::from_millis(50));
     stream.send(pattern(LEN), true, 0).unwrap();
+    look_until(&|stats| stats.blocked.unwrap().stream_flow_control > Duration::from_millis(1));
+    pended.recv_timeout(PATIENCE).unwrap().complete();
     let stats = ended.recv_timeout(PATIENCE).unwrap();
     assert_eq!(stats.bytes_sent, 1000 + LEN as u64);
-    assert!(stats.blocked.unwrap().stream_flow_control > std::time::Duration::ZERO, "{stats:?}");
+    assert!(stats.blocked.unwrap().stream_flow_control > Duration::from_millis(1), "{stats:?}");
     drop((stream, pair));
 }
 

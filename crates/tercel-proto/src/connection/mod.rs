@@ -587,8 +587,7 @@ impl Connection {
     }
 
     /// Opens a stream even if the peer permits no more for now: it has an ID at once, and what is sent on
-    /// it waits until the peer does, of which
-    /// [`StreamEvent::Accepted`](crate::stream::StreamEvent::Accepted) tells. Gives whether the peer
+    /// it waits until the peer does, of which [`StreamEvent::Accepted`] tells. Gives whether the peer
     /// permits it already.
     ///
     /// # Errors
@@ -625,8 +624,8 @@ impl Connection {
     }
 
     /// From now on a stream is given up as soon as something that was sent on it is lost:
-    /// [`StreamEvent::CanceledByLoss`](crate::stream::StreamEvent::CanceledByLoss) tells, and it is then
-    /// for the application to [`reset`](Self::reset) it.
+    /// [`StreamEvent::CanceledByLoss`] tells, and it is then for the application to [`reset`](Self::reset) it. A probe
+    /// timeout is no loss (RFC 9002 section 6.2): probes repeat nothing of such a stream.
     ///
     /// # Errors
     /// There is no such stream, or it has no sending part.

@@ -435,6 +435,36 @@ fn a_probe_says_again_what_was_received() {
     assert_eq!(pair.client.stats().packets_acked, acked + 2);
 }
 
+/// RFC 9002 section 6.2: a probe timeout is no loss. An acknowledgement that comes after it, or that of the probe,
+/// shows what became of the packet.
+#[test]
+fn a_stream_that_a_loss_would_end_outlives_a_probe_timeout() {
+    for lost in [false, true] {
+        let mut pair = Pair::new(TransportConfig::default());
+        pair.connect();
+        pair.pass(Duration::from_secs(1));
+        let id = pair.client.open_stream(Direction::Unidirectional).unwrap();
+        pair.client.cancel_on_loss(id).unwrap();
+        pair.client.send(id, Bytes::from_static(b"once"), true).unwrap();
+        pair.flush(true);
+        let late = std::mem::take(&mut pair.to_server);
+        assert_eq!(late.len(), 1);
+        let before = pair.client.stats().probe_timeouts;
+        while pair.client.stats().probe_timeouts == before {
+            assert!(pair.step());
+        }
+        if !lost {
+            pair.to_server.extend(late);
+            pair.to_server.rotate_right(1);
+        }
+        pair.pass(Duration::from_secs(1));
+        let events = pair.client_events.iter();
+        let happened = |what| events.clone().any(|event| matches!(event, Event::Stream(event) if *event == what));
+        assert_eq!(happened(StreamEvent::CanceledByLoss(id)), lost);
+        assert_eq!(happened(StreamEvent::Acked { id, offset: 4, fin: true }), !lost);
+    }
+}
+
 /// A client that lacks the ServerHello can read nothing else: the server's probes never leave it out,
 /// not even when all that went unheard fills the window.
 #[test]

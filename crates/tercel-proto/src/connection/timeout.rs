@@ -73,7 +73,7 @@ impl Connection {
 
     fn on_recovery_timeout(&mut self, now: Time) {
         let mut outcome = self.workspace.take_outcome();
-        self.recovery.timeout(now, &mut outcome);
+        self.recovery.timeout(now, |frame| self.streams.may_repeat(frame), &mut outcome);
         self.settle(now, &outcome);
         self.workspace.give_back(outcome);
     }

@@ -94,7 +94,7 @@ fn transfer(link: &Link, config: &TransportConfig) -> Outcome {
             Some(Event::Answer) if receiver.unanswered > 0 => plan(now + link.rtt / 2, Event::Ack(receiver.numbers())),
             Some(Event::Answer) => {}
             Some(Event::Ack(numbers)) => ack(&mut recovery, now, SpaceId::Data, &numbers, &mut outcome).unwrap(),
-            None => recovery.timeout(now, &mut outcome),
+            None => recovery.timeout(now, |_| true, &mut outcome),
         }
         let released = loop {
             match recovery.allowance(now) {

@@ -434,8 +434,9 @@ impl Recovery {
     }
 
     /// The time of [`next_timeout`](Self::next_timeout) may have come: finds the packets that are
-    /// lost by now, or grants probes and takes back what they should carry (section A.9).
-    pub fn timeout(&mut self, now: Time, outcome: &mut AckOutcome) {
+    /// lost by now, or grants probes and takes back what they should carry (section A.9), but for what
+    /// may not be said twice.
+    pub fn timeout(&mut self, now: Time, may_repeat: impl Fn(&SentFrame) -> bool, outcome: &mut AckOutcome) {
         outcome.clear();
         match self.next_deadline() {
             Some((at, Deadline::Loss(space))) if at <= now => self.detect_losses(now, space, outcome),
@@ -445,7 +446,9 @@ impl Recovery {
                 // Section 6.2.4: the probes carry the oldest data, and that of other spaces with it.
                 for (id, space) in SpaceId::ALL.into_iter().zip(&mut self.spaces) {
                     let Some(space) = space else { continue };
-                    space.sent.take_oldest_frames(usize::from(PROBES), |frame| outcome.repeat.push((id, frame)));
+                    space
+                        .sent
+                        .take_oldest_frames(usize::from(PROBES), &may_repeat, |frame| outcome.repeat.push((id, frame)));
                 }
             }
             _ => {}
@@ -457,7 +460,7 @@ impl Recovery {
     pub fn repeat(&mut self, id: SpaceId, outcome: &mut AckOutcome) {
         outcome.clear();
         if let Some(space) = &mut self.spaces[id as usize] {
-            space.sent.take_oldest_frames(1, |frame| outcome.repeat.push((id, frame)));
+            space.sent.take_oldest_frames(1, |_| true, |frame| outcome.repeat.push((id, frame)));
         }
     }
 

@@ -250,11 +250,16 @@ impl SentWindow {
 
     /// Takes the repeatable frames out of the oldest `count` ack-eliciting packets that still hold
     /// some. The packets stay under way; each frame is in one packet at a time.
-    pub(super) fn take_oldest_frames(&mut self, count: usize, mut take: impl FnMut(SentFrame)) {
+    pub(super) fn take_oldest_frames(
+        &mut self,
+        count: usize,
+        may_repeat: impl Fn(&SentFrame) -> bool,
+        mut take: impl FnMut(SentFrame),
+    ) {
         let mut holders = 0;
         for packet in packets_mut(&mut self.slots) {
             let left = self.frames.take(packet.frames, |frame| {
-                let taken = is_repeatable(frame);
+                let taken = is_repeatable(frame) && may_repeat(frame);
                 if taken {
                     take(*frame);
                 }

@@ -104,9 +104,9 @@ fn three_packets_behind_is_lost_and_the_rest_when_it_is_late() {
     // 9/8 of the round-trip time after they were sent, and not a moment before.
     let late = START + 100 * MS * 9 / 8;
     assert_eq!(recovery.next_timeout(), Some(late));
-    recovery.timeout(late - Duration::from_nanos(1), &mut outcome);
+    recovery.timeout(late - Duration::from_nanos(1), |_| true, &mut outcome);
     assert!(outcome.lost.is_empty());
-    recovery.timeout(late, &mut outcome);
+    recovery.timeout(late, |_| true, &mut outcome);
     assert_eq!(numbers(&outcome.lost), [1, 2]);
     assert_eq!((recovery.stats().congestion_events, recovery.stats().packets_lost), (1, 3));
     // Packet 4 is above the largest acknowledged: only a probe can tell.
@@ -232,7 +232,7 @@ fn probes_back_off_and_an_answer_ends_it() {
     for (count, number) in (1..5).zip([1, 3, 5, 7]) {
         let due = recovery.next_timeout().unwrap();
         assert_eq!(due.since(now), pto * (1 << (count - 1)));
-        recovery.timeout(due, &mut outcome);
+        recovery.timeout(due, |_| true, &mut outcome);
         assert!(outcome.lost.is_empty());
         assert_eq!(recovery.pto_count(), count);
         for probe in 0..2 {
@@ -251,9 +251,9 @@ fn a_timer_that_fires_late_fires_once() {
     let (mut recovery, mut outcome) = confirmed();
     send(&mut recovery, 0..1, START);
     let late = START + Duration::from_secs(1000);
-    recovery.timeout(late, &mut outcome);
+    recovery.timeout(late, |_| true, &mut outcome);
     assert!(recovery.next_timeout().unwrap() > late);
-    recovery.timeout(late, &mut outcome);
+    recovery.timeout(late, |_| true, &mut outcome);
     assert_eq!(recovery.pto_count(), 1);
 }
 
@@ -274,7 +274,7 @@ fn the_earliest_space_probes_and_data_only_when_confirmed() {
     recovery.set_progress(START, Progress { blocked: true, ..Progress::default() });
     assert_eq!(recovery.next_timeout(), None, "a blocked server cannot probe");
     recovery.set_progress(START, Progress::default());
-    recovery.timeout(START + 2000 * MS, &mut outcome);
+    recovery.timeout(START + 2000 * MS, |_| true, &mut outcome);
     assert!(recovery.owes_probe(SpaceId::Handshake) && !recovery.owes_probe(SpaceId::Initial));
 
     recovery.discard_space(SpaceId::Handshake);
@@ -298,7 +298,7 @@ fn handshake_data_is_probed_for_while_application_data_fills_the_window() {
     assert_eq!(recovery.next_timeout(), None);
     recovery.set_progress(START, Progress { crypto_waits: true, ..progress });
     assert!(matches!(recovery.allowance(START), Allowance::Blocked { .. }));
-    recovery.timeout(recovery.next_timeout().unwrap(), &mut outcome);
+    recovery.timeout(recovery.next_timeout().unwrap(), |_| true, &mut outcome);
     assert_eq!(recovery.allowance(START), Allowance::Probe { space: SpaceId::Handshake });
 }
 
@@ -313,7 +313,7 @@ fn a_client_probes_with_nothing_in_flight_until_the_server_has_validated_it() {
     // 40 ms + 4 * 20 ms from the acknowledgement.
     let due = START + 160 * MS;
     assert_eq!(recovery.next_timeout(), Some(due));
-    recovery.timeout(due, &mut outcome);
+    recovery.timeout(due, |_| true, &mut outcome);
     assert_eq!(recovery.allowance(due), Allowance::Probe { space: SpaceId::Initial });
     recovery.on_packet_sent(initial(1, due), &[]);
     recovery.on_packet_sent(initial(2, due), &[]);
@@ -322,8 +322,8 @@ fn a_client_probes_with_nothing_in_flight_until_the_server_has_validated_it() {
     assert_eq!(recovery.pto_count(), 1);
 
     recovery.set_progress(due, Progress { has_handshake_keys: true, ..Progress::default() });
-    recovery.timeout(due + 10_000 * MS, &mut outcome);
-    recovery.timeout(due + 20_000 * MS, &mut outcome);
+    recovery.timeout(due + 10_000 * MS, |_| true, &mut outcome);
+    recovery.timeout(due + 20_000 * MS, |_| true, &mut outcome);
     assert!(recovery.owes_probe(SpaceId::Handshake));
     recovery.on_packet_sent(handshake(0, due + 20_000 * MS), &[]);
     ack(&mut recovery, due + 20_040 * MS, SpaceId::Handshake, &[0], &mut outcome).unwrap();
@@ -343,7 +343,7 @@ fn a_probe_carries_the_oldest_data_of_every_space_once() {
         recovery.on_packet_sent(SentPacket { ..handshake(number, START) }, &frames);
     }
     let due = recovery.next_timeout().unwrap();
-    recovery.timeout(due, &mut outcome);
+    recovery.timeout(due, |_| true, &mut outcome);
     let hand = SpaceId::Handshake;
     assert_eq!(outcome.repeat, [(SpaceId::Initial, crypto(0)), (hand, crypto(0)), (hand, crypto(1000))]);
     assert_eq!(recovery.bytes_in_flight(), 4 * SIZE);
@@ -554,9 +554,9 @@ fn lost_datagrams_are_late_or_discarded() {
     assert!(outcome.late.is_empty(), "told once");
     let end = recovery.next_timeout().unwrap();
     assert!(end > now + 400 * MS && end < now + 1000 * MS, "{:?}", end.since(now));
-    recovery.timeout(end - Duration::from_nanos(1), &mut outcome);
+    recovery.timeout(end - Duration::from_nanos(1), |_| true, &mut outcome);
     assert!(outcome.discarded.is_empty());
-    recovery.timeout(end, &mut outcome);
+    recovery.timeout(end, |_| true, &mut outcome);
     assert_eq!(datagrams(&outcome.discarded), [1, 3]);
     assert_eq!(recovery.next_timeout(), None);
     ack(&mut recovery, end + MS, DATA, &[1, 6], &mut outcome).unwrap();
@@ -572,7 +572,7 @@ fn lost_datagrams_are_discarded_whatever_becomes_of_their_path() {
     ack(&mut recovery, now + 100 * MS, DATA, &[2, 3, 4], &mut outcome).unwrap();
     recovery.path_changed(1, 1200, false);
     let end = recovery.next_timeout().unwrap();
-    recovery.timeout(end, &mut outcome);
+    recovery.timeout(end, |_| true, &mut outcome);
     assert_eq!(datagrams(&outcome.discarded), [1]);
 
     let mut recovery = Recovery::new(Role::Client, &TransportConfig::default());
@@ -583,7 +583,7 @@ fn lost_datagrams_are_discarded_whatever_becomes_of_their_path() {
     assert_eq!(outcome.lost.len(), 2);
     while outcome.discarded.is_empty() {
         let next = recovery.next_timeout().unwrap();
-        recovery.timeout(next, &mut outcome);
+        recovery.timeout(next, |_| true, &mut outcome);
     }
     assert_eq!(datagrams(&outcome.discarded), [0]);
 }
@@ -766,7 +766,7 @@ impl Model {
                     ack(recovery, now, SpaceId::ALL[space], &acked, outcome).unwrap();
                 }
             }
-            Step::Timeout => recovery.timeout(now, outcome),
+            Step::Timeout => recovery.timeout(now, |_| true, outcome),
             Step::Ce => recovery.on_marks(now, now - 10 * MS, 1, 1),
             Step::Path { path, keep } => {
                 let old = std::mem::replace(&mut self.path, path);
@@ -828,7 +828,7 @@ proptest! {
         // Without answers timers fire ever more rarely.
         let mut fired = 0;
         while let Some(due) = recovery.next_timeout().filter(|due| *due <= now + Duration::from_secs(600)) {
-            recovery.timeout(due.max(now), &mut outcome);
+            recovery.timeout(due.max(now), |_| true, &mut outcome);
             fired += 1;
             prop_assert!(fired < 200, "timers spin");
         }

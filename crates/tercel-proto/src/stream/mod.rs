@@ -779,7 +779,10 @@ impl Streams {
         match written.next {
             send::Next::More => self.repeats.rotate(),
             send::Next::Full => {}
-            send::Next::Nothing | send::Next::StreamBlocked => self.repeats.remove_first(),
+            send::Next::Nothing | send::Next::StreamBlocked => {
+                self.repeats.remove_first();
+                self.measure(id);
+            }
         }
         Some(written.next)
     }
@@ -861,6 +864,14 @@ impl Streams {
         if done {
             self.close_if_done(id);
         }
+    }
+
+    /// Whether a frame that is under way may be said again before anybody knows what became of it: not what would end its
+    /// stream if it is lost, for then a loss would go unnoticed, and a late acknowledgement pass for one.
+    pub fn may_repeat(&self, frame: &SentFrame) -> bool {
+        let SentFrame::Stream { id, .. } = frame else { return true };
+        let send = self.streams.get(*id).and_then(|stream| stream.send.as_ref());
+        send.is_none_or(Send::outlives_loss)
     }
 
     /// A frame of ours was lost.

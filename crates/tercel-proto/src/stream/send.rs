@@ -209,6 +209,11 @@ impl Send {
         }
     }
 
+    /// Whether a loss is mended, and does not end the stream.
+    pub(super) fn outlives_loss(&self) -> bool {
+        self.on_loss == OnLoss::Repeat
+    }
+
     /// The peer is to know of the stream before there is data.
     pub(super) const fn announce(&mut self) {
         if self.buffer.end() == 0 {

@@ -68,6 +68,21 @@ fn a_streams_own_reasons_follow_each_other() {
     assert_eq!(bench.blocked(reset), [0, 0, 0, 0, 0, 0, 0, 1]);
 }
 
+/// While something is to be said again nothing is lacking; as soon as it was, the application is waited for again.
+#[test]
+fn what_is_said_again_is_no_longer_in_the_way() {
+    let mut bench = Bench::new();
+    let id = bench.client.open(Direction::Bidirectional).unwrap();
+    bench.client.send(id, "lost".into(), false).unwrap();
+    let (_, sent) = packet(&mut bench.client, 1200);
+    bench.pass(3);
+    sent.into_iter().for_each(|frame| bench.client.lost(frame));
+    bench.pass(5);
+    packet(&mut bench.client, 1200);
+    bench.pass(7);
+    assert_eq!(bench.blocked(id), [0, 0, 0, 0, 0, 0, 0, 10]);
+}
+
 #[test]
 fn the_limit_on_streams_counts_before_all_else() {
     let mut bench = Bench::new();
