@@ -38,8 +38,13 @@ impl Spread {
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
-        let at =
-            |quarter: usize| values.get((values.len().saturating_sub(1) * quarter + 2) / 4).copied().unwrap_or(0.0);
+        let value = |at: usize| values.get(at).or(values.last()).copied().unwrap_or(0.0);
+        // Between two values in proportion.
+        let at = |quarter: usize| {
+            let fourths = quarter * values.len().saturating_sub(1);
+            let (low, high) = (value(fourths / 4), value(fourths / 4 + 1));
+            low + (high - low) * (fourths % 4) as f64 / 4.0
+        };
         Self { low: at(1), median: at(2), high: at(3) }
     }
 }
@@ -118,7 +123,7 @@ impl Results {
         let mut text = String::from(HEAD);
         let _ = writeln!(
             text,
-            "\nRounds: {} ({} where it is shown how cost grows, 1 with 10,000 connections and more and with BBR), at {} % of the usual \
+            "\nRounds: {} ({} where it is shown how cost grows, 1 with 10,000 connections and more, 3 at the most with BBR), at {} % of the usual \
              work, on {}.",
             self.rounds,
             self.rounds.min(2),
@@ -161,3 +166,21 @@ median. CPU is processor time of all threads of a process, in user mode and in t
 where nothing else is said. `udp` and `protection` are limits, not peers: UDP alone with segmentation offload, and the
 cipher alone.
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::Spread;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_in_the_middle() {
+        let of = |values: &[f64]| {
+            let Spread { low, median, high } = Spread::of(values.iter().copied());
+            [low, median, high]
+        };
+        assert_eq!(of(&[4.0, 1.0, 3.0, 2.0]), [1.75, 2.5, 3.25]);
+        assert_eq!(of(&[5.0, 1.0, 3.0, 2.0, 4.0]), [2.0, 3.0, 4.0]);
+        assert_eq!(of(&[1.0, 3.0]), [1.5, 2.0, 2.5]);
+        assert_eq!(of(&[7.0]), [7.0; 3]);
+        assert_eq!(of(&[]), [0.0; 3]);
+    }
+}
