@@ -8,8 +8,8 @@ pub const MTU: u16 = 1452;
 pub const STREAM_WINDOW: u32 = 8 << 20;
 /// The receive window of a connection, from the start.
 pub const WINDOW: u32 = 16 << 20;
-/// The initial congestion window (RFC 9002 section 7.2: ten datagrams, but no more than 14720 bytes).
-pub const INITIAL_WINDOW: u64 = 14_520;
+/// The initial congestion window: ten datagrams (RFC 9002 section 7.2).
+pub const INITIAL_WINDOW: u64 = 10 * MTU as u64;
 /// How many streams a client may have open at once, unless the scenario is about that.
 pub const STREAMS: u32 = 200;
 /// What the system is asked to hold for a socket in each direction.

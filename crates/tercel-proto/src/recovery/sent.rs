@@ -116,7 +116,8 @@ impl SentWindow {
         })
     }
 
-    /// Adds a packet, its frames, and what the congestion controller remembers of it. Its number must be above all before it; numbers in between count as skipped.
+    /// Adds a packet, its frames, and what the congestion controller remembers of it. Its number must be above all before it;
+    /// numbers in between count as skipped.
     // RFC 9000 section 17.2.3#2.
     pub(super) fn push(&mut self, mut packet: SentPacket, frames: &[SentFrame], delivery: Option<Delivery>) {
         if packet.number < self.next_number() {

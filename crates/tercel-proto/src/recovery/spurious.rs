@@ -47,8 +47,10 @@ impl LostNotes {
 
     /// Since when the first is remembered whose frames somebody waits for.
     pub(super) fn first_awaited(&self) -> Option<Time> {
-        let first = || self.notes.iter().find(|note| note.is_awaited()).map(|note| note.declared);
-        if self.awaited > 0 { first() } else { None }
+        if self.awaited == 0 {
+            return None;
+        }
+        self.notes.iter().find(|note| note.is_awaited()).map(|note| note.declared)
     }
 
     /// Remembers a lost packet and its frames. `gone` gets one forgotten to make room.

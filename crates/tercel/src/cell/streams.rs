@@ -287,7 +287,8 @@ impl StreamTable {
 
     pub(super) fn remove(&mut self, key: StreamKey) {
         let Some(entry) = self.get(key) else { return };
-        if let (Some(id), deferred) = (entry.id, entry.deferred) {
+        let deferred = entry.deferred;
+        if let Some(id) = entry.id {
             self.by_id.remove(id);
             if deferred > 0 {
                 self.held.insert(key.0, (id, deferred));
