@@ -33,6 +33,13 @@ pub(crate) struct Judgement {
     pub(crate) portable: bool,
 }
 
+impl Judgement {
+    /// Whether a server asks its clients for certificates, which they may have to have.
+    const fn asks_clients(self, required: bool) -> bool {
+        required || self.indicated
+    }
+}
+
 /// The certificate and its key, where they are.
 enum Source {
     None,
@@ -174,7 +181,7 @@ impl Described {
     pub(crate) fn load(self) -> Result<Loaded, Status> {
         let Self { role, judgement, requires_client, source, authorities, suites } = self;
         let identity = source.load()?;
-        let judges = role == Role::Client || requires_client || judgement.indicated;
+        let judges = role == Role::Client || judgement.asks_clients(requires_client);
         let trust = match (authorities, judges && !judgement.none) {
             (Some(file), _) => Some(Trust::from_file(file).map_err(|error| status_of(&error))?),
             // A system may have none.
@@ -252,7 +259,7 @@ impl Loaded {
             }
             Role::Server => {
                 let identity = self.identity.clone().ok_or_else(|| Error::tls("a server needs a certificate"))?;
-                let asks = self.requires_client || self.judgement.indicated;
+                let asks = self.judgement.asks_clients(self.requires_client);
                 let clients = match (&self.trust, asks) {
                     (_, false) => ClientAuthentication::None,
                     (Some(Trust::Roots(roots)), true) => {
@@ -267,5 +274,26 @@ impl Loaded {
             true => Ok(configuration),
             false => configuration.with_cipher_suites(&self.suites),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_of_the_system_are_read_only_where_certificates_are_judged() {
+        let there_are = Trust::system().is_ok();
+        let reads = |role, requires_client, indicated, none| {
+            let judgement = Judgement { none, indicated, deferred: false, portable: false };
+            let (source, suites) = (Source::None, Vec::new());
+            let described = Described { role, judgement, requires_client, source, authorities: None, suites };
+            described.load().ok().and_then(|loaded| loaded.trust).is_some()
+        };
+        assert_eq!(reads(Role::Client, false, false, false), there_are);
+        assert_eq!(reads(Role::Server, true, false, false), there_are);
+        assert_eq!(reads(Role::Server, false, true, false), there_are);
+        assert!(!reads(Role::Server, false, false, false), "no certificate is seen");
+        assert!(!reads(Role::Client, false, false, true), "everybody is trusted");
     }
 }
