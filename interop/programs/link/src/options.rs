@@ -62,10 +62,9 @@ pub struct Options {
     pub seed: u64,
 }
 
-impl Options {
-    /// Of this process. Times are in milliseconds.
-    pub fn read() -> Self {
-        let mut options = Self {
+impl Default for Options {
+    fn default() -> Self {
+        Self {
             fronts: Vec::new(),
             server: ([127, 0, 0, 1], 0).into(),
             delay: Duration::from_millis(15),
@@ -81,7 +80,14 @@ impl Options {
             cross_traffic: false,
             trace: ".".into(),
             seed: 1,
-        };
+        }
+    }
+}
+
+impl Options {
+    /// Of this process. Times are in milliseconds.
+    pub fn read() -> Self {
+        let mut options = Self::default();
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let value = words.next().unwrap_or_default();

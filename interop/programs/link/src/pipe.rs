@@ -32,6 +32,12 @@ impl Chance {
     }
 }
 
+/// Whether this is a Version Negotiation packet (RFC 9000 section 17.2.1): nothing in it is protected, and a
+/// client that reads other versions than were written gives up, as section 6.2 has it.
+fn negotiates_version(data: &[u8]) -> bool {
+    matches!(data, [0x80..=0xff, 0, 0, 0, 0, ..])
+}
+
 /// One way through the network.
 pub struct Pipe {
     delay: Duration,
@@ -91,7 +97,10 @@ impl Pipe {
             return Fate::Lost;
         }
         let first = usize::from(self.harm.spare_types);
-        if self.corruption.strikes(&mut self.random) && datagram.data.len() > first {
+        if self.corruption.strikes(&mut self.random)
+            && datagram.data.len() > first
+            && !negotiates_version(&datagram.data)
+        {
             self.corrupted += 1;
             let at = self.random.usize(first..datagram.data.len());
             datagram.data[at] ^= self.random.u8(1..);
@@ -128,5 +137,25 @@ impl Pipe {
     pub fn account(&self) -> String {
         let Self { taken, lost, overflowed, corrupted, .. } = self;
         format!("{taken} datagrams, {lost} lost, {overflowed} beyond the queue, {corrupted} corrupted")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_negotiation_packet_is_never_corrupted() {
+        let options = Options { to_client: Harm { corruption: 100, ..Harm::default() }, ..Options::default() };
+        let mut pipe = Pipe::new(&options, Toward::Client);
+        let mut through = |data: &[u8]| {
+            let mut datagram = Datagram { data: data.to_vec(), ecn: None };
+            pipe.take(Instant::now(), Duration::ZERO, &mut datagram);
+            datagram.data
+        };
+        let negotiation = [0xc0, 0, 0, 0, 0, 1, 7, 1, 9, 0, 0, 0, 1];
+        let initial = [0xc0, 0, 0, 0, 1, 1, 7, 1, 9, 0, 0, 0, 1];
+        assert_eq!(through(&negotiation), negotiation);
+        assert_ne!(through(&initial), initial);
     }
 }
