@@ -71,8 +71,8 @@ impl Called<'_> {
 
     /// A stream, likewise.
     pub(crate) fn stream(&self, handle: Handle) -> Option<&Arc<Stream>> {
-        let known = self.stream.into_iter().chain(self.opened.get());
-        known.into_iter().find(|stream| stream.handle() == handle && !stream.is_closing())
+        let is_it = |stream: &&Arc<Stream>| stream.handle() == handle && !stream.is_closing();
+        self.stream.filter(is_it).or_else(|| self.opened.get().filter(is_it))
     }
 
     /// The callback has opened a stream, for which it will have more to ask.

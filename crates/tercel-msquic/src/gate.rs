@@ -12,16 +12,18 @@ use crate::called;
 thread_local! {
     /// In how many crowds this thread is.
     static CROWDS: Cell<usize> = const { Cell::new(0) };
-    /// The number of this thread; 0 while it has none.
-    static THIS: Cell<u64> = const { Cell::new(0) };
+    /// Twice the number of this thread, which begin with 1; [`NO_NUMBER`] while it has none.
+    static THIS: Cell<u64> = const { Cell::new(NO_NUMBER) };
 }
+
+const NO_NUMBER: u64 = 1;
 
 /// The number of this thread, which no other has.
 #[inline]
 pub(crate) fn this_thread() -> u64 {
     match THIS.get() {
-        0 => number_this_thread(),
-        this => this,
+        NO_NUMBER => number_this_thread(),
+        this => this >> 1,
     }
 }
 
@@ -29,7 +31,7 @@ pub(crate) fn this_thread() -> u64 {
 fn number_this_thread() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let this = NEXT.fetch_add(1, Ordering::Relaxed);
-    THIS.set(this);
+    THIS.set(this << 1);
     this
 }
 
@@ -141,7 +143,7 @@ impl Gate {
     /// Whether it is this thread that is inside.
     #[inline]
     fn is_mine(&self) -> bool {
-        self.inside.load(Ordering::Relaxed) & !AWAITED == this_thread() << 1
+        self.inside.load(Ordering::Relaxed) & !AWAITED == THIS.get()
     }
 
     /// Whether to wait for the connection's own thread would be to wait for oneself.

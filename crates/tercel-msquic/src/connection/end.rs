@@ -11,6 +11,7 @@ use super::{Connection, Stage, elsewhere, on_worker};
 use crate::abi::{connection_shutdown, datagram_send_state};
 use crate::execution;
 use crate::gate::{Signal, SignalWhenDropped};
+use crate::handle;
 
 impl Connection {
     /// Shuts it down. The first time counts.
@@ -64,14 +65,15 @@ impl Connection {
         if self.is_over() {
             return;
         }
-        let (streams, verdict) = {
+        let verdict = {
             let mut state = self.state();
             state.close_reason.get_or_insert(reason);
             state.waiting.clear();
-            (state.streams.all(), state.verdict.take())
+            state.verdict.take()
         };
         drop(verdict);
-        for stream in streams.iter().filter(|stream| stream.was_started()) {
+        // From now on none is opened.
+        for stream in handle::streams_of(self.handle).iter().filter(|stream| stream.was_started()) {
             stream.settle();
         }
         // One by one: the application may close the handle meanwhile, and hears of those that are left within that.

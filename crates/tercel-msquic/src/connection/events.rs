@@ -53,7 +53,11 @@ impl ConnectionHandler for Events {
                 self.connection.tell_processor(live.worker());
             }
         }
-        self.connection.heard(live, event);
+        match event {
+            // As most are.
+            ConnectionEvent::PeerStreamStarted(new) => self.connection.peer_stream(live, new),
+            event => self.connection.heard(live, event),
+        }
     }
 
     fn turn_begins(&mut self) {
@@ -72,7 +76,6 @@ impl Connection {
         match event {
             ConnectionEvent::PeerCertificate { certificate, verdict } => self.certificate(&certificate, verdict),
             ConnectionEvent::Connected { alpn, resumed, .. } => self.connected(live, alpn, resumed),
-            ConnectionEvent::PeerStreamStarted(new) => self.peer_stream(live, new),
             ConnectionEvent::StreamsAvailable { bidirectional, unidirectional } => {
                 let clamp = |count: u64| u16::try_from(count).unwrap_or(u16::MAX);
                 let streams_available = StreamsAvailable {
@@ -204,9 +207,10 @@ impl Connection {
         }
         let peer_stream_started = PeerStreamStarted { stream: stream.handle(), flags };
         let body = ConnectionEventBody { peer_stream_started };
-        let (status, body) = stream.while_offered(|| self.tell_of(Some(&stream), kind::PEER_STREAM_STARTED, body));
+        let mut event = abi::ConnectionEvent { event_type: kind::PEER_STREAM_STARTED, body };
+        let status = stream.while_offered(|| self.tell_of(Some(&stream), &mut event));
         // SAFETY: this part of the union was written above; the application may have changed it.
-        let flags = unsafe { body.peer_stream_started.flags };
+        let flags = unsafe { event.body.peer_stream_started.flags };
         if status.is_failure() || !stream.has_handler() {
             stream.refuse();
         } else if flags & abi::stream_open::DELAY_ID_FC_UPDATES != 0 {
@@ -273,7 +277,8 @@ impl Connection {
         let closing = self.closing.load(Ordering::Acquire);
         let bits = u8::from(handshake_completed) | u8::from(acknowledged) << 1 | u8::from(closing) << 2;
         if self.owned.load(Ordering::Acquire) {
-            self.call(None, kind::SHUTDOWN_COMPLETE, ConnectionEventBody { shutdown_complete: bits });
+            let body = ConnectionEventBody { shutdown_complete: bits };
+            self.call(None, &mut abi::ConnectionEvent { event_type: kind::SHUTDOWN_COMPLETE, body });
         }
     }
 }

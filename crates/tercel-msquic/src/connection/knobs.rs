@@ -80,7 +80,7 @@ impl Connection {
         crate::settings::apply(&mut all, new)?;
         let mut state = self.state();
         crate::settings::overlay(&mut state.settings, new);
-        state.manners = None;
+        self.manners.unsettle();
         drop(state);
         if let Some(live) = self.live() {
             // What has ended needs no settings.

@@ -9,7 +9,6 @@
 //! | `events` | what is told of it |
 //! | `verify` | the peer's certificate |
 //! | `end` | shutting down, and closing the handle |
-//! | `streams` | its streams |
 //! | `knobs` | what parameters look at and change |
 //! | `calls` | the functions |
 
@@ -20,11 +19,10 @@ mod events;
 mod knobs;
 pub(crate) mod pool;
 mod start;
-mod streams;
 mod verify;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use tercel::{CloseReason, NewConnection, PendingVerdict, ResumptionTicket, Role};
@@ -43,9 +41,6 @@ use crate::registration::Registration;
 use crate::stream::Stream;
 use crate::target::Target;
 use crate::versions::VersionLists;
-
-pub(crate) use self::streams::Place;
-use self::streams::Streams;
 
 /// How far a connection has come.
 enum Stage {
@@ -94,6 +89,33 @@ impl Manners {
     }
 }
 
+/// [`Manners`] once they are settled: read for each stream, so not behind a lock.
+#[derive(Default)]
+struct SettledManners(AtomicU8);
+
+impl SettledManners {
+    const SETTLED: u8 = 1;
+    const RECEIVES_MANY: u8 = 2;
+    const BUFFERS_SENDS: u8 = 4;
+
+    fn get(&self) -> Option<Manners> {
+        let bits = self.0.load(Ordering::Relaxed);
+        let has = |bit| bits & bit != 0;
+        let manners = Manners { receives_many: has(Self::RECEIVES_MANY), buffers_sends: has(Self::BUFFERS_SENDS) };
+        has(Self::SETTLED).then_some(manners)
+    }
+
+    fn set(&self, manners: Manners) {
+        let bit = |is_set, bit| if is_set { bit } else { 0 };
+        let bits = bit(manners.receives_many, Self::RECEIVES_MANY) | bit(manners.buffers_sends, Self::BUFFERS_SENDS);
+        self.0.store(bits | Self::SETTLED, Ordering::Relaxed);
+    }
+
+    fn unsettle(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
 struct State {
     stage: Stage,
     configuration: Option<Arc<Configuration>>,
@@ -102,9 +124,6 @@ struct State {
     reason_phrase: Vec<u8>,
     /// The application has shut it down, with these flags and this code.
     shut_down: Option<(u32, u64)>,
-    streams: Streams,
-    /// How its streams send and receive, once that is settled.
-    manners: Option<Manners>,
     /// Streams that were started before there was a connection.
     waiting: Vec<Arc<Stream>>,
     datagrams: BTreeMap<u64, Context>,
@@ -130,6 +149,8 @@ pub(crate) struct Connection {
     gate: Gate,
     target: Target<ConnectionCallback>,
     state: Brief<State>,
+    /// How its streams send and receive. Changed under the lock of the state.
+    manners: SettledManners,
     /// Held by those who wait for it to begin, until they sleep.
     beginning: Mutex<()>,
     /// It has begun, or never will.
@@ -145,17 +166,6 @@ pub(crate) struct Connection {
 }
 
 impl State {
-    /// How its streams send and receive, once it has a configuration.
-    fn manners(&mut self) -> Option<Manners> {
-        if self.manners.is_none() {
-            let mut settings = self.configuration.as_ref()?.settings();
-            // They were checked when they were given.
-            let _ = crate::settings::apply(&mut settings, &self.settings);
-            self.manners = Some(Manners::of(&settings));
-        }
-        self.manners
-    }
-
     fn with_close_reason<R>(&self, look: impl FnOnce(Option<&CloseReason>) -> R) -> R {
         match (&self.close_reason, &self.stage) {
             (None, Stage::Live(connection)) if connection.has_ended() => look(connection.close_reason().as_ref()),
@@ -178,8 +188,6 @@ impl Connection {
             wishes: Wishes::default(),
             reason_phrase: Vec::new(),
             shut_down: None,
-            streams: Streams::default(),
-            manners: None,
             waiting: Vec::new(),
             datagrams: BTreeMap::new(),
             next_datagram: 0,
@@ -193,7 +201,7 @@ impl Connection {
             last_addresses: None,
             awaited: 0,
         };
-        let connection = handle::insert(|handle| {
+        let make = |handle| {
             Arc::new(Self {
                 handle,
                 registration: registration.clone(),
@@ -201,6 +209,7 @@ impl Connection {
                 gate: Gate::default(),
                 target,
                 state: Brief::new(state),
+                manners: SettledManners::default(),
                 beginning: Mutex::new(()),
                 begun: Condvar::new(),
                 closing: AtomicBool::new(false),
@@ -208,7 +217,12 @@ impl Connection {
                 owned: AtomicBool::new(role == Role::Client),
                 early: AtomicBool::new(false),
             })
-        })?;
+        };
+        let connection = match role {
+            // It is on its worker.
+            Role::Server => handle::insert(make),
+            Role::Client => handle::insert_in_turn(make),
+        }?;
         library::CONNECTIONS_CREATED.fetch_add(1, Ordering::Relaxed);
         registration.join();
         registration.add_connection(connection.handle, &connection);
@@ -283,49 +297,41 @@ impl Connection {
         self.state().with_close_reason(look)
     }
 
-    /// Makes a new stream, and counts it among those of the connection.
-    ///
-    /// # Errors
-    /// Those of `make`.
-    pub(crate) fn add_stream(
-        &self,
-        make: impl FnOnce(Manners) -> Result<Arc<Stream>, Status>,
-    ) -> Result<Arc<Stream>, Status> {
-        self.add_stream_to(self.state(), make)
+    /// How its streams send and receive.
+    pub(crate) fn manners(&self) -> Manners {
+        self.manners.get().unwrap_or_else(|| self.settle_manners())
     }
 
-    /// The same with one that the application wants to open.
+    #[cold]
+    fn settle_manners(&self) -> Manners {
+        let state = self.state();
+        let Some(configuration) = &state.configuration else {
+            drop(state);
+            return Manners::of(&self.settings());
+        };
+        let mut settings = configuration.settings();
+        // They were checked when they were given.
+        let _ = crate::settings::apply(&mut settings, &state.settings);
+        let manners = Manners::of(&settings);
+        self.manners.set(manners);
+        manners
+    }
+
+    /// Makes a stream that the application wants to open.
     ///
     /// # Errors
     /// It comes too late; those of `make`.
-    pub(crate) fn add_stream_if_not_late(
+    pub(crate) fn open_stream(
         &self,
         make: impl FnOnce(Manners) -> Result<Arc<Stream>, Status>,
     ) -> Result<Arc<Stream>, Status> {
+        let manners = self.manners();
+        // Held meanwhile: who settles the connection finds the stream, or is found to have done so.
         let state = self.state();
         match self.late_in(&state) {
             Some(late) => Err(late),
-            None => self.add_stream_to(state, make),
+            None => make(manners),
         }
-    }
-
-    fn add_stream_to<'a>(
-        &'a self,
-        mut state: Hold<'a, State>,
-        make: impl FnOnce(Manners) -> Result<Arc<Stream>, Status>,
-    ) -> Result<Arc<Stream>, Status> {
-        let manners = match state.manners() {
-            Some(settled) => settled,
-            None => {
-                drop(state);
-                let manners = Manners::of(&self.settings());
-                state = self.state();
-                manners
-            }
-        };
-        let stream = make(manners)?;
-        state.streams.add(&stream);
-        Ok(stream)
     }
 
     /// Whether it may send early data.
@@ -370,20 +376,6 @@ impl Connection {
                 state.waiting.push(stream.clone());
                 Ok(None)
             }
-        }
-    }
-
-    pub(crate) fn remove_stream(&self, stream: &Stream) {
-        if !stream.place().is_nowhere() {
-            let removed = self.state().streams.remove(stream);
-            drop(removed);
-        }
-    }
-
-    /// The handle of a stream is going to be closed: if it is not over, it hears of the connection's end all the same.
-    pub(crate) fn keep_stream(&self, stream: &Arc<Stream>) {
-        if !stream.is_over() {
-            self.state().streams.keep(stream);
         }
     }
 
@@ -475,38 +467,26 @@ impl Connection {
     /// Calls the application, unless it has heard the last event. Gives what it answered, and the event as it left
     /// it.
     fn tell(self: &Arc<Self>, event_type: u32, body: ConnectionEventBody) -> (Status, ConnectionEventBody) {
-        self.tell_of(None, event_type, body)
+        let mut event = abi::ConnectionEvent { event_type, body };
+        (self.tell_of(None, &mut event), event.body)
     }
 
-    /// The same of a stream of the peer's, if there is one.
-    fn tell_of(
-        self: &Arc<Self>,
-        stream: Option<&Arc<Stream>>,
-        event_type: u32,
-        body: ConnectionEventBody,
-    ) -> (Status, ConnectionEventBody) {
+    /// The same of a stream of the peer's, if there is one. The event is as the application left it.
+    fn tell_of(self: &Arc<Self>, stream: Option<&Arc<Stream>>, event: &mut abi::ConnectionEvent) -> Status {
         let _pass = self.gate.enter();
         match self.is_over() {
-            true => (Status::SUCCESS, body),
-            false => self.call(stream, event_type, body),
+            true => Status::SUCCESS,
+            false => self.call(stream, event),
         }
     }
 
     /// Calls the application. By who is inside the gate.
-    fn call(
-        self: &Arc<Self>,
-        stream: Option<&Arc<Stream>>,
-        event_type: u32,
-        body: ConnectionEventBody,
-    ) -> (Status, ConnectionEventBody) {
-        let mut event = abi::ConnectionEvent { event_type, body };
-        let Some((handler, context)) = self.target.get() else { return (Status::SUCCESS, body) };
+    fn call(self: &Arc<Self>, stream: Option<&Arc<Stream>>, event: &mut abi::ConnectionEvent) -> Status {
+        let Some((handler, context)) = self.target.get() else { return Status::SUCCESS };
         // SAFETY: the application gave this function to be called with this context until SHUTDOWN_COMPLETE or until
         // it has closed the handle, which the gate sees to; the event is whole, and lives until the function has
         // returned.
-        let call = || unsafe { handler(self.handle, context.0, &raw mut event) };
-        let status = called::during(self, stream, call);
-        (status, event.body)
+        called::during(self, stream, || unsafe { handler(self.handle, context.0, event) })
     }
 }
 

@@ -34,9 +34,7 @@ pub(crate) unsafe extern "C" fn open(
             false => Direction::Bidirectional,
         };
         let target = Target::new(handler, Context(context));
-        let make = |of: &Arc<Connection>| {
-            of.add_stream_if_not_late(|manners| Stream::make(of, direction, true, manners, target))
-        };
+        let make = |of: &Arc<Connection>| of.open_stream(|manners| Stream::make(of, direction, true, manners, target));
         let made = handle::with_connection(connection, make)?;
         if flags & stream_open::APP_OWNED_BUFFERS != 0 {
             made.receive_into_memory(&mut made.state());
@@ -54,13 +52,8 @@ pub(crate) unsafe extern "C" fn open(
 /// None: handles are checked.
 pub(crate) unsafe extern "C" fn close(stream: Handle) {
     boundary::enter((), || {
-        let keep = |stream: &Arc<Stream>| {
-            stream.connection().keep_stream(stream);
-            Ok(())
-        };
-        // What is no stream is none to be removed, either.
-        let _ = handle::with(stream, keep);
-        if let Ok(stream) = handle::remove::<Stream>(stream) {
+        // What is no stream is none to be closed.
+        if let Ok(stream) = handle::close_stream(stream) {
             stream.close();
         }
     });

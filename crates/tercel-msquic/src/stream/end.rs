@@ -48,12 +48,12 @@ impl Stream {
     /// The application hears the last events now. Whoever calls this is the only one who tells it anything, and has
     /// seen to it that nothing is sent any more.
     pub(crate) fn settle(self: &Arc<Self>) {
-        self.settle_with(Ending::Maybe);
+        let _pass = self.connection.gate().enter();
+        self.settle_inside(Ending::Maybe);
     }
 
-    /// The same, when it may be known that the connection goes on.
-    pub(super) fn settle_with(self: &Arc<Self>, connection: Ending) {
-        let _pass = self.connection.gate().enter();
+    /// The same, by who is inside the gate, when it may be known that the connection goes on.
+    pub(super) fn settle_inside(self: &Arc<Self>, connection: Ending) {
         if self.is_over() {
             return;
         }
@@ -78,7 +78,7 @@ impl Stream {
         if self.holds.load(Ordering::Acquire) || self.id().is_none() {
             self.clear();
         }
-        self.connection.remove_stream(self);
+        self.stay_no_longer();
     }
 
     /// Nothing is held any more, nor kept for a stream that has not started.
@@ -86,7 +86,7 @@ impl Stream {
         let mut state = self.state();
         state.memory.end();
         let stage = std::mem::replace(&mut state.stage, Stage::Over);
-        let many = matches!(state.receiving, Receiving::Many { .. });
+        let many = matches!(state.receiving, Receiving::Many(_));
         let pending = state.receiving.end();
         drop(state);
         if let (Stage::Live(live), true) = (&stage, many) {
@@ -163,12 +163,12 @@ impl Stream {
             // The callback of the last event may still be running.
             drop(self.connection.gate().enter());
         }
-        self.connection.remove_stream(self);
+        self.stay_no_longer();
     }
 
     /// The application does not want the peer's stream: nothing is left of it.
     pub(crate) fn refuse(self: &Arc<Self>) {
-        if handle::remove::<Self>(self.handle).is_ok() {
+        if handle::close_stream(self.handle).is_ok() {
             self.target.silence();
             self.abort();
             self.settle();

@@ -103,7 +103,8 @@ impl StreamHandler for Events {
                 stream.ideal.store(ideal, Ordering::Relaxed);
                 event(kind::IDEAL_SEND_BUFFER_SIZE, StreamEventBody { ideal_send_buffer_size: ideal })
             }
-            StreamEvent::PeerAccepted if self.tells_accepted => plain(kind::PEER_ACCEPTED),
+            StreamEvent::PeerAccepted if !self.tells_accepted => return,
+            StreamEvent::PeerAccepted => plain(kind::PEER_ACCEPTED),
             seldom => return stream.heard(seldom),
         };
         stream.tell_inside(&mut told);

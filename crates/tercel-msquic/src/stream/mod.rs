@@ -27,7 +27,7 @@ use tercel::{AtLimit, Direction, NewStream, ReceiveMemory, SendOptions, StreamId
 use crate::abi::{self, Handle, Status, StreamCallback, StreamEvent, stream_start};
 use crate::brief::{Brief, Hold};
 use crate::called;
-use crate::connection::{Connection, Manners, Place};
+use crate::connection::{Connection, Manners};
 use crate::handle;
 use crate::outcome::status_of;
 use crate::target::Target;
@@ -99,10 +99,10 @@ pub(crate) struct Stream {
     sends_over: AtomicBool,
     /// SEND_SHUTDOWN_COMPLETE was told. Changed by who is inside the gate.
     send_ended: AtomicBool,
-    /// Where its connection has it.
-    place: Place,
     /// The application is in `StreamClose`.
     closing: AtomicBool,
+    /// Its handle was closed before it was over: its connection has it until it is. Changed under the lock of the table.
+    stays: AtomicBool,
     /// The peer may open another only when the handle is closed.
     held: AtomicBool,
     /// It may receive into memory of the application's, or keep what was received for it. Once so it stays so.
@@ -125,7 +125,7 @@ fn relative(priority: u16) -> i32 {
 const IDEAL: u64 = 131_072;
 
 impl Stream {
-    /// Makes one. By its connection, which counts it among its streams.
+    /// Makes one.
     fn make(
         connection: &Arc<Connection>,
         direction: Direction,
@@ -133,7 +133,7 @@ impl Stream {
         manners: Manners,
         target: Target<StreamCallback>,
     ) -> Result<Arc<Self>, Status> {
-        handle::insert(|handle| {
+        handle::insert_stream(connection.handle(), |handle| {
             spare::put(|| Self {
                 handle,
                 connection: connection.clone(),
@@ -158,8 +158,8 @@ impl Stream {
                 offered: AtomicBool::new(false),
                 sends_over: AtomicBool::new(false),
                 send_ended: AtomicBool::new(direction == Direction::Unidirectional && !local),
-                place: Place::nowhere(),
                 closing: AtomicBool::new(false),
+                stays: AtomicBool::new(false),
                 held: AtomicBool::new(false),
                 holds: AtomicBool::new(false),
                 over: AtomicBool::new(false),
@@ -169,8 +169,7 @@ impl Stream {
 
     /// A stream that the peer opened. `None`: it is refused.
     pub(crate) fn of_peer(connection: &Arc<Connection>, new: NewStream) -> Option<Arc<Self>> {
-        let make = |manners| Self::make(connection, new.direction(), false, manners, Target::nobody());
-        let stream = connection.add_stream(make).ok()?;
+        let stream = Self::make(connection, new.direction(), false, connection.manners(), Target::nobody()).ok()?;
         stream.id.store(new.id().into_wire(), Ordering::Release);
         let mut state = stream.state();
         match new.accept(Events::new(stream.clone(), 0)) {
@@ -195,10 +194,6 @@ impl Stream {
         &self.connection
     }
 
-    pub(crate) const fn place(&self) -> &Place {
-        &self.place
-    }
-
     fn state(&self) -> Hold<'_, State> {
         self.state.lock()
     }
@@ -219,6 +214,20 @@ impl Stream {
 
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
+    }
+
+    /// The handle is closed now. Whether its connection has it still, since it is not over.
+    pub(crate) fn stays_when_closed(&self) -> bool {
+        let stays = !self.is_over();
+        self.stays.store(stays, Ordering::Release);
+        stays
+    }
+
+    /// Nothing more is told: its connection has it no more.
+    fn stay_no_longer(&self) {
+        if self.stays.load(Ordering::Acquire) {
+            handle::forget(self.handle);
+        }
     }
 
     /// Whether it can have something to tell.
@@ -367,8 +376,9 @@ impl Stream {
 
     /// Opens it on a connection, if it waits for that. Nothing is told within this.
     fn open_on(self: &Arc<Self>, state: &mut State, connection: &tercel::Connection) -> Result<(), Status> {
-        let Stage::Waiting(calls) = &mut state.stage else { return Ok(()) };
-        let calls = std::mem::take(calls);
+        if !matches!(state.stage, Stage::Waiting(_)) {
+            return Ok(());
+        }
         let flags = state.start_flags;
         let options = StreamOptions {
             at_limit: match flags & stream_start::FAIL_BLOCKED != 0 {
@@ -387,11 +397,13 @@ impl Stream {
         };
         match opened {
             Ok(live) => {
-                for call in calls {
-                    // What cannot be done any more is told by events.
-                    let _ = call.apply(&live);
+                let before = std::mem::replace(&mut state.stage, Stage::live(live));
+                if let (Stage::Waiting(calls), Stage::Live(live)) = (before, &state.stage) {
+                    for call in calls {
+                        // What cannot be done any more is told by events.
+                        let _ = call.apply(live);
+                    }
                 }
-                state.stage = Stage::live(live);
                 Ok(())
             }
             Err(error) => Err(status_of(&error)),

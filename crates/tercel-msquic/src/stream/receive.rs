@@ -20,14 +20,27 @@ pub(super) enum Receiving {
     #[default]
     Nothing,
     /// It will say later, and looks at `data` until then.
-    Pending { receive: PendingReceive, data: Vec<Bytes> },
-    /// The same, of more than one: the oldest first.
-    Many { kept: VecDeque<Bytes>, behind: Behind },
+    Pending(Box<Pending>),
+    /// The same, of more than one.
+    Many(Box<Many>),
     /// The stream is over, and the application may look until it closes the handle.
     Left {
         #[allow(dead_code, reason = "it keeps what the application looks at")]
-        data: Vec<Bytes>,
+        data: Box<[Bytes]>,
     },
+}
+
+/// See [`Receiving`].
+pub(super) struct Pending {
+    receive: PendingReceive,
+    data: Vec<Bytes>,
+}
+
+/// See [`Receiving`].
+pub(super) struct Many {
+    /// The oldest first.
+    kept: VecDeque<Bytes>,
+    behind: Behind,
 }
 
 /// What is to be told when the application has taken all that is outstanding.
@@ -46,9 +59,9 @@ impl Receiving {
     /// The stream is over. What the application looks at stays where it is; nobody waits for its answer.
     pub(super) fn end(&mut self) -> Option<PendingReceive> {
         match std::mem::take(self) {
-            Self::Pending { receive, data } => {
-                *self = Self::Left { data };
-                Some(receive)
+            Self::Pending(pending) => {
+                *self = Self::Left { data: pending.data.into_boxed_slice() };
+                Some(pending.receive)
             }
             other => {
                 *self = other;
@@ -186,7 +199,7 @@ impl Stream {
                         self.holds.store(true, Ordering::Release);
                         let data = receive.chunks().to_vec();
                         if let Ok(receive) = receive.pend() {
-                            state.receiving = Receiving::Pending { receive, data };
+                            state.receiving = Receiving::Pending(Box::new(Pending { receive, data }));
                         }
                         return;
                     }
@@ -211,11 +224,12 @@ impl Stream {
         self.holds.store(true, Ordering::Release);
         {
             let mut state = self.state();
-            if !matches!(state.receiving, Receiving::Many { .. }) {
-                state.receiving = Receiving::Many { kept: VecDeque::new(), behind: Behind::Nothing };
+            if !matches!(state.receiving, Receiving::Many(_)) {
+                let none = Many { kept: VecDeque::new(), behind: Behind::Nothing };
+                state.receiving = Receiving::Many(Box::new(none));
             }
-            if let Receiving::Many { kept, .. } = &mut state.receiving {
-                kept.extend(receive.chunks().iter().cloned());
+            if let Receiving::Many(many) = &mut state.receiving {
+                many.kept.extend(receive.chunks().iter().cloned());
             }
         }
         let mut event = StreamEvent { event_type: stream_event::RECEIVE, body: StreamEventBody { receive: event } };
@@ -234,10 +248,11 @@ impl Stream {
         let mut state = self.state();
         let (consumed, behind) = match &mut state.receiving {
             Receiving::Nothing | Receiving::Left { .. } => return,
-            Receiving::Pending { .. } => {
+            Receiving::Pending(_) => {
                 let before = std::mem::take(&mut state.receiving);
                 drop(state);
-                if let Receiving::Pending { receive, .. } = before {
+                if let Receiving::Pending(pending) = before {
+                    let receive = pending.receive;
                     match usize::try_from(len).ok().filter(|len| *len < receive.len()) {
                         // It is less than came.
                         Some(len) => drop(receive.complete_part(len, Rest::WhenEnabled)),
@@ -246,7 +261,8 @@ impl Stream {
                 }
                 return;
             }
-            Receiving::Many { kept, behind } => {
+            Receiving::Many(many) => {
+                let Many { kept, behind } = &mut **many;
                 let mut left = len;
                 while left > 0
                     && let Some(first) = kept.front_mut()
@@ -268,10 +284,10 @@ impl Stream {
         self.tell_behind(behind);
     }
 
-    /// It has ended.
+    /// It has ended. By who is inside the gate.
     pub(super) fn ended(self: &Arc<Self>, connection: Ending) {
         if !self.holds_back(Behind::Over) {
-            self.settle_with(connection);
+            self.settle_inside(connection);
         }
     }
 
@@ -285,9 +301,9 @@ impl Stream {
     #[cold]
     fn puts_behind(&self, event: Behind) -> bool {
         match &mut self.state().receiving {
-            Receiving::Many { kept, behind } if !kept.is_empty() => match (*behind, event) {
+            Receiving::Many(many) if !many.kept.is_empty() => match (many.behind, event) {
                 (Behind::Nothing, Behind::End) | (Behind::End, Behind::Over) => {
-                    *behind = event;
+                    many.behind = event;
                     true
                 }
                 _ => false,
@@ -299,7 +315,7 @@ impl Stream {
     /// The application wants no more of what is outstanding.
     pub(super) fn hold_back_nothing(self: &Arc<Self>) {
         let before = match &mut self.state().receiving {
-            Receiving::Many { behind, .. } => std::mem::replace(behind, Behind::Unheld),
+            Receiving::Many(many) => std::mem::replace(&mut many.behind, Behind::Unheld),
             _ => Behind::Nothing,
         };
         if before == Behind::Over {

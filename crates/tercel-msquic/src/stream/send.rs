@@ -32,8 +32,16 @@ impl Outstanding {
 
     /// A send is done with.
     pub(super) fn take(&mut self, number: u64) -> Option<Context> {
-        let at = self.sends.iter().position(|(of, _)| *of == number)?;
+        let at = match self.sends.front() {
+            // As most are.
+            Some((of, _)) if *of == number => return self.take_first(),
+            _ => self.sends.iter().position(|(of, _)| *of == number)?,
+        };
         self.sends.remove(at).map(|(_, context)| context)
+    }
+
+    fn take_first(&mut self) -> Option<Context> {
+        self.sends.pop_front().map(|(_, context)| context)
     }
 
     /// Whether all is told, and there will be no more.
@@ -54,7 +62,7 @@ impl Outstanding {
     /// The next of those that are left, and there will be no more.
     pub(super) fn seal(&mut self) -> Option<Context> {
         self.close();
-        self.sends.pop_front().map(|(_, context)| context)
+        self.take_first()
     }
 }
 
@@ -84,8 +92,14 @@ impl Stream {
         flags: u32,
         context: Context,
     ) -> Result<(), Status> {
-        let total = buffers.iter().map(|buffer| u64::from(buffer.length)).sum::<u64>();
-        if total > u32::MAX.into() || buffers.iter().any(|buffer| buffer.length > 0 && buffer.buffer.is_null()) {
+        let mut total = 0;
+        for buffer in buffers {
+            if buffer.length > 0 && buffer.buffer.is_null() {
+                return Err(Status::INVALID_PARAMETER);
+            }
+            total += u64::from(buffer.length);
+        }
+        if total > u32::MAX.into() {
             return Err(Status::INVALID_PARAMETER);
         }
         let mut state = self.state();
@@ -101,11 +115,12 @@ impl Stream {
         }
         // SAFETY: as demanded of the caller.
         let read_there = |buffer: &Buffer| unsafe { lent(buffer.buffer.cast_const(), buffer.length as usize) };
-        let mut whole = buffers.iter().filter(|buffer| buffer.length > 0);
-        let last = match copies {
+        let (last, before) = match buffers.split_last() {
             // SAFETY: as demanded of the caller.
-            true => unsafe { copied(buffers, total) },
-            false => whole.next_back().map(read_there).unwrap_or_default(),
+            _ if copies => (unsafe { copied(buffers, total) }, &[][..]),
+            Some((last, before)) if last.length > 0 => (read_there(last), before),
+            Some((_, before)) => (Bytes::new(), before),
+            None => (Bytes::new(), &[][..]),
         };
         let base = SendOptions {
             after_handshake: flags & send::ALLOW_0_RTT == 0,
@@ -122,11 +137,9 @@ impl Stream {
         };
         let sent = match &state.stage {
             // As most are: one buffer on a running stream.
-            Stage::Live(live) if copies || whole.clone().next().is_none() => {
-                live.send_with(last, options).map_err(|error| status_of(&error))
-            }
+            Stage::Live(live) if before.is_empty() => live.send_with(last, options).map_err(|error| status_of(&error)),
             _ => {
-                let before = if copies { None } else { Some(whole) }.into_iter().flatten().map(read_there);
+                let before = before.iter().filter(|buffer| buffer.length > 0).map(read_there);
                 let piece = |piece| (piece, SendOptions { more_follows: true, ..base });
                 let pieces = before.map(piece).chain([(last, options)]).collect();
                 self.call(&mut state, Call::Send(pieces))

@@ -1020,10 +1020,13 @@ impl Streams {
     }
 
     fn create(&mut self, id: StreamId) {
-        let send = (!self.is_remote_uni(id)).then(|| Send::new(self.initial_send_limit(id)));
+        let mut send = (!self.is_remote_uni(id)).then(|| Send::new(self.initial_send_limit(id)));
         let recv = (!self.is_local_uni(id)).then(|| Recv::new(self.windows.initial, self.windows.max));
+        let held = self.is_held_back(id);
+        if let (Some(watches), Some(send)) = (&mut self.watches, &mut send) {
+            watches.note(send, held);
+        }
         self.streams.insert(id, Stream { send, recv });
-        self.measure(id);
     }
 
     /// The peer's streams exist from when a higher one was used, but take memory only when touched.
