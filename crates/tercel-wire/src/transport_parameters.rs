@@ -4,7 +4,6 @@
 //! One table says for each parameter its ID, type, default and bounds; decoding, encoding and the
 //! struct are made from it. Parameters whose type is not an integer follow by hand.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::{ConnectionId, DecodeError, Reader, ResetToken, Role, VarInt, VersionInformation};
@@ -141,9 +140,7 @@ macro_rules! integer_parameters {
             // RFC 9000 section 7.4#2.
             fn encode_integers(&self, out: &mut Vec<u8>) {
                 $(if self.$name != $default {
-                    let mut value = Vec::with_capacity(8);
-                    put_varint(&mut value, self.$name);
-                    put(out, $id, &value);
+                    put_integer(out, $id, self.$name);
                 })*
             }
         }
@@ -215,9 +212,10 @@ fn put(out: &mut Vec<u8>, id: u64, value: &[u8]) {
 }
 
 fn put_integer(out: &mut Vec<u8>, id: u64, value: u64) {
-    let mut bytes = Vec::with_capacity(8);
-    put_varint(&mut bytes, value);
-    put(out, id, &bytes);
+    let mut bytes = [0; 8];
+    let mut writer = crate::Writer::new(&mut bytes);
+    writer.varint(value);
+    put(out, id, writer.written());
 }
 
 /// A value that is one integer and nothing else.
@@ -231,7 +229,7 @@ impl TransportParameters {
     /// The extension's bytes. `grease` gives the number and the value of a reserved parameter
     /// (section 18.1) that keeps peers used to unknown ones.
     pub fn encode(&self, grease: Option<(u32, &[u8])>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(128);
+        let mut out = Vec::with_capacity(256);
         self.encode_integers(&mut out);
         for (id, value) in [
             (ORIGINAL_DESTINATION_CONNECTION_ID, &self.original_destination_connection_id),
@@ -283,17 +281,19 @@ impl TransportParameters {
     /// value out of bounds, or a client that sends a server's parameter.
     pub fn decode(bytes: &[u8], sender: Role) -> Result<Self, DecodeError> {
         let mut parameters = Self::default();
-        let mut seen = BTreeSet::new();
+        let mut seen = Vec::with_capacity(32);
         let mut reader = Reader::new(bytes);
         while !reader.is_empty() {
             let (id, value) = (reader.varint()?, reader.length_prefixed()?);
-            // RFC 9000 section 7.4#3.
-            if !seen.insert(id) {
-                return Err(DecodeError::Malformed("transport parameter sent twice"));
-            }
+            seen.push(id);
             if !parameters.decode_integer(id, value)? {
                 parameters.decode_other(id, value, sender)?;
             }
+        }
+        // RFC 9000 section 7.4#3.
+        seen.sort_unstable();
+        if seen.windows(2).any(|pair| matches!(pair, [one, next] if one == next)) {
+            return Err(DecodeError::Malformed("transport parameter sent twice"));
         }
         // draft-ietf-quic-ack-frequency section 3: no greater than max_ack_delay, which is in milliseconds.
         if parameters.min_ack_delay.is_some_and(|min| min > 1000 * parameters.max_ack_delay) {

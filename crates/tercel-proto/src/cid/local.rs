@@ -11,7 +11,11 @@ use crate::frames::{FrameSink, SentFrame};
 use crate::rare_queue::RareQueue;
 use crate::small_map::SmallMap;
 
-/// So many are kept active, if the peer's limit permits: one in use and some to migrate with.
+/// So many are kept active at first, if the peer's limit permits: one in use and one to migrate with. Many connections
+/// are over before they need another.
+const FIRST: u64 = 2;
+
+/// So many are kept active once the peer has acknowledged one.
 const TARGET: u64 = 4;
 
 /// The connection IDs that we issued.
@@ -21,7 +25,11 @@ pub struct LocalIds {
     next_sequence: u64,
     /// The peer is to use none before this one any more.
     retire_prior_to: u64,
+    /// So many may be active, by the peer's limit, and are wanted.
     limit: u64,
+    wanted: u64,
+    /// There are fewer.
+    lacking: bool,
     /// Sequence numbers to be told, for the first time or again.
     to_tell: Vec<u64>,
     /// Those that the peer has and has not used yet; and the one that it used last.
@@ -38,6 +46,8 @@ impl LocalIds {
             next_sequence: 1,
             retire_prior_to: 0,
             limit: 1,
+            wanted: FIRST,
+            lacking: false,
             to_tell: Vec::new(),
             unused: Vec::new(),
             last_used: handshake,
@@ -55,55 +65,60 @@ impl LocalIds {
         let (id, token) = issuer.issue(entropy);
         self.active.insert(self.next_sequence, (id, token));
         self.next_sequence += 1;
+        self.want_all();
         self.routes.push_back(RouteChange::Add(id));
         (id, token)
     }
 
-    /// The peer keeps up to `limit` (its active_connection_id_limit): issues more, up to that.
-    pub fn set_limit(&mut self, limit: u64, issuer: &mut dyn ConnectionIdIssuer, entropy: &mut Entropy) {
+    /// The peer keeps up to `limit` (its active_connection_id_limit).
+    pub fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
-        self.replenish(issuer, entropy);
+        self.count();
     }
 
-    /// Has the peer go over to others, made by `issuer`.
-    pub fn renew(&mut self, issuer: &mut dyn ConnectionIdIssuer, entropy: &mut Entropy) {
+    /// The peer will soon move, or have us move: all that are to be active are, from the beginning.
+    pub fn want_all(&mut self) {
+        self.wanted = TARGET;
+        self.count();
+    }
+
+    /// Has the peer go over to others.
+    pub fn renew(&mut self) {
         // RFC 9000 section 5.1.1: those that are to be retired do not count.
         self.retire_prior_to = self.next_sequence;
         self.to_tell.clear();
-        self.replenish(issuer, entropy);
+        self.count();
     }
 
     // RFC 9000 sections 5.1.1#1#3#4#7, 9.5#5.
-    fn replenish(&mut self, issuer: &mut dyn ConnectionIdIssuer, entropy: &mut Entropy) {
+    fn count(&mut self) {
+        let active = self.active.keys().filter(|sequence| **sequence >= self.retire_prior_to).count();
         // RFC 9000 section 19.15#2.
-        while !issuer.is_empty()
-            && (self.active.keys().filter(|sequence| **sequence >= self.retire_prior_to).count() as u64)
-                < self.limit.min(TARGET)
-        {
+        self.lacking = !self.last_used.is_empty() && (active as u64) < self.limit.min(self.wanted);
+    }
+
+    /// Issues what is lacking.
+    pub fn replenish(&mut self, issuer: &mut dyn ConnectionIdIssuer, entropy: &mut Entropy) {
+        while self.lacking {
             let (id, token) = issuer.issue(entropy);
             self.active.insert(self.next_sequence, (id, token));
             self.to_tell.push(self.next_sequence);
             self.next_sequence += 1;
             self.routes.push_back(RouteChange::Add(id));
+            self.count();
         }
     }
 
-    /// The peer retires one; another takes its place. `used` is the connection ID that the packet
+    /// The peer retires one; another will take its place. `used` is the connection ID that the packet
     /// with the frame was sent to.
     ///
     /// # Errors
     /// PROTOCOL_VIOLATION (RFC 9000 section 19.16): one that was never issued, or the one in use by
     /// the very packet.
-    pub fn on_retire(
-        &mut self,
-        sequence: u64,
-        used: &ConnectionId,
-        issuer: &mut dyn ConnectionIdIssuer,
-        entropy: &mut Entropy,
-    ) -> Result<(), Violation> {
+    pub fn on_retire(&mut self, sequence: u64, used: &ConnectionId) -> Result<(), Violation> {
         let violation = |reason| Err(Violation::new(TransportErrorCode::PROTOCOL_VIOLATION, reason));
         // RFC 9000 section 19.16#1#3.
-        if sequence >= self.next_sequence || issuer.is_empty() {
+        if sequence >= self.next_sequence || used.is_empty() {
             return violation("retired a connection ID that was never issued");
         }
         if self.active.get(&sequence).is_some_and(|(id, _)| id == used) {
@@ -114,14 +129,14 @@ impl LocalIds {
             // RFC 9000 section 5.1.1#6.
             self.to_tell.retain(|known| *known != sequence);
             self.unused.retain(|known| *known != sequence);
-            self.replenish(issuer, entropy);
+            self.count();
         }
         Ok(())
     }
 
     /// Whether a NEW_CONNECTION_ID frame is to be sent.
     pub fn wants_to_send(&self) -> bool {
-        !self.to_tell.is_empty()
+        self.lacking || !self.to_tell.is_empty()
     }
 
     /// Writes NEW_CONNECTION_ID frames.
@@ -145,6 +160,9 @@ impl LocalIds {
 
     /// A NEW_CONNECTION_ID frame was acknowledged.
     pub fn acked(&mut self, sequence: u64) {
+        if self.wanted < TARGET {
+            self.want_all();
+        }
         if self.active.get(&sequence).is_some_and(|(id, _)| *id != self.last_used) && !self.unused.contains(&sequence) {
             self.unused.push(sequence);
         }
@@ -204,6 +222,7 @@ impl LocalIds {
         let active = std::mem::take(&mut self.active);
         self.routes.extend(active.into_values().map(|(id, _)| RouteChange::Remove(id)));
         self.to_tell.clear();
+        self.lacking = false;
     }
 }
 
@@ -243,17 +262,22 @@ mod tests {
 
     impl Ids {
         fn new(len: usize, limit: u64) -> Self {
-            let mut ids = Self {
-                ids: LocalIds::new(id(0), ResetToken([0; 16])),
-                issuer: Issuer { len, issued: 0 },
-                entropy: Entropy::from_seed([0; 32]),
-            };
-            ids.ids.set_limit(limit, &mut ids.issuer, &mut ids.entropy);
+            let handshake = if len == 0 { ConnectionId::EMPTY } else { id(0) };
+            let mut ids = LocalIds::new(handshake, ResetToken([0; 16]));
+            ids.set_limit(limit);
+            Self { ids, issuer: Issuer { len, issued: 0 }, entropy: Entropy::from_seed([0; 32]) }
+        }
+
+        /// After the peer has acknowledged the first that it was told.
+        fn acknowledged(limit: u64) -> Self {
+            let mut ids = Self::new(8, limit);
+            ids.ids.acked(0);
             ids
         }
 
         fn retire(&mut self, sequence: u64, used: u8) -> Result<(), TransportErrorCode> {
-            let result = self.ids.on_retire(sequence, &id(used), &mut self.issuer, &mut self.entropy);
+            let used = if self.issuer.len == 0 { ConnectionId::EMPTY } else { id(used) };
+            let result = self.ids.on_retire(sequence, &used);
             result.map_err(|violation| violation.code)
         }
 
@@ -261,6 +285,7 @@ mod tests {
         fn tell(&mut self, size: usize) -> Vec<u64> {
             let (mut bytes, mut sent) = (vec![0; size], SentFrames::new());
             let mut writer = Writer::new(&mut bytes);
+            self.ids.replenish(&mut self.issuer, &mut self.entropy);
             self.ids.write(&mut FrameSink::new(&mut writer, &mut sent));
             let mut reader = Reader::new(writer.written());
             let mut told = Vec::new();
@@ -286,8 +311,10 @@ mod tests {
     fn as_many_are_issued_as_the_peer_keeps() {
         for (limit, issued) in [(2, 1), (3, 2), (4, 3), (8, 3), (1 << 60, 3)] {
             let mut ids = Ids::new(8, limit);
-            let told = ids.tell(1000);
-            assert_eq!(told.len(), issued);
+            assert_eq!(ids.tell(1000), [1], "one to begin with");
+            assert!(!ids.ids.wants_to_send());
+            ids.ids.acked(1);
+            assert_eq!(ids.tell(1000).len(), issued - 1);
             assert!(!ids.ids.wants_to_send());
             assert_eq!(ids.routes().len(), 1 + issued);
         }
@@ -298,13 +325,13 @@ mod tests {
     #[test]
     // RFC 9000 sections 5.1.1#2#6, 5.1.2#2.
     fn what_is_retired_is_replaced() {
-        let mut ids = Ids::new(8, 4);
+        let mut ids = Ids::acknowledged(4);
         ids.tell(1000);
         ids.routes();
         ids.retire(1, 0).unwrap();
+        assert_eq!(ids.tell(1000), [4]);
         assert_eq!(ids.routes(), [RouteChange::Remove(id(1)), RouteChange::Add(id(4))]);
         assert!(!ids.ids.contains(&id(1)) && ids.ids.contains(&id(4)));
-        assert_eq!(ids.tell(1000), [4]);
         // RETIRE_CONNECTION_ID may come again.
         ids.retire(1, 0).unwrap();
         assert!(ids.routes().is_empty() && !ids.ids.wants_to_send());
@@ -323,16 +350,17 @@ mod tests {
     // RFC 9000 section 19.16#1#3.
     fn what_cannot_be_retired() {
         let violation = Err(TransportErrorCode::PROTOCOL_VIOLATION);
-        let mut ids = Ids::new(8, 4);
+        let mut ids = Ids::acknowledged(4);
         assert_eq!(ids.retire(4, 0), violation, "never issued");
         assert_eq!(ids.retire(0, 0), violation, "the one in use");
+        ids.ids.replenish(&mut ids.issuer, &mut ids.entropy);
         assert_eq!(ids.retire(3, 0), Ok(()), "issued, though not told yet");
         assert_eq!(Ids::new(0, 4).retire(0, 9), violation, "there are none");
     }
 
     #[test]
     fn what_is_lost_is_told_again_while_it_is_of_use() {
-        let mut ids = Ids::new(8, 4);
+        let mut ids = Ids::acknowledged(4);
         let one = ids.tell(40);
         assert_eq!(one.len(), 1, "a frame is never cut");
         let rest = ids.tell(1000);
@@ -352,11 +380,11 @@ mod tests {
 
     #[test]
     fn that_of_the_preferred_address_is_the_second() {
-        let mut ids = Ids::new(8, 1);
+        let mut ids = Ids::acknowledged(1);
         let (preferred, token) = ids.ids.issue_for_preferred_address(&mut ids.issuer, &mut ids.entropy);
         assert_eq!((preferred, token), (id(1), ResetToken([1; 16])));
         assert!(!ids.ids.wants_to_send(), "it is told in the transport parameters");
-        ids.ids.set_limit(4, &mut ids.issuer, &mut ids.entropy);
+        ids.ids.set_limit(4);
         let mut told = ids.tell(1000);
         told.sort_unstable();
         assert_eq!(told, [2, 3]);
@@ -367,10 +395,11 @@ mod tests {
     /// RFC 9000 sections 5.1.1 and 19.15: the peer's limit holds for those that it is to keep.
     #[test]
     fn all_can_be_replaced() {
-        let mut ids = Ids::new(8, 4);
+        let mut ids = Ids::acknowledged(4);
         ids.tell(1000);
         ids.routes();
-        ids.ids.renew(&mut ids.issuer, &mut ids.entropy);
+        ids.ids.renew();
+        ids.ids.replenish(&mut ids.issuer, &mut ids.entropy);
         assert_eq!(ids.routes(), [4, 5, 6, 7].map(|value| RouteChange::Add(id(value))));
         let mut bytes = vec![0; 1000];
         let mut writer = Writer::new(&mut bytes);
@@ -391,7 +420,8 @@ mod tests {
 
     #[test]
     fn at_the_end_none_is_left() {
-        let mut ids = Ids::new(8, 4);
+        let mut ids = Ids::acknowledged(4);
+        ids.tell(1000);
         ids.routes();
         ids.ids.remove_all();
         assert_eq!(ids.routes(), [0, 1, 2, 3].map(|value| RouteChange::Remove(id(value))));

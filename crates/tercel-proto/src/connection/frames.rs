@@ -113,7 +113,7 @@ impl Connection {
             }
             Frame::NewConnectionId(frame) => self.peer_ids.on_new(&frame)?,
             Frame::RetireConnectionId { sequence } => {
-                self.local_ids.on_retire(sequence, dcid, self.issuer.as_mut(), &mut self.entropy)?;
+                self.local_ids.on_retire(sequence, dcid)?;
                 self.on_peer_retired(arrival.path);
             }
             Frame::PathChallenge(data) => {

@@ -449,8 +449,8 @@ impl Connection {
                 ));
             }
             self.peer_ids.add_preferred(preferred.connection_id, preferred.reset_token);
+            self.local_ids.want_all();
         }
-        self.local_ids.set_limit(parameters.active_connection_id_limit, self.issuer.as_mut(), &mut self.entropy);
         Ok(())
     }
 
@@ -523,6 +523,7 @@ impl Connection {
         };
         self.handshake.state = HandshakeState::Complete;
         self.stats.completed = Some(now);
+        self.local_ids.set_limit(self.peer_parameters.active_connection_id_limit);
         self.idle.on_handshake_complete(now, self.recovery.pto(SpaceId::Data));
         self.events.push_back(Event::Connected(connected));
         if self.role == Role::Server {

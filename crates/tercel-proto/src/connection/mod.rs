@@ -866,7 +866,7 @@ impl Connection {
     pub fn renew_connection_ids(&mut self, issuer: Box<dyn ConnectionIdIssuer>) {
         if self.phase.is_alive() && issuer.len() == self.issuer.len() {
             self.issuer = issuer;
-            self.local_ids.renew(self.issuer.as_mut(), &mut self.entropy);
+            self.local_ids.renew();
         }
     }
 

@@ -398,6 +398,7 @@ impl Connection {
             self.write_path_frames(now, sink);
             self.paths.write_report(sink);
             self.peer_ids.write(sink);
+            self.local_ids.replenish(self.issuer.as_mut(), &mut self.entropy);
             self.local_ids.write(sink);
             self.spaces.data.ask.write(sink);
         }

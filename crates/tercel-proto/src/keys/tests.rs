@@ -312,6 +312,29 @@ fn an_update_is_followed_and_old_packets_are_read_for_three_ptos() {
     }
 }
 
+/// The key of the next phase is made with the second packet that comes, whatever its phase, be it after one that is not
+/// authentic: of a peer that updates with its very first packet, that packet alone is lost.
+#[test]
+fn the_second_packet_makes_the_next_key() {
+    let (mut client, mut server) = pair();
+    assert_eq!(server.at_hand(), 2);
+    round(&mut client, &mut server, 0);
+    assert_eq!(server.at_hand(), 2);
+    round(&mut client, &mut server, 1);
+    assert_eq!(server.at_hand(), 3);
+    server.update();
+    let first = send(&mut server, 0);
+    assert_eq!(receive(&mut client, NOW, &first).unwrap(), None);
+    assert_eq!((client.at_hand(), client.forged), (2, 1));
+    round(&mut server, &mut client, 1);
+    assert_eq!((client.updates(), client.phase()), (1, true));
+    // The wrong phase under the right key is not authentic.
+    let (mut client, mut server) = pair();
+    client.phase = true;
+    let packet = send(&mut client, 0);
+    assert_eq!(receive(&mut server, NOW, &packet).unwrap(), None);
+}
+
 #[test]
 fn many_updates_by_both_ends() {
     let (mut client, mut server) = pair();

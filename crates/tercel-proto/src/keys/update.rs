@@ -4,9 +4,10 @@
 //! them. The key phase bit of a packet tells old from new. Three receive keys are at hand: the
 //! current one; the one before, for packets that were under way when the phase changed; and the
 //! next, made ahead so that an update takes no longer than another packet (section 9.5). (What the next packets
-//! would be sealed with is made when they are: many connections never update their keys.) While the connection rests the
-//! next one is not kept, and if it can be made anew neither is the current one: the first packet after that makes both,
-//! whatever its phase.
+//! would be sealed with is made when they are: many connections never update their keys.) The first packet of all is of the
+//! first phase (section 6), so the one after it makes the next key, whatever its phase: many connections end before. While
+//! the connection rests the next one is not kept, and if it can be made anew neither is the current one: the first packet
+//! after that makes both, whatever its phase.
 
 use std::cell::OnceCell;
 use std::time::Duration;
@@ -36,6 +37,8 @@ enum Of {
     Previous,
     Current,
     Next,
+    /// No phase that there is a key for.
+    Unknown,
 }
 
 /// The keys of the phase in use.
@@ -70,7 +73,7 @@ pub struct OneRttKeys {
     /// From which they are made.
     secrets: Secrets,
     previous: Option<Box<Previous>>,
-    phase: bool,
+    pub(super) phase: bool,
     /// The lowest packet number received in this phase.
     first_received: Option<u64>,
     /// The first packet number sent in this phase.
@@ -100,7 +103,7 @@ impl OneRttKeys {
         };
         Self {
             current,
-            next: Some(next_remote(&secrets)),
+            next: None,
             secrets,
             previous: None,
             phase: false,
@@ -225,19 +228,24 @@ impl OneRttKeys {
     /// that the last one was over (section 6.4 and 6.2).
     #[inline]
     pub fn open<'a>(&mut self, now: Time, pto: impl Fn() -> Duration, sealed: Sealed<'a>) -> Opening<'a> {
-        let next = self.next.get_or_insert_with(|| next_remote(&self.secrets));
+        if self.next.is_none() && (self.first_received.is_some() || self.updates > 0 || self.forged > 0) {
+            self.next = Some(next_remote(&self.secrets));
+        }
         let number = sealed.number();
-        let (of, key) = match &self.previous {
-            _ if sealed.key_phase() == self.phase => (Of::Current, &self.current.keys().remote.packet),
+        let current = &self.current.keys().remote.packet;
+        let (of, key) = match (&self.previous, &self.next) {
+            _ if sealed.key_phase() == self.phase => (Of::Current, current),
             // RFC 9001 section 6.4#2: old keys are not tried on newer packets.
-            Some(previous) if self.first_received.is_none_or(|first| number < first) => {
+            (Some(previous), _) if self.first_received.is_none_or(|first| number < first) => {
                 (Of::Previous, &previous.remote)
             }
             // RFC 9001 section 5.5#1#2.
-            _ => (Of::Next, &*next),
+            (_, Some(next)) => (Of::Next, next),
+            // RFC 9001 section 6.3#1: it takes as long as any other.
+            (_, None) => (Of::Unknown, current),
         };
         let opened = sealed.open(key);
-        if opened.is_none() {
+        if opened.is_none() || of == Of::Unknown {
             // RFC 9001 section 6.6#6.
             self.forged += 1;
             return Ok(None);

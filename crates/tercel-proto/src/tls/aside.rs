@@ -100,13 +100,13 @@ pub(super) struct TicketSecrets {
 }
 
 thread_local! {
-    static ASIDE: RefCell<Option<Aside>> = const { RefCell::new(None) };
+    static ASIDE: RefCell<Option<Box<Aside>>> = const { RefCell::new(None) };
 }
 
 /// Runs `read`; the callbacks meanwhile are told what `aside` says, and what they tell is given back.
-pub(super) fn during<R>(aside: Aside, read: impl FnOnce() -> R) -> (R, Aside) {
+pub(super) fn during<R>(aside: Box<Aside>, read: impl FnOnce() -> R) -> (R, Box<Aside>) {
     /// Also if `read` panics, nothing must be left to a later caller.
-    struct Restore(Option<Aside>);
+    struct Restore(Option<Box<Aside>>);
     impl Drop for Restore {
         fn drop(&mut self) {
             ASIDE.set(self.0.take());
@@ -121,5 +121,5 @@ pub(super) fn during<R>(aside: Aside, read: impl FnOnce() -> R) -> (R, Aside) {
 
 /// For callbacks: `None` if it is no handshake of ours that they are called for.
 pub(super) fn with<R>(callback: impl FnOnce(&mut Aside) -> R) -> Option<R> {
-    ASIDE.with_borrow_mut(|aside| aside.as_mut().map(callback))
+    ASIDE.with_borrow_mut(|aside| aside.as_deref_mut().map(callback))
 }

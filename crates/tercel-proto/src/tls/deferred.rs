@@ -213,7 +213,7 @@ mod tests {
         );
         assert!(!verify(&alone));
         assert!(verify(&asking), "built-in validation decides");
-        let (passed, note) = aside::during(aside::Aside::default(), || verify(&alone));
+        let (passed, note) = aside::during(Box::default(), || verify(&alone));
         let noted = note.certificate.unwrap();
         assert!(passed && noted.builtin.is_none() && noted.ocsp_response == b"ocsp"[..]);
         assert!(!verify(&alone), "the note is over");

@@ -206,7 +206,7 @@ impl Handshake {
         parameters: Vec<u8>,
         session: Option<rustls::client::Tls13ClientSessionValue>,
     ) -> Result<Self, rustls::Error> {
-        let aside = Aside { session, version: Some(version), ..Aside::default() };
+        let aside = Box::new(Aside { session, version: Some(version), ..Aside::default() });
         let name = server_name.to_str().into_owned();
         let (connection, aside) = aside::during(aside, || {
             rustls::quic::ClientConnection::new(config, keys::tls_version(version), server_name, parameters)
@@ -449,7 +449,7 @@ impl Handshake {
     }
 
     /// What TLS's callbacks need to know while it reads a message of this type.
-    fn say(&self, ty: u8) -> Aside {
+    fn say(&self, ty: u8) -> Box<Aside> {
         let watch = match (self.role, ty) {
             (Role::Server, message::CLIENT_HELLO) | (Role::Client, message::FINISHED) => Watch::Master,
             (Role::Server, message::FINISHED) | (Role::Client, message::NEW_SESSION_TICKET) => Watch::Tickets,
@@ -457,11 +457,11 @@ impl Handshake {
         };
         let ticket = self.ticket.as_ref().filter(|_| ty == message::CLIENT_HELLO);
         let ticket = ticket.map(|opened| (opened.ticket.clone(), opened.session.clone()));
-        Aside { watch, ticket, version: Some(self.version), ..Aside::default() }
+        Box::new(Aside { watch, ticket, version: Some(self.version), ..Aside::default() })
     }
 
     /// What TLS's callbacks had to say. The gate closes as soon as TLS has taken what it would not judge.
-    fn heed(&mut self, message: &[u8], aside: Aside) {
+    fn heed(&mut self, message: &[u8], aside: Box<Aside>) {
         self.asked |= aside.asked;
         if let (Some(client), Some((server, suite))) = (aside.client_traffic, aside.server_traffic) {
             self.traffic = Traffic::new(self.role, (client, server), suite, self.version).map(Box::new);
@@ -588,7 +588,7 @@ pub(crate) fn can_go_on(provider: &CryptoProvider) -> bool {
 pub(crate) fn in_words_of<R>(labels: Option<Version>, derive: impl FnOnce() -> R) -> R {
     match labels {
         None => derive(),
-        Some(_) => aside::during(Aside { labels, ..Aside::default() }, derive).0,
+        Some(_) => aside::during(Aside { labels, ..Aside::default() }.into(), derive).0,
     }
 }
 

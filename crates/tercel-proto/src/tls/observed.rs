@@ -153,7 +153,7 @@ impl HkdfExpander for Secrets {
 
 /// Lets TLS make keys as of Initial packets, with a suite that repeats, of these secrets of the client and the server.
 pub(crate) fn in_place_of_initial<R>((client, server): (&OkmBlock, &OkmBlock), make: impl FnOnce() -> R) -> R {
-    aside::during(Aside { initial: Some((client.clone(), server.clone())), ..Aside::default() }, make).0
+    aside::during(Aside { initial: Some((client.clone(), server.clone())), ..Aside::default() }.into(), make).0
 }
 
 struct Watched {
@@ -255,7 +255,7 @@ fn relabel(info: Vec<u8>, version: Version) -> Vec<u8> {
 /// Whether keys of another version can be had of all suites of `provider`.
 pub(super) fn relabels(provider: &CryptoProvider) -> bool {
     // The question is of no interest; who answers it for us notes that.
-    let is_ours = |suite: &Tls13CipherSuite| aside::during(Aside::default(), || suite.hkdf_provider.fips()).1.ours;
+    let is_ours = |suite: &Tls13CipherSuite| aside::during(Box::default(), || suite.hkdf_provider.fips()).1.ours;
     provider.cipher_suites.iter().filter_map(SupportedCipherSuite::tls13).all(is_ours)
 }
 
@@ -354,7 +354,7 @@ mod tests {
             assert!(expander.expand_slice(&info, &mut out).is_ok());
             assert!(usize::from(len) != expander.hash_len() || expander.expand_block(&info).as_ref() == out);
         };
-        aside::during(Aside { labels, ..Aside::default() }, derive);
+        aside::during(Aside { labels, ..Aside::default() }.into(), derive);
         out
     }
 

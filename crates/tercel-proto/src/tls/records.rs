@@ -108,7 +108,6 @@ mod tests {
     use rustls::{ContentType, ProtocolVersion};
 
     use super::*;
-    use crate::tls::aside::Aside;
     use crate::tls::observed;
 
     /// The HkdfLabel of 16 bytes of the key of records.
@@ -138,7 +137,7 @@ mod tests {
         let (hkdf, aead) = (ours.hkdf_provider, suite(&provider, 0).aead_alg);
         let real = derived(plain.hkdf_provider);
         assert!(derived(hkdf) == real && seals(aead));
-        let (none, _) = aside::during(Aside::default(), || (derived(hkdf), seals(aead)));
+        let (none, _) = aside::during(Box::default(), || (derived(hkdf), seals(aead)));
         assert_eq!(none, ([0; 16], false));
         assert!(derived(hkdf) == real && seals(aead));
     }

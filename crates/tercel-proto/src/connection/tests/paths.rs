@@ -262,6 +262,7 @@ fn nobody_is_followed_to_a_loopback_address() {
 fn without_a_spare_connection_id_a_probe_is_not_answered() {
     let mut pair = Pair::new(TransportConfig::default());
     pair.connect();
+    pair.upload(10_000);
     let mut paths = 100..;
     while pair.server().peer_ids.assign(paths.next().unwrap()) {}
     let now = pair.now;

@@ -101,6 +101,7 @@ fn keys_are_made_anew() {
                     keys.map_or(usize::MAX, |keys| keys.at_hand())
                 })
             };
+            pair.upload(5_000);
             assert_eq!(at_hand(&pair), [3, 3]);
             for _ in 0..3 {
                 pair.pass(Duration::from_secs(5));

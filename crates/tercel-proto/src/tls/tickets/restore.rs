@@ -105,11 +105,11 @@ pub fn restore(
     let raw = [verifier.requires_raw_public_keys(), config.client_auth_cert_resolver.only_raw_public_keys()];
     let server = server_config(ticket, raw, &provider).ok()?;
     let name = ServerName::try_from(ticket.server_name.clone()).ok()?;
-    let aside = Aside { restoring: true, ..Aside::default() };
+    let aside = Box::new(Aside { restoring: true, ..Aside::default() });
     let (client, _) = aside::during(aside, || shake_hands(client, server, name, ticket.parameters.clone()));
     let mut client = client.ok()?;
     let psk = Some(OkmBlock::new(&ticket.psk));
-    let aside = Aside { watch: Watch::Tickets, psk, ..Aside::default() };
+    let aside = Box::new(Aside { watch: Watch::Tickets, psk, ..Aside::default() });
     let (read, aside) = aside::during(aside, || client.read_hs(&ticket.message));
     read.ok().and(aside.session)
 }
