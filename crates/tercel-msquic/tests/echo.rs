@@ -319,3 +319,51 @@ fn a_handle_stays_stale_though_another_stream_has_its_place() {
     assert_eq!(count("PEER_SEND_SHUTDOWN"), STREAMS);
     unsafe { (api().connection_close)(connection) };
 }
+
+/// The handle of a stream stays good when that of its connection is closed, and what is made then is something else.
+#[test]
+fn the_handle_of_a_stream_outlasts_that_of_its_connection() {
+    // (MsQuic wants streams to be closed before.)
+    if is_other() {
+        return;
+    }
+    let stage = stage();
+    let (program, heard) = quiet();
+    let connection = stage.connect(program, &heard);
+    let streams = [0, 1].map(|_| open_stream(connection, 0, program));
+    for (number, stream) in streams.into_iter().enumerate() {
+        assert_eq!(set(stream, param::STREAM_PRIORITY, number as u16), Status::SUCCESS);
+        assert_eq!(send(stream, b"there", send::START, number), Status::PENDING);
+    }
+    unsafe { (api().connection_close)(connection) };
+    // More than the table has parts, so that they would lie where the first lay.
+    let others = [(); 40].map(|()| open_connection(stage.registration, program));
+    let mut more = Handle::NULL;
+    let on_closed = unsafe { (api().stream_open)(connection, 0, Some(on_stream), program.context(), &mut more) };
+    assert_eq!(on_closed, Status::INVALID_PARAMETER);
+    for (number, stream) in streams.into_iter().enumerate() {
+        assert_eq!(get(stream, param::STREAM_PRIORITY), Ok(number as u16));
+        unsafe { (api().stream_close)(stream) };
+        assert_eq!(get::<u16>(stream, param::STREAM_PRIORITY), Err(Status::INVALID_PARAMETER));
+    }
+    // Each place is given to one: twice, for what went wrong when the first went is seen by the second.
+    let mut connections = others;
+    for _ in 0..2 {
+        let all = connections.map(|other| (other, open_stream(other, 0, program)));
+        for (number, (other, stream)) in all.into_iter().enumerate() {
+            assert!(!streams.contains(&stream) && other != connection);
+            assert_eq!(set(stream, param::STREAM_PRIORITY, number as u16), Status::SUCCESS);
+        }
+        for (number, (other, stream)) in all.into_iter().enumerate() {
+            assert_eq!(get(stream, param::STREAM_PRIORITY), Ok(number as u16));
+            unsafe {
+                (api().connection_close)(other);
+                (api().stream_close)(stream);
+            }
+        }
+        connections = [(); 40].map(|()| open_connection(stage.registration, program));
+    }
+    for other in connections {
+        unsafe { (api().connection_close)(other) };
+    }
+}
