@@ -952,6 +952,12 @@ impl Connection {
         self.close_reason.as_deref()
     }
 
+    /// Whether the peer has closed, which was told, and all that is left is to let pass what it has sent before, until
+    /// [`poll_timeout`](Self::poll_timeout) (RFC 9000 section 10.2.2).
+    pub const fn is_draining(&self) -> bool {
+        matches!(self.phase, Phase::Draining { .. }) && self.pending_end.is_none()
+    }
+
     /// Figures.
     pub fn stats(&self) -> ConnectionStats {
         let (counts, recovery, rtt) = (&self.stats, self.recovery.stats(), self.recovery.rtt());

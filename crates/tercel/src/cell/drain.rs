@@ -26,6 +26,8 @@ pub(crate) enum Outcome {
     Again(Box<Core>),
     /// Its socket takes no more for now.
     Blocked(Box<Core>),
+    /// It has ended, but what leads to it must for a while (RFC 9000 section 10.2.2).
+    Drains(Box<Core>),
     /// It has ended.
     Gone(Box<Core>),
 }
@@ -88,6 +90,7 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
                 outcome = Outcome::Waits;
                 core.ways = 0;
                 rests = true;
+                core.gone |= core.only_drains();
             }
         }
         break;
@@ -104,7 +107,11 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
     core.publish(rests || gone);
     core.hand_over_trace(gone);
     core.borrow(floor);
-    if core.gone { Outcome::Gone(core) } else { outcome(core) }
+    match gone {
+        true if core.proto.is_draining() => Outcome::Drains(core),
+        true => Outcome::Gone(core),
+        false => outcome(core),
+    }
 }
 
 /// Ends `core` at once, with a word to the peer if it can be sent at once.

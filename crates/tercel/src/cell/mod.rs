@@ -289,6 +289,12 @@ impl Core {
         self.role == Role::Server && !self.handshake_completed
     }
 
+    /// Whether its application has heard the last event, and it neither says nor does anything any more. One whose
+    /// handshake failed counts in the load until it is forgotten.
+    fn only_drains(&self) -> bool {
+        self.phase == Phase::Complete && self.proto.is_draining() && !self.is_half_open()
+    }
+
     /// What it counts for in the load of its worker.
     pub(crate) fn charge(&self) -> Charge {
         match self.is_half_open() {

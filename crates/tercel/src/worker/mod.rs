@@ -13,14 +13,14 @@ mod tests;
 pub(crate) mod thread;
 mod timer_wheel;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use tercel_proto::config::TransportConfig;
 use tercel_proto::connection as proto;
-use tercel_proto::connection::{ClientStart, Datagram, ServerStart};
+use tercel_proto::connection::{ClientStart, Datagram, RouteChange, ServerStart};
 use tercel_proto::entropy::Entropy;
 use tercel_proto::error::{CloseReason, Violation};
 use tercel_proto::time::Time;
@@ -115,6 +115,8 @@ pub struct Worker {
     mailbox: Arc<Mailbox<Letter>>,
     letters: Vec<Letter>,
     cells: Vec<Option<Box<Core>>>,
+    /// What is left of connections that drain: until when it leads to their slots, which are taken and empty, and what.
+    drained: BTreeMap<u32, (Time, Box<[RouteChange]>)>,
     free: Vec<u32>,
     load: Load,
     readable: Vec<SocketId>,
@@ -137,6 +139,7 @@ impl Worker {
             mailbox,
             letters: Vec::new(),
             cells: Vec::new(),
+            drained: BTreeMap::new(),
             free: Vec::new(),
             load,
             readable: Vec::new(),
@@ -297,14 +300,13 @@ impl Worker {
     }
 
     fn drain(&mut self, slot: u32) {
-        let Some(core) = self.cells.get_mut(slot as usize).and_then(Option::take) else { return };
+        let Some(core) = self.cells.get_mut(slot as usize).and_then(Option::take) else {
+            return self.forget_drained(slot);
+        };
         let outcome = drain(core, self.floor.now, &mut self.floor);
         let mut core = match outcome {
-            Outcome::Gone(mut core) => {
-                self.count(&mut core);
-                self.load.settle(core.charge_held(), Charge::default());
-                return self.forget(core);
-            }
+            Outcome::Gone(core) => return self.end_of(core, Self::forget),
+            Outcome::Drains(core) => return self.end_of(core, Self::let_drain),
             Outcome::Again(core) => {
                 self.floor.ready.push(slot);
                 core
@@ -321,6 +323,35 @@ impl Worker {
 
     fn count(&mut self, core: &mut Core) {
         core.count(&mut self.floor.counters, &self.facade);
+    }
+
+    fn end_of(&mut self, mut core: Box<Core>, what_follows: fn(&mut Self, Box<Core>)) {
+        self.count(&mut core);
+        self.load.settle(core.charge_held(), Charge::default());
+        what_follows(self, core);
+    }
+
+    /// What leads to it stays, and what comes by that is dropped: so it is not taken for something unknown.
+    // RFC 9000 section 10.2.2#1#2.
+    fn let_drain(&mut self, core: Box<Core>) {
+        let (slot, until) = (core.slot(), core.deadline().unwrap_or(self.floor.now));
+        self.drained.insert(slot, (until, core.routes().into()));
+        self.floor.set_timer(slot, Some(until));
+        // The application's handlers are dropped here, outside of any borrow.
+        drop(core);
+    }
+
+    /// If the connection of an empty slot drains, and has for long enough.
+    fn forget_drained(&mut self, slot: u32) {
+        match self.drained.get(&slot) {
+            Some((until, routes)) if *until <= self.floor.now => {
+                self.floor.forget(slot, routes);
+                self.drained.remove(&slot);
+                self.free.push(slot);
+            }
+            Some((until, _)) => self.floor.set_timer(slot, Some(*until)),
+            None => {}
+        }
     }
 
     fn forget(&mut self, core: Box<Core>) {
@@ -486,11 +517,13 @@ impl Worker {
         }
         for slot in 0..self.cells.len() {
             if let Some(core) = self.cells[slot].take() {
-                let mut core = end(core, self.floor.now, &mut self.floor);
-                self.count(&mut core);
-                self.load.settle(core.charge_held(), Charge::default());
-                self.forget(core);
+                let core = end(core, self.floor.now, &mut self.floor);
+                self.end_of(core, Self::forget);
             }
+        }
+        for (slot, (_, routes)) in std::mem::take(&mut self.drained) {
+            self.floor.forget(slot, &routes);
+            self.free.push(slot);
         }
         for listener in self.floor.sockets.take_listeners() {
             listener.stopped_by_worker();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tercel_proto::connection::Transmit;
-use tercel_wire::{Direction, VarInt};
+use tercel_wire::{ConnectionId, Direction, VarInt};
 
 use tercel_proto::path::{Ecn, MAX_LOCAL_ADDRESSES, PathAddress};
 
@@ -236,6 +236,38 @@ fn a_connection_leaves_nothing_behind() {
     world.run(Duration::from_secs(5));
     assert_eq!((world.cells(), world.routes()), (0, 0));
     assert!(world.workers.iter().all(|worker| worker.load.half_open() == 0));
+}
+
+/// Of a connection that its peer has closed nothing stays but what leads to it; what comes by that is not unknown.
+#[test]
+// RFC 9000 section 10.2.2#1#2.
+fn who_drains_keeps_only_its_routes() {
+    let mut world = World::new(TransportConfig::default());
+    world.serve(|_, _| {});
+    let (connection, events) = world.connect();
+    world.run_until(|| heard(&events, "HandshakeConfirmed"));
+    connection.close(VarInt::from_u32(1), Bytes::new());
+    while world.cells() == 2 {
+        world.step();
+    }
+    let server = &world.workers[1];
+    assert_eq!((server.cells.iter().flatten().count(), server.stats().connections), (0, 1));
+    let (_, routes) = &server.drained[&0];
+    let ids: Vec<_> =
+        routes.iter().filter_map(|route| if let RouteChange::Add(id) = route { Some(*id) } else { None }).collect();
+    assert!(!ids.is_empty() && server.floor.routes.len() == routes.len());
+    let short = |id: &ConnectionId| [&[0x40][..], id, &[7; 40]].concat();
+    for id in &ids {
+        world.inject(short(id));
+        world.step();
+    }
+    assert_eq!(world.workers[1].floor.counters.resets_sent, 0);
+    world.run(Duration::from_secs(5));
+    let server = &world.workers[1];
+    assert_eq!((world.cells(), world.routes(), server.stats().connections), (0, 0, 0));
+    world.inject(short(&ids[0]));
+    world.step();
+    assert_eq!(world.workers[1].floor.counters.resets_sent, 1);
 }
 
 #[test]
