@@ -3,64 +3,84 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// A set of `u64`, held as sorted ranges that neither overlap nor touch.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+use crate::rare_queue::RareQueue;
+
+/// A set of `u64`, held as sorted ranges that neither overlap nor touch. Most sets have one, which takes no memory of its
+/// own: a connection that rests would keep a few bytes here and there for it.
+#[derive(Debug, Default)]
 pub struct RangeSet {
-    ranges: VecDeque<Range<u64>>,
+    /// All but the highest.
+    below: RareQueue<Range<u64>>,
+    /// Empty if the set is.
+    highest: Range<u64>,
 }
 
 impl RangeSet {
     /// The empty set.
     pub const fn new() -> Self {
-        Self { ranges: VecDeque::new() }
+        Self { below: RareQueue::new(), highest: 0..0 }
     }
 
     /// Whether nothing is in the set.
     pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
+        self.highest.is_empty()
     }
 
     /// How many ranges there are.
     pub fn len(&self) -> usize {
-        self.ranges.len()
+        self.below.len() + usize::from(!self.is_empty())
     }
 
     /// The ranges, ascending.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Range<u64>> + Clone + '_ {
-        self.ranges.iter().cloned()
+        self.below.iter().cloned().chain(self.highest())
     }
 
     /// The lowest range.
     pub fn first(&self) -> Option<Range<u64>> {
-        self.ranges.front().cloned()
+        // Mostly nothing is lost, and nothing is acknowledged out of order.
+        let highest = self.highest()?;
+        Some(self.below.front().cloned().unwrap_or(highest))
+    }
+
+    fn highest(&self) -> Option<Range<u64>> {
+        Some(self.highest.clone()).filter(|range| !range.is_empty())
     }
 
     /// The largest number.
     pub fn max(&self) -> Option<u64> {
-        self.ranges.back().map(|range| range.end - 1)
+        self.highest().map(|range| range.end - 1)
     }
 
     /// Whether `value` is in the set.
     pub fn contains(&self, value: u64) -> bool {
-        self.ranges.get(self.first_ending_behind(value)).is_some_and(|range| range.start <= value)
+        self.range_with(value).is_some()
     }
 
     /// The smallest number from `value` on that is not in the set.
     pub fn first_missing_from(&self, value: u64) -> u64 {
-        let range = self.ranges.get(self.first_ending_behind(value));
-        range.filter(|range| range.start <= value).map_or(value, |range| range.end)
+        self.range_with(value).map_or(value, |range| range.end)
+    }
+
+    /// The range that holds `value`. Most questions are about the newest numbers.
+    fn range_with(&self, value: u64) -> Option<&Range<u64>> {
+        let range = match self.highest.start <= value {
+            true => &self.highest,
+            false => self.below.get(self.below.partition_point(|range| range.end <= value))?,
+        };
+        range.contains(&value).then_some(range)
     }
 
     /// Lets go of room that is not in use.
     pub fn rest(&mut self) {
-        self.ranges.shrink_to_fit();
+        self.below.rest();
     }
 
     /// Adds a number; false if it was there.
     pub fn insert_one(&mut self, value: u64) -> bool {
         // The common case is the next number in order.
-        if let Some(last) = self.ranges.back_mut().filter(|last| last.end == value) {
-            last.end += 1;
+        if self.highest.end == value {
+            self.highest.end += 1;
             return true;
         }
         let new = !self.contains(value);
@@ -75,75 +95,103 @@ impl RangeSet {
         if range.is_empty() {
             return;
         }
-        let from = self.ranges.partition_point(|known| known.end < range.start);
-        let to = self.ranges.partition_point(|known| known.start <= range.end);
-        if from >= to {
-            self.ranges.insert(from, range);
-            return;
-        }
-        let start = range.start.min(self.ranges[from].start);
-        let end = range.end.max(self.ranges[to - 1].end);
-        self.ranges[from] = start..end;
-        if to - from > 1 {
-            self.ranges.drain(from + 1..to);
+        if self.is_empty() {
+            self.highest = range;
+        } else if range.start > self.highest.end {
+            self.below.push_back(std::mem::replace(&mut self.highest, range));
+        } else if range.start >= self.highest.start {
+            self.highest.end = self.highest.end.max(range.end);
+        } else {
+            self.in_a_row(|ranges| insert(ranges, range));
         }
     }
 
     /// Removes a range.
     pub fn remove(&mut self, range: Range<u64>) {
-        if range.is_empty() {
+        let Range { start, end } = self.highest;
+        if range.is_empty() || end <= range.start {
             return;
         }
-        let from = self.first_ending_behind(range.start);
-        let to = self.ranges.partition_point(|known| known.start < range.end);
-        if from >= to {
-            return;
+        match self.below.is_empty() && range.start <= start {
+            true => self.highest.start = range.end.clamp(start, end),
+            false => self.in_a_row(|ranges| remove(ranges, &range)),
         }
-        let before = self.ranges[from].start..range.start;
-        let behind = range.end..self.ranges[to - 1].end;
-        self.ranges.drain(from..to);
-        for rest in [behind, before].into_iter().filter(|rest| !rest.is_empty()) {
-            self.ranges.insert(from, rest);
-        }
+    }
+
+    /// Changes all ranges.
+    fn in_a_row(&mut self, change: impl FnOnce(&mut VecDeque<Range<u64>>)) {
+        let highest = self.highest();
+        let ranges = self.below.as_queue();
+        ranges.extend(highest);
+        change(ranges);
+        self.highest = ranges.pop_back().unwrap_or_default();
     }
 
     /// Removes and returns the lowest range, at most `max` numbers of it.
     pub fn pop_first(&mut self, max: u64) -> Option<Range<u64>> {
-        let first = self.ranges.front_mut()?;
+        let first = self.first()?;
         let end = first.end.min(first.start.saturating_add(max));
-        let popped = first.start..end;
-        first.start = end;
-        if first.is_empty() {
-            self.ranges.pop_front();
+        match end < first.end {
+            true => self.first_mut().start = end,
+            false => self.drop_first(),
         }
-        Some(popped)
+        Some(first.start..end)
     }
 
     /// Removes the lowest range whole.
     pub fn drop_first(&mut self) {
-        self.ranges.pop_front();
+        if self.below.pop_front().is_none() {
+            self.highest = 0..0;
+        }
+    }
+
+    fn first_mut(&mut self) -> &mut Range<u64> {
+        match self.below.is_empty() {
+            true => &mut self.highest,
+            false => &mut self.below.as_queue()[0],
+        }
     }
 
     /// The parts of `range` that are not in the set, ascending.
     pub fn missing_in(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
         let mut next = range.start;
-        let from = self.first_ending_behind(range.start);
+        let from = self.below.partition_point(|known| known.end <= range.start);
         let end = range.end;
-        let known = self.ranges.range(from..).take_while(move |known| known.start < end).cloned();
+        let known = self.below.range(from..).cloned().chain(self.highest()).take_while(move |known| known.start < end);
         known.chain(std::iter::once(end..end)).filter_map(move |known| {
             let gap = next..known.start.min(end);
             next = next.max(known.end);
             (!gap.is_empty()).then_some(gap)
         })
     }
+}
 
-    /// The index of the first range that ends behind `value`.
-    fn first_ending_behind(&self, value: u64) -> usize {
-        // Most questions are about the newest numbers.
-        match self.ranges.back() {
-            Some(last) if last.start <= value => self.ranges.len() - usize::from(last.end > value),
-            _ => self.ranges.partition_point(|range| range.end <= value),
-        }
+fn insert(ranges: &mut VecDeque<Range<u64>>, range: Range<u64>) {
+    let from = ranges.partition_point(|known| known.end < range.start);
+    let to = ranges.partition_point(|known| known.start <= range.end);
+    if from >= to {
+        ranges.insert(from, range);
+        return;
+    }
+    let start = range.start.min(ranges[from].start);
+    let end = range.end.max(ranges[to - 1].end);
+    ranges[from] = start..end;
+    if to - from > 1 {
+        ranges.drain(from + 1..to);
+    }
+}
+
+fn remove(ranges: &mut VecDeque<Range<u64>>, range: &Range<u64>) {
+    let from = ranges.partition_point(|known| known.end <= range.start);
+    let to = ranges.partition_point(|known| known.start < range.end);
+    if from >= to {
+        return;
+    }
+    let before = ranges[from].start..range.start;
+    let behind = range.end..ranges[to - 1].end;
+    ranges.drain(from..to);
+    for rest in [behind, before].into_iter().filter(|rest| !rest.is_empty()) {
+        ranges.insert(from, rest);
     }
 }
 
@@ -158,7 +206,7 @@ mod tests {
     proptest! {
         /// Against the plainest model: a set of single numbers.
         #[test]
-        fn behaves_as_a_set(operations in proptest::collection::vec((0u8..3, 0u64..60, 0u64..12), 0..60)) {
+        fn behaves_as_a_set(operations in proptest::collection::vec((0u8..5, 0u64..60, 0u64..12), 0..60)) {
             let (mut ranges, mut model) = (RangeSet::new(), BTreeSet::new());
             for (operation, start, len) in operations {
                 let range = start..start + len;
@@ -171,6 +219,13 @@ mod tests {
                         ranges.remove(range.clone());
                         model.retain(|value| !range.contains(value));
                     }
+                    2 => {
+                        let taken: Vec<u64> = ranges.pop_first(len + 1).into_iter().flatten().collect();
+                        prop_assert!(taken.iter().eq(model.iter().take(taken.len())));
+                        prop_assert_eq!(taken.is_empty(), model.is_empty());
+                        model.retain(|value| !taken.contains(value));
+                    }
+                    3 => ranges.rest(),
                     _ => prop_assert_eq!(ranges.insert_one(start), model.insert(start)),
                 }
                 let flat: Vec<u64> = ranges.iter().flatten().collect();
@@ -184,6 +239,20 @@ mod tests {
                 prop_assert!(missing.into_iter().eq((10..50).filter(|value| !model.contains(value))));
             }
         }
+    }
+
+    #[test]
+    fn one_range_takes_no_memory_of_its_own() {
+        let mut ranges = RangeSet::new();
+        (3..9).for_each(|value| assert!(ranges.insert_one(value)));
+        ranges.insert(7..12);
+        assert_eq!((ranges.len(), ranges.below.capacity()), (1, 0));
+        assert!(ranges.insert_one(14));
+        ranges.insert(12..14);
+        assert_ne!((ranges.len(), ranges.below.capacity()), (1, 0));
+        ranges.rest();
+        ranges.remove(1..5);
+        assert_eq!((ranges.first(), ranges.below.capacity()), (Some(5..15), 0));
     }
 
     #[test]

@@ -49,6 +49,11 @@ impl<T> RareQueue<T> {
         self.0 = None;
     }
 
+    /// To change it in other ways.
+    pub fn as_queue(&mut self) -> &mut VecDeque<T> {
+        self.0.get_or_insert_default()
+    }
+
     /// Lets go of room that is not in use.
     pub fn rest(&mut self) {
         self.0.take_if(|queue| queue.is_empty());
