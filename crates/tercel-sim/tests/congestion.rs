@@ -26,10 +26,11 @@ fn warm_up(path: &Path) -> Duration {
     30 * path.rtt + SECOND
 }
 
-/// A flow alone, for two of BBR's probes for the round-trip time and 50 round trips after its warm-up.
+/// A flow alone, for eight of BBR's probes for the round-trip time and 50 round trips after its warm-up: of two probes a
+/// part more or less falls into the time, as chance has it, and is a third of a percent.
 fn alone(path: Path, congestion: CongestionAlgorithm) -> (Course, Duration, Duration) {
     let from = warm_up(&path);
-    let to = from + (10 * SECOND).max(50 * path.rtt);
+    let to = from + (40 * SECOND).max(50 * path.rtt);
     (Trial::alone(path, congestion, to).run(), from, to)
 }
 
