@@ -48,6 +48,29 @@ fn what_is_sent_comes_back_and_events_come_in_order() {
     assert!(heard.is_silent());
 }
 
+/// Whatever lies between them, and behind the last: with few bytes, which are copied, and with many, which are not.
+#[test]
+fn a_send_may_have_empty_buffers() {
+    let stage = stage();
+    let (program, heard, collected) = collector();
+    let connection = stage.connect(program, &heard);
+    for (number, len) in [10, 1 << 20].into_iter().enumerate() {
+        let data = pattern(len);
+        let (one, two) = data.split_at(len / 3);
+        for pieces in [&[one, &[], two, &[], &[]][..], &[&[], one, two], &[&[], &data, &[]], &[&data, &[]]] {
+            let stream = open_stream(connection, 0, program);
+            assert_eq!(send_all(stream, pieces, send::START | send::FIN, number), Status::PENDING);
+            let words = heard.until("SHUTDOWN_COMPLETE");
+            let completions = words.iter().filter(|word| word.what.starts_with("SEND_COMPLETE"));
+            let completions: Vec<_> = completions.map(|word| word.what.as_str()).collect();
+            assert_eq!(completions, [format!("SEND_COMPLETE {number} 0")]);
+            assert!(std::mem::take(&mut *collected.lock().unwrap()) == data, "what came back differs");
+            unsafe { (api().stream_close)(stream) };
+        }
+    }
+    unsafe { (api().connection_close)(connection) };
+}
+
 #[test]
 fn a_stream_may_be_opened_started_and_sent_on_before_the_connection_starts() {
     let stage = stage();

@@ -115,11 +115,12 @@ impl Stream {
         }
         // SAFETY: as demanded of the caller.
         let read_there = |buffer: &Buffer| unsafe { lent(buffer.buffer.cast_const(), buffer.length as usize) };
-        let (last, before) = match buffers.split_last() {
+        // The completion belongs to the last byte.
+        let filled = buffers.iter().rposition(|buffer| buffer.length > 0).map_or(0, |last| last + 1);
+        let (last, before) = match buffers[..filled].split_last() {
             // SAFETY: as demanded of the caller.
             _ if copies => (unsafe { copied(buffers, total) }, &[][..]),
-            Some((last, before)) if last.length > 0 => (read_there(last), before),
-            Some((_, before)) => (Bytes::new(), before),
+            Some((last, before)) => (read_there(last), before),
             None => (Bytes::new(), &[][..]),
         };
         let base = SendOptions {

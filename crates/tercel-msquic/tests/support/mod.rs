@@ -376,9 +376,15 @@ pub(crate) fn open_stream(connection: Handle, flags: u32, program: &'static Prog
 
 /// Sends bytes that live as long as the process; `context` comes back with the completion.
 pub(crate) fn send(stream: Handle, data: &[u8], flags: u32, context: usize) -> Status {
-    let data: &'static [u8] = Box::leak(data.to_vec().into_boxed_slice());
-    let buffers: &'static [Buffer; 1] = Box::leak(Box::new([buffer(data)]));
-    unsafe { (api().stream_send)(stream, buffers.as_ptr(), 1, flags, context as *mut c_void) }
+    send_all(stream, &[data], flags, context)
+}
+
+/// The same from several buffers.
+pub(crate) fn send_all(stream: Handle, pieces: &[&[u8]], flags: u32, context: usize) -> Status {
+    let leaked = |piece: &&[u8]| buffer(Box::leak(piece.to_vec().into_boxed_slice()));
+    let buffers: &'static [Buffer] = Box::leak(pieces.iter().map(leaked).collect());
+    let count = buffers.len() as u32;
+    unsafe { (api().stream_send)(stream, buffers.as_ptr(), count, flags, context as *mut c_void) }
 }
 
 /// The bytes of a RECEIVE.

@@ -305,8 +305,14 @@ impl Worker {
         };
         let outcome = drain(core, self.floor.now, &mut self.floor);
         let mut core = match outcome {
-            Outcome::Gone(core) => return self.end_of(core, Self::forget),
-            Outcome::Drains(core) => return self.end_of(core, Self::let_drain),
+            Outcome::Gone(mut core) => {
+                self.settle_end(&mut core);
+                return self.forget(core);
+            }
+            Outcome::Drains(mut core) => {
+                self.settle_end(&mut core);
+                return self.let_drain(core);
+            }
             Outcome::Again(core) => {
                 self.floor.ready.push(slot);
                 core
@@ -325,10 +331,10 @@ impl Worker {
         core.count(&mut self.floor.counters, &self.facade);
     }
 
-    fn end_of(&mut self, mut core: Box<Core>, what_follows: fn(&mut Self, Box<Core>)) {
-        self.count(&mut core);
+    /// It counts for nothing any more.
+    fn settle_end(&mut self, core: &mut Core) {
+        self.count(core);
         self.load.settle(core.charge_held(), Charge::default());
-        what_follows(self, core);
     }
 
     /// What leads to it stays, and what comes by that is dropped: so it is not taken for something unknown.
@@ -517,8 +523,9 @@ impl Worker {
         }
         for slot in 0..self.cells.len() {
             if let Some(core) = self.cells[slot].take() {
-                let core = end(core, self.floor.now, &mut self.floor);
-                self.end_of(core, Self::forget);
+                let mut core = end(core, self.floor.now, &mut self.floor);
+                self.settle_end(&mut core);
+                self.forget(core);
             }
         }
         for (slot, (_, routes)) in std::mem::take(&mut self.drained) {
