@@ -30,8 +30,8 @@ fn check(name: &str) {
 /// Runs that once failed: the window full of data that nobody could acknowledge, while Finished was
 /// lost; the window full of what went to an old address, while the new one was to be validated; what
 /// is repeated behind what the peer's limit holds back; a close ahead of Finished; a server's probes
-/// without the ServerHello that its client lacked.
-const REGRESSIONS: [(&str, u64); 10] = [
+/// without the ServerHello that its client lacked; three probe timeouts longer than the idle timeout.
+const REGRESSIONS: [(&str, u64); 11] = [
     ("thousand_streams", 445),
     ("nat_rebinding", 31),
     ("nat_rebinding", 208),
@@ -42,6 +42,7 @@ const REGRESSIONS: [(&str, u64); 10] = [
     ("one_way_outage", 11_683),
     ("migration", 506),
     ("failing_links", 1379),
+    ("handshake_loss", 885),
 ];
 
 #[test]

@@ -192,8 +192,13 @@ fn check_end(session: &Session<Peer>, transport: &TransportConfig, completed: bo
     let Some((when, reason)) = &session.ended else { panic!("over, but no reason was given") };
     let bound = match reason {
         // RFC 9000 section 10.1: the time begins anew with the first packet sent after the last one
-        // received, which may be a while later.
-        CloseReason::IdleTimeout => session.last_received + transport.max_idle_timeout * 3 + Duration::from_secs(10),
+        // received, which may be a while later, and is three probe timeouts at least: many seconds, where what was
+        // acknowledged late has made the round trip seem long.
+        CloseReason::IdleTimeout => {
+            let (idle, stats) = (transport.max_idle_timeout, &session.stats);
+            let sent_by = session.last_received + idle * 2 + Duration::from_secs(10);
+            sent_by + idle.max(3 * (stats.rtt + 4 * stats.rtt_variation))
+        }
         CloseReason::HandshakeTimeout => START + transport.handshake_timeout * 2 + Duration::from_secs(5),
         // The server's handshake was over, the client's not; or the other way around.
         CloseReason::PeerTransport { .. } if !completed => *when,
