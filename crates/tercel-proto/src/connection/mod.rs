@@ -997,6 +997,11 @@ impl Connection {
         }
     }
 
+    /// How much is under way to the peer: sent, and neither acknowledged nor lost (RFC 9002 section 2).
+    pub const fn bytes_in_flight(&self) -> u64 {
+        self.recovery.bytes_in_flight()
+    }
+
     /// The paths of the connection, the one in use first.
     pub fn paths(&self) -> Vec<PathStats> {
         let (rtt, active) = (self.recovery.rtt(), self.paths.active.id);

@@ -15,7 +15,10 @@ use crate::worker::{FIRST_BATCH, Floor, Sent};
 /// How many batches a connection may send in one turn.
 const BATCHES: usize = 8;
 
-/// So often [`FIRST_BATCH`] is doubled at the most by letting tasks go first.
+/// How much a first batch has at the most.
+const MOST_FIRST: usize = 4 * FIRST_BATCH;
+
+/// So often a first batch is doubled at the most by letting tasks go first.
 const MOST_WAYS: u32 = 10;
 
 /// What became of a connection in its turn.
@@ -45,7 +48,9 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
         core.take_operations();
     }
     let mut inbox = std::mem::take(&mut core.inbox);
+    let mut brought = 0;
     for received in inbox.drain(..) {
+        brought += received.data.len();
         core.proto.receive_all(now, received);
     }
     core.inbox = inbox;
@@ -56,11 +61,12 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
             core.rest();
         }
     }
+    let first = first_batch(brought, core.proto.bytes_in_flight());
     let mut rests = false;
     let mut outcome: fn(Box<Core>) -> Outcome = Outcome::Again;
     for batch in 0..BATCHES {
         // When handlers have given that much to send it leaves, before others are called.
-        let enough = FIRST_BATCH << (batch as u32 + core.ways);
+        let enough = first << (batch as u32 + core.ways);
         // What it answers leaves before it is told more.
         if !std::mem::take(&mut core.gave_way) {
             let any;
@@ -112,6 +118,15 @@ pub(crate) fn drain(mut core: Box<Core>, now: Time, floor: &mut Floor) -> Outcom
         true => Outcome::Gone(core),
         false => outcome(core),
     }
+}
+
+/// How much handlers may give before it leaves for the first time in a turn that has `brought` so many bytes, while so many
+/// are under way to the peer: half of the two together. Of requests that come and go these are all that there are, so
+/// that either end has half of them to work at; with less in a batch both make more system calls, with more one waits for
+/// the other.
+fn first_batch(brought: usize, under_way: u64) -> usize {
+    let all = brought.saturating_add(usize::try_from(under_way).unwrap_or(usize::MAX));
+    (all / 2).clamp(FIRST_BATCH, MOST_FIRST)
 }
 
 /// Ends `core` at once, with a word to the peer if it can be sent at once.
@@ -218,5 +233,25 @@ impl Core {
     /// Where its worker keeps it.
     pub(crate) fn slot(&self) -> u32 {
         self.slot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_batch_is_half_of_what_came_and_what_is_under_way() {
+        assert_eq!(first_batch(20_000, 0), 10_000);
+        assert_eq!(first_batch(0, 20_000), 10_000);
+        assert_eq!(first_batch(8_000, 6_000), 7_000);
+    }
+
+    #[test]
+    fn a_first_batch_has_bounds() {
+        assert_eq!(first_batch(0, 0), FIRST_BATCH);
+        assert_eq!(first_batch(4_000, 4_000), FIRST_BATCH);
+        assert_eq!(first_batch(100_000, 0), MOST_FIRST);
+        assert_eq!(first_batch(usize::MAX, u64::MAX), MOST_FIRST);
     }
 }
