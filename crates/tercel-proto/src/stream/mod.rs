@@ -26,7 +26,7 @@ use self::blocked::{Meter, Watches};
 use self::flow::{ReceiveWindow, Say, SendLimit};
 use self::id_limits::{LocalIds, RemoteIds};
 use self::recv::Recv;
-use self::schedule::Schedule;
+use self::schedule::{Place, Schedule};
 use self::send::Send;
 use self::table::{Stream, Table};
 use crate::config::TransportConfig;
@@ -239,6 +239,7 @@ impl Streams {
         for (id, stream) in self.streams.iter_mut() {
             if let Some(send) = &mut stream.send {
                 send.rewind();
+                (send.place_of_repeats, send.place) = (Place::default(), Place::default());
                 if let Some(meter) = &mut send.meter {
                     meter.refuse_early();
                 }
@@ -520,9 +521,12 @@ impl Streams {
     /// There is no such stream, or its sending part does not exist.
     // RFC 9000 section 2.3#1.
     pub fn set_priority(&mut self, id: StreamId, priority: i32) -> Result<(), ApiMisuse> {
-        self.sending_part(id)?.priority = priority;
-        self.repeats.remove(id);
-        self.schedule.remove(id);
+        self.sending_part(id)?;
+        if let Some(send) = self.streams.get_mut(id).and_then(|stream| stream.send.as_mut()) {
+            self.repeats.remove(&mut send.place_of_repeats, send.priority);
+            self.schedule.remove(&mut send.place, send.priority);
+            send.priority = priority;
+        }
         self.reschedule(id);
         Ok(())
     }
@@ -780,6 +784,7 @@ impl Streams {
             send::Next::More => self.repeats.rotate(),
             send::Next::Full => {}
             send::Next::Nothing | send::Next::StreamBlocked => {
+                send.place_of_repeats = Place::default();
                 self.repeats.remove_first();
                 self.measure(id);
             }
@@ -810,8 +815,12 @@ impl Streams {
                 self.schedule.rotate();
             }
             send::Next::More | send::Next::Full => {}
-            send::Next::Nothing => self.schedule.remove_first(),
+            send::Next::Nothing => {
+                send.place = Place::default();
+                self.schedule.remove_first();
+            }
             send::Next::StreamBlocked => {
+                send.place = Place::default();
                 self.schedule.remove_first();
                 self.control.insert(id);
                 self.limited.insert(id);
@@ -1020,13 +1029,20 @@ impl Streams {
     }
 
     fn create(&mut self, id: StreamId) {
-        let mut send = (!self.is_remote_uni(id)).then(|| Send::new(self.initial_send_limit(id)));
-        let recv = (!self.is_local_uni(id)).then(|| Recv::new(self.windows.initial, self.windows.max));
-        let held = self.is_held_back(id);
-        if let (Some(watches), Some(send)) = (&mut self.watches, &mut send) {
-            watches.note(send, held);
-        }
-        self.streams.insert(id, Stream { send, recv });
+        let sends = (!self.is_remote_uni(id)).then(|| self.initial_send_limit(id));
+        let receives = !self.is_local_uni(id);
+        let (held, windows, watches) = (self.is_held_back(id), self.windows, &mut self.watches);
+        self.streams.insert(id, |stream| {
+            if receives {
+                stream.recv = Some(Recv::new(windows.initial, windows.max));
+            }
+            if let Some(limit) = sends {
+                let send = stream.send.insert(Send::new(limit));
+                if let Some(watches) = watches {
+                    watches.note(send, held);
+                }
+            }
+        });
     }
 
     /// The peer's streams exist from when a higher one was used, but take memory only when touched.
@@ -1098,10 +1114,10 @@ impl Streams {
         }
         let (priority, repeat, new) = (send.priority, send.has_repeat(), send.has_new());
         if repeat {
-            self.repeats.insert(id, priority);
+            self.repeats.insert(id, &mut send.place_of_repeats, priority);
         }
         if new {
-            self.schedule.insert(id, priority);
+            self.schedule.insert(id, &mut send.place, priority);
         }
     }
 

@@ -8,6 +8,7 @@ use tercel_wire::{ApplicationErrorCode, Frame, StreamId};
 
 use super::blocked::{Meter, Own};
 use super::flow::{Blocked, Say};
+use super::schedule::Place;
 use super::send_buffer::SendBuffer;
 use crate::error::ApiMisuse;
 use crate::frames::{FrameSink, SentFrame};
@@ -66,6 +67,9 @@ pub(super) struct Send {
     /// Whether that limit is in the way.
     blocked: Blocked,
     pub(super) priority: i32,
+    /// Where it stands with what is to be repeated, and with what is new.
+    pub(super) place_of_repeats: Place,
+    pub(super) place: Place,
     retransmitted: u64,
     /// For how long what has kept it from sending, if anybody wants to know.
     pub(super) meter: Option<Meter>,
@@ -108,6 +112,8 @@ impl Send {
             fin_acked: false,
             blocked: Blocked::No,
             priority: 0,
+            place_of_repeats: Place::default(),
+            place: Place::default(),
             retransmitted: 0,
             meter: None,
         }

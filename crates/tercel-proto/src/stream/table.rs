@@ -66,15 +66,11 @@ impl Table {
         self.streams.contains(id)
     }
 
-    pub(super) fn insert(&mut self, id: StreamId, stream: Stream) {
+    /// A new stream, whose parts are made where they stay: they are not small.
+    pub(super) fn insert(&mut self, id: StreamId, make_parts: impl FnOnce(&mut Stream)) {
         self.count(1);
-        let place = match self.spare.pop_front() {
-            Some(mut place) => {
-                *place = stream;
-                place
-            }
-            None => Box::new(stream),
-        };
+        let mut place = self.spare.pop_front().unwrap_or_else(|| Box::new(Stream { send: None, recv: None }));
+        make_parts(&mut place);
         self.streams.insert(id, place);
     }
 
@@ -133,13 +129,13 @@ mod tests {
     fn memory_is_kept_for_no_more_streams_than_there_are() {
         let id = |index| StreamId::new(Role::Client, Direction::Bidirectional, index);
         let mut table = Table::default();
-        (0..10).for_each(|index| table.insert(id(index), Stream { send: None, recv: None }));
+        (0..10).for_each(|index| table.insert(id(index), |_| {}));
         let kept = (0..10).map(|index| {
             table.remove(id(index));
             table.spare.len()
         });
         assert_eq!(kept.collect::<Vec<_>>(), [1, 2, 3, 4, 5, 5, 5, 5, 5, 5]);
-        table.insert(id(10), Stream { send: Some(Send::new(1)), recv: None });
+        table.insert(id(10), |stream| stream.send = Some(Send::new(1)));
         assert_eq!((table.spare.len(), table.len()), (4, 1));
         assert!(table.get(id(10)).is_some_and(|stream| stream.send.is_some()));
         table.rest();
