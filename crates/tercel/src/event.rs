@@ -282,7 +282,8 @@ pub enum StreamEvent<'a> {
     },
     /// How many bytes to have under way (sent and not completed) to keep the path busy: 128 KiB as long as
     /// nothing is told. It grows with the congestion window of the connection, by doubling, up to 128 MiB;
-    /// a stream that starts or is accepted later hears it at once if it is more.
+    /// a stream that starts or is accepted later hears it at once if it is more. Who has given all that there is to send
+    /// hears nothing of it.
     IdealSendBufferSize(u64),
     /// The stream has ended; its last event.
     ShutdownComplete,

@@ -159,7 +159,11 @@ impl std::fmt::Debug for Stream {
 
 impl Stream {
     pub(crate) fn submit(&self, operation: StreamOperation) -> Result<(), Error> {
-        self.shared.connection.submit(Operation::Stream(self.shared.clone(), operation))
+        self.shared.connection.submit_as(
+            operation,
+            |core, operation| core.call_of_stream(&self.shared, operation),
+            |operation| Operation::Stream(self.shared.clone(), operation),
+        )
     }
 
     /// Sends `data` without copying it, and with `fin` the end of the stream. An accepted send gets

@@ -17,9 +17,11 @@ use super::deliver::HURRY;
 use super::streams::{Entry, Listening, Note, Pending, ReceivePart, SendPart, StreamKey};
 use super::{Core, Farewell, Happening, Phase, StreamShared, index};
 use crate::connection::Inspect;
+use crate::event::StreamHandler;
 use crate::operation::{Acceptance, ConnectionOperation, Datagram, Operation, Promise, Resumption, StreamOperation};
+use crate::receive::Space;
 use crate::status::Error;
-use crate::stream::{AtLimit, SendOptions};
+use crate::stream::{AtLimit, SendOptions, StreamOptions};
 use crate::worker::current;
 
 /// Where an operation comes from.
@@ -32,14 +34,23 @@ enum Origin {
 }
 
 impl Core {
-    /// A call from the connection's own handler. What other threads have asked of the same stream was asked before,
-    /// and comes before it.
+    /// A call from the connection's own handler.
     pub(crate) fn call(&mut self, operation: Operation) -> Result<(), Error> {
-        if operation.has_its_place() && self.shared.queue.waits() {
+        self.refuse_late()?;
+        self.apply(operation, Origin::Handler)
+    }
+
+    /// The same of a stream. What other threads have asked of it was asked before, and comes before it.
+    pub(crate) fn call_of_stream(
+        &mut self,
+        stream: &Arc<StreamShared>,
+        operation: StreamOperation,
+    ) -> Result<(), Error> {
+        if self.shared.queue.waits() {
             self.catch_up();
         }
         self.refuse_late()?;
-        self.apply(operation, Origin::Handler)
+        self.apply_to_stream(stream, operation)
     }
 
     /// Nothing more is asked of a connection that is over.
@@ -95,22 +106,6 @@ impl Core {
     fn apply(&mut self, operation: Operation, origin: Origin) -> Result<(), Error> {
         match operation {
             Operation::Connection(operation) => self.apply_to_connection(operation, origin),
-            Operation::Stream(stream, StreamOperation::Open { handler, options, into }) => {
-                self.monitor.stream_opened();
-                let mut entry = Entry::new(stream, None, Listening::Handler(Some(handler)));
-                if options.announce {
-                    entry.wait().announce = true;
-                }
-                if options.priority != 0 {
-                    entry.wait().priority = Some(options.priority);
-                }
-                let key = self.streams.insert(entry);
-                if let Some(space) = into {
-                    self.provide(key, space)?;
-                }
-                self.start(key, options.at_limit);
-                Ok(())
-            }
             Operation::Stream(stream, operation) => self.apply_to_stream(&stream, operation),
         }
     }
@@ -256,6 +251,36 @@ impl Core {
     }
 
     fn apply_to_stream(&mut self, stream: &Arc<StreamShared>, operation: StreamOperation) -> Result<(), Error> {
+        match operation {
+            StreamOperation::Open { handler, options, into } => self.open(stream.clone(), handler, options, into),
+            operation => self.apply_to_open_stream(stream, operation),
+        }
+    }
+
+    fn open(
+        &mut self,
+        stream: Arc<StreamShared>,
+        handler: Box<dyn StreamHandler>,
+        options: StreamOptions,
+        into: Option<Space>,
+    ) -> Result<(), Error> {
+        self.monitor.stream_opened();
+        let mut entry = Entry::new(stream, None, Listening::Handler(Some(handler)));
+        if options.announce {
+            entry.wait().announce = true;
+        }
+        if options.priority != 0 {
+            entry.wait().priority = Some(options.priority);
+        }
+        let key = self.streams.insert(entry);
+        if let Some(space) = into {
+            self.provide(key, space)?;
+        }
+        self.start(key, options.at_limit);
+        Ok(())
+    }
+
+    fn apply_to_open_stream(&mut self, stream: &Arc<StreamShared>, operation: StreamOperation) -> Result<(), Error> {
         let key = stream.key();
         let unknown = Error::Misuse(ApiMisuse::UnknownStream);
         let Some(entry) = self.streams.get(key) else {

@@ -29,20 +29,17 @@ use crate::worker::{FIRST_BATCH, Floor, Way, current};
 /// Tells whether a handler may have been called.
 pub(super) fn deliver(mut core: Box<Core>, floor: &mut Floor, enough: usize) -> (Box<Core>, bool) {
     let mut any = false;
+    core.follow_routes(floor);
     while core.unsent < enough && (floor.way == Way::Kept || core.told < enough) {
         core.look();
         core = if let Some(happening) = core.happened.pop_front() {
             happened(core, happening)
+        } else if let Some(event) = core.proto.poll_stream_event() {
+            stream_event(core, event)
         } else {
-            while let Some(change) = core.proto.poll_route() {
-                core.reroute(change, floor);
-            }
-            if let Some(event) = core.proto.poll_stream_event() {
-                stream_event(core, event)
-            } else {
-                let Some(event) = core.proto.poll_event() else { return (core, any) };
-                transport_event(core, event, floor)
-            }
+            core.follow_routes(floor);
+            let Some(event) = core.proto.poll_event() else { return (core, any) };
+            transport_event(core, event, floor)
         };
         any = true;
     }
@@ -59,6 +56,12 @@ pub(super) fn finish(mut core: Box<Core>, reason: CloseReason) -> Box<Core> {
 }
 
 impl Core {
+    fn follow_routes(&mut self, floor: &mut Floor) {
+        while let Some(change) = self.proto.poll_route() {
+            self.reroute(change, floor);
+        }
+    }
+
     pub(super) fn reroute(&mut self, change: RouteChange, floor: &mut Floor) {
         floor.routes.apply(self.slot, change);
         let removed = match change {
@@ -397,6 +400,8 @@ fn stream_note(mut core: Box<Core>, key: StreamKey, note: Note) -> Box<Core> {
             notes.push(note);
             return core;
         }
+        // Who sends no more need not know.
+        Listening::Handler(_) if matches!(note, Note::IdealSendBufferSize(_)) && entry.send != SendPart::Open => {}
         Listening::Handler(_) => {
             core.monitor.stream(last);
             core = match note {

@@ -250,7 +250,8 @@ impl Core {
         entry.reopen_receiving(entry.finished);
         entry.delivered -= len;
         entry.deferred -= len.min(entry.deferred);
-        left.into_iter().rev().for_each(|data| entry.kept.push_front(data));
+        let kept = entry.kept.as_queue();
+        left.into_iter().rev().for_each(|data| kept.push_front(data));
         entry.readable |= again;
         entry.receive_enabled &= rest == Rest::AtOnce;
         if entry.finished && entry.shared.is_left() {
@@ -388,7 +389,7 @@ impl Core {
     fn drop_kept(&mut self, key: StreamKey) {
         let Some(entry) = self.streams.get(key) else { return };
         entry.finished = false;
-        let len = entry.kept.drain(..).map(|data| data.len() as u64).sum::<u64>();
+        let len = std::mem::take(&mut entry.kept).iter().map(|data| data.len() as u64).sum::<u64>();
         if let (Some(id), true) = (entry.id, len > 0) {
             self.proto.consumed(self.now, id, len);
         }

@@ -138,7 +138,7 @@ pub(super) struct Entry {
     /// Up to where it came as early data.
     pub(super) early: u64,
     /// Delivered and not accepted: it comes again before anything else.
-    pub(super) kept: VecDeque<Bytes>,
+    pub(super) kept: RareQueue<Bytes>,
     /// A receive whose answer is still to come; or the answer, if it came before its handler returned.
     pub(super) pended: Option<Vec<Bytes>>,
     pub(super) answered_early: Option<(usize, Rest)>,
@@ -177,7 +177,7 @@ impl Entry {
             delivered: 0,
             deferred: 0,
             early: 0,
-            kept: VecDeque::new(),
+            kept: RareQueue::new(),
             pended: None,
             answered_early: None,
             finished: false,
@@ -262,7 +262,7 @@ impl StreamTable {
         if let Some(id) = entry.id {
             self.by_id.insert(id, slot);
         }
-        **self.slots[slot as usize].get_or_insert_default() = Some(entry);
+        self.slots[slot as usize].get_or_insert_default().get_or_insert(entry);
         key
     }
 

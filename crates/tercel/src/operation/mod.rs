@@ -200,11 +200,6 @@ impl Operation {
         }
     }
 
-    /// Whether others that wait in the queue, on the same stream, come before it.
-    pub(crate) const fn has_its_place(&self) -> bool {
-        matches!(self, Self::Stream(..))
-    }
-
     /// Whether its stream has ended. To be asked under the lock of the queue.
     pub(crate) fn is_late(&self) -> bool {
         match self {
