@@ -5,8 +5,9 @@
 //! leave the system in one call and timers, which are hardly finer than that, never bound the rate. It
 //! holds two such bursts, so that a timer that fires late loses nothing; where the round trip is as
 //! short as that, the window alone governs. A worker that is busy with a thousand connections comes to
-//! each only every few milliseconds: while the bucket is shut it gathers up to a batch, or the rate
-//! would be that of one burst in each round of the worker, however many it would take.
+//! each only every few milliseconds: what was due in the meantime leaves then, up to a batch, or the rate
+//! would be that of one burst in each round of the worker, however many it would take. That is no credit
+//! for silence: after two round trips without a word nothing was due.
 
 use super::{Controller, Pace, Rate};
 use crate::recovery::Rtt;
@@ -19,8 +20,11 @@ const BURSTS_HELD: u64 = 2;
 // RFC 9002 section 7.7#3.
 const MIN_CAPACITY_PACKETS: u64 = 10;
 
-/// So many datagrams gather while it is shut, however late it is asked: as many as leave by one system call.
+/// Who comes late sends so many datagrams at the most: as many as leave by one system call.
 const MOST_LATE_PACKETS: u64 = 64;
+
+/// So many round trips after it was last asked nothing was due but a burst at the start.
+const SILENT_RTTS: u32 = 2;
 
 /// The pacer of a path.
 #[derive(Debug)]
@@ -62,23 +66,26 @@ impl Pacer {
         if now == self.asked && !self.shut && self.tokens >= mtu {
             return Ok(self.tokens);
         }
+        let silent = now.since(self.asked) > SILENT_RTTS * rtt.smoothed;
         self.asked = now;
         let Pace { rate, burst, least } = controller.pace(rtt);
         let burst = rate.bytes_in(burst).max(least * mtu);
         let packets = if self.shut { MOST_LATE_PACKETS } else { MIN_CAPACITY_PACKETS };
         let capacity = burst.saturating_mul(BURSTS_HELD).max(packets * mtu);
-        self.fill(now, rate, capacity);
+        self.fill(now, rate, capacity, if silent { 0 } else { MOST_LATE_PACKETS * mtu });
         let wanted = if self.shut { burst } else { mtu };
         self.shut = self.tokens < wanted;
         if self.shut { Err(now + rate.time_for(burst - self.tokens)) } else { Ok(self.tokens) }
     }
 
-    fn fill(&mut self, now: Time, rate: Rate, capacity: u64) {
+    /// Adds what was due since it was last filled. All of that may stay in it if it is no more than `late`.
+    fn fill(&mut self, now: Time, rate: Rate, capacity: u64, late: u64) {
         let Some(filled) = self.filled else {
             (self.tokens, self.filled) = (capacity, Some(now));
             return;
         };
         let earned = rate.bytes_in(now.since(filled));
+        let capacity = capacity.max(earned.min(late));
         self.tokens = self.tokens.saturating_add(earned);
         if self.tokens >= capacity {
             (self.tokens, self.filled) = (capacity, Some(now));

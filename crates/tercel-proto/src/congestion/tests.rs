@@ -128,18 +128,50 @@ fn silence_earns_no_more_than_a_burst() {
 }
 
 #[test]
+// RFC 9002 section 7.7#1#2.
 fn who_comes_late_sends_what_was_due_meanwhile_but_no_more_than_a_batch() {
-    // 2.5 datagrams in a millisecond.
+    // 2.5 datagrams in a millisecond, and 125 in a round trip.
     let (controller, rtt) = (avoiding(100 * MTU), sampled(Duration::from_millis(50)));
-    for (late, packets) in [(Duration::from_millis(16), 40), (Duration::from_secs(1000), 64)] {
+    let millis = Duration::from_millis;
+    for (late, due) in [(millis(16), 40), (millis(40), 64), (millis(1_000_000), 64)] {
         let mut pacer = Pacer::new(true);
         assert_eq!(pacer.release(START, &rtt, &controller), Ok(10 * MTU));
         (0..10).for_each(|_| pacer.on_sent(MTU as u16));
-        assert_eq!(pacer.release(START, &rtt, &controller), Err(START + Duration::from_millis(1)));
-        assert_eq!(pacer.release(START + late, &rtt, &controller), Ok(packets * MTU));
-        // Who has nothing to send keeps none of it.
-        assert_eq!(pacer.release(START + 2 * late, &rtt, &controller), Ok(10 * MTU));
+        assert_eq!(pacer.release(START, &rtt, &controller), Err(START + millis(1)));
+        assert_eq!(pacer.release(START + late, &rtt, &controller), Ok(due * MTU));
     }
+    // The same if it was not the pacer that had kept it waiting, unless it was silent: what was left before counts as part of it.
+    for (late, due) in [(2, 10), (4, 10), (16, 40), (40, 64), (100, 64), (101, 10), (1_000_000, 10)] {
+        for left in [1, 10] {
+            let mut pacer = Pacer::new(true);
+            assert_eq!(pacer.release(START, &rtt, &controller), Ok(10 * MTU));
+            (left..10).for_each(|_| pacer.on_sent(MTU as u16));
+            let now = START + millis(late);
+            assert_eq!(
+                pacer.release(now, &rtt, &controller),
+                Ok((left * MTU + late * MTU * 5 / 2).min(due * MTU)),
+                "{late} ms, {left}"
+            );
+        }
+    }
+}
+
+#[test]
+// RFC 9002 section 7.7#1.
+fn who_comes_late_again_and_again_has_the_rate_and_not_more() {
+    // 250 datagrams in 100 ms, asked for every 16 ms.
+    let (controller, rtt) = (avoiding(100 * MTU), sampled(Duration::from_millis(50)));
+    let (mut pacer, mut sent) = (Pacer::new(true), 0);
+    for turn in 0..1000 {
+        if let Ok(bytes) = pacer.release(START + turn * Duration::from_millis(16), &rtt, &controller) {
+            assert!(bytes <= 40 * MTU, "{bytes}");
+            for _ in 0..bytes / MTU {
+                pacer.on_sent(MTU as u16);
+                sent += 1;
+            }
+        }
+    }
+    assert!((999 * 40..=999 * 40 + 10).contains(&sent), "{sent}");
 }
 
 #[test]
