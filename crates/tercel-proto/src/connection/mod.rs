@@ -1002,6 +1002,11 @@ impl Connection {
         self.recovery.bytes_in_flight()
     }
 
+    /// The congestion window of the path in use, in bytes: one of [`stats`](Self::stats), without the others.
+    pub const fn congestion_window(&self) -> u64 {
+        self.recovery.window()
+    }
+
     /// The paths of the connection, the one in use first.
     pub fn paths(&self) -> Vec<PathStats> {
         let (rtt, active) = (self.recovery.rtt(), self.paths.active.id);

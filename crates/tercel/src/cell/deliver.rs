@@ -356,7 +356,7 @@ impl Core {
 
     fn acked(&mut self, id: StreamId, offset: u64, fin: bool) {
         if std::mem::take(&mut self.ideal_stale) {
-            self.ideal = ideal::bytes(self.proto.stats().congestion_window);
+            self.ideal = ideal::bytes(self.proto.congestion_window());
         }
         let Some(entry) = self.streams.by_id(id) else { return };
         let key = entry.key();
