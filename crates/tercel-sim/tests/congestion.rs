@@ -141,6 +141,29 @@ fn losses_by_chance_cost_little_if_they_may_be_told() {
     }
 }
 
+/// BBR version 3 takes what each probe loses beyond 2 % for a sign that it went too high, so on a path that loses 5 % it ends
+/// up by the rate of its smallest window. There it stays: it is slow, and never silent for long.
+#[test]
+#[cfg_attr(debug_assertions, ignore = "moves gigabytes: for release builds")]
+fn where_chance_takes_too_much_for_bbr_it_is_slow_but_never_silent() {
+    let path = Path::new(100, 100 * MS).with_loss(0.05);
+    for seed in 1..=20 {
+        let course = Trial { seed, ..Trial::alone(path, Bbr, 60 * SECOND) }.run();
+        let arrived: Vec<u64> = course.flows[0].iter().map(|flow| flow.arrived).collect();
+        // From the first second, which a lost packet of the handshake can take.
+        let (mut silence, mut longest) = (Duration::ZERO, Duration::ZERO);
+        for two in arrived.windows(2).skip(100) {
+            silence = if two[1] == two[0] { silence + course.grid } else { Duration::ZERO };
+            longest = longest.max(silence);
+        }
+        // Four datagrams a round trip.
+        let (least, rate) = (40 * u64::from(MTU), course.arrived(0, 40 * SECOND, 60 * SECOND) / 20);
+        println!("{seed}: {} kB/s in the end, silent for {longest:?} at most", rate / 1000);
+        assert!(longest < 5 * path.rtt, "{seed}: {longest:?}");
+        assert!(rate > least, "{seed}: {rate} bytes each second, not {least}");
+    }
+}
+
 /// Beside flows that answer every loss, in queues of what the path holds and of as little as ten datagrams.
 #[test]
 #[cfg_attr(debug_assertions, ignore = "moves gigabytes: for release builds")]

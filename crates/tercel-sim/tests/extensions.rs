@@ -66,6 +66,23 @@ fn fewer_acknowledgements_cost_no_speed() {
     }
 }
 
+/// The other way round: what is sent next waits for what is acknowledged, so the receiver is asked to tell of every packet.
+/// Where nothing is lost it tells of every second one, as usual.
+#[test]
+fn a_small_window_does_not_wait_for_acknowledgements() {
+    for seed in 0..3 {
+        let told = |loss| {
+            let report = upload(2_000_000, loss, &TransportConfig::default(), seed);
+            let (client, server) = (report.client, report.server.unwrap());
+            let arrived = client.packets_sent - client.packets_lost;
+            println!("{loss}: {} acknowledgements of {arrived} packets in {:?}", server.packets_sent, report.elapsed);
+            server.packets_sent as f64 / arrived as f64
+        };
+        let (clean, lossy) = (told(0.0), told(0.05));
+        assert!(clean < 0.6 && lossy > 0.7, "{clean:.2} and {lossy:.2}");
+    }
+}
+
 /// draft-huitema-quic-ts: a queue on the way there is seen by the delay of that way, and one on the way
 /// back is not.
 #[test]

@@ -59,8 +59,10 @@ impl Connection {
     /// Says how often we want to hear of what we send, if that is worth a word.
     fn ask_for_acks(&mut self) {
         let packets = self.recovery.window() / u64::from(self.paths.active.mtu.current());
+        // Before the first loss it is small because it has not grown yet, as with large datagrams.
+        let starved = self.recovery.stats().congestion_events > 0 && self.has_data();
         let ask = &mut self.spaces.data.ask;
-        ask.consider(packets, self.recovery.rtt().smoothed);
+        ask.consider(packets, self.recovery.rtt().smoothed, starved);
         self.recovery.set_peer_max_ack_delay(ask.max_ack_delay());
     }
 

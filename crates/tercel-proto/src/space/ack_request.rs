@@ -7,6 +7,11 @@
 //! the window nor slow start's look at the delay suffers; and an overtaken packet is told when we can
 //! take it for lost. What we asked and what the peer does may differ while the frame is on its way: the
 //! longer delay of both counts.
+//!
+//! A window that losses have left with a few packets is the other way round: what is sent next waits for
+//! what is acknowledged, and a packet that the peer holds an acknowledgement back for is a large part of
+//! it. So while data waits for such a window the peer is asked to tell of every packet at once, whether
+//! or not it is to be asked for anything else.
 
 use std::time::Duration;
 
@@ -24,6 +29,9 @@ const PER_WINDOW: u64 = 16;
 const LEAST: u64 = 2;
 const MOST: u64 = 32;
 
+/// A window of fewer packets than this waits for every acknowledgement; one of twice as many has grown out of that.
+const SMALL: u64 = 8;
+
 /// How the peer is to acknowledge: this many packets at once, or after this long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Wish {
@@ -32,10 +40,16 @@ struct Wish {
 }
 
 impl Wish {
+    /// Whether nothing is to be held back.
+    const fn is_at_once(&self) -> bool {
+        self.packets == 1
+    }
+
     /// Whether it is worth a frame to have this in place of `other`.
     fn differs(&self, other: &Self) -> bool {
         let far = |a: u128, b: u128| 2 * a < b || 2 * b < a;
-        far(self.packets.into(), other.packets.into())
+        self.is_at_once() != other.is_at_once()
+            || far(self.packets.into(), other.packets.into())
             || (self.packets > LEAST && far(self.delay.as_micros(), other.delay.as_micros()))
     }
 }
@@ -75,7 +89,7 @@ impl Default for AckRequest {
 
 impl AckRequest {
     /// For a peer with these values of max_ack_delay and min_ack_delay. Without `enabled` it is asked
-    /// for nothing but immediate acknowledgements.
+    /// for nothing but immediate acknowledgements, and to go back to its usual ones.
     pub const fn new(enabled: bool, max_ack_delay: Duration, min_ack_delay: Option<Duration>) -> Self {
         Self {
             enabled,
@@ -88,13 +102,18 @@ impl AckRequest {
         }
     }
 
-    /// The congestion window is so many packets now, and the round trip takes so long.
-    pub fn consider(&mut self, window: u64, rtt: Duration) {
-        let Some(least) = self.least.filter(|_| self.enabled && self.state == State::Known) else { return };
-        let packets = (window / PER_WINDOW).clamp(LEAST, MOST);
+    /// The congestion window is so many packets now, and the round trip takes so long. `starved`: data waits for a
+    /// window that was cut.
+    pub fn consider(&mut self, window: u64, rtt: Duration, starved: bool) {
+        let Some(least) = self.least.filter(|_| self.state == State::Known) else { return };
+        let at_once = starved && window < SMALL || self.wish.is_at_once() && window < 2 * SMALL;
         // The draft's section 3: no shorter than the peer's timers allow.
-        let delay = (rtt / 4).max(GRANULARITY).min(self.usual).max(least);
-        let wish = Wish { packets, delay };
+        let short = (rtt / 4).max(GRANULARITY).min(self.usual).max(least);
+        let wish = match (at_once, self.enabled) {
+            (true, _) => Wish { packets: 1, delay: short },
+            (false, true) => Wish { packets: (window / PER_WINDOW).clamp(LEAST, MOST), delay: short },
+            (false, false) => Wish { packets: LEAST, delay: self.usual },
+        };
         if wish.differs(&self.wish) {
             // The draft's section 4: each frame has a larger number.
             self.sequence += 1;
@@ -123,8 +142,8 @@ impl AckRequest {
             sequence: self.sequence,
             threshold: self.wish.packets - 1,
             max_ack_delay: self.wish.delay.as_micros() as u64,
-            // The draft's section 9: what makes us take a packet for lost.
-            reordering_threshold: PACKET_THRESHOLD,
+            // The draft's section 9: what makes us take a packet for lost; or what RFC 9000 section 13.2.1 has.
+            reordering_threshold: if self.enabled { PACKET_THRESHOLD } else { 1 },
         });
         if self.state == State::Due && sink.push(&frame, SentFrame::AckFrequency { sequence: self.sequence }) {
             self.state = State::Sent;
@@ -180,10 +199,10 @@ mod tests {
     }
 
     #[test]
-    fn a_small_window_is_no_reason_to_ask() {
+    fn a_small_window_is_no_reason_to_ask_for_fewer() {
         let mut ask = peer();
         for window in [1, 10, 32, 79] {
-            ask.consider(window, 100 * MS);
+            ask.consider(window, 100 * MS, false);
             assert_eq!((written(&mut ask), ask.max_ack_delay()), (None, 25 * MS), "{window}");
         }
     }
@@ -191,7 +210,7 @@ mod tests {
     #[test]
     fn nobody_is_asked_who_cannot_or_need_not() {
         for mut ask in [AckRequest::new(true, 25 * MS, None), AckRequest::new(false, 25 * MS, Some(MS))] {
-            ask.consider(1000, 100 * MS);
+            ask.consider(1000, 100 * MS, false);
             assert!(!ask.wants_to_send());
             assert_eq!(written(&mut ask), None);
         }
@@ -211,13 +230,13 @@ mod tests {
             (1 << 20, 40 * MS, 32, 10_000),
         ] {
             let mut ask = peer();
-            ask.consider(window, rtt);
+            ask.consider(window, rtt, false);
             let frame = written(&mut ask).unwrap();
             assert_eq!((frame.threshold + 1, frame.max_ack_delay, frame.reordering_threshold), (packets, delay, 3));
         }
         // The peer's timers are coarse.
         let mut ask = AckRequest::new(true, 25 * MS, Some(20 * MS));
-        ask.consider(160, 8 * MS);
+        ask.consider(160, 8 * MS, false);
         assert_eq!(written(&mut ask).unwrap().max_ack_delay, 20_000);
     }
 
@@ -225,50 +244,79 @@ mod tests {
     #[test]
     fn the_probe_timeout_reckons_with_the_longer_delay() {
         let mut ask = peer();
-        ask.consider(160, 40 * MS);
+        ask.consider(160, 40 * MS, false);
         assert_eq!(ask.max_ack_delay(), 25 * MS);
         let first = written(&mut ask).unwrap();
         assert_eq!(ask.max_ack_delay(), 25 * MS);
         ask.acked(first.sequence);
         assert_eq!(ask.max_ack_delay(), 10 * MS);
-        ask.consider(160, 90 * MS);
+        ask.consider(160, 90 * MS, false);
         assert_eq!(ask.max_ack_delay(), 22_500 * MS / 1000, "longer from when it may be known");
         let second = written(&mut ask).unwrap();
         assert!(second.sequence > first.sequence);
         ask.acked(first.sequence);
         assert_eq!(ask.max_ack_delay(), 22_500 * MS / 1000);
         ask.acked(second.sequence);
-        ask.consider(160, 4 * MS);
+        ask.consider(160, 4 * MS, false);
         assert_eq!(ask.max_ack_delay(), 22_500 * MS / 1000);
     }
 
     #[test]
     fn what_is_lost_is_said_again_and_one_wish_is_under_way_at_a_time() {
         let mut ask = peer();
-        ask.consider(160, 40 * MS);
+        ask.consider(160, 40 * MS, false);
         let frame = written(&mut ask).unwrap();
         assert_eq!(written(&mut ask), None);
-        ask.consider(1600, 40 * MS);
+        ask.consider(1600, 40 * MS, false);
         assert!(!ask.wants_to_send());
         ask.lost(frame.sequence);
         assert_eq!(written(&mut ask), Some(frame));
         ask.acked(frame.sequence);
         ask.lost(frame.sequence);
         assert!(!ask.wants_to_send(), "the peer has it");
-        ask.consider(1600, 40 * MS);
+        ask.consider(1600, 40 * MS, false);
         assert_eq!(written(&mut ask).unwrap().threshold, 31);
+    }
+
+    #[test]
+    fn a_starved_window_is_told_of_every_packet_until_it_has_grown() {
+        for enabled in [true, false] {
+            let mut ask = AckRequest::new(enabled, 25 * MS, Some(MS));
+            ask.consider(8, 40 * MS, true);
+            assert!(!ask.wants_to_send());
+            ask.consider(7, 40 * MS, true);
+            let frame = written(&mut ask).unwrap();
+            assert_eq!((frame.threshold, frame.max_ack_delay), (0, 10_000));
+            ask.acked(frame.sequence);
+            // Not for every packet more, nor where data ends.
+            for (window, starved) in [(10, true), (4, false), (15, true)] {
+                ask.consider(window, 40 * MS, starved);
+                assert!(!ask.wants_to_send(), "{window}");
+            }
+            ask.consider(16, 40 * MS, true);
+            let usual = written(&mut ask).unwrap();
+            let (delay, reordering) = if enabled { (10_000, 3) } else { (25_000, 1) };
+            assert_eq!((usual.threshold, usual.max_ack_delay, usual.reordering_threshold), (1, delay, reordering));
+            ask.acked(usual.sequence);
+            ask.consider(12, 40 * MS, true);
+            assert!(!ask.wants_to_send());
+        }
+        // Who takes no wishes has none.
+        let mut ask = AckRequest::new(true, 25 * MS, None);
+        ask.consider(2, 40 * MS, true);
+        assert!(!ask.wants_to_send());
     }
 
     /// A window that shrinks wants more acknowledgements again.
     #[test]
     fn a_wish_is_taken_back() {
         let mut ask = peer();
-        ask.consider(500, 40 * MS);
+        ask.consider(500, 40 * MS, false);
         let frame = written(&mut ask).unwrap();
         ask.acked(frame.sequence);
-        ask.consider(400, 45 * MS);
+        ask.consider(400, 45 * MS, false);
         assert!(!ask.wants_to_send(), "not for every little change");
-        ask.consider(10, 40 * MS);
+        ask.consider(10, 40 * MS, false);
         assert_eq!(written(&mut ask).unwrap().threshold, 1);
     }
 }
