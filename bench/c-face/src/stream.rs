@@ -168,7 +168,19 @@ unsafe extern "C" fn on_stream<H: StreamHandler>(
     context: *mut c_void,
     event: *mut abi::StreamEvent,
 ) -> Status {
-    let context = context.cast::<Context<H>>();
+    // SAFETY: the event is whole; and as demanded of the caller.
+    unsafe {
+        // Of the others nothing is wanted.
+        if !matches!((*event).event_type, kind::PEER_SEND_SHUTDOWN | kind::SEND_SHUTDOWN_COMPLETE) {
+            hear::<H>(handle, context.cast(), event);
+        }
+    }
+    Status::SUCCESS
+}
+
+/// # Safety
+/// As for [`on_stream`].
+unsafe fn hear<H: StreamHandler>(handle: Handle, context: *mut Context<H>, event: *mut abi::StreamEvent) {
     // SAFETY: as demanded of the caller; callbacks of a stream come one at a time; the event is whole. The parts of the
     // union are those of the events. With the last of them the handle is closed, and the context not used any more.
     unsafe {
@@ -200,6 +212,5 @@ unsafe extern "C" fn on_stream<H: StreamHandler>(
             }
             _ => {}
         }
-        Status::SUCCESS
     }
 }

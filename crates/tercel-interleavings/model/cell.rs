@@ -89,7 +89,7 @@ impl Core {
     }
 
     /// A call from the connection's own handler.
-    pub(crate) fn call(&mut self, operation: Operation) -> Result<(), Error> {
+    pub(crate) fn call(&mut self, operation: ConnectionOperation) -> Result<(), Error> {
         if self.is_closing() {
             return Err(self.shared.closed());
         }
@@ -153,6 +153,7 @@ impl Core {
             Operation::Connection(ConnectionOperation::Send { context }) => Some(*context),
             Operation::Connection(_) => None,
         };
+        let Operation::Connection(operation) = operation;
         if self.apply(operation).is_err()
             && let Some(context) = promise
         {
@@ -160,7 +161,7 @@ impl Core {
         }
     }
 
-    fn apply(&mut self, Operation::Connection(operation): Operation) -> Result<(), Error> {
+    fn apply(&mut self, operation: ConnectionOperation) -> Result<(), Error> {
         match operation {
             _ if self.is_closing() => return Err(Error::Closed),
             ConnectionOperation::Send { context } if self.phase == Phase::Awaiting => self.pending.push_back(context),

@@ -10,7 +10,7 @@ use tercel_proto::tls::{Alert, Verdict};
 use crate::Bell;
 use crate::cell::{ConnectionShared, Core, Event, Handler};
 use crate::certificate::{PendingVerdict, Question};
-use crate::operation::{ConnectionOperation, Operation};
+use crate::operation::ConnectionOperation;
 use crate::registration::RegistrationShared;
 use crate::status::Error;
 use crate::worker::{Letter, Mailbox, turn, work};
@@ -120,7 +120,7 @@ struct App(Arc<ConnectionShared>);
 
 impl App {
     fn submit(&self, operation: ConnectionOperation) -> Result<(), Error> {
-        self.0.submit(Operation::Connection(operation))
+        self.0.submit(operation)
     }
 
     fn close(&self, code: u64) {

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::abi::{Buffer, Status};
 
 /// Runs what a function of the table does. A panic ends here: the caller gets `fallback`.
+#[inline(always)]
 pub(crate) fn enter<R>(fallback: R, call: impl FnOnce() -> R) -> R {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
         tracing::error!("a call of the C interface panicked");
@@ -15,6 +16,7 @@ pub(crate) fn enter<R>(fallback: R, call: impl FnOnce() -> R) -> R {
 }
 
 /// The same for functions that tell a status; errors are statuses, too.
+#[inline(always)]
 pub(crate) fn answer(call: impl FnOnce() -> Result<Status, Status>) -> Status {
     enter(Status::INTERNAL_ERROR, || call().unwrap_or_else(|status| status))
 }

@@ -32,6 +32,19 @@ impl<T> Brief<T> {
         Self { taken: AtomicBool::new(false), value: UnsafeCell::new(value) }
     }
 
+    /// The same; if it is `taken`, who makes it [has](Self::held) it.
+    pub(crate) const fn made(value: T, taken: bool) -> Self {
+        Self { taken: AtomicBool::new(taken), value: UnsafeCell::new(value) }
+    }
+
+    /// The value, for who has it since this was made.
+    ///
+    /// # Safety
+    /// This was [made](Self::made) taken, by who calls this, and this is called once.
+    pub(crate) const unsafe fn held(&self) -> Hold<'_, T> {
+        Hold { of: self, value: PhantomData }
+    }
+
     /// Waits until nobody else has it.
     pub(crate) fn lock(&self) -> Hold<'_, T> {
         if self.taken.swap(true, Ordering::Acquire) {
@@ -112,5 +125,14 @@ mod tests {
         assert!(held.0 == THREADS as u64 * EACH && counts.try_lock().is_none());
         drop(held);
         assert!(counts.try_lock().is_some());
+    }
+
+    #[test]
+    fn who_makes_it_may_have_it() {
+        let made = Brief::made(7, true);
+        assert!(made.try_lock().is_none());
+        // SAFETY: it was made so here.
+        drop(unsafe { made.held() });
+        assert_eq!(made.try_lock().map(|value| *value), Some(7));
     }
 }

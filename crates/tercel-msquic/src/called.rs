@@ -38,6 +38,7 @@ pub(crate) fn during<R>(connection: &Arc<Connection>, stream: Option<&Arc<Stream
 }
 
 /// Looks at whose callback runs on this thread, if one does.
+#[inline(always)]
 pub(crate) fn look<R>(look: impl FnOnce(Option<&Called<'_>>) -> R) -> R {
     // SAFETY: it lies in the frame of `during`, which is below this one on the stack, and is not told of any more when that
     // has returned.
@@ -47,6 +48,11 @@ pub(crate) fn look<R>(look: impl FnOnce(Option<&Called<'_>>) -> R) -> R {
 /// Whether any callback of a connection or a stream runs on this thread.
 pub(crate) fn is_any() -> bool {
     CALLED.get().is_some()
+}
+
+/// Whether the innermost is one of this stream.
+pub(crate) fn is_of_stream(stream: &Arc<Stream>) -> bool {
+    look(|called| called.and_then(|called| called.stream).is_some_and(|called| Arc::ptr_eq(called, stream)))
 }
 
 /// Whether one of this connection, or of its streams, does.

@@ -142,7 +142,7 @@ impl Gate {
 
     /// Whether it is this thread that is inside.
     #[inline]
-    fn is_mine(&self) -> bool {
+    pub(crate) fn is_mine(&self) -> bool {
         self.inside.load(Ordering::Relaxed) & !AWAITED == THIS.get()
     }
 

@@ -150,7 +150,7 @@ fn parse(handle: Handle) -> (usize, u32, u64) {
 /// [`Status::OUT_OF_MEMORY`]: there are too many.
 pub(crate) fn insert<T: Named>(make: impl FnOnce(Handle) -> Arc<T>) -> Result<Arc<T>, Status> {
     let part = gate::this_thread() as usize % PARTS;
-    put(part, &mut TABLE[part].lock(), make).map(|(object, _)| object)
+    insert_into(part, make)
 }
 
 /// The same with a connection of which it is not known yet which worker has it: it goes into the next part, and its
@@ -160,36 +160,48 @@ pub(crate) fn insert<T: Named>(make: impl FnOnce(Handle) -> Arc<T>) -> Result<Ar
 /// As for [`insert`].
 pub(crate) fn insert_in_turn(make: impl FnOnce(Handle) -> Arc<Connection>) -> Result<Arc<Connection>, Status> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let part = NEXT.fetch_add(1, Ordering::Relaxed) % PARTS;
+    insert_into(NEXT.fetch_add(1, Ordering::Relaxed) % PARTS, make)
+}
+
+fn insert_into<T: Named>(part: usize, make: impl FnOnce(Handle) -> Arc<T>) -> Result<Arc<T>, Status> {
+    let make = |handle| {
+        let object = make(handle);
+        (T::wrap(object.clone()), object)
+    };
     put(part, &mut TABLE[part].lock(), make).map(|(object, _)| object)
 }
 
-/// The same with a stream, which is found among those of its connection until its handle is closed and it is over.
+/// The same with a stream, of which `make` gives two references; it is found among those of its connection until its
+/// handle is closed and it is over.
 ///
 /// # Errors
 /// As for [`insert`]; [`Status::INVALID_STATE`]: the handle of the connection is closed.
 pub(crate) fn insert_stream(
     connection: Handle,
-    make: impl FnOnce(Handle) -> Arc<Stream>,
+    make: impl FnOnce(Handle) -> [Arc<Stream>; 2],
 ) -> Result<Arc<Stream>, Status> {
     let (part, first, generation) = parse(connection);
     let mut table = TABLE[part].lock();
     if table.at(first, generation).is_none_or(|connection| connection.object.is_none()) {
         return Err(Status::INVALID_STATE);
     }
+    let make = |handle| {
+        let [named, other] = make(handle);
+        (Object::Stream(named), other)
+    };
     let (stream, place) = put(part, &mut table, make)?;
     table.join(place, first);
     Ok(stream)
 }
 
-fn put<T: Named>(part: usize, table: &mut Part, make: impl FnOnce(Handle) -> Arc<T>) -> Result<(Arc<T>, u32), Status> {
+fn put<R>(part: usize, table: &mut Part, make: impl FnOnce(Handle) -> (Object, R)) -> Result<(R, u32), Status> {
     let place = table.claim()?;
     let at = &mut table.places[place as usize];
     at.generation = (at.generation | STAYS) + 1;
     let bits = at.generation >> 1 << (PART_BITS + PLACE_BITS) | u64::from(place) << PART_BITS | part as u64;
-    let object = make(Handle(std::ptr::without_provenance_mut(bits as usize)));
-    at.object = Some(T::wrap(object.clone()));
-    Ok((object, place))
+    let (object, made) = make(Handle(std::ptr::without_provenance_mut(bits as usize)));
+    at.object = Some(object);
+    Ok((made, place))
 }
 
 fn any(handle: Handle) -> Option<Object> {
@@ -209,6 +221,7 @@ pub(crate) fn get<T: Named>(handle: Handle) -> Result<Arc<T>, Status> {
 ///
 /// # Errors
 /// As for [`get`], and those of `act`.
+#[inline(always)]
 pub(crate) fn with<T: Named, R>(handle: Handle, act: impl FnOnce(&Arc<T>) -> Result<R, Status>) -> Result<R, Status> {
     called::look(|called| match called.and_then(|called| T::called(called, handle)) {
         Some(object) => act(object),

@@ -31,6 +31,10 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
+    pub(crate) fn new() -> Self {
+        Self { context: Mutex::new(Context::NULL), state: Mutex::default(), emptied: Condvar::new() }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,13 +108,7 @@ pub(crate) unsafe extern "C" fn open(config: *const abi::RegistrationConfig, reg
         if registration.is_null() {
             return Err(Status::INVALID_PARAMETER);
         }
-        let made = |_| {
-            Arc::new(Registration {
-                context: Mutex::new(Context::NULL),
-                state: Mutex::default(),
-                emptied: Condvar::new(),
-            })
-        };
+        let made = |_| Arc::new(Registration::new());
         let mut name = Handle::NULL;
         handle::insert(|handle| {
             name = handle;

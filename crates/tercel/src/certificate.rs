@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tercel_proto::tls::{Alert, Verdict};
 
 use crate::cell::ConnectionShared;
-use crate::operation::{ConnectionOperation, Operation};
+use crate::operation::ConnectionOperation;
 use crate::status::Error;
 
 /// A certificate whose owner the peer has proved to be, and that is to be judged. Cheap to clone.
@@ -209,7 +209,7 @@ impl Drop for PendingVerdict {
 }
 
 fn answer(question: &Question, verdict: Verdict) -> Result<(), Error> {
-    let result = question.connection.submit(Operation::Connection(ConnectionOperation::Verdict(verdict)));
+    let result = question.connection.submit(ConnectionOperation::Verdict(verdict));
     question.settle();
     result
 }

@@ -88,7 +88,7 @@ impl std::fmt::Debug for Connection {
 
 impl Connection {
     pub(crate) fn submit(&self, operation: ConnectionOperation) -> Result<(), Error> {
-        self.shared.submit(Operation::Connection(operation))
+        self.shared.submit(operation)
     }
 
     /// Opens a stream. If the peer's limit permits none for now it waits; what is sent meanwhile is

@@ -8,7 +8,7 @@ use tercel_proto::error::ApiMisuse;
 use tercel_proto::stream::StreamStats;
 use tercel_wire::{ApplicationErrorCode, Direction, StreamId};
 
-use crate::cell::StreamShared;
+use crate::cell::{Core, StreamShared};
 use crate::connection::Connection;
 use crate::operation::{Operation, StreamOperation};
 use crate::receive::{ReceiveMemory, Space, lent};
@@ -159,11 +159,9 @@ impl std::fmt::Debug for Stream {
 
 impl Stream {
     pub(crate) fn submit(&self, operation: StreamOperation) -> Result<(), Error> {
-        self.shared.connection.submit_as(
-            operation,
-            |core, operation| core.call_of_stream(&self.shared, operation),
-            |operation| Operation::Stream(self.shared.clone(), operation),
-        )
+        let at_once = |core: &mut Core, operation| core.call_stream(&self.shared, operation);
+        let queued = |operation| Operation::Stream(self.shared.clone(), operation);
+        self.shared.connection.submit_as(operation, at_once, queued)
     }
 
     /// Sends `data` without copying it, and with `fin` the end of the stream. An accepted send gets

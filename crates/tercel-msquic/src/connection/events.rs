@@ -16,7 +16,7 @@ use crate::abi::{
 use crate::address;
 use crate::boundary::Context;
 use crate::outcome::of_end;
-use crate::stream::Stream;
+use crate::stream::{Stream, spare};
 
 /// Hears a connection of Tercel's.
 pub(super) struct Events {
@@ -66,6 +66,7 @@ impl ConnectionHandler for Events {
 
     fn turn_ends(&mut self) {
         if std::mem::take(&mut self.came_in) {
+            spare::turn_ends();
             self.connection.gate.end_turn();
         }
     }
@@ -200,7 +201,8 @@ impl Connection {
         let unidirectional = new.direction() == tercel::Direction::Unidirectional;
         let early = new.is_early();
         // If there is no room for it, it is refused.
-        let Some(stream) = Stream::of_peer(self, new) else { return };
+        // SAFETY: it is used until this returns, which tells of it.
+        let Some(stream) = (unsafe { Stream::of_peer(self, new) }) else { return };
         let mut flags = if unidirectional { abi::stream_open::UNIDIRECTIONAL } else { 0 };
         if early {
             flags |= abi::stream_open::ZERO_RTT;
@@ -212,7 +214,7 @@ impl Connection {
         // SAFETY: this part of the union was written above; the application may have changed it.
         let flags = unsafe { event.body.peer_stream_started.flags };
         if status.is_failure() || !stream.has_handler() {
-            stream.refuse();
+            Stream::refuse(stream.handle());
         } else if flags & abi::stream_open::DELAY_ID_FC_UPDATES != 0 {
             stream.hold(live);
         }
@@ -280,5 +282,6 @@ impl Connection {
             let body = ConnectionEventBody { shutdown_complete: bits };
             self.call(None, &mut abi::ConnectionEvent { event_type: kind::SHUTDOWN_COMPLETE, body });
         }
+        self.drop_spares();
     }
 }

@@ -9,6 +9,7 @@
 //! | `events` | what is told of it |
 //! | `verify` | the peer's certificate |
 //! | `end` | shutting down, and closing the handle |
+//! | `reference` | how streams refer to it |
 //! | `knobs` | what parameters look at and change |
 //! | `calls` | the functions |
 
@@ -18,6 +19,7 @@ mod end;
 mod events;
 mod knobs;
 pub(crate) mod pool;
+mod reference;
 mod start;
 mod verify;
 
@@ -38,9 +40,11 @@ use crate::gate::{Gate, Signal, SignalWhenDropped};
 use crate::handle;
 use crate::library;
 use crate::registration::Registration;
-use crate::stream::Stream;
+use crate::stream::{Stream, spare};
 use crate::target::Target;
 use crate::versions::VersionLists;
+
+pub(crate) use self::reference::Reference;
 
 /// How far a connection has come.
 enum Stage {
@@ -163,6 +167,7 @@ pub(crate) struct Connection {
     owned: AtomicBool,
     /// It may send early data.
     early: AtomicBool,
+    spare: reference::Spare,
 }
 
 impl State {
@@ -216,6 +221,7 @@ impl Connection {
                 over: AtomicBool::new(false),
                 owned: AtomicBool::new(role == Role::Client),
                 early: AtomicBool::new(false),
+                spare: reference::Spare::default(),
             })
         };
         let connection = match role {
@@ -504,7 +510,10 @@ pub(crate) fn on_worker(
     live.inspect(move |_| match connection.is_in_callback() {
         // A callback that runs has come to a call which had to wait for this. What is asked here is queued.
         true => drop(on_worker(&again, &connection, act)),
-        false => act(),
+        false => {
+            act();
+            spare::turn_ends();
+        }
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tercel::Direction;
 
-use super::Stream;
+use super::{Stream, spare};
 use crate::abi::{self, Boolean, Buffer, Handle, Status, StreamCallback, stream_open, stream_shutdown, stream_start};
 use crate::boundary::{self, Context};
 use crate::called;
@@ -55,6 +55,7 @@ pub(crate) unsafe extern "C" fn close(stream: Handle) {
         // What is no stream is none to be closed.
         if let Ok(stream) = handle::close_stream(stream) {
             stream.close();
+            spare::close(stream);
         }
     });
 }

@@ -7,7 +7,7 @@ use tercel::{Direction, VarInt};
 
 use super::events::Ending;
 use super::{Call, Receiving, Stage, Stream};
-use crate::abi::{Status, stream_shutdown as flag};
+use crate::abi::{Handle, Status, stream_shutdown as flag};
 use crate::connection::on_worker;
 use crate::execution;
 use crate::gate::{Signal, SignalWhenDropped};
@@ -26,11 +26,11 @@ impl Stream {
             // What has ended already needs no end.
             if flags & flag::GRACEFUL != 0 && self.sends() {
                 let _ = self.call(&mut state, Call::Finish);
-                state.sends.close();
+                state.sends.close(&self.first);
             }
             if flags & flag::ABORT_SEND != 0 && self.sends() {
                 let _ = self.call(&mut state, Call::Reset { code, reliable });
-                state.sends.close();
+                state.sends.close(&self.first);
             }
             if flags & flag::ABORT_RECEIVE != 0 && (!self.local || self.direction == Direction::Bidirectional) {
                 let _ = self.call(&mut state, Call::Stop(code));
@@ -58,8 +58,8 @@ impl Stream {
             return;
         }
         // One by one: the application may close the handle meanwhile, and hears of those that are left within that.
-        while !self.sends_over.load(Ordering::Acquire) {
-            let left = self.state().sends.seal();
+        while !self.first.was_last() {
+            let left = self.state().sends.seal(&self.first);
             match left {
                 Some(context) => self.tell_sent(context, true),
                 None => break,
@@ -167,11 +167,12 @@ impl Stream {
     }
 
     /// The application does not want the peer's stream: nothing is left of it.
-    pub(crate) fn refuse(self: &Arc<Self>) {
-        if handle::close_stream(self.handle).is_ok() {
-            self.target.silence();
-            self.abort();
-            self.settle();
+    pub(crate) fn refuse(handle: Handle) {
+        // Unless the application has closed it itself.
+        if let Ok(stream) = handle::close_stream(handle) {
+            stream.target.silence();
+            stream.abort();
+            stream.settle();
         }
     }
 }

@@ -132,7 +132,7 @@ impl Stream {
                 self.tell(&mut event(kind::PEER_SEND_ABORTED, body));
             }
             StreamEvent::PeerReceiveAborted(code) => {
-                self.state().sends.stop();
+                self.state().sends.stop(&self.first);
                 let body = StreamEventBody { peer_receive_aborted: code.into_inner() };
                 self.tell(&mut event(kind::PEER_RECEIVE_ABORTED, body));
             }
@@ -154,12 +154,7 @@ impl Stream {
 
     /// A send is done with. By who is inside the gate, and tells it.
     fn take_sent(&self, number: u64) -> Option<Context> {
-        let mut state = self.state();
-        let context = state.sends.take(number);
-        if state.sends.are_over() {
-            self.sends_over.store(true, Ordering::Release);
-        }
-        context
+        self.first.take(number).or_else(|| self.state().sends.take(&self.first, number))
     }
 
     /// Remembers how many bytes were sent as early data.

@@ -16,8 +16,10 @@ mod events;
 mod memory;
 mod receive;
 mod send;
-mod spare;
+pub(crate) mod spare;
 
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -27,7 +29,7 @@ use tercel::{AtLimit, Direction, NewStream, ReceiveMemory, SendOptions, StreamId
 use crate::abi::{self, Handle, Status, StreamCallback, StreamEvent, stream_start};
 use crate::brief::{Brief, Hold};
 use crate::called;
-use crate::connection::{Connection, Manners};
+use crate::connection::{Connection, Manners, Reference};
 use crate::handle;
 use crate::outcome::status_of;
 use crate::target::Target;
@@ -35,7 +37,7 @@ use crate::target::Target;
 use self::events::Events;
 use self::memory::Memory;
 use self::receive::{Answer, Receiving, Shown};
-use self::send::Outstanding;
+use self::send::{First, Outstanding};
 
 /// What was asked of a stream before it could be done.
 enum Call {
@@ -57,6 +59,22 @@ enum Stage {
     Live(tercel::Stream),
     /// It held something, or has never been live; and is over.
     Over,
+}
+
+impl State {
+    /// Of a stream that has not started; or of one of the peer's, which is not [live](Stage::Live) yet.
+    fn new(local: bool) -> Self {
+        Self {
+            stage: if local { Stage::Opened(Vec::new()) } else { Stage::Over },
+            start_flags: 0,
+            priority: PRIORITY,
+            reliable_offset: 0,
+            sends: Outstanding::default(),
+            receiving: Receiving::Nothing,
+            memory: Memory::None,
+            early: 0,
+        }
+    }
 }
 
 impl Stage {
@@ -81,7 +99,7 @@ struct State {
 /// See the [module](self).
 pub(crate) struct Stream {
     handle: Handle,
-    connection: Arc<Connection>,
+    connection: Reference,
     direction: Direction,
     local: bool,
     target: Target<StreamCallback>,
@@ -91,12 +109,11 @@ pub(crate) struct Stream {
     id: AtomicU64,
     /// How much to have under way.
     ideal: AtomicU64,
+    first: First,
     shown: Shown,
     answer: Answer,
     /// The application hears of the peer's stream, and may say that it is to be received into its memory.
     offered: AtomicBool,
-    /// All sends are told, and there will be no more.
-    sends_over: AtomicBool,
     /// SEND_SHUTDOWN_COMPLETE was told. Changed by who is inside the gate.
     send_ended: AtomicBool,
     /// The application is in `StreamClose`.
@@ -113,6 +130,26 @@ pub(crate) struct Stream {
 
 const NO_ID: u64 = u64::MAX;
 
+/// A stream of which somebody else has a reference for as long as this is used: it is not counted.
+pub(crate) struct Lent(ManuallyDrop<Arc<Stream>>);
+
+impl Lent {
+    /// # Safety
+    /// There is another reference when this is used.
+    unsafe fn of(stream: &Arc<Stream>) -> Self {
+        // SAFETY: it is never dropped, and otherwise as demanded of the caller.
+        Self(ManuallyDrop::new(unsafe { std::ptr::read(stream) }))
+    }
+}
+
+impl Deref for Lent {
+    type Target = Arc<Stream>;
+
+    fn deref(&self) -> &Arc<Stream> {
+        &self.0
+    }
+}
+
 /// The priority of streams that were given none.
 const PRIORITY: u16 = 0x7fff;
 
@@ -125,7 +162,7 @@ fn relative(priority: u16) -> i32 {
 const IDEAL: u64 = 131_072;
 
 impl Stream {
-    /// Makes one.
+    /// Makes one. The state of one of the peer's is [held](Brief::held) by who makes it.
     fn make(
         connection: &Arc<Connection>,
         direction: Direction,
@@ -136,27 +173,18 @@ impl Stream {
         handle::insert_stream(connection.handle(), |handle| {
             spare::put(|| Self {
                 handle,
-                connection: connection.clone(),
+                connection: Reference::of(connection),
                 direction,
                 local,
                 target,
-                state: Brief::new(State {
-                    stage: Stage::Opened(Vec::new()),
-                    start_flags: 0,
-                    priority: PRIORITY,
-                    reliable_offset: 0,
-                    sends: Outstanding::default(),
-                    receiving: Receiving::Nothing,
-                    memory: Memory::None,
-                    early: 0,
-                }),
+                state: Brief::made(State::new(local), !local),
                 manners,
                 id: AtomicU64::new(NO_ID),
                 ideal: AtomicU64::new(IDEAL),
+                first: First::default(),
                 shown: Shown::default(),
                 answer: Answer::default(),
                 offered: AtomicBool::new(false),
-                sends_over: AtomicBool::new(false),
                 send_ended: AtomicBool::new(direction == Direction::Unidirectional && !local),
                 closing: AtomicBool::new(false),
                 stays: AtomicBool::new(false),
@@ -167,20 +195,30 @@ impl Stream {
         })
     }
 
-    /// A stream that the peer opened. `None`: it is refused.
-    pub(crate) fn of_peer(connection: &Arc<Connection>, new: NewStream) -> Option<Arc<Self>> {
-        let stream = Self::make(connection, new.direction(), false, connection.manners(), Target::nobody()).ok()?;
+    /// A stream that the peer opened. `None`: it is refused. By the worker of the connection.
+    ///
+    /// # Safety
+    /// What this gives is not used any more when the handler of the connection returns that hears of the stream.
+    pub(crate) unsafe fn of_peer(connection: &Arc<Connection>, new: NewStream) -> Option<Lent> {
+        let (direction, manners) = (new.direction(), connection.manners());
+        let stream = Self::make(connection, direction, false, manners, Target::nobody()).ok()?;
         stream.id.store(new.id().into_wire(), Ordering::Release);
-        let mut state = stream.state();
-        match new.accept(Events::new(stream.clone(), 0)) {
+        let handle = stream.handle;
+        // SAFETY: who hears the stream has it until its last event, and is told none before the connection's handler has
+        // returned; if it is not accepted this is used no more.
+        let lent = unsafe { Lent::of(&stream) };
+        let accepted = new.accept(Events::new(stream, 0));
+        // SAFETY: it was made so just now. Nobody who closes the handle lets go of the stream before this does.
+        let mut state = unsafe { lent.state.held() };
+        match accepted {
             Ok(live) => {
                 state.stage = Stage::live(live);
                 drop(state);
-                Some(stream)
+                Some(lent)
             }
             Err(_) => {
                 drop(state);
-                stream.refuse();
+                Self::refuse(handle);
                 None
             }
         }
@@ -190,7 +228,7 @@ impl Stream {
         self.handle
     }
 
-    pub(crate) const fn connection(&self) -> &Arc<Connection> {
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 

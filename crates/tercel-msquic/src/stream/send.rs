@@ -1,68 +1,111 @@
 //! What is sent. The memory is the application's until SEND_COMPLETE: Tercel reads it when it makes packets, and
 //! lets go of it when it is acknowledged, when the stream is reset, and when the connection ends.
 
+use std::collections::VecDeque;
+use std::ffi::c_void;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use tercel::SendOptions;
-use tercel_proto::short_queue::ShortQueue;
 
 use super::{Call, Stage, Stream};
 use crate::abi::{Buffer, Status, send};
 use crate::boundary::{self, Context};
 use crate::outcome::status_of;
 
-/// Sends whose completion is still to be told, by number.
+/// The first of the sends whose completion is still to be told, and of most streams the only one. It is put there under the
+/// lock of the state, and taken by who is inside the gate, without it.
+#[derive(Default)]
+pub(super) struct First {
+    /// Its number, or 0.
+    number: AtomicU64,
+    context: AtomicPtr<c_void>,
+    /// None wait behind it, and no more is accepted. Once so it stays so.
+    is_last: AtomicBool,
+}
+
+impl First {
+    /// Puts it there, if there is none.
+    fn put(&self, number: u64, context: Context) -> bool {
+        let is_free = self.number.load(Ordering::Acquire) == 0;
+        if is_free {
+            self.context.store(context.0, Ordering::Relaxed);
+            self.number.store(number, Ordering::Release);
+        }
+        is_free
+    }
+
+    /// Takes it, if it has this number. By who is inside the gate; or by who has put it there under the lock that is
+    /// still held, when it was not sent.
+    pub(super) fn take(&self, number: u64) -> Option<Context> {
+        if self.number.load(Ordering::Acquire) != number {
+            return None;
+        }
+        let context = self.context.load(Ordering::Relaxed);
+        self.number.store(0, Ordering::Release);
+        Some(Context(context))
+    }
+
+    /// Whether all is told, and there will be no more.
+    pub(super) fn was_last(&self) -> bool {
+        self.is_last.load(Ordering::Acquire) && self.number.load(Ordering::Acquire) == 0
+    }
+}
+
+/// Sends whose completion is still to be told, by number: those behind the [`First`].
 #[derive(Default)]
 pub(super) struct Outstanding {
-    next: u64,
-    sends: ShortQueue<(u64, Context)>,
+    last: u64,
+    sends: VecDeque<(u64, Context)>,
     /// Why no more is accepted.
     refused: Option<Status>,
 }
 
 impl Outstanding {
-    fn add(&mut self, context: Context) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        self.sends.push_back((number, context));
-        number
+    fn add(&mut self, first: &First, context: Context) -> u64 {
+        self.last += 1;
+        if !self.sends.is_empty() || !first.put(self.last, context) {
+            self.sends.push_back((self.last, context));
+        }
+        self.last
     }
 
-    /// A send is done with.
-    pub(super) fn take(&mut self, number: u64) -> Option<Context> {
-        let at = match self.sends.front() {
-            // As most are.
-            Some((of, _)) if *of == number => return self.take_first(),
-            _ => self.sends.iter().position(|(of, _)| *of == number)?,
-        };
-        self.sends.remove(at).map(|(_, context)| context)
+    /// A send that is not the first is done with.
+    pub(super) fn take(&mut self, first: &First, number: u64) -> Option<Context> {
+        let at = self.sends.iter().position(|(of, _)| *of == number)?;
+        let context = self.sends.remove(at).map(|(_, context)| context);
+        self.note_last(first);
+        context
     }
 
-    fn take_first(&mut self) -> Option<Context> {
-        self.sends.pop_front().map(|(_, context)| context)
-    }
-
-    /// Whether all is told, and there will be no more.
-    pub(super) const fn are_over(&self) -> bool {
-        self.refused.is_some() && self.sends.is_empty()
+    fn note_last(&self, first: &First) {
+        if self.refused.is_some() && self.sends.is_empty() {
+            first.is_last.store(true, Ordering::Release);
+        }
     }
 
     /// The application has ended the sending part, or there is no stream any more.
-    pub(super) fn close(&mut self) {
+    pub(super) fn close(&mut self, first: &First) {
         self.refused.get_or_insert(Status::INVALID_STATE);
+        self.note_last(first);
     }
 
     /// The peer wants no more, which is the better reason of the two.
-    pub(super) const fn stop(&mut self) {
+    pub(super) fn stop(&mut self, first: &First) {
         self.refused = Some(Status::ABORTED);
+        self.note_last(first);
     }
 
-    /// The next of those that are left, and there will be no more.
-    pub(super) fn seal(&mut self) -> Option<Context> {
-        self.close();
-        self.take_first()
+    /// The next of those that are left, and there will be no more. By who is inside the gate.
+    pub(super) fn seal(&mut self, first: &First) -> Option<Context> {
+        let number = first.number.load(Ordering::Acquire);
+        let next = match number {
+            0 => self.sends.pop_front().map(|(_, context)| context),
+            number => first.take(number),
+        };
+        self.close(first);
+        next
     }
 }
 
@@ -128,7 +171,7 @@ impl Stream {
             cancel_on_loss: flags & send::CANCEL_ON_LOSS != 0,
             ..SendOptions::default()
         };
-        let number = state.sends.add(context);
+        let number = state.sends.add(&self.first, context);
         let options = SendOptions {
             context: Some(number),
             fin: flags & send::FIN != 0,
@@ -147,9 +190,9 @@ impl Stream {
             }
         };
         match sent {
-            Ok(()) if flags & send::FIN != 0 => state.sends.close(),
+            Ok(()) if flags & send::FIN != 0 => state.sends.close(&self.first),
             Ok(()) => {}
-            Err(_) => drop(state.sends.take(number)),
+            Err(_) => drop(self.first.take(number).or_else(|| state.sends.take(&self.first, number))),
         }
         let starts = flags & send::START != 0 && matches!(state.stage, Stage::Opened(_));
         drop(state);
@@ -171,4 +214,36 @@ unsafe fn copied(buffers: &[Buffer], total: u64) -> Bytes {
         data.extend_from_slice(unsafe { boundary::bytes(buffer) }.unwrap_or_default());
     }
     data.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(number: usize) -> Context {
+        Context(std::ptr::without_provenance_mut(number))
+    }
+
+    /// Each is told once, by number; those that are left in the order in which they were sent.
+    #[test]
+    fn every_send_is_told_once() {
+        for told in [vec![], vec![1], vec![2], vec![3], vec![1, 2], vec![2, 1], vec![3, 1], vec![1, 2, 3]] {
+            let (first, mut behind) = (First::default(), Outstanding::default());
+            let take = |behind: &mut Outstanding, number| first.take(number).or_else(|| behind.take(&first, number));
+            for number in 1..=3 {
+                assert_eq!(behind.add(&first, context(number as usize)), number);
+            }
+            for number in &told {
+                assert_eq!(take(&mut behind, *number), Some(context(*number as usize)));
+                assert_eq!(take(&mut behind, *number), None);
+            }
+            assert_eq!(behind.add(&first, context(4)), 4);
+            behind.close(&first);
+            for number in (1..=4).filter(|number| !told.contains(number)) {
+                assert!(!first.was_last());
+                assert_eq!(behind.seal(&first), Some(context(number as usize)), "after {told:?}");
+            }
+            assert!(first.was_last() && behind.seal(&first).is_none());
+        }
+    }
 }

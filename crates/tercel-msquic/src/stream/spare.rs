@@ -1,52 +1,80 @@
 //! Memory of streams that are gone, and of those who heard them, kept by each worker for those to come: with many short
 //! streams at a time an allocator would put it together and apart again for each.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use super::Stream;
 use super::events::Events;
+use crate::called;
 
 /// How many at the most, for each thread.
 const MOST: usize = 64;
 
+/// Both references to memory without a stream: one is for the table of handles, one for who hears the stream.
+type Room = [Arc<MaybeUninit<Stream>>; 2];
+
 thread_local! {
-    static SPARE: RefCell<Vec<Arc<MaybeUninit<Stream>>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<Room>> = const { RefCell::new(Vec::new()) };
     #[allow(clippy::vec_box, reason = "it is the boxes that are kept")]
     static BOXES: RefCell<Vec<Box<Events>>> = const { RefCell::new(Vec::new()) };
+    /// The reference of the table to a stream whose handle was closed in a callback of its own, until who hears it lets go,
+    /// or the turn ends.
+    static CLOSED: Cell<Option<Arc<Stream>>> = const { Cell::new(None) };
 }
 
 /// Makes a stream in memory that is kept, or into new.
 #[inline]
-pub(super) fn put(make: impl FnOnce() -> Stream) -> Arc<Stream> {
+pub(super) fn put(make: impl FnOnce() -> Stream) -> [Arc<Stream>; 2] {
     let kept = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
-    let place = Arc::into_raw(kept.unwrap_or_else(Arc::new_uninit)).cast::<Stream>().cast_mut();
+    let room = kept.unwrap_or_else(|| {
+        let room = Arc::new_uninit();
+        [room.clone(), room]
+    });
+    let places = room.map(|place| Arc::into_raw(place).cast::<Stream>());
     // SAFETY: what is kept has no other owner, nor has what is new; and it is written before it is used as a stream.
     unsafe {
-        place.write(make());
-        Arc::from_raw(place)
+        places[0].cast_mut().write(make());
+        places.map(|place| Arc::from_raw(place))
     }
 }
 
-/// Lets go of a stream; if nobody else has it, its memory is kept.
+/// The handle of a stream is closed, and this was the reference of the table to it.
+pub(super) fn close(stream: Arc<Stream>) {
+    // Who hears it lets go of it later in this turn.
+    let in_turn = stream.connection.gate().is_own_thread() && called::is_of_stream(&stream);
+    if in_turn {
+        CLOSED.set(Some(stream));
+    }
+}
+
+/// A turn ends.
+pub(crate) fn turn_ends() {
+    // A thread that ends has none.
+    let _ = CLOSED.try_with(Cell::take);
+}
+
+/// Lets go of a stream, by who hears it; if nobody else has it, its memory is kept.
 pub(super) fn let_go(stream: Arc<Stream>) {
-    // There are no weak references: so who has the only one is alone with it.
-    if Arc::strong_count(&stream) > 1 {
+    let closed = CLOSED.try_with(Cell::take).ok().flatten().filter(|closed| Arc::ptr_eq(closed, &stream));
+    // There are no weak references: so who has all references is alone with it.
+    if Arc::strong_count(&stream) != 1 + usize::from(closed.is_some()) {
         return;
     }
     // What others did with it before they let go comes before this.
     fence(Ordering::Acquire);
-    let stream = Arc::into_raw(stream).cast_mut();
+    let other = closed.unwrap_or_else(|| stream.clone());
+    let both = [stream, other].map(|stream| Arc::into_raw(stream).cast_mut());
     // SAFETY: nobody else has it, and it is not used as a stream any more. The memory is that of an `Arc`, for a value of
     // the same size and alignment.
-    let memory = unsafe {
-        stream.drop_in_place();
-        Arc::from_raw(stream.cast::<MaybeUninit<Stream>>())
+    let room = unsafe {
+        both[0].drop_in_place();
+        both.map(|place| Arc::from_raw(place.cast::<MaybeUninit<Stream>>().cast_const()))
     };
     // A thread that ends keeps nothing.
-    let _ = SPARE.try_with(|spare| keep(&mut spare.borrow_mut(), memory));
+    let _ = SPARE.try_with(|spare| keep(&mut spare.borrow_mut(), room));
 }
 
 /// Puts who hears a stream into a box that is kept, or into a new one.

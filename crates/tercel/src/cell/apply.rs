@@ -35,17 +35,13 @@ enum Origin {
 
 impl Core {
     /// A call from the connection's own handler.
-    pub(crate) fn call(&mut self, operation: Operation) -> Result<(), Error> {
+    pub(crate) fn call(&mut self, operation: ConnectionOperation) -> Result<(), Error> {
         self.refuse_late()?;
-        self.apply(operation, Origin::Handler)
+        self.apply_to_connection(operation, Origin::Handler)
     }
 
-    /// The same of a stream. What other threads have asked of it was asked before, and comes before it.
-    pub(crate) fn call_of_stream(
-        &mut self,
-        stream: &Arc<StreamShared>,
-        operation: StreamOperation,
-    ) -> Result<(), Error> {
+    /// The same on a stream. What other threads have asked of it was asked before, and comes before it.
+    pub(crate) fn call_stream(&mut self, stream: &Arc<StreamShared>, operation: StreamOperation) -> Result<(), Error> {
         if self.shared.queue.waits() {
             self.catch_up();
         }
@@ -250,13 +246,6 @@ impl Core {
         true
     }
 
-    fn apply_to_stream(&mut self, stream: &Arc<StreamShared>, operation: StreamOperation) -> Result<(), Error> {
-        match operation {
-            StreamOperation::Open { handler, options, into } => self.open(stream.clone(), handler, options, into),
-            operation => self.apply_to_open_stream(stream, operation),
-        }
-    }
-
     fn open(
         &mut self,
         stream: Arc<StreamShared>,
@@ -280,7 +269,10 @@ impl Core {
         Ok(())
     }
 
-    fn apply_to_open_stream(&mut self, stream: &Arc<StreamShared>, operation: StreamOperation) -> Result<(), Error> {
+    fn apply_to_stream(&mut self, stream: &Arc<StreamShared>, operation: StreamOperation) -> Result<(), Error> {
+        if let StreamOperation::Open { handler, options, into } = operation {
+            return self.open(stream.clone(), handler, options, into);
+        }
         let key = stream.key();
         let unknown = Error::Misuse(ApiMisuse::UnknownStream);
         let Some(entry) = self.streams.get(key) else {

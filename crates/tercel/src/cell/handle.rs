@@ -14,7 +14,7 @@ use super::Core;
 use super::streams::StreamKey;
 use crate::configuration::EchStatus;
 use crate::handshake_info::HandshakeInfo;
-use crate::operation::{Operation, Queue};
+use crate::operation::{ConnectionOperation, Operation, Queue};
 use crate::registration::RegistrationShared;
 use crate::status::Error;
 use crate::worker::{Letter, Mailbox, current};
@@ -138,8 +138,8 @@ impl ConnectionShared {
     }
 
     /// Has the operation done: at once if this is the connection's own callback, else by its worker.
-    pub(crate) fn submit(self: &Arc<Self>, operation: Operation) -> Result<(), Error> {
-        self.submit_as(operation, |core, operation| core.call(operation), |operation| operation)
+    pub(crate) fn submit(self: &Arc<Self>, operation: ConnectionOperation) -> Result<(), Error> {
+        self.submit_as(operation, Core::call, Operation::Connection)
     }
 
     /// The same for what is done often: `at_once` if this is the connection's own callback, else it is made an operation.

@@ -44,7 +44,7 @@ use crate::connection::Connection;
 use crate::counters::Facade;
 use crate::datapath::{Received, Socket, SocketId};
 use crate::event::{ConnectionEvent, ConnectionHandler};
-use crate::operation::{ConnectionOperation, Operation};
+use crate::operation::ConnectionOperation;
 use crate::qlog::Tracer;
 use crate::registration::{Holdings, RegistrationConfig, RegistrationShared, RegistrationStats};
 
@@ -505,7 +505,7 @@ impl Worker {
         for core in self.cells.iter().flatten() {
             // In order behind what was asked before.
             let close = ConnectionOperation::Close { code, reason: Bytes::new() };
-            let _ = core.shared().submit(Operation::Connection(close));
+            let _ = core.shared().submit(close);
         }
     }
 
