@@ -6,8 +6,9 @@
 //! holds two such bursts, so that a timer that fires late loses nothing; where the round trip is as
 //! short as that, the window alone governs. A worker that is busy with a thousand connections comes to
 //! each only every few milliseconds: what was due in the meantime leaves then, up to a batch, or the rate
-//! would be that of one burst in each round of the worker, however many it would take. That is no credit
-//! for silence: after two round trips without a word nothing was due.
+//! would be that of one burst in each round of the worker, however many it would take. That is more at
+//! once than the initial window, which section 7.7 recommends as the limit, but never more than the rate
+//! gives. It is no credit for silence: after two round trips without a word nothing was due.
 
 use super::{Controller, Pace, Rate};
 use crate::recovery::Rtt;
