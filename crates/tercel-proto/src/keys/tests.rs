@@ -498,3 +498,40 @@ proptest::proptest! {
         proptest::prop_assert!(ends[0].updates().abs_diff(ends[1].updates()) <= 1);
     }
 }
+
+/// What was derived once is not derived again, and the same keys come of it: those of the phase, and the next.
+#[test]
+fn keys_that_are_known_are_the_same() {
+    let suites = crate::tls::observed(rustls::crypto::aws_lc_rs::default_provider()).cipher_suites;
+    assert_eq!(suites.len(), 3);
+    for suite in suites.iter().filter_map(rustls::SupportedCipherSuite::tls13) {
+        let make = |role| {
+            let keys = || {
+                rustls::quic::Keys::initial(tls_version(Version::V1), suite, suite.quic.unwrap(), &[7; 8], side(role))
+            };
+            let (first, derived) = crate::tls::Derived::note(|| LevelKeys::from(keys()));
+            let copy = derived.clone();
+            drop(derived);
+            // In place of what would come of other IDs.
+            let other = || {
+                rustls::quic::Keys::initial(tls_version(Version::V2), suite, suite.quic.unwrap(), &[8; 8], side(role))
+            };
+            let known = || copy.again(|| LevelKeys::from(other()));
+            assert!(first.local.packet.0.tag_len() == 16);
+            [first, known(), known()]
+        };
+        let (clients, servers) = (make(Role::Client), make(Role::Server));
+        for (client, server) in clients.iter().flat_map(|client| servers.iter().map(move |server| (client, server))) {
+            for (from, to) in [(&client.local, &server.remote), (&server.local, &client.remote)] {
+                let mut sealed = b"something".to_vec();
+                let tag = from.packet.0.encrypt_in_place(3, b"header", &mut sealed).unwrap();
+                sealed.extend_from_slice(tag.as_ref());
+                assert_eq!(to.packet.0.decrypt_in_place(3, b"header", &mut sealed).unwrap(), b"something");
+                let (mut first, mut number) = (0x40, [1, 2, 3, 4]);
+                from.header.0.encrypt_in_place(&[9; 16], &mut first, &mut number).unwrap();
+                to.header.0.decrypt_in_place(&[9; 16], &mut first, &mut number).unwrap();
+                assert_eq!((first, number), (0x40, [1, 2, 3, 4]));
+            }
+        }
+    }
+}

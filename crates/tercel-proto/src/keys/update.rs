@@ -20,6 +20,7 @@ use super::traffic::Traffic;
 use super::{DirectionalKeys, HeaderKey, LevelKeys, PacketKey, Secrets};
 use crate::error::Violation;
 use crate::time::Time;
+use crate::tls::Derived;
 
 /// The keys of the phase before, until what was under way has arrived.
 struct Previous {
@@ -72,6 +73,8 @@ pub struct OneRttKeys {
     next: Option<PacketKey>,
     /// From which they are made.
     secrets: Secrets,
+    /// What the next one was derived as, once the connection has rested in this phase.
+    derived: Option<Derived>,
     previous: Option<Box<Previous>>,
     pub(super) phase: bool,
     /// The lowest packet number received in this phase.
@@ -105,6 +108,7 @@ impl OneRttKeys {
             current,
             next: None,
             secrets,
+            derived: None,
             previous: None,
             phase: false,
             first_received: None,
@@ -163,9 +167,12 @@ impl OneRttKeys {
     /// be.
     pub fn rest(&mut self) {
         self.next = None;
-        if let Current::Made(keys, _) = &mut self.current {
+        if let Current::Made(keys, first) = &mut self.current {
             keys.take();
+            first.derive();
         }
+        let secrets = &self.secrets;
+        self.derived.get_or_insert_with(|| Derived::note(|| drop(next_remote(secrets))).1);
     }
 
     /// How many packet protection keys are at hand.
@@ -212,6 +219,7 @@ impl OneRttKeys {
         let next = self.secrets.next_packet_keys();
         local.packet = PacketKey(next.local);
         let remote = std::mem::replace(&mut remote.packet, PacketKey(next.remote));
+        self.derived = None;
         self.next = Some(next_remote(&self.secrets));
         // RFC 9001 section 6.1#3#4.
         self.previous = Some(Box::new(Previous { remote, discard_at: None }));
@@ -229,7 +237,8 @@ impl OneRttKeys {
     #[inline]
     pub fn open<'a>(&mut self, now: Time, pto: impl Fn() -> Duration, sealed: Sealed<'a>) -> Opening<'a> {
         if self.next.is_none() && (self.first_received.is_some() || self.updates > 0 || self.forged > 0) {
-            self.next = Some(next_remote(&self.secrets));
+            let make = || next_remote(&self.secrets);
+            self.next = Some(self.derived.as_ref().map_or_else(make, |derived| derived.again(make)));
         }
         let number = sealed.number();
         let current = &self.current.keys().remote.packet;

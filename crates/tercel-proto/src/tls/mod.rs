@@ -9,6 +9,7 @@
 mod agreed;
 mod aside;
 mod deferred;
+mod derived;
 mod exporter;
 mod observed;
 mod records;
@@ -36,6 +37,7 @@ use verdict::Gate;
 
 pub(crate) use agreed::{Agreed, UNEXPECTED};
 pub use deferred::{DeferredClientVerifier, DeferredServerVerifier};
+pub(crate) use derived::Derived;
 pub(crate) use exporter::MAX_LABEL;
 pub(crate) use observed::in_place_of_initial;
 pub use observed::observed;

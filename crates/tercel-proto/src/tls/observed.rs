@@ -17,6 +17,7 @@ use rustls::{SupportedCipherSuite, Tls13CipherSuite};
 use tercel_wire::Version;
 
 use super::aside::{self, Aside, TicketSecrets, Watch};
+use super::derived::{self, Known};
 use super::exporter::Exporter;
 use super::records::{Expander, OfOthers};
 
@@ -86,7 +87,7 @@ impl Hkdf for Observed {
     }
 
     fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
-        match aside::with(|aside| (aside.watch, aside.labels)) {
+        derived::expander(|| match aside::with(|aside| (aside.watch, aside.labels)) {
             None => self.hkdf.expander_for_okm(okm),
             Some((Watch::Tickets, _)) => {
                 let inner = Expander::new(self.hkdf, okm);
@@ -94,7 +95,7 @@ impl Hkdf for Observed {
             }
             Some((_, Some(version))) => Box::new(Relabelled { inner: self.hkdf.expander_for_okm(okm), version }),
             Some((_, None)) => Box::new(Expander::new(self.hkdf, okm)),
-        }
+        })
     }
 
     fn hmac_sign(&self, key: &OkmBlock, message: &[u8]) -> hmac::Tag {
@@ -117,13 +118,14 @@ impl Hkdf for Repeating {
 
     fn extract_from_secret(&self, salt: Option<&[u8]>, secret: &[u8]) -> Box<dyn HkdfExpander> {
         match aside::with(|aside| aside.initial.take()).flatten() {
+            _ if derived::is_known() => Box::new(Known),
             Some((client, server)) => Box::new(Secrets { client, server }),
             None => self.0.extract_from_secret(salt, secret),
         }
     }
 
     fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
-        self.0.expander_for_okm(okm)
+        derived::expander(|| self.0.expander_for_okm(okm))
     }
 
     fn hmac_sign(&self, key: &OkmBlock, message: &[u8]) -> hmac::Tag {
