@@ -170,7 +170,7 @@ unsafe extern "C" fn on_stream<H: StreamHandler>(
 ) -> Status {
     // SAFETY: the event is whole; and as demanded of the caller.
     unsafe {
-        // Of the others nothing is wanted.
+        // Of these two nothing is wanted.
         if !matches!((*event).event_type, kind::PEER_SEND_SHUTDOWN | kind::SEND_SHUTDOWN_COMPLETE) {
             hear::<H>(handle, context.cast(), event);
         }

@@ -149,11 +149,11 @@ impl Core {
     }
 
     fn apply_queued(&mut self, operation: Operation) {
-        let promise = match &operation {
-            Operation::Connection(ConnectionOperation::Send { context }) => Some(*context),
-            Operation::Connection(_) => None,
-        };
         let Operation::Connection(operation) = operation;
+        let promise = match &operation {
+            ConnectionOperation::Send { context } => Some(*context),
+            _ => None,
+        };
         if self.apply(operation).is_err()
             && let Some(context) = promise
         {

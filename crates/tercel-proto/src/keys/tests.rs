@@ -499,7 +499,7 @@ proptest::proptest! {
     }
 }
 
-/// What was derived once is not derived again, and the same keys come of it: those of the phase, and the next.
+/// What was derived once is not derived again, and the same keys come of it.
 #[test]
 fn keys_that_are_known_are_the_same() {
     let suites = crate::tls::observed(rustls::crypto::aws_lc_rs::default_provider()).cipher_suites;
@@ -517,7 +517,6 @@ fn keys_that_are_known_are_the_same() {
                 rustls::quic::Keys::initial(tls_version(Version::V2), suite, suite.quic.unwrap(), &[8; 8], side(role))
             };
             let known = || copy.again(|| LevelKeys::from(other()));
-            assert!(first.local.packet.0.tag_len() == 16);
             [first, known(), known()]
         };
         let (clients, servers) = (make(Role::Client), make(Role::Server));

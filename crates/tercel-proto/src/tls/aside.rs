@@ -15,6 +15,7 @@ use rustls::{Error, Tls13CipherSuite};
 use tercel_wire::Version;
 
 use super::exporter::Exporter;
+use super::scoped;
 use super::secrets::TlsSecrets;
 
 /// What passes between a connection and rustls's callbacks while TLS reads a message.
@@ -105,18 +106,8 @@ thread_local! {
 
 /// Runs `read`; the callbacks meanwhile are told what `aside` says, and what they tell is given back.
 pub(super) fn during<R>(aside: Box<Aside>, read: impl FnOnce() -> R) -> (R, Box<Aside>) {
-    /// Also if `read` panics, nothing must be left to a later caller.
-    struct Restore(Option<Box<Aside>>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            ASIDE.set(self.0.take());
-        }
-    }
-    let outer = Restore(ASIDE.replace(Some(aside)));
-    let result = read();
-    let told = ASIDE.take().unwrap_or_default();
-    drop(outer);
-    (result, told)
+    let (result, told) = scoped::during(&ASIDE, aside, read);
+    (result, told.unwrap_or_default())
 }
 
 /// For callbacks: `None` if it is no handshake of ours that they are called for.

@@ -8,6 +8,12 @@ use std::cell::{Cell, RefCell};
 
 use rustls::crypto::tls13::{HkdfExpander, OkmBlock, OutputLengthError};
 
+use super::scoped;
+
+/// So much is derived for the keys of a phase at the most, with 32 bytes for a key and as many for a header key. It has
+/// room at once: what grows would leave pieces of keys behind.
+const LONGEST: usize = 2 * (32 + 12 + 32);
+
 /// What was derived, in the order in which it was asked for.
 pub(crate) struct Derived(Cell<Vec<u8>>);
 
@@ -19,6 +25,14 @@ enum Deriving {
     Giving { bytes: Vec<u8>, at: usize },
 }
 
+impl Deriving {
+    fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Noting(bytes) | Self::Giving { bytes, .. } => bytes,
+        }
+    }
+}
+
 thread_local! {
     static DERIVING: RefCell<Option<Deriving>> = const { RefCell::new(None) };
 }
@@ -26,14 +40,16 @@ thread_local! {
 impl Derived {
     /// Notes what `make` derives.
     pub(crate) fn note<R>(make: impl FnOnce() -> R) -> (R, Self) {
-        let (made, bytes) = during(Deriving::Noting(Vec::new()), make);
-        (made, Self(Cell::new(bytes)))
+        let (made, left) = scoped::during(&DERIVING, Deriving::Noting(Vec::with_capacity(LONGEST)), make);
+        let noted = Self(Cell::new(left.map(Deriving::into_bytes).unwrap_or_default()));
+        // A copy takes no more room than it needs.
+        (made, noted.clone())
     }
 
     /// Has `make` make again what was made while this was noted, in the same way.
     pub(crate) fn again<R>(&self, make: impl FnOnce() -> R) -> R {
-        let (made, bytes) = during(Deriving::Giving { bytes: self.0.take(), at: 0 }, make);
-        self.0.set(bytes);
+        let (made, left) = scoped::during(&DERIVING, Deriving::Giving { bytes: self.0.take(), at: 0 }, make);
+        self.0.set(left.map(Deriving::into_bytes).unwrap_or_default());
         made
     }
 }
@@ -55,28 +71,6 @@ impl Drop for Derived {
     }
 }
 
-fn during<R>(deriving: Deriving, make: impl FnOnce() -> R) -> (R, Vec<u8>) {
-    /// Also if `make` panics, nothing must be left to a later caller.
-    struct Restore(Option<Deriving>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            DERIVING.set(self.0.take());
-        }
-    }
-    let outer = Restore(DERIVING.replace(Some(deriving)));
-    let made = make();
-    let bytes = match DERIVING.take() {
-        Some(Deriving::Noting(mut bytes)) => {
-            bytes.shrink_to_fit();
-            bytes
-        }
-        Some(Deriving::Giving { bytes, .. }) => bytes,
-        None => Vec::new(),
-    };
-    drop(outer);
-    (made, bytes)
-}
-
 /// Whether nothing is to be derived, because what comes out is known.
 pub(super) fn is_known() -> bool {
     DERIVING.with_borrow(|deriving| matches!(deriving, Some(Deriving::Giving { .. })))
@@ -92,7 +86,7 @@ pub(super) fn expander(inner: impl FnOnce() -> Box<dyn HkdfExpander>) -> Box<dyn
     }
 }
 
-/// Notes what comes out. Blocks are secrets and not keys: who makes keys again does not use them.
+/// Notes what comes out.
 struct Noted(Box<dyn HkdfExpander>);
 
 impl HkdfExpander for Noted {
@@ -115,7 +109,7 @@ impl HkdfExpander for Noted {
     }
 }
 
-/// Gives what was noted.
+/// Gives what was noted. Blocks are secrets and not keys: who makes keys again does not use them.
 pub(super) struct Known;
 
 impl HkdfExpander for Known {

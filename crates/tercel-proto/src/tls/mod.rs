@@ -14,6 +14,7 @@ mod exporter;
 mod observed;
 mod records;
 mod rustls_session;
+mod scoped;
 mod secrets;
 mod tickets;
 mod verdict;
