@@ -27,7 +27,7 @@ impl Plan<'_> {
     /// peers.
     fn rounds(&self, scenario: Scenario) -> usize {
         match scenario {
-            Scenario::Many(10_000..) => 1,
+            Scenario::Many(10_000..) | Scenario::Idle(10_000..) => 1,
             Scenario::Loss(_, Control::Bbr) => self.rounds.min(3),
             _ if scenario.is_growth() => self.rounds.min(2),
             _ => self.rounds,

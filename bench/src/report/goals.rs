@@ -104,7 +104,8 @@ impl Results {
             goals.push(less(&Run::client_cost, ": CPU of the client"));
             goals.push(less(&Run::server_cost, ": CPU of the server"));
         }
-        goals.extend(self.memory());
+        goals.extend(self.memory(Scenario::Idle, "after its handshake"));
+        goals.extend(self.memory(Scenario::Many, "after all were in use at the same time"));
         goals.push(self.held());
         goals.push(rate(Datagrams, AtLeast(1.5)));
         let lossy = Scenario::ALL.into_iter().filter(|scenario| scenario.network().is_some());
@@ -162,11 +163,11 @@ impl Results {
         }
     }
 
-    fn memory(&self) -> [Goal; 2] {
-        let of = |peer| self.memory_per_connection(peer);
+    fn memory(&self, scenario: fn(usize) -> Scenario, when: &str) -> [Goal; 2] {
+        let of = |peer| self.memory_per_connection(scenario, peer);
         let others = self.peers.iter().filter(|peer| peer.is_other());
         let best = others.filter_map(|peer| Some((peer, of(*peer)?))).min_by(|a, b| a.1.total_cmp(&b.1));
-        let (work, ours) = ("Memory per idle connection, at the server".to_string(), of(Peer::Tercel));
+        let (work, ours) = (format!("Memory per idle connection, at the server, {when}"), of(Peer::Tercel));
         let kib = |bytes: f64| format!("{:.1} KiB", bytes / 1024.0);
         let ratio = ours.zip(best).map(|(ours, (_, theirs))| ours / theirs);
         [

@@ -10,6 +10,16 @@ use crate::peer::Peer;
 use crate::process::Run;
 use crate::scenario::{Scenario, grouped};
 
+const MEMORY: &str = "
+## Memory of an idle connection at the server
+
+By what 9,000 more of them add to 1,000, left alone for three seconds: when they have been made (and a hundred of them carried a request), and when
+all of them carried requests in turns until then, so that all were in use at the same time.
+
+| peer | made, KiB | used, KiB |
+|---|---:|---:|
+";
+
 /// What grows.
 struct Growing {
     title: &'static str,
@@ -75,12 +85,12 @@ impl Results {
         Some(self.spread(scenario, peer, figure)?.median).filter(|median| !median.is_nan())
     }
 
-    /// How much more memory the server has with ten thousand idle connections than with a thousand, for each, in bytes:
-    /// so what there is but once does not count, nor what lasts only for a handshake.
-    pub(super) fn memory_per_connection(&self, peer: Peer) -> Option<f64> {
+    /// How much more memory the server has with ten thousand idle connections of a scenario than with a thousand, for
+    /// each, in bytes: so what there is but once does not count, nor what lasts only for a handshake.
+    pub(super) fn memory_per_connection(&self, scenario: fn(usize) -> Scenario, peer: Peer) -> Option<f64> {
         const FEW: usize = 1000;
         const MANY: usize = 10_000;
-        let held = |number| self.median(Scenario::Many(number), peer, &|run| Some(run.held? as f64));
+        let held = |number| self.median(scenario(number), peer, &|run| Some(run.held? as f64));
         Some((held(MANY)? - held(FEW)?) / (MANY - FEW) as f64)
     }
 
@@ -97,13 +107,17 @@ impl Results {
                 self.growth_table(text, &growing, shown);
             }
         }
-        let with_memory: Vec<_> =
-            self.peers.iter().filter_map(|peer| Some((peer, self.memory_per_connection(*peer)?))).collect();
+        let of = |scenario: fn(usize) -> Scenario, peer| self.memory_per_connection(scenario, peer);
+        let with_memory: Vec<_> = (self.peers.iter())
+            .map(|peer| (peer, [of(Scenario::Idle, *peer), of(Scenario::Many, *peer)]))
+            .filter(|(_, bytes)| bytes.iter().any(Option::is_some))
+            .collect();
         if !with_memory.is_empty() {
-            text.push_str("\n## Memory of an idle connection at the server\n\nBy what 9,000 more of them add to 1,000, each used and then left alone for three seconds.\n\n| peer | KiB |\n|---|---:|\n");
-            for (peer, bytes) in with_memory {
-                let _ = writeln!(text, "| {} | {:.1} |", peer.name(), bytes / 1024.0);
-            }
+            text.push_str(MEMORY);
+        }
+        for (peer, bytes) in with_memory {
+            let [made, used] = bytes.map(|bytes| bytes.map_or("–".into(), |bytes| format!("{:.1}", bytes / 1024.0)));
+            let _ = writeln!(text, "| {} | {made} | {used} |", peer.name());
         }
         Ok(())
     }

@@ -42,6 +42,8 @@ pub enum Scenario {
     Loss(Network, Control),
     /// So many connections: requests by turns, then nothing for a while, then requests on some.
     Many(usize),
+    /// So many connections, of which few carry a request, then nothing for a while, then requests on some.
+    Idle(usize),
     /// Requests on so many streams of a connection at a time.
     Wide(usize),
     /// One exchange: how long it takes from the start of the processes.
@@ -90,6 +92,7 @@ impl fmt::Display for Scenario {
             Self::Loss(Network { loss, round_trip }, Control::Cubic) => write!(f, "loss-{loss}-{round_trip}"),
             Self::Loss(Network { loss, round_trip }, Control::Bbr) => write!(f, "loss-{loss}-{round_trip}-bbr"),
             Self::Many(number) => write!(f, "many-{number}"),
+            Self::Idle(number) => write!(f, "idle-{number}"),
             Self::Wide(number) => write!(f, "wide-{number}"),
             Self::Start => f.write_str("start"),
         }
@@ -115,6 +118,7 @@ impl FromStr for Scenario {
             ("early", _) => Self::Early,
             ("datagrams", _) => Self::Datagrams,
             ("many", Ok(number)) => Self::Many(number),
+            ("idle", Ok(number)) => Self::Idle(number),
             ("wide", Ok(number)) => Self::Wide(number),
             ("start", _) => Self::Start,
             ("loss", _) => {
@@ -221,12 +225,14 @@ impl Scenario {
     ];
 
     /// Those that show how cost grows.
-    pub const GROWTH: [Self; 11] = [
+    pub const GROWTH: [Self; 13] = [
         Self::Many(1),
         Self::Many(10),
         Self::Many(100),
         Self::Many(1000),
         Self::Many(10_000),
+        Self::Idle(1000),
+        Self::Idle(10_000),
         Self::Wide(1),
         Self::Wide(10),
         Self::Wide(100),
@@ -298,6 +304,7 @@ impl Scenario {
                 quiet: number >= 1000,
                 ..work
             },
+            Self::Idle(number) => Work { exchanges: number.min(LATER), ..Self::Many(number).work(percent) },
             Self::Wide(number) => {
                 Work { exchanges: number.max(some(20_000)), at_once: number, up: 512, down: 512, ..work }
             }
@@ -320,7 +327,7 @@ impl Scenario {
 
     /// Whether it shows how cost grows.
     pub fn is_growth(self) -> bool {
-        matches!(self, Self::Many(_) | Self::Wide(_))
+        matches!(self, Self::Many(_) | Self::Idle(_) | Self::Wide(_))
     }
 
     pub fn network(self) -> Option<Network> {
@@ -357,6 +364,7 @@ impl Scenario {
             Self::Many(number) => {
                 format!("Requests in turns on {} connections, {} at a time", grouped(number), number.min(100))
             }
+            Self::Idle(number) => format!("{} connections made and left alone", grouped(number)),
             Self::Wide(number) => format!("Requests on {} streams at a time", grouped(number)),
             Self::Start => "From the start of both processes to the end of the first exchange".into(),
         }

@@ -4,8 +4,17 @@ use std::time::Duration;
 
 use crate::time::Time;
 
-/// After so long a silence a connection rests: see [`Idle::rests`].
+/// After so long a silence a connection rests that has rested before: see [`Idle::rests`].
 const REST: Duration = Duration::from_millis(500);
+
+/// How long a silence it takes until a connection rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// A probe timeout, in which an answer would have come: many connections are made and then silent for long.
+    New,
+    /// [`REST`]: who was used after a rest is used again, and to wake costs more than the memory is worth.
+    Used,
+}
 
 /// What a deadline that has passed asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +42,10 @@ pub struct Idle {
     keep_alive_at: Option<Time>,
     /// When whoever is held back by the peer's limits is to say so again.
     limited_at: Option<Time>,
-    /// When the connection comes to rest.
+    /// Since when there has been silence, after the handshake.
+    silent_since: Option<Time>,
+    patience: Patience,
+    /// When the connection comes to rest; `None` if it does, or is in its handshake.
     rest_at: Option<Time>,
     /// Whether an ack-eliciting packet was sent since the last one was received.
     sent_since_receipt: bool,
@@ -51,6 +63,8 @@ impl Idle {
             deadline: (!timeout.is_zero()).then(|| now + timeout.max(handshake_timeout)),
             keep_alive_at: None,
             limited_at: None,
+            silent_since: None,
+            patience: Patience::New,
             rest_at: None,
             sent_since_receipt: false,
         }
@@ -97,7 +111,7 @@ impl Idle {
     pub fn on_received(&mut self, now: Time, pto: impl FnOnce() -> Duration) {
         self.sent_since_receipt = false;
         // Of those that came together the first has done it.
-        if self.rest_at != Some(now + REST) {
+        if self.silent_since != Some(now) {
             self.restart(now, pto());
         }
     }
@@ -116,7 +130,11 @@ impl Idle {
         let timeout = self.timeout_of_both();
         self.deadline = (!timeout.is_zero()).then(|| now + timeout.max(3 * pto));
         if self.handshake_deadline.is_none() {
-            self.rest_at = Some(now + REST);
+            self.silent_since = Some(now);
+            self.rest_at = Some(match self.patience {
+                Patience::New => now + pto.min(REST),
+                Patience::Used => now + REST,
+            });
             self.keep_alive_at = self.keep_alive.map(|after| now + after);
             self.limited_at = (!timeout.is_zero()).then(|| now + timeout / 3);
         }
@@ -130,7 +148,11 @@ impl Idle {
     /// Whether there has been silence for a while by now, so that what is kept only to be at hand can be let go of. Once
     /// for each silence.
     pub fn rests(&mut self, now: Time) -> bool {
-        self.rest_at.take_if(|at| *at <= now).is_some()
+        let rests = self.rest_at.take_if(|at| *at <= now).is_some();
+        if rests {
+            self.patience = Patience::Used;
+        }
+        rests
     }
 
     /// When [`timeout`](Self::timeout) is due. `limited` is whether the peer's limits keep this end from sending.
@@ -254,12 +276,21 @@ mod tests {
         assert_eq!(idle.rest_at(), None);
         idle.on_handshake_complete(Time::ZERO, PTO);
         idle.on_received(Time::ZERO + S, || PTO);
-        assert_eq!(idle.rest_at(), Some(Time::ZERO + S + REST));
-        assert!(!idle.rests(Time::ZERO + S + REST / 2));
-        assert!(idle.rests(Time::ZERO + S + REST));
-        assert!(!idle.rests(Time::ZERO + S + 2 * REST));
+        assert_eq!(idle.rest_at(), Some(Time::ZERO + S + PTO));
+        assert!(!idle.rests(Time::ZERO + S + PTO / 2));
+        assert!(idle.rests(Time::ZERO + S + PTO));
+        assert!(!idle.rests(Time::ZERO + S + 2 * PTO));
+        // Who is used again is waited for.
         idle.on_ack_eliciting_sent(Time::ZERO + 5 * S, || PTO);
+        assert!(!idle.rests(Time::ZERO + 5 * S + REST / 2));
         assert!(idle.rests(Time::ZERO + 5 * S + REST));
+    }
+
+    #[test]
+    fn no_answer_is_waited_for_so_long_that_it_does_not_rest() {
+        let mut idle = idle(30 * S, None);
+        idle.on_received(Time::ZERO + S, || 3 * S);
+        assert_eq!(idle.rest_at(), Some(Time::ZERO + S + REST));
     }
 
     #[test]
