@@ -6,7 +6,7 @@
 mod support;
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
@@ -208,6 +208,45 @@ fn a_peer_that_needs_streams_is_given_some() {
             unsafe { (api().stream_close)(stream) };
         }
         unsafe { (api().connection_close)(connection) };
+    }
+}
+
+/// What is told of the attempts that failed is not taken for the stream's, however often it is tried, and from where.
+#[test]
+fn a_stream_that_could_not_start_is_as_it_was() {
+    let few = Settings { peer_bidi_stream_count: 1, ..settings() };
+    let stage = stage_with(&few, |_, _| None);
+    let tried = AtomicUsize::new(0);
+    let (program, heard) = Program::new(move |_, event| {
+        if let Event::Stream(stream, event) = event
+            && event.event_type == stream_event::START_COMPLETE
+            && unsafe { event.body.start_complete.status } == Status::STREAM_LIMIT_REACHED
+        {
+            // At last it waits.
+            let last = tried.fetch_add(1, Ordering::Relaxed) == 70;
+            let flags = if last { stream_start::IMMEDIATE } else { stream_start::FAIL_BLOCKED };
+            assert_eq!(unsafe { (api().stream_start)(stream, flags) }, Status::PENDING);
+        }
+        Status::SUCCESS
+    });
+    let connection = stage.connect(program, &heard);
+    let streams = [0, 1].map(|_| open_stream(connection, 0, program));
+    assert_eq!(unsafe { (api().stream_start)(streams[0], stream_start::IMMEDIATE) }, Status::PENDING);
+    heard.wait_for("START_COMPLETE SUCCESS");
+    assert_eq!(unsafe { (api().stream_start)(streams[1], stream_start::FAIL_BLOCKED) }, Status::PENDING);
+    assert_eq!(heard.wait_for("START_COMPLETE SUCCESS").handle, streams[1].0 as usize);
+    for stream in streams {
+        assert!(!program.words().iter().any(|word| *word == "SEND_SHUTDOWN_COMPLETE 0"));
+        assert_eq!(send(stream, b"x", send::FIN, 0), Status::PENDING);
+        assert_eq!(heard.wait_for("SHUTDOWN_COMPLETE").handle, stream.0 as usize);
+    }
+    let failed = program.words().iter().filter(|word| *word == "START_COMPLETE STREAM_LIMIT_REACHED").count();
+    assert_eq!(failed, 71);
+    unsafe {
+        for stream in streams {
+            (api().stream_close)(stream);
+        }
+        (api().connection_close)(connection);
     }
 }
 
