@@ -8,7 +8,8 @@
 //! each only every few milliseconds: what was due in the meantime leaves then, up to a batch, or the rate
 //! would be that of one burst in each round of the worker, however many it would take. That is more at
 //! once than the initial window, which section 7.7 recommends as the limit, but never more than the rate
-//! gives. It is no credit for silence: after two round trips without a word nothing was due.
+//! gives. It is no credit for silence: after two round trips without a word nothing was due. The latest of
+//! them counts if it was longer than they are on the whole: who has waited for that has not been silent.
 
 use super::{Controller, Pace, Rate};
 use crate::recovery::Rtt;
@@ -67,7 +68,7 @@ impl Pacer {
         if now == self.asked && !self.shut && self.tokens >= mtu {
             return Ok(self.tokens);
         }
-        let silent = now.since(self.asked) > SILENT_RTTS * rtt.smoothed;
+        let silent = now.since(self.asked) > SILENT_RTTS * rtt.smoothed.max(rtt.latest);
         self.asked = now;
         let Pace { rate, burst, least } = controller.pace(rtt);
         let burst = rate.bytes_in(burst).max(least * mtu);

@@ -157,6 +157,23 @@ fn who_comes_late_sends_what_was_due_meanwhile_but_no_more_than_a_batch() {
 }
 
 #[test]
+fn who_has_waited_for_a_longer_round_trip_than_ever_was_not_silent() {
+    let millis = Duration::from_millis;
+    let controller = avoiding(100 * MTU);
+    let mut rtt = sampled(millis(10));
+    rtt.update(millis(80), Duration::ZERO);
+    // Some 18.75 ms on the whole: 6.67 datagrams in a millisecond.
+    assert!(2 * rtt.smoothed < millis(80));
+    for (late, due) in [(8, 53), (80, 64), (160, 64), (161, 13), (1_000_000, 13)] {
+        let mut pacer = Pacer::new(true);
+        let held = pacer.release(START, &rtt, &controller).unwrap() / MTU;
+        (0..held).for_each(|_| pacer.on_sent(MTU as u16));
+        let now = START + millis(late);
+        assert_eq!(pacer.release(now, &rtt, &controller).map(|bytes| bytes / MTU), Ok(due), "{late} ms");
+    }
+}
+
+#[test]
 // RFC 9002 section 7.7#1.
 fn who_comes_late_again_and_again_has_the_rate_and_not_more() {
     // 250 datagrams in 100 ms, asked for every 16 ms.
