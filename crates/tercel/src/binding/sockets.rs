@@ -59,6 +59,7 @@ impl Sockets {
     /// A turn begins.
     pub(crate) fn begin(&mut self) {
         self.enough = FIRST_BATCH;
+        self.buffers.rewind();
     }
 
     /// Adds a socket; gives the connections that may have waited for it.

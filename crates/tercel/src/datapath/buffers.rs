@@ -39,6 +39,12 @@ impl Buffers {
         self.scratch[..places * READ_LEN].chunks_exact_mut(READ_LEN)
     }
 
+    /// A turn begins: what was read in the last ones is mostly gone, and the same few buffers serve again, which are in the
+    /// processor's cache.
+    pub fn rewind(&mut self) {
+        self.next = 0;
+    }
+
     /// The first `len` bytes of a place of the scratch, to be passed on.
     pub fn keep(&mut self, place: usize, len: usize) -> BytesMut {
         let read = self.scratch.get(place * READ_LEN..).unwrap_or_default();
@@ -93,6 +99,24 @@ mod tests {
             drop(read(&mut buffers, READ_LEN));
         }
         assert_eq!(buffers.kept.len(), 2);
+    }
+
+    #[test]
+    fn after_a_turn_that_took_many_the_first_few_serve_again() {
+        let mut buffers = Buffers::new();
+        drop((0..20).map(|_| read(&mut buffers, READ_LEN)).collect::<Vec<_>>());
+        let places = |buffers: &mut Buffers| -> Vec<_> {
+            buffers.rewind();
+            let pieces: Vec<_> = (0..3).map(|_| read(buffers, READ_LEN)).collect();
+            pieces.iter().map(|piece| piece.as_ptr()).collect()
+        };
+        let first = places(&mut buffers);
+        assert!((0..10).all(|_| places(&mut buffers) == first));
+        // Those that are lent out for longer are left alone.
+        buffers.rewind();
+        let long: Vec<_> = (0..10).map(|_| read(&mut buffers, READ_LEN)).collect();
+        let others = places(&mut buffers);
+        assert!(others.iter().all(|place| !long.iter().any(|piece| piece.as_ptr() == *place)));
     }
 
     #[test]
