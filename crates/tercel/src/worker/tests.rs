@@ -285,6 +285,16 @@ fn flights_of_handshakes_leave_one_by_one() {
 }
 
 #[test]
+fn so_many_connections_have_their_turn_before_what_came_meanwhile_is_taken_in() {
+    let mut world = World::new(TransportConfig::default());
+    let clients: Vec<_> = (0..CONNECTIONS + 20).map(|_| world.connect()).collect();
+    let now = world.now;
+    let mut turn = || (world.workers[0].turn(now), world.net.0.lock().unwrap().calls);
+    assert_eq!(turn(), (Park::Now, CONNECTIONS));
+    assert_eq!(turn().1, clients.len());
+}
+
+#[test]
 fn what_is_not_authentic_costs_no_state_and_is_not_amplified() {
     let mut world = World::new(TransportConfig::default());
     world.serve(|_, _| {});
