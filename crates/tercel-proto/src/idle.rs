@@ -10,7 +10,8 @@ const REST: Duration = Duration::from_millis(500);
 /// How long a silence it takes until a connection rests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Patience {
-    /// A probe timeout, in which an answer would have come: many connections are made and then silent for long.
+    /// Two probe timeouts, in which an answer would have come and been acknowledged: many connections are made and then
+    /// silent for long.
     New,
     /// [`REST`]: who was used after a rest is used again, and to wake costs more than the memory is worth.
     Used,
@@ -132,7 +133,7 @@ impl Idle {
         if self.handshake_deadline.is_none() {
             self.silent_since = Some(now);
             self.rest_at = Some(match self.patience {
-                Patience::New => now + pto.min(REST),
+                Patience::New => now + (2 * pto).min(REST),
                 Patience::Used => now + REST,
             });
             self.keep_alive_at = self.keep_alive.map(|after| now + after);
@@ -276,10 +277,10 @@ mod tests {
         assert_eq!(idle.rest_at(), None);
         idle.on_handshake_complete(Time::ZERO, PTO);
         idle.on_received(Time::ZERO + S, || PTO);
-        assert_eq!(idle.rest_at(), Some(Time::ZERO + S + PTO));
-        assert!(!idle.rests(Time::ZERO + S + PTO / 2));
-        assert!(idle.rests(Time::ZERO + S + PTO));
-        assert!(!idle.rests(Time::ZERO + S + 2 * PTO));
+        assert_eq!(idle.rest_at(), Some(Time::ZERO + S + 2 * PTO));
+        assert!(!idle.rests(Time::ZERO + S + PTO));
+        assert!(idle.rests(Time::ZERO + S + 2 * PTO));
+        assert!(!idle.rests(Time::ZERO + S + 3 * PTO));
         // Who is used again is waited for.
         idle.on_ack_eliciting_sent(Time::ZERO + 5 * S, || PTO);
         assert!(!idle.rests(Time::ZERO + 5 * S + REST / 2));

@@ -694,7 +694,7 @@ impl Connection {
     }
 
     /// Whether the connection has come to rest since this was last asked: nothing was heard or sent for half a second,
-    /// or for a probe timeout when it is new, and it has let go of memory. Its driver can do the same.
+    /// or for two probe timeouts when it is new, and it has let go of memory. Its driver can do the same.
     pub const fn take_rested(&mut self) -> bool {
         std::mem::replace(&mut self.rested, false)
     }

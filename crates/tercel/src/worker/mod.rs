@@ -50,7 +50,7 @@ use crate::registration::{Holdings, RegistrationConfig, RegistrationShared, Regi
 
 /// So many connections have their turn in one of the worker's at the most. What comes meanwhile waits, and the time is that
 /// of its beginning for all of them: round trips and timers are no finer than that.
-const CONNECTIONS: usize = 128;
+const TURNS: usize = 128;
 
 /// How long a worker need not be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +163,7 @@ impl Worker {
         self.read_letters();
         self.receive();
         self.floor.expire();
-        for _ in 0..self.floor.ready.len().min(CONNECTIONS) {
+        for _ in 0..self.floor.ready.len().min(TURNS) {
             if let Some(slot) = self.floor.ready.pop() {
                 self.drain(slot);
             }

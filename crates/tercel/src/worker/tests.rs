@@ -287,10 +287,10 @@ fn flights_of_handshakes_leave_one_by_one() {
 #[test]
 fn so_many_connections_have_their_turn_before_what_came_meanwhile_is_taken_in() {
     let mut world = World::new(TransportConfig::default());
-    let clients: Vec<_> = (0..CONNECTIONS + 20).map(|_| world.connect()).collect();
+    let clients: Vec<_> = (0..TURNS + 20).map(|_| world.connect()).collect();
     let now = world.now;
     let mut turn = || (world.workers[0].turn(now), world.net.0.lock().unwrap().calls);
-    assert_eq!(turn(), (Park::Now, CONNECTIONS));
+    assert_eq!(turn(), (Park::Now, TURNS));
     assert_eq!(turn().1, clients.len());
 }
 
