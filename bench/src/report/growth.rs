@@ -107,9 +107,9 @@ impl Results {
                 self.growth_table(text, &growing, shown);
             }
         }
-        let of = |scenario: fn(usize) -> Scenario, peer| self.memory_per_connection(scenario, peer);
+        let of = |peer| [Scenario::Idle, Scenario::Many].map(|scenario| self.memory_per_connection(scenario, peer));
         let with_memory: Vec<_> = (self.peers.iter())
-            .map(|peer| (peer, [of(Scenario::Idle, *peer), of(Scenario::Many, *peer)]))
+            .map(|peer| (peer, of(*peer)))
             .filter(|(_, bytes)| bytes.iter().any(Option::is_some))
             .collect();
         if !with_memory.is_empty() {

@@ -43,10 +43,10 @@ pub struct Idle {
     keep_alive_at: Option<Time>,
     /// When whoever is held back by the peer's limits is to say so again.
     limited_at: Option<Time>,
-    /// Since when there has been silence, after the handshake.
-    silent_since: Option<Time>,
+    /// When all of these began the last time, after the handshake.
+    restarted_at: Option<Time>,
     patience: Patience,
-    /// When the connection comes to rest; `None` if it does, or is in its handshake.
+    /// When the connection comes to rest; `None` while it rests, and in the handshake.
     rest_at: Option<Time>,
     /// Whether an ack-eliciting packet was sent since the last one was received.
     sent_since_receipt: bool,
@@ -64,7 +64,7 @@ impl Idle {
             deadline: (!timeout.is_zero()).then(|| now + timeout.max(handshake_timeout)),
             keep_alive_at: None,
             limited_at: None,
-            silent_since: None,
+            restarted_at: None,
             patience: Patience::New,
             rest_at: None,
             sent_since_receipt: false,
@@ -112,7 +112,7 @@ impl Idle {
     pub fn on_received(&mut self, now: Time, pto: impl FnOnce() -> Duration) {
         self.sent_since_receipt = false;
         // Of those that came together the first has done it.
-        if self.silent_since != Some(now) {
+        if self.restarted_at != Some(now) {
             self.restart(now, pto());
         }
     }
@@ -125,13 +125,21 @@ impl Idle {
         }
     }
 
+    /// Something was sent or came, though it may be no more than an acknowledgement, or not authentic: a connection that
+    /// was at rest has taken up again what it had let go of, and is to rest once more.
+    pub fn wake(&mut self, now: Time) {
+        if self.handshake_deadline.is_none() && self.rest_at.is_none() {
+            self.rest_at = Some(now + REST);
+        }
+    }
+
     // RFC 9000 section 10.1#1.
     fn restart(&mut self, now: Time, pto: Duration) {
         // Section 10.1: at least three times the probe timeout.
         let timeout = self.timeout_of_both();
         self.deadline = (!timeout.is_zero()).then(|| now + timeout.max(3 * pto));
         if self.handshake_deadline.is_none() {
-            self.silent_since = Some(now);
+            self.restarted_at = Some(now);
             self.rest_at = Some(match self.patience {
                 Patience::New => now + (2 * pto).min(REST),
                 Patience::Used => now + REST,
@@ -285,6 +293,21 @@ mod tests {
         idle.on_ack_eliciting_sent(Time::ZERO + 5 * S, || PTO);
         assert!(!idle.rests(Time::ZERO + 5 * S + REST / 2));
         assert!(idle.rests(Time::ZERO + 5 * S + REST));
+    }
+
+    #[test]
+    fn who_is_woken_rests_again_but_is_no_less_idle() {
+        let mut idle = idle(10 * S, None);
+        idle.wake(Time::ZERO + PTO);
+        assert_eq!(idle.rest_at(), Some(Time::ZERO + 2 * PTO));
+        assert!(idle.rests(Time::ZERO + 2 * PTO));
+        idle.wake(Time::ZERO + S);
+        idle.wake(Time::ZERO + S + PTO);
+        assert_eq!(idle.rest_at(), Some(Time::ZERO + S + REST));
+        assert_eq!(idle.next_timeout(false), Some(Time::ZERO + 10 * S));
+        let mut idle = Idle::new(Time::ZERO, 30 * S, 10 * S, None);
+        idle.wake(Time::ZERO + S);
+        assert_eq!(idle.rest_at(), None);
     }
 
     #[test]

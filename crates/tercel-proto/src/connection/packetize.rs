@@ -317,6 +317,7 @@ impl Connection {
         self.recovery.on_packet_sent(packet, self.workspace.drafted.get(frames.clone()).unwrap_or_default());
         self.stats.packets_sent += 1;
         self.trace_sent(now, Packet { level, number, len: size }, sending.mtu_probe);
+        self.idle.wake(now);
         if ack_eliciting {
             let recovery = &self.recovery;
             self.idle.on_ack_eliciting_sent(now, || recovery.pto(SpaceId::Data));

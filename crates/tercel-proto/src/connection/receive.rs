@@ -71,6 +71,7 @@ impl Connection {
             return;
         }
         self.paths.on_datagram(path, data.len());
+        self.idle.wake(*now);
         if let Phase::Closing(said) = &mut self.phase {
             said.closing.on_datagram();
         }

@@ -87,6 +87,14 @@ fn nothing_more_is_said_to_a_server() {
     }
 }
 
+/// How many packet protection keys the two ends have at hand.
+fn at_hand(pair: &Pair) -> [usize; 2] {
+    [Some(&pair.client), pair.server.as_ref()].map(|end| {
+        let keys = end.and_then(|end| end.spaces.data.one_rtt.as_ref());
+        keys.map_or(usize::MAX, |keys| keys.at_hand())
+    })
+}
+
 /// Keys of the first phase are let go of in silence, and the same are made again; those of later phases stay.
 #[test]
 fn keys_are_made_anew() {
@@ -95,12 +103,6 @@ fn keys_are_made_anew() {
         for (client, server) in [(&[v1][..], &[v1][..]), (&[v2], &[v2]), (&[v1, v2], &[v2, v1]), (&[v2, v1], &[v1, v2])]
         {
             let mut pair = pair_in(suite, client, server);
-            let at_hand = |pair: &Pair| {
-                [Some(&pair.client), pair.server.as_ref()].map(|end| {
-                    let keys = end.and_then(|end| end.spaces.data.one_rtt.as_ref());
-                    keys.map_or(usize::MAX, |keys| keys.at_hand())
-                })
-            };
             pair.upload(5_000);
             assert_eq!(at_hand(&pair), [3, 3]);
             for _ in 0..3 {
@@ -120,4 +122,21 @@ fn keys_are_made_anew() {
             assert_eq!((pair.client.stats().packets_dropped, pair.server().stats().packets_dropped), (0, 0));
         }
     }
+}
+
+/// Keys that a packet was tried with are let go of again, though it was not authentic and is no reason to wait for more.
+#[test]
+fn who_is_woken_by_a_forgery_rests_again() {
+    let mut pair = pair_by(1);
+    pair.client.ping();
+    pair.flush(true);
+    let (_, mut forged, path) = pair.to_server.back().cloned().unwrap();
+    *forged.last_mut().unwrap() ^= 1;
+    pair.pass(Duration::from_secs(5));
+    assert_eq!(at_hand(&pair), [0, 0]);
+    pair.to_server.push_back((pair.now, forged, path));
+    pair.pass(Duration::from_millis(10));
+    assert_eq!((at_hand(&pair), pair.server().stats().packets_dropped), ([0, 3], 1));
+    pair.pass(Duration::from_secs(1));
+    assert_eq!(at_hand(&pair), [0, 0]);
 }
