@@ -1,5 +1,5 @@
 //! A program that has no threads: it drives the workers from its own loop, beside an epoll instance of its own.
-
+//! The library has the workers of whoever is first to ask for some, so this is a process of its own.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "for tests")]
 
 mod support;

@@ -92,7 +92,7 @@ pub struct TransportConfig {
     pub ack_threshold: u32,
     /// Whether a peer that can is asked for fewer acknowledgements while the congestion window is large
     /// (draft-ietf-quic-ack-frequency). Default off: over a clean line of 100 Mbit/s and 40 ms 10 MB came with
-    /// a sixth of the acknowledgements, and 3 to 5 % later (`tercel-sim/tests/extensions.rs`). In either case it is
+    /// a sixth of the acknowledgements, and 3 to 5 % later (`tercel-sim/tests/integration/extensions.rs`). In either case it is
     /// asked for more, one for every packet, while data waits for a window that losses have left with a few packets.
     pub ack_frequency: bool,
     /// Whether the peer may reset a stream and have the beginning of it delivered all the same

@@ -5,18 +5,13 @@
 
 mod support;
 
-#[path = "support/mutate.rs"]
-mod mutate;
-#[path = "support/relay.rs"]
-mod relay;
-
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use mutate::{Mutator, answers};
-use relay::{Relay, Seen, To};
+use support::mutate::{Mutator, answers};
+use support::relay::{Relay, Seen, To};
 use support::*;
 use tercel::{
     Connect, Connection, ConnectionEvent, Listen, Listener, ListenerEvent, Registration, RegistrationStats, VarInt,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::support::loopback;
+use super::loopback;
 
 /// Where a datagram goes: told the number of its client address, its own number among those from there, and
 /// its bytes.

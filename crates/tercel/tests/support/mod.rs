@@ -1,6 +1,10 @@
 //! What the tests over real sockets share: a certificate, configurations, and handlers that record.
 #![allow(dead_code, clippy::unwrap_used, reason = "for tests, and not every one uses everything")]
 
+pub(crate) mod balancer;
+pub(crate) mod mutate;
+pub(crate) mod relay;
+
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};

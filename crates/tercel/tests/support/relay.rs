@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::support::loopback;
+use super::loopback;
 
 /// What was seen on the way, each direction by itself: the first datagrams, and a changing choice of
 /// later ones.
