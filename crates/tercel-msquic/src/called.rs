@@ -50,11 +50,6 @@ pub(crate) fn is_any() -> bool {
     CALLED.get().is_some()
 }
 
-/// Whether the innermost is one of this stream.
-pub(crate) fn is_of_stream(stream: &Arc<Stream>) -> bool {
-    look(|called| called.and_then(|called| called.stream).is_some_and(|called| Arc::ptr_eq(called, stream)))
-}
-
 /// Whether one of this connection, or of its streams, does.
 pub(crate) fn is_of(connection: &Connection) -> bool {
     let mut next = CALLED.get();

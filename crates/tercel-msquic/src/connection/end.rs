@@ -21,6 +21,7 @@ impl Connection {
             return;
         }
         state.shut_down = Some((flags, code));
+        self.ends.store(true, Ordering::Relaxed);
         match &state.stage {
             Stage::Live(live) => {
                 let live = live.clone();
@@ -68,6 +69,7 @@ impl Connection {
         let verdict = {
             let mut state = self.state();
             state.close_reason.get_or_insert(reason);
+            self.ends.store(true, Ordering::Relaxed);
             state.waiting.clear();
             state.verdict.take()
         };
@@ -108,6 +110,7 @@ impl Connection {
     /// Closes the handle: after this no callback is running, except one that called this, and none follows.
     pub(super) fn close(self: &Arc<Self>) {
         self.closing.store(true, Ordering::Release);
+        self.ends.store(true, Ordering::Relaxed);
         let live = self.live();
         if let Some(live) = &live {
             // The first close counts, so this changes nothing after a shutdown.

@@ -16,7 +16,7 @@ use crate::abi::{
 use crate::address;
 use crate::boundary::Context;
 use crate::outcome::of_end;
-use crate::stream::{Stream, spare};
+use crate::stream::Stream;
 
 /// Hears a connection of Tercel's.
 pub(super) struct Events {
@@ -66,7 +66,6 @@ impl ConnectionHandler for Events {
 
     fn turn_ends(&mut self) {
         if std::mem::take(&mut self.came_in) {
-            spare::turn_ends();
             self.connection.gate.end_turn();
         }
     }

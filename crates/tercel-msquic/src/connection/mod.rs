@@ -25,7 +25,7 @@ mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use tercel::{CloseReason, NewConnection, PendingVerdict, ResumptionTicket, Role};
 
@@ -40,7 +40,7 @@ use crate::gate::{Gate, Signal, SignalWhenDropped};
 use crate::handle;
 use crate::library;
 use crate::registration::Registration;
-use crate::stream::{Stream, spare};
+use crate::stream::Stream;
 use crate::target::Target;
 use crate::versions::VersionLists;
 
@@ -153,6 +153,10 @@ pub(crate) struct Connection {
     gate: Gate,
     target: Target<ConnectionCallback>,
     state: Brief<State>,
+    /// The same as in its [stage](Stage::Live), and also when that is over: for those who have no lock.
+    live: OnceLock<tercel::Connection>,
+    /// Something of its end is known.
+    ends: AtomicBool,
     /// How its streams send and receive. Changed under the lock of the state.
     manners: SettledManners,
     /// Held by those who wait for it to begin, until they sleep.
@@ -214,6 +218,8 @@ impl Connection {
                 gate: Gate::default(),
                 target,
                 state: Brief::new(state),
+                live: OnceLock::new(),
+                ends: AtomicBool::new(false),
                 manners: SettledManners::default(),
                 beginning: Mutex::new(()),
                 begun: Condvar::new(),
@@ -272,6 +278,13 @@ impl Connection {
             Stage::Live(connection) => Some(connection.clone()),
             _ => None,
         }
+    }
+
+    /// The same if nothing of its end is known, for who is inside the gate: nobody settles it meanwhile.
+    #[inline]
+    fn runs_here(&self) -> Option<&tercel::Connection> {
+        let live = self.live.get().filter(|_| self.gate.is_mine() && !self.ends.load(Ordering::Relaxed))?;
+        (!live.has_ended()).then_some(live)
     }
 
     /// Why it ended, once that is known.
@@ -333,8 +346,8 @@ impl Connection {
     ) -> Result<Arc<Stream>, Status> {
         let manners = self.manners();
         // Held meanwhile: who settles the connection finds the stream, or is found to have done so.
-        let state = self.state();
-        match self.late_in(&state) {
+        let state = self.runs_here().is_none().then(|| self.state());
+        match state.as_ref().and_then(|state| self.late_in(state)) {
             Some(late) => Err(late),
             None => make(manners),
         }
@@ -369,6 +382,9 @@ impl Connection {
         stream: &Arc<Stream>,
         start: impl FnOnce(&tercel::Connection) -> R,
     ) -> Result<Option<R>, Status> {
+        if let Some(live) = self.runs_here() {
+            return Ok(Some(start(live)));
+        }
         let mut state = self.state();
         if self.late_in(&state) == Some(Status::ABORTED) {
             return Err(Status::ABORTED);
@@ -444,6 +460,8 @@ impl Connection {
             return;
         }
         state.stage = Stage::Live(connection.clone());
+        // It begins once.
+        let _ = self.live.set(connection.clone());
         if let Some(scheduling) = state.wishes.scheduling {
             // It cannot have ended yet for this end; if it has, nothing is sent.
             let _ = connection.set_stream_scheduling(scheduling);
@@ -510,10 +528,7 @@ pub(crate) fn on_worker(
     live.inspect(move |_| match connection.is_in_callback() {
         // A callback that runs has come to a call which had to wait for this. What is asked here is queued.
         true => drop(on_worker(&again, &connection, act)),
-        false => {
-            act();
-            spare::turn_ends();
-        }
+        false => act(),
     })
 }
 

@@ -57,19 +57,27 @@ impl Stream {
         if self.is_over() {
             return;
         }
-        // One by one: the application may close the handle meanwhile, and hears of those that are left within that.
-        while !self.first.was_last() {
-            let left = self.state().sends.seal(&self.first);
-            match left {
-                Some(context) => self.tell_sent(context, true),
-                None => break,
-            }
+        if !self.first.was_last() {
+            self.cancel_sends();
         }
         self.tell_send_ended();
         if !self.is_over() {
             self.tell_complete(connection);
         }
         self.finish();
+    }
+
+    /// Sends that are left are canceled, one by one: the application may close the handle meanwhile, and hears of those
+    /// that are left then within that.
+    #[cold]
+    fn cancel_sends(self: &Arc<Self>) {
+        loop {
+            let left = self.state().sends.seal(&self.first);
+            match left {
+                Some(context) => self.tell_sent(context, true),
+                None => return,
+            }
+        }
     }
 
     /// It has told the last event.
@@ -101,8 +109,8 @@ impl Stream {
         state.memory.end();
         let code = VarInt::from_u32(0);
         let Stage::Live(live) = &state.stage else {
-            if let Stage::Opened(calls) | Stage::Waiting(calls) = &mut state.stage {
-                calls.clear();
+            if let Stage::Before { calls, .. } = &mut state.stage {
+                *calls = None;
             }
             return;
         };
@@ -146,24 +154,30 @@ impl Stream {
     pub(super) fn close(self: &Arc<Self>) {
         self.closing.store(true, Ordering::Release);
         self.release();
-        if !self.is_over() {
-            let own_thread = self.connection.gate().is_own_thread();
-            self.abort();
-            match self.settle_soon() {
-                // To wait would be to wait for oneself: the events come a little later.
-                Some(done) if own_thread && !execution::drive_until(|| done.is_given()) => return,
-                Some(done) => {
-                    done.wait();
-                    self.settle();
-                }
-                None => {}
-            }
+        if !self.is_over() && !self.end_at_once() {
+            return;
         }
         if !self.connection.is_in_callback() {
             // The callback of the last event may still be running.
             drop(self.connection.gate().enter());
         }
         self.stay_no_longer();
+    }
+
+    /// Ends it before its time. `false`: to wait for the last events would be to wait for oneself, and they come a little
+    /// later.
+    #[cold]
+    fn end_at_once(self: &Arc<Self>) -> bool {
+        let own_thread = self.connection.gate().is_own_thread();
+        self.abort();
+        if let Some(done) = self.settle_soon() {
+            if own_thread && !execution::drive_until(|| done.is_given()) {
+                return false;
+            }
+            done.wait();
+            self.settle();
+        }
+        true
     }
 
     /// The application does not want the peer's stream: nothing is left of it.

@@ -68,7 +68,9 @@ impl StreamHandler for Events {
     fn event(&mut self, live: &tercel::Stream, what: StreamEvent<'_>) {
         let Some(stream) = &self.stream else { return };
         // Taken and told in one: who settles the stream from another thread would not tell what is taken.
-        let _pass = stream.connection.gate().enter();
+        if !stream.connection.gate().is_mine() {
+            return self.come_in(live, what);
+        }
         let mut told = match what {
             StreamEvent::Started(Err(error)) => {
                 self.failed = stream.not_started(status_of(&error));
@@ -94,10 +96,11 @@ impl StreamHandler for Events {
                 }
             }
             StreamEvent::ShutdownComplete => {
-                return stream.ended(match live.connection_has_ended() {
+                let connection = match live.connection_has_ended() {
                     true => Ending::Maybe,
                     false => Ending::No,
-                });
+                };
+                return spare::last(stream, || stream.ended(connection));
             }
             StreamEvent::IdealSendBufferSize(ideal) => {
                 stream.ideal.store(ideal, Ordering::Relaxed);
@@ -119,6 +122,17 @@ impl StreamHandler for Events {
             spare::let_go(stream);
         }
         spare::unboxed(self);
+    }
+}
+
+impl Events {
+    /// Something is told without a turn.
+    #[cold]
+    fn come_in(&mut self, live: &tercel::Stream, what: StreamEvent<'_>) {
+        if let Some(connection) = self.stream.as_ref().map(|stream| stream.connection.clone()) {
+            let _pass = connection.gate().enter();
+            self.event(live, what);
+        }
     }
 }
 
@@ -187,7 +201,7 @@ impl Stream {
             let mut state = self.state();
             let ends = state.start_flags & stream_start::SHUTDOWN_ON_FAIL != 0;
             if !ends {
-                state.stage = Stage::Opened(Vec::new());
+                state.stage = Stage::OPENED;
             }
             ends
         };

@@ -16,7 +16,7 @@ mod events;
 mod memory;
 mod receive;
 mod send;
-pub(crate) mod spare;
+mod spare;
 
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -49,12 +49,14 @@ enum Call {
     Lend(Vec<Box<dyn ReceiveMemory>>),
 }
 
+/// Mostly nothing.
+#[allow(clippy::box_collection, reason = "a Vec has three words, and this one")]
+type Calls = Option<Box<Vec<Call>>>;
+
 /// How far a stream has come.
 enum Stage {
-    /// Not started.
-    Opened(Vec<Call>),
-    /// Started, and waits for its connection.
-    Waiting(Vec<Call>),
+    /// Not one of Tercel's yet: not started, or waiting for its connection.
+    Before { started: bool, calls: Calls },
     /// Left to who hears it: the handle goes with this object.
     Live(tercel::Stream),
     /// It held something, or has never been live; and is over.
@@ -65,7 +67,7 @@ impl State {
     /// Of a stream that has not started; or of one of the peer's, which is not [live](Stage::Live) yet.
     fn new(local: bool) -> Self {
         Self {
-            stage: if local { Stage::Opened(Vec::new()) } else { Stage::Over },
+            stage: if local { Stage::OPENED } else { Stage::Over },
             start_flags: 0,
             priority: PRIORITY,
             reliable_offset: 0,
@@ -78,6 +80,8 @@ impl State {
 }
 
 impl Stage {
+    const OPENED: Self = Self::Before { started: false, calls: None };
+
     fn live(live: tercel::Stream) -> Self {
         live.leave_to_handler();
         Self::Live(live)
@@ -126,6 +130,10 @@ pub(crate) struct Stream {
     holds: AtomicBool,
     /// The application has heard the last event. Changed by who is inside the gate.
     over: AtomicBool,
+    /// Who hears it tells the last event. Of those who are inside the gate.
+    tells_last: AtomicBool,
+    /// Who hears it has two references. Changed by who is inside the gate.
+    heard_doubly: AtomicBool,
 }
 
 const NO_ID: u64 = u64::MAX;
@@ -191,6 +199,8 @@ impl Stream {
                 held: AtomicBool::new(false),
                 holds: AtomicBool::new(false),
                 over: AtomicBool::new(false),
+                tells_last: AtomicBool::new(false),
+                heard_doubly: AtomicBool::new(false),
             })
         })
     }
@@ -262,6 +272,7 @@ impl Stream {
     }
 
     /// Nothing more is told: its connection has it no more.
+    #[inline]
     fn stay_no_longer(&self) {
         if self.stays.load(Ordering::Acquire) {
             handle::forget(self.handle);
@@ -270,7 +281,7 @@ impl Stream {
 
     /// Whether it can have something to tell.
     pub(crate) fn was_started(&self) -> bool {
-        !matches!(self.state().stage, Stage::Opened(_))
+        !matches!(self.state().stage, Stage::Before { started: false, .. })
     }
 
     pub(crate) fn id(&self) -> Option<u64> {
@@ -300,9 +311,16 @@ impl Stream {
     }
 
     /// Its handle is closed.
+    #[inline]
     fn release(&self) {
-        if self.held.load(Ordering::Acquire)
-            && self.held.swap(false, Ordering::AcqRel)
+        if self.held.load(Ordering::Acquire) {
+            self.release_held();
+        }
+    }
+
+    #[cold]
+    fn release_held(&self) {
+        if self.held.swap(false, Ordering::AcqRel)
             && let (Some(id), Some(live)) = (self.id(), self.connection.live())
         {
             let _ = live.release_stream(StreamId::from_wire(id));
@@ -310,6 +328,7 @@ impl Stream {
     }
 
     /// Why a call fails: `status`, or that the peer has ended the connection.
+    #[cold]
     fn or_aborted(&self, status: Status) -> Status {
         self.connection.late().filter(|late| *late == Status::ABORTED).unwrap_or(status)
     }
@@ -383,8 +402,10 @@ impl Stream {
     /// [`Status::INVALID_STATE`], [`Status::ABORTED`]: nothing has changed.
     fn start(self: &Arc<Self>, flags: u32) -> Result<(), Status> {
         let mut state = self.state();
-        let Stage::Opened(calls) = &mut state.stage else { return Err(Status::INVALID_STATE) };
-        state.stage = Stage::Waiting(std::mem::take(calls));
+        let Stage::Before { started: started @ false, .. } = &mut state.stage else {
+            return Err(Status::INVALID_STATE);
+        };
+        *started = true;
         let before = std::mem::replace(&mut state.start_flags, flags);
         let started = self.connection.when_live(self, |connection| self.open_on(&mut state, connection));
         match started {
@@ -396,8 +417,8 @@ impl Stream {
             Ok(_) => Ok(()),
             Err(status) => {
                 state.start_flags = before;
-                if let Stage::Waiting(calls) = &mut state.stage {
-                    state.stage = Stage::Opened(std::mem::take(calls));
+                if let Stage::Before { started, .. } = &mut state.stage {
+                    *started = false;
                 }
                 Err(status)
             }
@@ -414,9 +435,8 @@ impl Stream {
 
     /// Opens it on a connection, if it waits for that. Nothing is told within this.
     fn open_on(self: &Arc<Self>, state: &mut State, connection: &tercel::Connection) -> Result<(), Status> {
-        if !matches!(state.stage, Stage::Waiting(_)) {
-            return Ok(());
-        }
+        let Stage::Before { started: true, calls } = &mut state.stage else { return Ok(()) };
+        let calls = calls.take();
         let flags = state.start_flags;
         let options = StreamOptions {
             at_limit: match flags & stream_start::FAIL_BLOCKED != 0 {
@@ -435,13 +455,10 @@ impl Stream {
         };
         match opened {
             Ok(live) => {
-                let before = std::mem::replace(&mut state.stage, Stage::live(live));
-                if let (Stage::Waiting(calls), Stage::Live(live)) = (before, &state.stage) {
-                    for call in calls {
-                        // What cannot be done any more is told by events.
-                        let _ = call.apply(live);
-                    }
+                if let Some(calls) = calls {
+                    Call::apply_all(*calls, &live);
                 }
+                state.stage = Stage::live(live);
                 Ok(())
             }
             Err(error) => Err(status_of(&error)),
@@ -451,8 +468,8 @@ impl Stream {
     /// Does what was asked, or keeps it until it can be done.
     fn call(&self, state: &mut State, call: Call) -> Result<(), Status> {
         match &mut state.stage {
-            Stage::Opened(calls) | Stage::Waiting(calls) => {
-                calls.push(call);
+            Stage::Before { calls, .. } => {
+                calls.get_or_insert_default().push(call);
                 Ok(())
             }
             Stage::Live(live) if !self.is_over() => call.apply(live),
@@ -467,6 +484,7 @@ impl Stream {
     }
 
     /// The same, by who is inside the gate.
+    #[inline(always)]
     fn tell_inside(self: &Arc<Self>, event: &mut StreamEvent) -> Status {
         match self.is_over() {
             true => Status::SUCCESS,
@@ -475,6 +493,7 @@ impl Stream {
     }
 
     /// Calls the application. By who is inside the gate.
+    #[inline(always)]
     fn call_application(self: &Arc<Self>, event: &mut StreamEvent) -> Status {
         let Some((handler, context)) = self.target.get() else { return Status::SUCCESS };
         // SAFETY: the application gave this function to be called with this context until SHUTDOWN_COMPLETE or until
@@ -485,6 +504,14 @@ impl Stream {
 }
 
 impl Call {
+    #[cold]
+    fn apply_all(calls: Vec<Self>, live: &tercel::Stream) {
+        for call in calls {
+            // What cannot be done any more is told by events.
+            let _ = call.apply(live);
+        }
+    }
+
     fn apply(self, live: &tercel::Stream) -> Result<(), Status> {
         let done = match self {
             Self::Send(pieces) => pieces.into_iter().try_for_each(|(data, options)| live.send_with(data, options)),

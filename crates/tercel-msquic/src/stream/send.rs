@@ -55,9 +55,11 @@ impl First {
 
 /// Sends whose completion is still to be told, by number: those behind the [`First`].
 #[derive(Default)]
+#[allow(clippy::box_collection, reason = "a VecDeque has four words, and this one")]
 pub(super) struct Outstanding {
     last: u64,
-    sends: VecDeque<(u64, Context)>,
+    /// Mostly none.
+    sends: Option<Box<VecDeque<(u64, Context)>>>,
     /// Why no more is accepted.
     refused: Option<Status>,
 }
@@ -65,22 +67,27 @@ pub(super) struct Outstanding {
 impl Outstanding {
     fn add(&mut self, first: &First, context: Context) -> u64 {
         self.last += 1;
-        if !self.sends.is_empty() || !first.put(self.last, context) {
-            self.sends.push_back((self.last, context));
+        if !self.is_empty() || !first.put(self.last, context) {
+            self.sends.get_or_insert_default().push_back((self.last, context));
         }
         self.last
     }
 
+    fn is_empty(&self) -> bool {
+        self.sends.as_ref().is_none_or(|sends| sends.is_empty())
+    }
+
     /// A send that is not the first is done with.
     pub(super) fn take(&mut self, first: &First, number: u64) -> Option<Context> {
-        let at = self.sends.iter().position(|(of, _)| *of == number)?;
-        let context = self.sends.remove(at).map(|(_, context)| context);
+        let sends = self.sends.as_mut()?;
+        let at = sends.iter().position(|(of, _)| *of == number)?;
+        let context = sends.remove(at).map(|(_, context)| context);
         self.note_last(first);
         context
     }
 
     fn note_last(&self, first: &First) {
-        if self.refused.is_some() && self.sends.is_empty() {
+        if self.refused.is_some() && self.is_empty() {
             first.is_last.store(true, Ordering::Release);
         }
     }
@@ -101,7 +108,7 @@ impl Outstanding {
     pub(super) fn seal(&mut self, first: &First) -> Option<Context> {
         let number = first.number.load(Ordering::Acquire);
         let next = match number {
-            0 => self.sends.pop_front().map(|(_, context)| context),
+            0 => self.sends.as_mut().and_then(|sends| sends.pop_front()).map(|(_, context)| context),
             number => first.take(number),
         };
         self.close(first);
@@ -158,13 +165,16 @@ impl Stream {
         }
         // SAFETY: as demanded of the caller.
         let read_there = |buffer: &Buffer| unsafe { lent(buffer.buffer.cast_const(), buffer.length as usize) };
-        // The completion belongs to the last byte.
-        let filled = buffers.iter().rposition(|buffer| buffer.length > 0).map_or(0, |last| last + 1);
-        let (last, before) = match buffers[..filled].split_last() {
+        let (last, before) = match buffers {
             // SAFETY: as demanded of the caller.
             _ if copies => (unsafe { copied(buffers, total) }, &[][..]),
-            Some((last, before)) => (read_there(last), before),
-            None => (Bytes::new(), &[][..]),
+            // As most are.
+            [one] if total > 0 => (read_there(one), &[][..]),
+            // The completion belongs to the last byte.
+            _ => match buffers.iter().rposition(|buffer| buffer.length > 0) {
+                Some(last) => (read_there(&buffers[last]), &buffers[..last]),
+                None => (Bytes::new(), &[][..]),
+            },
         };
         let base = SendOptions {
             after_handshake: flags & send::ALLOW_0_RTT == 0,
@@ -194,7 +204,7 @@ impl Stream {
             Ok(()) => {}
             Err(_) => drop(self.first.take(number).or_else(|| state.sends.take(&self.first, number))),
         }
-        let starts = flags & send::START != 0 && matches!(state.stage, Stage::Opened(_));
+        let starts = flags & send::START != 0 && matches!(state.stage, Stage::Before { started: false, .. });
         drop(state);
         sent?;
         if starts {

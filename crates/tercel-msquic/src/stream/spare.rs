@@ -1,14 +1,13 @@
 //! Memory of streams that are gone, and of those who heard them, kept by each worker for those to come: with many short
 //! streams at a time an allocator would put it together and apart again for each.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use super::Stream;
 use super::events::Events;
-use crate::called;
 
 /// How many at the most, for each thread.
 const MOST: usize = 64;
@@ -20,9 +19,6 @@ thread_local! {
     static SPARE: RefCell<Vec<Room>> = const { RefCell::new(Vec::new()) };
     #[allow(clippy::vec_box, reason = "it is the boxes that are kept")]
     static BOXES: RefCell<Vec<Box<Events>>> = const { RefCell::new(Vec::new()) };
-    /// The reference of the table to a stream whose handle was closed in a callback of its own, until who hears it lets go,
-    /// or the turn ends.
-    static CLOSED: Cell<Option<Arc<Stream>>> = const { Cell::new(None) };
 }
 
 /// Makes a stream in memory that is kept, or into new.
@@ -41,31 +37,33 @@ pub(super) fn put(make: impl FnOnce() -> Stream) -> [Arc<Stream>; 2] {
     }
 }
 
-/// The handle of a stream is closed, and this was the reference of the table to it.
-pub(super) fn close(stream: Arc<Stream>) {
-    // Who hears it lets go of it later in this turn.
-    let in_turn = stream.connection.gate().is_own_thread() && called::is_of_stream(&stream);
-    if in_turn {
-        CLOSED.set(Some(stream));
-    }
+/// Tells the last event of a stream, by who hears it and is inside the gate.
+pub(super) fn last(stream: &Stream, tell: impl FnOnce()) {
+    stream.tells_last.store(true, Ordering::Relaxed);
+    tell();
+    stream.tells_last.store(false, Ordering::Relaxed);
 }
 
-/// A turn ends.
-pub(crate) fn turn_ends() {
-    // A thread that ends has none.
-    let _ = CLOSED.try_with(Cell::take);
+/// The handle of a stream is closed, and this was the reference of the table to it: who hears it has it from now on if this
+/// happens while it tells the last event, for then it will let go of the stream.
+pub(super) fn close(stream: Arc<Stream>) {
+    if stream.connection.gate().is_mine() && stream.tells_last.load(Ordering::Relaxed) {
+        stream.heard_doubly.store(true, Ordering::Relaxed);
+        let _ = Arc::into_raw(stream);
+    }
 }
 
 /// Lets go of a stream, by who hears it; if nobody else has it, its memory is kept.
 pub(super) fn let_go(stream: Arc<Stream>) {
-    let closed = CLOSED.try_with(Cell::take).ok().flatten().filter(|closed| Arc::ptr_eq(closed, &stream));
+    // SAFETY: it was counted when its handle was closed, and nobody else has it.
+    let second = stream.heard_doubly.load(Ordering::Relaxed).then(|| unsafe { Arc::from_raw(Arc::as_ptr(&stream)) });
     // There are no weak references: so who has all references is alone with it.
-    if Arc::strong_count(&stream) != 1 + usize::from(closed.is_some()) {
+    if Arc::strong_count(&stream) != 1 + usize::from(second.is_some()) {
         return;
     }
     // What others did with it before they let go comes before this.
     fence(Ordering::Acquire);
-    let other = closed.unwrap_or_else(|| stream.clone());
+    let other = second.unwrap_or_else(|| stream.clone());
     let both = [stream, other].map(|stream| Arc::into_raw(stream).cast_mut());
     // SAFETY: nobody else has it, and it is not used as a stream any more. The memory is that of an `Arc`, for a value of
     // the same size and alignment.

@@ -207,6 +207,37 @@ fn a_peer_that_needs_streams_is_given_some() {
     }
 }
 
+/// Also in a callback a stream comes too late after a shutdown; and of one that was started before, the end is told.
+#[test]
+fn in_a_callback_no_stream_follows_a_shutdown() {
+    let stage = stage_with(&settings(), |_, _| None);
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let (program, heard) = Program::new(move |program, event| {
+        if let Event::Connection(connection, event) = event
+            && event.event_type == connection_event::CONNECTED
+        {
+            let stream = open_stream(connection, 0, program);
+            assert_eq!(unsafe { (api().stream_start)(stream, 0) }, Status::PENDING);
+            unsafe { (api().connection_shutdown)(connection, 0, 0) };
+            let (context, mut late) = (program.context(), Handle::NULL);
+            let opened = unsafe { (api().stream_open)(connection, 0, Some(on_stream), context, &mut late) };
+            tell.lock().unwrap().send((stream.0 as usize, opened)).unwrap();
+        }
+        Status::SUCCESS
+    });
+    let connection = open_connection(stage.registration, program);
+    start(connection, stage.client, stage.port);
+    let (stream, late) = told.recv().unwrap();
+    assert_eq!(late, Status::INVALID_STATE);
+    assert_eq!(heard.wait_for("SHUTDOWN_COMPLETE").handle, stream);
+    assert_eq!(heard.wait_for("SHUTDOWN_COMPLETE").handle, connection.0 as usize);
+    unsafe {
+        (api().stream_close)(Handle(std::ptr::without_provenance_mut(stream)));
+        (api().connection_close)(connection);
+    }
+}
+
 /// What is told of the attempts that failed is not taken for the stream's, however often it is tried, and from where.
 #[test]
 fn a_stream_that_could_not_start_is_as_it_was() {

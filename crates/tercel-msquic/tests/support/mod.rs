@@ -367,7 +367,7 @@ pub(crate) fn start(connection: Handle, configuration: Handle, port: u16) {
     assert!(!started.is_failure(), "{started:?}");
 }
 
-pub(crate) fn open_stream(connection: Handle, flags: u32, program: &'static Program) -> Handle {
+pub(crate) fn open_stream(connection: Handle, flags: u32, program: &Program) -> Handle {
     let mut stream = Handle::NULL;
     let opened = unsafe { (api().stream_open)(connection, flags, Some(on_stream), program.context(), &mut stream) };
     assert_eq!(opened, Status::SUCCESS);

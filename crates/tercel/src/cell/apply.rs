@@ -470,7 +470,6 @@ impl Core {
         let Ok((id, accepted)) = self.proto.open_stream_ahead(direction) else { return self.wind_up(key) };
         self.streams.started(key, id);
         self.note(key, Note::Started { result: Ok(id), accepted });
-        self.tell_ideal(key);
         self.release(key, id);
     }
 
@@ -493,7 +492,6 @@ impl Core {
             Ok(id) => {
                 self.streams.started(key, id);
                 self.note(key, Note::Started { result: Ok(id), accepted: false });
-                self.tell_ideal(key);
                 self.release(key, id);
                 true
             }

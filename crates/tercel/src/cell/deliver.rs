@@ -406,12 +406,19 @@ fn stream_note(mut core: Box<Core>, key: StreamKey, note: Note) -> Box<Core> {
             core.monitor.stream(last);
             core = match note {
                 Note::Pump => pump(core, key),
-                Note::Started { result, accepted } => tell_stream_by(core, key, |handler, stream| {
-                    handler.event(stream, StreamEvent::Started(result.map_err(|error| *error)));
-                    if accepted {
-                        handler.event(stream, StreamEvent::PeerAccepted);
+                Note::Started { result, accepted } => {
+                    let has_started = result.is_ok();
+                    let mut core = tell_stream_by(core, key, |handler, stream| {
+                        handler.event(stream, StreamEvent::Started(result.map_err(|error| *error)));
+                        if accepted {
+                            handler.event(stream, StreamEvent::PeerAccepted);
+                        }
+                    });
+                    if has_started {
+                        core.tell_ideal(key);
                     }
-                }),
+                    core
+                }
                 Note::PeerAccepted => tell_stream(core, key, StreamEvent::PeerAccepted),
                 Note::CanceledByLoss => canceled_by_loss(core, key),
                 Note::PeerReceiveAborted(code) => tell_stream(core, key, StreamEvent::PeerReceiveAborted(code)),
