@@ -160,16 +160,22 @@ impl Watches {
 
     /// Notes what keeps a stream from sending now; `held`: it waits for the peer's permission.
     #[inline]
-    pub(super) fn note(&mut self, send: &mut Send, held: bool) {
+    pub(super) fn note(&self, send: &mut Send, held: bool) {
         let own = if held { Own::StreamLimit } else { send.hindrance() };
-        send.meter.get_or_insert_with(|| self.begin()).turn(self.now, own);
+        if let Some(meter) = &mut send.meter {
+            meter.turn(self.now, own);
+        }
     }
 
-    /// What is measured of a stream that begins now.
-    fn begin(&mut self) -> Meter {
-        self.move_on();
+    /// What is measured of a stream that begins now, with nothing to send.
+    #[inline]
+    pub(super) fn begin(&mut self, held: bool) -> Meter {
+        if self.hindrance != Hindrance::Nothing {
+            self.move_on();
+        }
         self.marks[self.last as usize].streams += 1;
-        Meter { own: Own::Nothing, began: self.last, since: self.now, more: None }
+        let own = if held { Own::StreamLimit } else { Own::Application };
+        Meter { own, began: self.last, since: self.now, more: None }
     }
 
     /// What has kept a stream from sending.
@@ -189,13 +195,17 @@ impl Watches {
     }
 
     /// A stream ends that has done so much.
+    #[inline]
     pub(super) fn end(&mut self, bytes: StreamStats, meter: Option<Meter>) -> EndedStats {
         let measured = meter.and_then(|meter| {
-            let passed = self.passed(&meter).filter(|passed| *passed != [0; 6]);
+            // As of most streams.
+            let nothing = meter.began == self.last
+                && self.hindrance == Hindrance::Nothing
+                && meter.own == Own::Nothing
+                && meter.more.is_none();
+            let measured = if nothing { None } else { self.measure(&meter) };
             self.forget(meter.began);
-            let nothing = passed.is_none() && meter.more.is_none() && meter.is_running(self.now).is_none();
-            let connection = passed.unwrap_or_default();
-            (!nothing).then(|| Box::new(Measured { early: meter.early(), connection, own: meter.read(self.now) }))
+            measured
         });
         EndedStats {
             bytes_sent: bytes.bytes_sent,
@@ -205,6 +215,14 @@ impl Watches {
         }
     }
 
+    /// What was measured of a stream, if it is anything.
+    fn measure(&self, meter: &Meter) -> Option<Box<Measured>> {
+        let passed = self.passed(meter).filter(|passed| *passed != [0; 6]);
+        let nothing = passed.is_none() && meter.more.is_none() && meter.is_running(self.now).is_none();
+        let connection = passed.unwrap_or_default();
+        (!nothing).then(|| Box::new(Measured { early: meter.early(), connection, own: meter.read(self.now) }))
+    }
+
     /// How many marks there are.
     #[cfg(test)]
     pub(super) fn marks(&self) -> usize {
@@ -212,6 +230,7 @@ impl Watches {
     }
 
     /// A stream has ended that began then.
+    #[inline]
     fn forget(&mut self, began: u32) {
         let mark = &mut self.marks[began as usize];
         mark.streams -= 1;

@@ -28,7 +28,7 @@ use self::id_limits::{LocalIds, RemoteIds};
 use self::recv::Recv;
 use self::schedule::{Place, Schedule};
 use self::send::Send;
-use self::table::{Stream, Table};
+use self::table::Table;
 use crate::config::TransportConfig;
 use crate::error::{ApiMisuse, Violation};
 use crate::frames::{FrameSink, SentFrame};
@@ -138,10 +138,10 @@ pub struct Streams {
     retransmitted: u64,
     /// Measures what keeps streams from sending, if anybody wants to know.
     watches: Option<Box<Watches>>,
-    /// What streams that have ended have done, until the application has heard of their end; and the last
-    /// of which it has.
+    /// What streams that have ended have done, until the application has heard of their end, and of the last of which it
+    /// has, if it is still there.
     ended: RareQueue<(StreamId, EndedStats)>,
-    last_ended: Option<(StreamId, EndedStats)>,
+    heard_of_ended: bool,
 }
 
 /// How many bytes a stream sends in its turn: enough that sender, receiver and the receiver's
@@ -185,7 +185,7 @@ impl Streams {
             retransmitted: 0,
             watches: config.stream_statistics.then(|| Box::new(Watches::new())),
             ended: RareQueue::new(),
-            last_ended: None,
+            heard_of_ended: false,
         }
     }
 
@@ -932,8 +932,11 @@ impl Streams {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<StreamEvent> {
         let event = self.events.pop_front()?;
-        if let (StreamEvent::Closed(_), true) = (event, self.watches.is_some()) {
-            self.last_ended = self.ended.pop_front();
+        if matches!(event, StreamEvent::Closed(_)) && !self.ended.is_empty() {
+            // Nobody wants to know of the one before.
+            if std::mem::replace(&mut self.heard_of_ended, true) {
+                self.ended.pop_front();
+            }
         }
         Some(event)
     }
@@ -964,8 +967,7 @@ impl Streams {
     /// are measured.
     pub fn stats(&self, id: StreamId) -> Option<StreamStats> {
         let Some(stream) = self.streams.get(id) else {
-            let mut ended = self.last_ended.iter().chain(self.ended.iter());
-            return ended.find(|(ended, _)| *ended == id).map(|(_, stats)| stats.read());
+            return self.ended.iter().find(|(ended, _)| *ended == id).map(|(_, stats)| stats.read());
         };
         let meter = stream.send.as_ref().and_then(|send| send.meter.as_ref());
         let blocked = self.watches.as_ref().map(|watches| meter.map(|meter| watches.read(meter)).unwrap_or_default());
@@ -973,18 +975,14 @@ impl Streams {
         Some(StreamStats { bytes_early, blocked, ..stream.stats() })
     }
 
-    /// What a stream has done that ends now, if times are measured.
-    fn end_stats(&mut self, id: StreamId) -> Option<EndedStats> {
-        let watches = self.watches.as_mut()?;
-        let stream = self.streams.get_mut(id)?;
-        let bytes = stream.stats();
-        let meter = stream.send.as_mut().and_then(|send| send.meter.take());
-        Some(watches.end(bytes, meter))
-    }
-
     /// What a stream has done of whose end was heard last, if times are measured. It is not known any more after this.
     pub fn take_ended_stats(&mut self, id: StreamId) -> Option<EndedStats> {
-        self.last_ended.take_if(|(ended, _)| *ended == id).map(|(_, stats)| stats)
+        let is_first = self.heard_of_ended && self.ended.front().is_some_and(|(ended, _)| *ended == id);
+        if !is_first {
+            return None;
+        }
+        self.heard_of_ended = false;
+        self.ended.pop_front().map(|(_, stats)| stats)
     }
 
     /// Notes what keeps a stream from sending now.
@@ -1038,9 +1036,7 @@ impl Streams {
             }
             if let Some(limit) = sends {
                 let send = stream.send.insert(Send::new(limit));
-                if let Some(watches) = watches {
-                    watches.note(send, held);
-                }
+                send.meter = watches.as_mut().map(|watches| watches.begin(held));
             }
         });
     }
@@ -1122,9 +1118,11 @@ impl Streams {
     }
 
     fn close_if_done(&mut self, id: StreamId) {
-        if self.streams.get(id).is_some_and(Stream::is_done) {
-            if let Some(stats) = self.end_stats(id) {
-                self.ended.push_back((id, stats));
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        if stream.is_done() {
+            if let Some(watches) = &mut self.watches {
+                let meter = stream.send.as_mut().and_then(|send| send.meter.take());
+                self.ended.push_back((id, watches.end(stream.stats(), meter)));
             }
             self.streams.remove(id);
             self.control.remove(&id);
