@@ -12,11 +12,13 @@ mod event;
 mod failover;
 mod frames;
 mod handshake;
+mod looking;
 mod migration;
 mod packetize;
 mod phase;
 mod preferred;
 mod receive;
+mod streams;
 mod timeout;
 mod tracing;
 mod transmit;
@@ -30,8 +32,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tercel_wire::{
-    ApplicationErrorCode, ConnectionId, Direction, ResetToken, Role, SpaceId, StreamId, TransportErrorCode,
-    TransportParameters, Version,
+    ApplicationErrorCode, ConnectionId, ResetToken, Role, TransportErrorCode, TransportParameters, Version,
 };
 
 use self::closing::{Farewell, PendingEnd};
@@ -42,23 +43,23 @@ use crate::cid::{LocalIds, PeerIds};
 use crate::close::HandshakeState;
 use crate::config::{ConnectionIdIssuer, TransportConfig};
 use crate::congestion::SavedPath;
-use crate::datagram::{DatagramPriority, Datagrams};
+use crate::datagram::Datagrams;
 use crate::entropy::Entropy;
 use crate::error::{ApiMisuse, CloseReason, Violation};
 use crate::grease::FixedBit;
 use crate::idle::Idle;
 use crate::keys;
-use crate::path::{AntiAmplification, ChallengeSize, Ecn, Path, PathAddress, Paths, Validation};
+use crate::path::{AntiAmplification, ChallengeSize, Ecn, Path, PathAddress, Paths};
 use crate::rare_queue::RareQueue;
 use crate::recovery::{OneWayDelay, Recovery};
 use crate::space::{Parked, Spaces};
-use crate::stats::{ConnectionStats, Counts, PathCongestion, PathState, PathStats};
+use crate::stats::Counts;
 pub use crate::stream::Read;
-use crate::stream::{EndedStats, Flush, StreamEvent, StreamScheduling, StreamStats, Streams};
+use crate::stream::{StreamEvent, Streams};
 use crate::time::Time;
 use crate::tls;
 use crate::token::{GREASE_LIFETIME, KeptToken};
-use crate::trace::{Trace, TraceEvent};
+use crate::trace::Trace;
 use crate::version::Negotiation;
 
 /// A received datagram.
@@ -558,274 +559,6 @@ impl Connection {
         std::mem::swap(&mut self.workspace, other);
     }
 
-    // Streams.
-
-    /// It is `now`: for calls that follow and are not told the time, where something is measured.
-    pub fn at(&mut self, now: Time) {
-        self.streams.at(now);
-    }
-
-    /// What a stream has done so far. Of one that has ended only if times are measured
-    /// ([`stream_statistics`](TransportConfig::stream_statistics)), and only between its
-    /// [`Closed`](crate::stream::StreamEvent::Closed) and that of the next.
-    pub fn stream_stats(&self, id: StreamId) -> Option<StreamStats> {
-        self.streams.stats(id)
-    }
-
-    /// The same of the stream whose [`Closed`](crate::stream::StreamEvent::Closed) was the last; nobody else is told.
-    pub fn take_ended_stream_stats(&mut self, id: StreamId) -> Option<EndedStats> {
-        self.streams.take_ended_stats(id)
-    }
-
-    /// Opens a stream.
-    ///
-    /// # Errors
-    /// The peer permits no more for now, or the connection is closing.
-    pub fn open_stream(&mut self, direction: Direction) -> Result<StreamId, ApiMisuse> {
-        self.require_alive()?;
-        self.streams.open(direction)
-    }
-
-    /// Opens a stream even if the peer permits no more for now: it has an ID at once, and what is sent on
-    /// it waits until the peer does, of which [`StreamEvent::Accepted`] tells. Gives whether the peer
-    /// permits it already.
-    ///
-    /// # Errors
-    /// The connection is closing.
-    pub fn open_stream_ahead(&mut self, direction: Direction) -> Result<(StreamId, bool), ApiMisuse> {
-        self.require_alive()?;
-        Ok(self.streams.open_ahead(direction))
-    }
-
-    /// Queues `data` (never copied) and, with `fin`, the end of the stream. Never refuses for lack
-    /// of window: the caller limits what it queues, by the `Acked` events.
-    ///
-    /// # Errors
-    /// There is no such stream, its sending part has ended, or the connection is closing.
-    pub fn send(&mut self, id: StreamId, data: Bytes, fin: bool) -> Result<(), ApiMisuse> {
-        self.send_with(id, data, fin, Flush::Now)
-    }
-
-    /// The same, and `flush` says when.
-    ///
-    /// # Errors
-    /// As for [`send`](Self::send).
-    pub fn send_with(&mut self, id: StreamId, data: Bytes, fin: bool, flush: Flush) -> Result<(), ApiMisuse> {
-        self.require_alive()?;
-        if let Some(trace) = &mut self.trace {
-            trace.push(TraceEvent::DataQueued { id, len: data.len() as u64, fin });
-        }
-        self.streams.send_with(id, data, fin, flush)
-    }
-
-    /// What was queued with [`Flush::WithNext`] is sent without anything that follows.
-    pub const fn flush(&mut self) {
-        self.streams.flush();
-    }
-
-    /// From now on a stream is given up as soon as something that was sent on it is lost:
-    /// [`StreamEvent::CanceledByLoss`] tells, and it is then for the application to [`reset`](Self::reset) it. A probe
-    /// timeout is no loss (RFC 9002 section 6.2): probes repeat nothing of such a stream.
-    ///
-    /// # Errors
-    /// There is no such stream, or it has no sending part.
-    pub fn cancel_on_loss(&mut self, id: StreamId) -> Result<(), ApiMisuse> {
-        self.streams.cancel_on_loss(id)
-    }
-
-    /// Tells the peer of a stream at once, though there is no data yet.
-    ///
-    /// # Errors
-    /// There is no such stream, or it has no sending part.
-    pub fn announce_stream(&mut self, id: StreamId) -> Result<(), ApiMisuse> {
-        self.streams.announce(id)
-    }
-
-    /// Takes the next bytes in order, at most `max`, without giving flow-control credit for them.
-    ///
-    /// # Errors
-    /// There is no such stream, or its receiving part was stopped.
-    pub fn read(&mut self, id: StreamId, max: usize) -> Result<Read, ApiMisuse> {
-        self.streams.read(id, max)
-    }
-
-    /// Takes the bytes that are there, in order and at most `max`, and adds them to `into` in the pieces that they came in.
-    /// Gives how many: fewer than there are of all only if `max` is reached. What follows, [`read`](Self::read) tells.
-    pub fn read_pieces(&mut self, id: StreamId, max: usize, into: &mut Vec<Bytes>) -> usize {
-        self.streams.read_pieces(id, max, into)
-    }
-
-    /// The code of a reset by the peer that was not read, without reading data.
-    pub fn read_reset(&mut self, id: StreamId) -> Option<ApplicationErrorCode> {
-        self.streams.read_reset(id)
-    }
-
-    /// Whether the end of a stream is next to be read; it is read then.
-    pub fn read_end(&mut self, id: StreamId) -> bool {
-        self.streams.read_end(id)
-    }
-
-    /// A stream of the peer's counts as open, also when it is over, until it is
-    /// [released](Self::release_stream).
-    pub fn hold_stream(&mut self, id: StreamId) {
-        self.streams.hold(id);
-    }
-
-    /// A stream of the peer's counts no longer than it lives.
-    pub fn release_stream(&mut self, id: StreamId) {
-        self.streams.release(id);
-    }
-
-    /// Up to which offset a stream came as early data, if anything of it did and it is not over.
-    pub fn early(&self, id: StreamId) -> Option<u64> {
-        self.streams.early(id)
-    }
-
-    /// Whether the datagram of which the last [`DatagramEvent::Received`](crate::datagram::DatagramEvent::Received)
-    /// told came as early data.
-    pub const fn is_datagram_early(&self) -> bool {
-        self.datagrams.is_early()
-    }
-
-    /// Takes up to `most` received datagrams that are next to be told of, if they came as that did of which the last
-    /// [`DatagramEvent::Received`](crate::datagram::DatagramEvent::Received) told: as early data, or not.
-    pub fn take_datagrams(&mut self, into: &mut Vec<Bytes>, most: usize) {
-        self.datagrams.take_received(into, most);
-    }
-
-    /// Whether the connection has come to rest since this was last asked: nothing was heard or sent for half a second,
-    /// or for two probe timeouts when it is new, and it has let go of memory. Its driver can do the same.
-    pub const fn take_rested(&mut self) -> bool {
-        std::mem::replace(&mut self.rested, false)
-    }
-
-    /// How many bytes of a stream up to the highest offset that came in were not read yet, those that are missing
-    /// included.
-    pub fn unread(&self, id: StreamId) -> u64 {
-        self.streams.unread(id)
-    }
-
-    /// The application has provided space for so many more bytes of a stream, and from the first such
-    /// call on that is what limits the peer.
-    ///
-    /// # Errors
-    /// There is no such stream, or it has no receiving part.
-    pub fn provide_receive_space(&mut self, id: StreamId, bytes: u64) -> Result<(), ApiMisuse> {
-        self.streams.provide(id, bytes)
-    }
-
-    /// Takes over from `config` what may change while the connection runs: for how long this end bears silence, and
-    /// how it is kept from coming up; how many streams the peer may have open; how far receive windows may grow;
-    /// pacing; after how many bytes the keys are updated. What was agreed on in the handshake stays.
-    pub fn reconfigure(&mut self, now: Time, config: &TransportConfig) {
-        self.streams.reconfigure(config);
-        self.recovery.set_pacing(config.pacing);
-        self.idle.change(now, self.recovery.pto(SpaceId::Data), config.max_idle_timeout, config.keep_alive);
-        let own = Arc::make_mut(&mut self.config);
-        own.key_update_bytes = config.key_update_bytes;
-    }
-
-    /// Gives the peer credit for `len` bytes that were read and are now consumed.
-    pub fn consumed(&mut self, now: Time, id: StreamId, len: u64) {
-        if let Some(trace) = &mut self.trace {
-            trace.at(now);
-            trace.push(TraceEvent::DataConsumed { id, len });
-        }
-        self.streams.consumed(now, self.recovery.rtt().smoothed, id, len);
-    }
-
-    /// Ends the sending part of a stream abruptly.
-    ///
-    /// # Errors
-    /// There is no such stream, its sending part has ended, or the connection is closing.
-    pub fn reset(&mut self, id: StreamId, code: ApplicationErrorCode) -> Result<(), ApiMisuse> {
-        self.require_alive()?;
-        self.streams.reset(id, code)
-    }
-
-    /// Ends the sending part of a stream abruptly, but for its first `reliable_size` bytes: these are
-    /// delivered before the peer's application hears of it. May be called again with a smaller size; the
-    /// code stays.
-    ///
-    /// # Errors
-    /// [`ApiMisuse::ResetAtUnsupported`]: the peer does not understand it;
-    /// [`ApiMisuse::InvalidArgument`]: the size is larger than what was given to send, or than before;
-    /// otherwise as for [`reset`](Self::reset).
-    pub fn reset_at(&mut self, id: StreamId, code: ApplicationErrorCode, reliable_size: u64) -> Result<(), ApiMisuse> {
-        self.require_alive()?;
-        self.streams.reset_at(id, code, reliable_size)
-    }
-
-    /// Whether the peer understands [`reset_at`](Self::reset_at).
-    pub const fn can_reset_at(&self) -> bool {
-        self.streams.can_reset_at()
-    }
-
-    /// Asks the peer to send no more on a stream.
-    ///
-    /// # Errors
-    /// There is no such stream, its receiving part has ended, or the connection is closing.
-    pub fn stop_sending(&mut self, id: StreamId, code: ApplicationErrorCode) -> Result<(), ApiMisuse> {
-        self.require_alive()?;
-        self.streams.stop_sending(id, code)
-    }
-
-    /// Higher is sent first; streams of equal priority take turns. Default 0.
-    ///
-    /// # Errors
-    /// There is no such stream, or it has no sending part.
-    pub fn set_priority(&mut self, id: StreamId, priority: i32) -> Result<(), ApiMisuse> {
-        self.streams.set_priority(id, priority)
-    }
-
-    /// Sets in which order streams of equal priority send.
-    pub const fn set_stream_scheduling(&mut self, scheduling: StreamScheduling) {
-        self.streams.set_scheduling(scheduling);
-    }
-
-    /// How many more streams can be opened in `direction` now.
-    pub const fn streams_available(&self, direction: Direction) -> u64 {
-        self.streams.available(direction)
-    }
-
-    /// Whether the peer's limit permits `id`, a stream that this end has opened.
-    pub const fn permits_stream(&self, id: StreamId) -> bool {
-        self.streams.permits(id)
-    }
-
-    /// How many streams the peer permits in `direction` in all, those that were opened included.
-    pub const fn stream_limit(&self, direction: Direction) -> u64 {
-        self.streams.limit(direction)
-    }
-
-    // Datagrams.
-
-    /// The largest datagram that can be sent now, in bytes; `None` if datagrams are off.
-    pub fn max_datagram_size(&self) -> Option<usize> {
-        self.datagrams.max_size()
-    }
-
-    /// Queues a datagram and returns its number, by which later events name it: every one gets exactly
-    /// one final state, after `Sent` if it left, and after `LostSuspect` if it was taken for lost.
-    ///
-    /// # Errors
-    /// Datagrams are off, it is too large, or the connection is closing.
-    pub fn send_datagram(&mut self, data: Bytes, priority: DatagramPriority) -> Result<u64, ApiMisuse> {
-        self.require_alive()?;
-        self.datagrams.send(data, priority)
-    }
-
-    /// Queues a datagram of which is told nothing more.
-    ///
-    /// # Errors
-    /// As for [`send_datagram`](Self::send_datagram).
-    pub fn send_datagram_untold(&mut self, data: Bytes, priority: DatagramPriority) -> Result<(), ApiMisuse> {
-        self.require_alive()?;
-        self.datagrams.send_untold(data, priority)
-    }
-
-    // The connection.
-
     /// Closes with an application code. The first close wins.
     pub fn close(&mut self, now: Time, code: ApplicationErrorCode, reason: Bytes) {
         self.begin_close(now, Farewell::Application { code, reason }, CloseReason::LocalApplication { code });
@@ -906,235 +639,6 @@ impl Connection {
     /// (disable_active_migration).
     pub fn is_settled(&self) -> bool {
         self.settled()
-    }
-
-    // Looking.
-
-    /// Which end this is.
-    pub const fn role(&self) -> Role {
-        self.role
-    }
-
-    /// Where the peer is.
-    pub const fn remote_address(&self) -> SocketAddr {
-        self.paths.active.address.remote
-    }
-
-    /// Whether the handshake is not complete.
-    pub const fn is_handshaking(&self) -> bool {
-        !self.is_complete()
-    }
-
-    /// Whether the handshake is confirmed (RFC 9001 section 4.1.2), and the connection not over.
-    pub fn is_confirmed(&self) -> bool {
-        self.phase.is_alive() && self.handshake.state == HandshakeState::Confirmed
-    }
-
-    /// Server: whether the peer has acknowledged every ticket that was sent.
-    pub const fn are_tickets_delivered(&self) -> bool {
-        self.spaces.data.numbers.crypto.is_delivered()
-    }
-
-    /// How many bytes of packets and TLS messages the handshake keeps. The state of connection and TLS comes
-    /// on top.
-    pub fn handshake_bytes(&self) -> usize {
-        let hello = match &self.handshake.tls {
-            Tls::AwaitHello(hello) | Tls::AwaitDecision(hello) => hello.capacity(),
-            Tls::Running(_) | Tls::Over(_) => 0,
-        };
-        let spaces = [SpaceId::Initial, SpaceId::Handshake, SpaceId::Data];
-        let crypto = spaces.into_iter().filter_map(|id| self.spaces.get(id)).map(|numbers| numbers.crypto.held());
-        hello + self.parked.held() + crypto.sum::<usize>()
-    }
-
-    /// Why the connection ended, if it did.
-    pub fn close_reason(&self) -> Option<&CloseReason> {
-        self.close_reason.as_deref()
-    }
-
-    /// Whether the peer has closed, which was told, and all that is left is to let pass what it has sent before, until
-    /// [`poll_timeout`](Self::poll_timeout) (RFC 9000 section 10.2.2).
-    pub const fn is_draining(&self) -> bool {
-        matches!(self.phase, Phase::Draining { .. }) && self.pending_end.is_none()
-    }
-
-    /// Figures.
-    pub fn stats(&self) -> ConnectionStats {
-        let (counts, recovery, rtt) = (&self.stats, self.recovery.stats(), self.recovery.rtt());
-        let path = &self.paths.active;
-        ConnectionStats {
-            packets_acked: recovery.packets_acked,
-            packets_lost: recovery.packets_lost,
-            packets_lost_spuriously: recovery.packets_lost_spuriously,
-            congestion_events: recovery.congestion_events,
-            persistent_congestion: recovery.persistent_congestion,
-            probe_timeouts: recovery.probe_timeouts,
-            congestion_window: self.recovery.window(),
-            bytes_in_flight: self.recovery.bytes_in_flight(),
-            congestion_phase: self.recovery.congestion_phase(),
-            pacing_rate: self.recovery.pacing_rate(),
-            rtt: rtt.smoothed,
-            min_rtt: rtt.min,
-            latest_rtt: rtt.adjusted,
-            rtt_variation: rtt.var,
-            rtt_samples: rtt.samples,
-            mtu: path.mtu.current(),
-            mtu_black_holes: path.mtu.black_holes(),
-            key_updates: self.spaces.data.one_rtt.as_ref().map_or(0, |keys| keys.updates()),
-            ecn_capable: path.ecn.is_capable(),
-            one_way_delay: self.one_way.smoothed(),
-            latest_one_way_delay: self.one_way.latest(),
-            stream_bytes_retransmitted: self.streams.retransmitted_bytes(),
-            handshake: counts.completed.map(|completed| completed.since(self.handshake.started)),
-            phases: counts.phases.since(self.handshake.started),
-            datagrams_sent: counts.datagrams_sent,
-            datagrams_received: counts.datagrams_received,
-            bytes_sent: counts.bytes_sent,
-            bytes_received: counts.bytes_received,
-            packets_sent: counts.packets_sent,
-            packets_received: counts.packets_received,
-            packets_dropped: counts.packets_dropped,
-        }
-    }
-
-    /// How much is under way to the peer: sent, and neither acknowledged nor lost (RFC 9002 section 2).
-    pub const fn bytes_in_flight(&self) -> u64 {
-        self.recovery.bytes_in_flight()
-    }
-
-    /// The congestion window of the path in use, in bytes: one of [`stats`](Self::stats), without the others.
-    pub const fn congestion_window(&self) -> u64 {
-        self.recovery.window()
-    }
-
-    /// The paths of the connection, the one in use first.
-    pub fn paths(&self) -> Vec<PathStats> {
-        let (rtt, active) = (self.recovery.rtt(), self.paths.active.id);
-        let stats = |path: &Path| PathStats {
-            id: path.id,
-            remote: path.address.remote,
-            local: path.address.local,
-            state: match (path.id == active, self.paths.previous.as_ref().is_some_and(|old| old.id == path.id)) {
-                (true, _) => PathState::Active,
-                (_, true) => PathState::Previous,
-                _ if path.validation == Validation::Done => PathState::Ready,
-                _ => PathState::Probed,
-            },
-            validated: path.amplification.is_validated() && !matches!(path.validation, Validation::Pending { .. }),
-            bytes_sent: path.bytes_sent,
-            bytes_received: path.bytes_received,
-            mtu: path.mtu.current(),
-            ecn_capable: path.ecn.is_capable(),
-            congestion: (path.id == active).then(|| PathCongestion {
-                rtt: rtt.smoothed,
-                min_rtt: rtt.min,
-                rtt_samples: rtt.samples,
-                congestion_window: self.recovery.window(),
-                bytes_in_flight: self.recovery.bytes_in_flight(),
-            }),
-        };
-        self.paths.iter().map(stats).collect()
-    }
-
-    /// The destination connection ID of the client's first packet: the same at both ends.
-    pub const fn original_dcid(&self) -> ConnectionId {
-        self.handshake.original_dcid
-    }
-
-    /// The name of the server as the client calls it, if it does.
-    pub fn server_name(&self) -> Option<&str> {
-        self.handshake.server_name.as_deref()
-    }
-
-    /// The application protocol, once chosen.
-    pub fn alpn(&self) -> Option<&[u8]> {
-        match &self.handshake.tls {
-            Tls::Running(tls) => tls.session().alpn(),
-            Tls::Over(agreed) => agreed.alpn(),
-            _ => None,
-        }
-    }
-
-    /// The version in use: the one that the two ends have negotiated, once they have.
-    pub const fn version(&self) -> Version {
-        self.versions.current()
-    }
-
-    /// The version of the client's first packet, which is also that of early data (RFC 9368 section 2.3).
-    pub const fn original_version(&self) -> Version {
-        self.versions.original()
-    }
-
-    /// Server, before [`accept`](Self::accept): the version that the connection will go on with under these
-    /// settings. It is that of tokens and tickets that the client is given (RFC 9369 section 5).
-    pub fn version_under(&self, settings: &TransportConfig) -> Version {
-        self.versions.choose(&settings.versions).unwrap_or(self.versions.original())
-    }
-
-    /// What TLS agreed on, once it has.
-    pub fn negotiated(&self) -> Option<tls::Negotiated> {
-        match &self.handshake.tls {
-            Tls::Running(tls) => tls.session().negotiated(),
-            Tls::Over(agreed) => agreed.negotiated(),
-            _ => None,
-        }
-    }
-
-    /// The peer's transport parameters, or what is remembered of them while early data is sent; `None`
-    /// while nothing is known.
-    pub fn peer_parameters(&self) -> Option<&TransportParameters> {
-        Some(&self.peer_parameters).filter(|parameters| **parameters != TransportParameters::default())
-    }
-
-    /// Whether the server asked for a Retry (RFC 9000 section 8.1.2).
-    pub const fn was_retried(&self) -> bool {
-        self.handshake.retry_scid.is_some()
-    }
-
-    /// The peer's certificates (DER, leaf first), once known.
-    pub fn peer_certificates(&self) -> Option<Vec<Bytes>> {
-        match &self.handshake.tls {
-            Tls::Running(tls) => tls.session().peer_certificates(),
-            Tls::Over(agreed) => agreed.peer_certificates(),
-            _ => None,
-        }
-    }
-
-    /// The secrets of the handshake so far, if the TLS configuration has them kept.
-    pub fn tls_secrets(&self) -> Option<&tls::TlsSecrets> {
-        match &self.handshake.tls {
-            Tls::Running(tls) => tls.secrets(),
-            Tls::Over(agreed) => agreed.secrets(),
-            _ => None,
-        }
-    }
-
-    /// Keying material that only the two ends know (RFC 8446 section 7.5).
-    ///
-    /// # Errors
-    /// [`ApiMisuse::TooEarly`]: the handshake is not complete. [`ApiMisuse::InvalidArgument`]: nothing was asked
-    /// for, or more than 255 times the length of the cipher suite's hash; or `label` has more than 249 bytes.
-    pub fn export_keying_material(&self, out: &mut [u8], label: &[u8], context: &[u8]) -> Result<(), ApiMisuse> {
-        if label.len() > tls::MAX_LABEL {
-            return Err(ApiMisuse::InvalidArgument("a label has no more than 249 bytes"));
-        }
-        let exported = match &self.handshake.tls {
-            Tls::Running(tls) if tls.is_complete() => tls.session().export_keying_material(out, label, context),
-            Tls::Over(agreed) => agreed.export_keying_material(out, label, context),
-            _ => return Err(ApiMisuse::TooEarly),
-        };
-        match exported {
-            true => Ok(()),
-            false => Err(ApiMisuse::InvalidArgument("so much keying material cannot be exported")),
-        }
-    }
-
-    /// Client: the ECH configurations to try again with, if the server refused the encrypted ClientHello.
-    pub(crate) fn ech_rejection(&self) -> Option<Bytes> {
-        match &self.handshake.tls {
-            Tls::Running(tls) => tls.ech_rejection().cloned(),
-            _ => None,
-        }
     }
 }
 

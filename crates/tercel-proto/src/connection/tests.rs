@@ -15,10 +15,13 @@ use std::time::Duration;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tercel_wire::packet::invariant::{Invariant, LongHeader};
+use tercel_wire::{Direction, SpaceId};
 
 use super::*;
-use crate::datagram::DatagramEvent;
+use crate::datagram::{DatagramEvent, DatagramPriority};
+use crate::path::Validation;
 use crate::stateless::version_negotiation;
+use crate::stats::PathState;
 use crate::stream::StreamEvent;
 
 struct Issuer(u8, u64);

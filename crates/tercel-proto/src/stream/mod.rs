@@ -9,6 +9,8 @@ mod blocked;
 mod flow;
 mod id_limits;
 mod id_map;
+mod packets;
+mod peer;
 mod recv;
 mod schedule;
 mod send;
@@ -19,11 +21,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tercel_wire::frame::{ResetStreamAt, ResetStreamAtType, StreamFrame};
-use tercel_wire::{ApplicationErrorCode, Direction, Frame, Role, StreamId, TransportErrorCode, TransportParameters};
+use tercel_wire::frame::ResetStreamAtType;
+use tercel_wire::{ApplicationErrorCode, Direction, Role, StreamId, TransportErrorCode, TransportParameters};
 
 use self::blocked::{Meter, Watches};
-use self::flow::{ReceiveWindow, Say, SendLimit};
+use self::flow::{ReceiveWindow, SendLimit};
 use self::id_limits::{LocalIds, RemoteIds};
 use self::recv::Recv;
 use self::schedule::{Place, Schedule};
@@ -31,7 +33,6 @@ use self::send::Send;
 use self::table::Table;
 use crate::config::TransportConfig;
 use crate::error::{ApiMisuse, Violation};
-use crate::frames::{FrameSink, SentFrame};
 use crate::rare_queue::RareQueue;
 use crate::time::Time;
 
@@ -536,399 +537,6 @@ impl Streams {
         self.scheduling = scheduling;
     }
 
-    // The peer.
-
-    /// A STREAM frame; `data` is its data.
-    ///
-    /// # Errors
-    /// STREAM_STATE_ERROR, STREAM_LIMIT_ERROR, FLOW_CONTROL_ERROR or FINAL_SIZE_ERROR.
-    pub fn on_stream(&mut self, frame: &StreamFrame<'_>, data: Bytes) -> Result<(), Violation> {
-        let Some(recv) = self.recv_of_peer(frame.id)? else { return Ok(()) };
-        let (received, done) = (recv.on_data(frame.offset, data, frame.fin)?, recv.is_done());
-        self.after_receipt(frame.id, received, done)
-    }
-
-    /// A RESET_STREAM frame.
-    ///
-    /// # Errors
-    /// As for STREAM.
-    pub fn on_reset_stream(
-        &mut self,
-        id: StreamId,
-        code: ApplicationErrorCode,
-        final_size: u64,
-    ) -> Result<(), Violation> {
-        let Some(recv) = self.recv_of_peer(id)? else { return Ok(()) };
-        let (received, done) = (recv.on_reset(code, final_size, 0)?, recv.is_done());
-        self.after_receipt(id, received, done)
-    }
-
-    /// A RESET_STREAM_AT frame.
-    ///
-    /// # Errors
-    /// As for STREAM.
-    pub fn on_reset_stream_at(&mut self, frame: &ResetStreamAt) -> Result<(), Violation> {
-        let Some(recv) = self.recv_of_peer(frame.id)? else { return Ok(()) };
-        let received = recv.on_reset(frame.error, frame.final_size, frame.reliable_size)?;
-        let done = recv.is_done();
-        self.after_receipt(frame.id, received, done)
-    }
-
-    fn after_receipt(&mut self, id: StreamId, receipt: recv::Receipt, done: bool) -> Result<(), Violation> {
-        self.received += receipt.new_bytes;
-        // RFC 9000 sections 4.1#2, 19.9#2.
-        if self.received > self.receive_window.limit() {
-            return Err(Violation::new(
-                TransportErrorCode::FLOW_CONTROL_ERROR,
-                "more data than the connection's limit",
-            ));
-        }
-        self.receive_window.consume_silently(receipt.dropped);
-        if receipt.readable {
-            self.events.push_back(StreamEvent::Readable(id));
-        }
-        if done {
-            self.close_if_done(id);
-        }
-        Ok(())
-    }
-
-    /// A STOP_SENDING frame: the sending part is reset with the same code (section 3.5).
-    ///
-    /// # Errors
-    /// STREAM_STATE_ERROR or STREAM_LIMIT_ERROR.
-    pub fn on_stop_sending(&mut self, id: StreamId, code: ApplicationErrorCode) -> Result<(), Violation> {
-        let Some(send) = self.send_of_peer(id)? else { return Ok(()) };
-        if send.on_stop(code) {
-            self.control.insert(id);
-            self.events.push_back(StreamEvent::Stopped { id, code });
-        }
-        Ok(())
-    }
-
-    /// A MAX_DATA frame.
-    pub fn on_max_data(&mut self, maximum: u64) {
-        self.send_limit.raise(maximum);
-    }
-
-    /// A MAX_STREAM_DATA frame.
-    ///
-    /// # Errors
-    /// STREAM_STATE_ERROR or STREAM_LIMIT_ERROR.
-    pub fn on_max_stream_data(&mut self, id: StreamId, maximum: u64) -> Result<(), Violation> {
-        if let Some(send) = self.send_of_peer(id)? {
-            send.raise_limit(maximum);
-            self.reschedule(id);
-        }
-        Ok(())
-    }
-
-    /// A MAX_STREAMS frame.
-    pub fn on_max_streams(&mut self, direction: Direction, maximum: u64) {
-        let ids = &mut self.local[direction as usize];
-        let before = ids.limit();
-        if !ids.raise(maximum) {
-            return;
-        }
-        // Those that had to wait and need no longer.
-        let released = before..maximum.min(ids.opened());
-        self.events.push_back(StreamEvent::Available(direction));
-        for index in released {
-            let id = StreamId::new(self.role, direction, index);
-            if self.ahead.remove(&id) {
-                self.events.push_back(StreamEvent::Accepted(id));
-            }
-            if self.streams.contains(id) {
-                self.control.insert(id);
-                self.reschedule(id);
-            }
-        }
-    }
-
-    /// Lets go of room that is not in use.
-    pub fn rest(&mut self) {
-        self.streams.rest();
-        self.remote.iter_mut().for_each(RemoteIds::rest);
-        self.repeats.rest();
-        self.schedule.rest();
-        self.events.shrink_to_fit();
-        self.ended.rest();
-    }
-
-    /// A STREAMS_BLOCKED frame.
-    pub fn on_streams_blocked(&mut self, direction: Direction, limit: u64) {
-        if self.remote[direction as usize].on_blocked(limit) {
-            self.events.push_back(StreamEvent::Wanted(direction));
-        }
-    }
-
-    /// A STREAM_DATA_BLOCKED frame; our windows grow by themselves.
-    ///
-    /// # Errors
-    /// STREAM_STATE_ERROR or STREAM_LIMIT_ERROR.
-    pub fn on_stream_data_blocked(&mut self, id: StreamId) -> Result<(), Violation> {
-        self.recv_of_peer(id).map(drop)
-    }
-
-    // Packets.
-
-    /// Whether there is anything to send now.
-    pub fn wants_to_send(&self) -> bool {
-        !self.control.is_empty() || self.wants_to_send_limits() || self.wants_to_send_data()
-    }
-
-    fn wants_to_send_limits(&self) -> bool {
-        self.receive_window.say.is_due()
-            || self.remote.iter().any(|ids| ids.say.is_due())
-            || self.send_limit.is_blocked_due()
-            || self.local.iter().any(LocalIds::is_blocked_due)
-    }
-
-    /// Whether stream data can, and should, be sent now.
-    pub fn wants_to_send_data(&self) -> bool {
-        let new = || self.lingering == 0 && self.send_limit.room() > 0 && self.schedule.first().is_some();
-        self.repeats.first().is_some() || new()
-    }
-
-    /// Whether the peer's limits on data may be what keeps streams from sending: to be asked often.
-    pub fn may_be_limited(&self) -> bool {
-        !self.limited.is_empty() || self.is_connection_limited()
-    }
-
-    fn is_connection_limited(&self) -> bool {
-        self.send_limit.room() == 0 && self.schedule.first().is_some()
-    }
-
-    /// The connection has been silent for long: the peer is told again of its limits that are in the way, so that
-    /// it does not take the connection for dead.
-    // RFC 9000 section 4.1#5.
-    pub fn say_limits_again(&mut self) {
-        if self.is_connection_limited() {
-            self.send_limit.blocked_again(self.send_limit.limit());
-        }
-        for id in std::mem::take(&mut self.limited) {
-            if let Some(send) = self.send_mut(id).filter(|send| send.is_limited()) {
-                send.blocked_again(send.limit());
-                self.control.insert(id);
-                self.limited.insert(id);
-            }
-        }
-    }
-
-    /// Writes limits, resets and requests to stop.
-    pub fn write_control(&mut self, sink: &mut FrameSink<'_, '_>) {
-        self.write_limits(sink);
-        while let Some(id) = self.control.first().copied() {
-            let held = self.is_held_back(id);
-            if let Some(stream) = self.streams.get_mut(id).filter(|_| !held) {
-                let said = stream.recv.as_mut().is_none_or(|recv| recv.write_control(id, sink))
-                    && stream.send.as_mut().is_none_or(|send| send.write_control(id, sink));
-                if !said {
-                    return;
-                }
-            }
-            self.control.remove(&id);
-        }
-    }
-
-    fn write_limits(&mut self, sink: &mut FrameSink<'_, '_>) {
-        if !self.wants_to_send_limits() {
-            return;
-        }
-        let limit = self.receive_window.limit();
-        self.receive_window.say.write(sink, &Frame::MaxData(limit), SentFrame::MaxData(limit));
-        for (direction, ids) in Direction::ALL.into_iter().zip(&mut self.remote) {
-            let maximum = ids.limit();
-            let frame = Frame::MaxStreams { direction, maximum };
-            ids.say.write(sink, &frame, SentFrame::MaxStreams { direction, maximum });
-        }
-        self.send_limit.write_blocked(sink);
-        for (direction, ids) in Direction::ALL.into_iter().zip(&mut self.local) {
-            ids.write_blocked(direction, sink);
-        }
-    }
-
-    /// Writes STREAM frames while there are data, credit and room; `early`: into a packet of early data.
-    // RFC 9000 sections 2.2#3, 4.1#1, 13.3#4, 19.10#3.
-    pub fn write_data(&mut self, early: bool, sink: &mut FrameSink<'_, '_>) {
-        // A STREAM frame has a type, an ID and a length at least.
-        const LEAST: usize = 3;
-        // There is a packet: this is what lingering data has waited for.
-        self.lingering = 0;
-        while sink.remaining() >= LEAST {
-            let credit = self.send_limit.room();
-            let new = self.schedule.priority().filter(|_| credit > 0);
-            // Of equal priority, what is repeated goes first (section 13.3).
-            let next = match self.repeats.priority() >= new {
-                true => self.write_repeat(sink),
-                false => self.write_new(early, sink, credit),
-            };
-            if matches!(next, None | Some(send::Next::Full)) {
-                break;
-            }
-        }
-        if self.is_connection_limited() {
-            self.send_limit.note_blocked();
-        }
-    }
-
-    fn write_repeat(&mut self, sink: &mut FrameSink<'_, '_>) -> Option<send::Next> {
-        let id = self.repeats.first()?;
-        let Some(send) = self.streams.get_mut(id).and_then(|stream| stream.send.as_mut()) else {
-            self.repeats.remove_first();
-            return Some(send::Next::Nothing);
-        };
-        let written = send.write_repeat(id, sink);
-        self.retransmitted += written.bytes;
-        match written.next {
-            send::Next::More => self.repeats.rotate(),
-            send::Next::Full => {}
-            send::Next::Nothing | send::Next::StreamBlocked => {
-                send.place_of_repeats = Place::default();
-                self.repeats.remove_first();
-                self.measure(id);
-            }
-        }
-        Some(written.next)
-    }
-
-    fn write_new(&mut self, early: bool, sink: &mut FrameSink<'_, '_>, credit: u64) -> Option<send::Next> {
-        let id = self.schedule.first()?;
-        let Some(send) = self.streams.get_mut(id).and_then(|stream| stream.send.as_mut()) else {
-            self.schedule.remove_first();
-            return Some(send::Next::Nothing);
-        };
-        let written = send.write_new(id, sink, credit);
-        if let (true, Some(meter)) = (early, &mut send.meter) {
-            meter.count_early(written.bytes);
-        }
-        if send.owes_reset_at() {
-            self.control.insert(id);
-        }
-        self.send_limit.use_up(written.bytes);
-        self.turn_left = self.turn_left.saturating_sub(written.bytes);
-        if written.next != send::Next::Full && (written.next != send::Next::More || self.turn_left == 0) {
-            self.turn_left = TURN;
-        }
-        match written.next {
-            send::Next::More if self.turn_left == TURN && self.scheduling == StreamScheduling::RoundRobin => {
-                self.schedule.rotate();
-            }
-            send::Next::More | send::Next::Full => {}
-            send::Next::Nothing => {
-                send.place = Place::default();
-                self.schedule.remove_first();
-            }
-            send::Next::StreamBlocked => {
-                send.place = Place::default();
-                self.schedule.remove_first();
-                self.control.insert(id);
-                self.limited.insert(id);
-            }
-        }
-        if let (send::Next::Nothing | send::Next::StreamBlocked, Some(watches)) = (written.next, &mut self.watches) {
-            watches.note(send, false);
-        }
-        Some(written.next)
-    }
-
-    /// A frame of ours was acknowledged.
-    pub fn acked(&mut self, frame: SentFrame) {
-        match frame {
-            SentFrame::Stream { id, offset, len, fin } => {
-                let Some(send) = self.send_mut(id) else { return };
-                let news = send.acked(offset, len, fin);
-                let reset = send.settle_reset_at();
-                let done = send.is_done();
-                match (news, self.events.back_mut()) {
-                    (None, _) => {}
-                    // Who has not heard of the last one yet hears of both together.
-                    (Some(news), Some(StreamEvent::Acked { id: same, offset, fin })) if *same == id => {
-                        (*offset, *fin) = news;
-                    }
-                    (Some((offset, fin)), _) => self.events.push_back(StreamEvent::Acked { id, offset, fin }),
-                }
-                self.after_acked(id, reset, done);
-            }
-            SentFrame::ResetStreamAt { id, reliable_size } => {
-                let Some(send) = self.send_mut(id) else { return };
-                send.reset_at_acked(reliable_size);
-                let reset = send.settle_reset_at();
-                let done = send.is_done();
-                self.after_acked(id, reset, done);
-            }
-            SentFrame::ResetStream { id } if self.send_mut(id).is_some_and(Send::reset_acked) => {
-                self.events.push_back(StreamEvent::ResetAcked(id));
-                self.close_if_done(id);
-            }
-            _ => {}
-        }
-    }
-
-    /// What was acknowledged may have been the end of a reset, and of the sending part.
-    fn after_acked(&mut self, id: StreamId, reset: bool, done: bool) {
-        if reset {
-            self.events.push_back(StreamEvent::ResetAcked(id));
-        }
-        if done {
-            self.close_if_done(id);
-        }
-    }
-
-    /// Whether a frame that is under way may be said again before anybody knows what became of it: not what would end its
-    /// stream if it is lost, for then a loss would go unnoticed, and a late acknowledgement pass for one.
-    pub fn may_repeat(&self, frame: &SentFrame) -> bool {
-        let SentFrame::Stream { id, .. } = frame else { return true };
-        let send = self.streams.get(*id).and_then(|stream| stream.send.as_ref());
-        send.is_none_or(Send::outlives_loss)
-    }
-
-    /// A frame of ours was lost.
-    pub fn lost(&mut self, frame: SentFrame) {
-        match frame {
-            SentFrame::Stream { id, offset, len, fin } => {
-                let Some(send) = self.send_mut(id) else { return };
-                match send.lost(offset, len, fin) {
-                    true => self.events.push_back(StreamEvent::CanceledByLoss(id)),
-                    false => self.reschedule(id),
-                }
-            }
-            SentFrame::ResetStream { id } if self.send_mut(id).is_some_and(Send::reset_lost) => {
-                self.control.insert(id);
-            }
-            SentFrame::ResetStreamAt { id, reliable_size }
-                if self.send_mut(id).is_some_and(|send| send.reset_at_lost(reliable_size)) =>
-            {
-                self.control.insert(id);
-            }
-            SentFrame::StopSending { id } if self.recv_mut(id).is_some_and(Recv::stop_lost) => {
-                self.control.insert(id);
-            }
-            SentFrame::MaxStreamData { id, maximum }
-                if self.recv_mut(id).is_some_and(|recv| recv.limit_lost(maximum)) =>
-            {
-                self.control.insert(id);
-            }
-            SentFrame::DataBlocked(limit) => drop(self.send_limit.blocked_again(limit)),
-            SentFrame::StreamsBlocked { direction, limit } => {
-                self.local[direction as usize].blocked_again(limit);
-            }
-            SentFrame::StreamDataBlocked { id, limit }
-                if self.send_mut(id).is_some_and(|send| send.blocked_again(limit)) =>
-            {
-                self.control.insert(id);
-            }
-            SentFrame::MaxData(limit) if limit == self.receive_window.limit() => self.receive_window.say = Say::Due,
-            SentFrame::MaxStreams { direction, maximum } => {
-                let ids = &mut self.remote[direction as usize];
-                if ids.limit() == maximum {
-                    ids.say = Say::Due;
-                }
-            }
-            _ => {}
-        }
-    }
-
     /// The next event.
     pub fn poll_event(&mut self) -> Option<StreamEvent> {
         let event = self.events.pop_front()?;
@@ -939,6 +547,16 @@ impl Streams {
             }
         }
         Some(event)
+    }
+
+    /// Lets go of room that is not in use.
+    pub fn rest(&mut self) {
+        self.streams.rest();
+        self.remote.iter_mut().for_each(RemoteIds::rest);
+        self.repeats.rest();
+        self.schedule.rest();
+        self.events.shrink_to_fit();
+        self.ended.rest();
     }
 
     // Measuring.

@@ -12,10 +12,11 @@ mod schedules;
 mod send_modes;
 mod states;
 
-use tercel_wire::{Reader, Writer};
+use tercel_wire::frame::StreamFrame;
+use tercel_wire::{Frame, Reader, Writer};
 
 use super::*;
-use crate::frames::SentFrames;
+use crate::frames::{FrameSink, SentFrame, SentFrames};
 
 const RTT: Duration = Duration::from_millis(10);
 const NOW: Time = Time::from_nanos(1 << 40);
