@@ -41,8 +41,8 @@ impl Connection {
     }
 
     /// Opens a stream even if the peer permits no more for now: it has an ID at once, and what is sent on
-    /// it waits until the peer does, of which [`StreamEvent::Accepted`] tells. Gives whether the peer
-    /// permits it already.
+    /// it waits until the peer does, of which [`Accepted`](crate::stream::StreamEvent::Accepted) tells. Gives whether
+    /// the peer permits it already.
     ///
     /// # Errors
     /// The connection is closing.
@@ -78,8 +78,8 @@ impl Connection {
     }
 
     /// From now on a stream is given up as soon as something that was sent on it is lost:
-    /// [`StreamEvent::CanceledByLoss`] tells, and it is then for the application to [`reset`](Self::reset) it. A probe
-    /// timeout is no loss (RFC 9002 section 6.2): probes repeat nothing of such a stream.
+    /// [`CanceledByLoss`](crate::stream::StreamEvent::CanceledByLoss) tells, and it is then for the application to
+    /// [`reset`](Self::reset) it. A probe timeout is no loss (RFC 9002 section 6.2): probes repeat nothing of such a stream.
     ///
     /// # Errors
     /// There is no such stream, or it has no sending part.
