@@ -123,15 +123,9 @@ def key_update_storm(run):
     count_handshakes(run, 1)
     turns = {sender: sum(1 for one, two in zip(phases, phases[1:]) if one != two) for sender, phases in
              _phases(run).items()}
-    # Old keys are kept for three probe timeouts before the next update (RFC 9001 section 6.5). A client that only
-    # receives has measured little but the first round trip, which is long if its server was late: with the second
-    # sample a probe timeout is up to 3.4 times that.
-    packets = run.trace.packets(CLIENT)
-    began, answered = (min(packet.time for packet in sent(packets, sender)) for sender in (CLIENT, SERVER))
-    lasted = max(packet.time for packet in packets) - answered
-    wanted = min(2, 1 + int(lasted / (3 * (3.5 * (answered - began) + 0.025))))
     for sender, count in turns.items():
-        demand(count >= wanted, f"{count} updates by the {sender}, in {lasted:.1f} s after {answered - began:.3f} s")
+        # How many there can be depends on what each end thinks of the round-trip time.
+        demand(count >= 2, f"{count} updates by the {sender}")
     return f"{min(turns.values())} updates"
 
 

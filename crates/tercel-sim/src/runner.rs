@@ -15,11 +15,12 @@ pub fn count(variable: &str, default: u64) -> u64 {
     number(variable).unwrap_or(default)
 }
 
-/// Calls `run` for each seed: `default` many, unless the environment says otherwise.
+/// Calls `run` for each seed: `default` many, unless the environment says otherwise. For tests in this crate's
+/// `tests/integration`.
 ///
 /// # Panics
 /// If a run does; the seed is printed before.
-pub fn each_seed(test: &str, name: &str, default: u64, mut run: impl FnMut(u64)) {
+pub fn each_seed(default: u64, mut run: impl FnMut(u64)) {
     let seeds = match number("TERCEL_SEED") {
         Some(seed) => seed..seed + 1,
         None => {
@@ -29,8 +30,11 @@ pub fn each_seed(test: &str, name: &str, default: u64, mut run: impl FnMut(u64))
     };
     for seed in seeds {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
+            // A test's thread has its path for a name.
+            let thread = std::thread::current();
+            let test = thread.name().unwrap_or_default();
             eprintln!(
-                "seed {seed} of {name} failed; again:\n    TERCEL_SEED={seed} cargo test -p tercel-sim --test {test} {name} -- --exact --nocapture"
+                "seed {seed} failed; again:\n    TERCEL_SEED={seed} cargo test -p tercel-sim --test integration -- --exact {test} --nocapture"
             );
             resume_unwind(panic);
         }

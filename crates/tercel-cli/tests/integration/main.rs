@@ -1,7 +1,6 @@
 //! The program as its users run it. These tests are one program, which is linked once.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests wait for processes and measure time")]
 
-#[path = "../common/mod.rs"]
 mod common;
 mod faults;
 mod get;

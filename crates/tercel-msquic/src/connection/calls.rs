@@ -166,7 +166,7 @@ pub(crate) unsafe extern "C" fn send_resumption_ticket(
         if level == 0 || !state.connected || !state.may_send_tickets {
             return Err(Status::INVALID_STATE);
         }
-        let Stage::Live(live) = &state.stage else { return Err(Status::INVALID_STATE) };
+        let live = connection.live_in(&state).ok_or(Status::INVALID_STATE)?;
         live.send_resumption_ticket(Bytes::copy_from_slice(data)).map_err(|error| status_of(&error))?;
         state.may_send_tickets = flags & FINAL == 0;
         Ok(Status::SUCCESS)
@@ -242,7 +242,7 @@ pub(crate) unsafe extern "C" fn datagram_send(
             data.extend_from_slice(unsafe { boundary::bytes(buffer) }.ok_or(Status::INVALID_PARAMETER)?);
         }
         let mut state = connection.state();
-        let Stage::Live(live) = &state.stage else {
+        let Some(live) = connection.live_in(&state) else {
             return Err(if connection.is_over() { Status::ABORTED } else { Status::INVALID_STATE });
         };
         match live.max_datagram_size() {

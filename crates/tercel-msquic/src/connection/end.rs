@@ -23,10 +23,11 @@ impl Connection {
         state.shut_down = Some((flags, code));
         self.ends.store(true, Ordering::Relaxed);
         match &state.stage {
-            Stage::Live(live) => {
-                let live = live.clone();
+            Stage::Live => {
                 drop(state);
-                self.close_live(&live, flags, code);
+                if let Some(live) = self.live.get() {
+                    self.close_live(live, flags, code);
+                }
             }
             Stage::Idle => {
                 drop(state);
@@ -92,17 +93,19 @@ impl Connection {
             (state.connected, timed_out)
         };
         self.tell_complete(connected, !timed_out);
-        let before = {
+        let live = {
             let mut state = self.state();
-            if let Stage::Live(live) = &state.stage {
+            let live = self.live_in(&state);
+            if let Some(live) = live {
                 let (stats, addresses) = (live.stats(), (live.local_address(), live.remote_address()));
                 (state.last_stats, state.last_addresses) = (Some(stats), Some(addresses));
             }
-            std::mem::replace(&mut state.stage, Stage::Over)
+            state.stage = Stage::Over;
+            live
         };
-        if let Stage::Live(live) = before {
+        if let Some(live) = live {
             // What is still to be sent to the peer does not need a handle.
-            live.detach();
+            live.clone().detach();
         }
         self.is_begun();
     }

@@ -162,10 +162,10 @@ impl Connection {
     /// This end's and the peer's, as far as known.
     pub(crate) fn addresses(&self) -> (Option<Addr>, Option<Addr>) {
         let state = self.state();
+        if let Some(live) = self.live_in(&state) {
+            return (Some(address::write(live.local_address())), Some(address::write(live.remote_address())));
+        }
         match &state.stage {
-            Stage::Live(live) => {
-                (Some(address::write(live.local_address())), Some(address::write(live.remote_address())))
-            }
             Stage::Offered(new) | Stage::Asking(new, _) => {
                 (Some(address::write(new.local_address())), Some(address::write(new.remote_address())))
             }
@@ -192,9 +192,9 @@ impl Connection {
     /// What it has done, as last told.
     pub(crate) fn last_stats(&self) -> ConnectionStats {
         let state = self.state();
-        match &state.stage {
-            Stage::Live(live) => live.stats(),
-            _ => state.last_stats.unwrap_or_default(),
+        match self.live_in(&state) {
+            Some(live) => live.stats(),
+            None => state.last_stats.unwrap_or_default(),
         }
     }
 

@@ -56,7 +56,7 @@ enum Stage {
     Offered(Box<NewConnection>),
     /// Server: it has one, and the application is asked about the client's ticket.
     Asking(Box<NewConnection>, Box<tercel::Configuration>),
-    Live(tercel::Connection),
+    Live,
     /// It has ended before it was one of Tercel's, or the application has heard its last event.
     Over,
 }
@@ -153,9 +153,9 @@ pub(crate) struct Connection {
     gate: Gate,
     target: Target<ConnectionCallback>,
     state: Brief<State>,
-    /// The same as in its [stage](Stage::Live), and also when that is over: for those who have no lock.
+    /// The connection of Tercel's, from when it is [live](Stage::Live) on: also for those who have no lock.
     live: OnceLock<tercel::Connection>,
-    /// Something of its end is known.
+    /// It is shut down or being closed, or why it ended is known: for those who have no lock.
     ends: AtomicBool,
     /// How its streams send and receive. Changed under the lock of the state.
     manners: SettledManners,
@@ -172,15 +172,6 @@ pub(crate) struct Connection {
     /// It may send early data.
     early: AtomicBool,
     spare: reference::Spare,
-}
-
-impl State {
-    fn with_close_reason<R>(&self, look: impl FnOnce(Option<&CloseReason>) -> R) -> R {
-        match (&self.close_reason, &self.stage) {
-            (None, Stage::Live(connection)) if connection.has_ended() => look(connection.close_reason().as_ref()),
-            (known, _) => look(known.as_ref()),
-        }
-    }
 }
 
 impl Connection {
@@ -274,10 +265,11 @@ impl Connection {
 
     /// The connection of Tercel's, while there is one.
     pub(crate) fn live(&self) -> Option<tercel::Connection> {
-        match &self.state().stage {
-            Stage::Live(connection) => Some(connection.clone()),
-            _ => None,
-        }
+        self.live_in(&self.state()).cloned()
+    }
+
+    fn live_in(&self, state: &State) -> Option<&tercel::Connection> {
+        self.live.get().filter(|_| matches!(state.stage, Stage::Live))
     }
 
     /// The same if nothing of its end is known, for who is inside the gate: nobody settles it meanwhile.
@@ -304,7 +296,7 @@ impl Connection {
 
     fn late_in(&self, state: &State) -> Option<Status> {
         let locally = || state.shut_down.is_some() || self.closing.load(Ordering::Acquire) || self.is_over();
-        state.with_close_reason(|reason| match reason {
+        self.with_close_reason_in(state, |reason| match reason {
             Some(reason) if crate::outcome::is_remote(reason) => Some(Status::ABORTED),
             Some(_) => Some(Status::INVALID_STATE),
             None => locally().then_some(Status::INVALID_STATE),
@@ -313,7 +305,14 @@ impl Connection {
 
     /// Looks at why it ended, once that is known.
     pub(crate) fn with_close_reason<R>(&self, look: impl FnOnce(Option<&CloseReason>) -> R) -> R {
-        self.state().with_close_reason(look)
+        self.with_close_reason_in(&self.state(), look)
+    }
+
+    fn with_close_reason_in<R>(&self, state: &State, look: impl FnOnce(Option<&CloseReason>) -> R) -> R {
+        match (&state.close_reason, self.live_in(state)) {
+            (None, Some(live)) if live.has_ended() => look(live.close_reason().as_ref()),
+            (known, _) => look(known.as_ref()),
+        }
     }
 
     /// How its streams send and receive.
@@ -389,8 +388,10 @@ impl Connection {
         if self.late_in(&state) == Some(Status::ABORTED) {
             return Err(Status::ABORTED);
         }
+        if let Some(live) = self.live_in(&state) {
+            return Ok(Some(start(live)));
+        }
         match &state.stage {
-            Stage::Live(connection) => Ok(Some(start(connection))),
             Stage::Over => Err(Status::INVALID_STATE),
             // Its end is being told.
             _ if state.close_reason.is_some() => Err(Status::INVALID_STATE),
@@ -459,9 +460,9 @@ impl Connection {
         if !matches!(state.stage, Stage::Beginning) {
             return;
         }
-        state.stage = Stage::Live(connection.clone());
         // It begins once.
         let _ = self.live.set(connection.clone());
+        state.stage = Stage::Live;
         if let Some(scheduling) = state.wishes.scheduling {
             // It cannot have ended yet for this end; if it has, nothing is sent.
             let _ = connection.set_stream_scheduling(scheduling);

@@ -58,7 +58,7 @@ fn two_links(seed: u64, dies: bool) -> (Setup, Time, Duration) {
 #[test]
 fn a_transfer_goes_on_soon() {
     let mut longest = Duration::ZERO;
-    each_seed("paths", "a_transfer_goes_on_soon", 40, |seed| {
+    each_seed(40, |seed| {
         let [_, moved] = [false, true].map(|dies| {
             let (setup, from, delay) = two_links(seed, dies);
             let mut world = build(setup, seed);
@@ -81,7 +81,7 @@ fn a_transfer_goes_on_soon() {
 #[test]
 fn preferred_addresses_are_gone_to() {
     let [mut near, mut far, mut runs] = [0, 0, 0];
-    each_seed("paths", "preferred_addresses_are_gone_to", 40, |seed| {
+    each_seed(40, |seed| {
         let setup = by_name("preferred_address").unwrap().setup(seed);
         let (expectation, limit) = (setup.expectation, setup.limit);
         let mut world = build(setup, seed);

@@ -2,7 +2,7 @@
 //! nothing panics, nothing spins, memory stays bounded, and nobody amplifies.
 
 use tercel_sim::runner::each_seed;
-use tercel_sim::scenario::catalogue::by_name;
+use tercel_sim::scenario::catalogue::{ALL, by_name};
 use tercel_sim::scenario::run;
 
 /// Seeds per scenario unless `TERCEL_SEEDS` says otherwise.
@@ -13,7 +13,7 @@ const MOST_MEMORY: u64 = 24 << 20;
 fn check(name: &str) {
     let scenario = by_name(name).unwrap();
     let (mut runs, mut completed, mut most) = (0, 0, 0);
-    each_seed("scenarios", name, SEEDS, |seed| {
+    each_seed(SEEDS, |seed| {
         let mut report = None;
         let memory = allocation_counter::measure(|| report = Some(run(scenario.setup(seed), seed)));
         assert!(memory.bytes_max < MOST_MEMORY, "{} bytes of memory", memory.bytes_max);
@@ -51,30 +51,15 @@ fn regressions() {
     }
 }
 
-macro_rules! scenarios {
-    ($($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                check(stringify!($name));
-            }
-        )*
-        #[test]
-        fn all_are_here() {
-            let names = tercel_sim::scenario::catalogue::ALL.map(|scenario| scenario.name);
-            assert_eq!(names, [$(stringify!($name)),*]);
-        }
-    };
-}
-
 scenarios! {
+    ALL;
     loss reordering duplication corruption mtu_black_hole nat_rebinding migration black_holes failing_links
     preferred_address one_way_outage bufferbloat asymmetric_paths stalled_reader thousand_streams handshake_loss extensions
 }
 
 #[test]
 fn one_seed_gives_one_run() {
-    for scenario in tercel_sim::scenario::catalogue::ALL {
+    for scenario in ALL {
         let once = || run(scenario.setup(5), 5);
         assert_eq!(once(), once(), "{}", scenario.name);
     }

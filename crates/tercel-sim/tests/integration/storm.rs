@@ -44,7 +44,7 @@ fn check(report: &Report, config: &RegistrationConfig, others: usize) {
 /// round trip.
 #[test]
 fn honest_clients_get_in() {
-    each_seed("storm", "honest_clients_get_in", SEEDS, |seed| {
+    each_seed(SEEDS, |seed| {
         let mut config = registration(RetryPolicy::Above(32));
         config.max_half_open = 200;
         config.stateless_resets_per_second = 50;
@@ -62,7 +62,7 @@ fn honest_clients_get_in() {
 /// The same by the memory that handshakes take.
 #[test]
 fn memory_alone_makes_retry_begin() {
-    each_seed("storm", "memory_alone_makes_retry_begin", SEEDS, |seed| {
+    each_seed(SEEDS, |seed| {
         let mut config = registration(RetryPolicy::Above(100_000));
         (config.retry_memory, config.max_handshake_memory) = (1 << 20, 8 << 20);
         let report = run(storm(config.clone()), seed);
@@ -77,7 +77,7 @@ fn memory_alone_makes_retry_begin() {
 /// limited rate, and what is held stays within its bound.
 #[test]
 fn a_full_house_refuses() {
-    each_seed("storm", "a_full_house_refuses", SEEDS, |seed| {
+    each_seed(SEEDS, |seed| {
         let mut config = registration(RetryPolicy::Never);
         (config.max_half_open, config.refusals_per_second) = (50, 100);
         let report = run(storm(config.clone()), seed);

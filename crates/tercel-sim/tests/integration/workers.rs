@@ -13,7 +13,7 @@ const MOST_MEMORY: u64 = 64 << 20;
 fn check(name: &str) {
     let scenario = by_name(name).unwrap();
     let (mut completed, mut clients, mut runs, mut most) = (0, 0, 0, 0);
-    each_seed("workers", name, SEEDS, |seed| {
+    each_seed(SEEDS, |seed| {
         if seed % scenario.cost != 0 {
             return;
         }
@@ -46,22 +46,8 @@ fn regressions() {
     }
 }
 
-macro_rules! scenarios {
-    ($($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                check(stringify!($name));
-            }
-        )*
-        #[test]
-        fn all_are_here() {
-            assert_eq!(ALL.map(|scenario| scenario.name), [$(stringify!($name)),*]);
-        }
-    };
-}
-
 scenarios! {
+    ALL;
     transfer loss nat_rebinding many_connections close_races vanishing listener_stop streams
 }
 

@@ -1,6 +1,5 @@
 //! Streams over real UDP: every way to receive, and every way to send.
 
-#[allow(dead_code, reason = "not every test uses everything")]
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
