@@ -246,6 +246,7 @@ impl Scenario {
 
     pub fn work(self, percent: u64) -> Work {
         const MIB: u64 = 1 << 20;
+        const GIB: u64 = 1 << 30;
         let some = |usual: usize| (usual * percent as usize / 100).max(1);
         let bytes = |usual: u64| (usual * percent / 100).max(1);
         let work = Work {
@@ -261,29 +262,28 @@ impl Scenario {
             control: self.control(),
         };
         match self {
-            Self::Upload => Work { up: bytes(512 * MIB), ..work },
-            Self::Download => Work { down: bytes(512 * MIB), ..work },
-            Self::Streams => Work { exchanges: 100, at_once: 100, down: bytes(5 * MIB), ..work },
+            Self::Upload => Work { up: bytes(GIB), ..work },
+            Self::Download => Work { down: bytes(GIB), ..work },
+            Self::Streams => Work { exchanges: 100, at_once: 100, down: bytes(10 * MIB), ..work },
             Self::Connections(number) => Work {
                 exchanges: number,
                 at_once: number,
-                // Those that are many have less to bring in all, so that no run lasts long.
-                down: bytes(if number < 1000 { 512 * MIB } else { 256 * MIB } / number as u64),
+                down: bytes(GIB / number as u64),
                 connections: Connections::Kept(number),
                 ..work
             },
-            Self::Requests => Work { exchanges: some(40_000), at_once: 50, up: 512, down: 512, ..work },
+            Self::Requests => Work { exchanges: some(160_000), at_once: 50, up: 512, down: 512, ..work },
             Self::Requests100 => Work {
-                exchanges: some(40_000),
+                exchanges: some(160_000),
                 at_once: 100,
                 up: 512,
                 down: 512,
                 connections: Connections::Kept(100),
                 ..work
             },
-            Self::Latency => Work { exchanges: some(8_000), up: 512, down: 512, ..work },
-            Self::Datagrams => Work { exchanges: some(100_000), at_once: 64, up: 64, datagrams: true, ..work },
-            Self::Handshakes => Work { exchanges: some(600), at_once: 8, connections: Connections::Each, ..work },
+            Self::Latency => Work { exchanges: some(32_000), up: 512, down: 512, ..work },
+            Self::Datagrams => Work { exchanges: some(500_000), at_once: 64, up: 64, datagrams: true, ..work },
+            Self::Handshakes => Work { exchanges: some(2_400), at_once: 8, connections: Connections::Each, ..work },
             Self::Resumed => Work { resumed: true, ..Self::Handshakes.work(percent) },
             Self::Early => Work { early: true, up: 512, down: 512, ..Self::Resumed.work(percent) },
             // Some five seconds for a sender that halves its window on every loss (Mathis et al. 1997: a rate of 1.2
