@@ -1,12 +1,14 @@
 //! Losses by chance, which say nothing of congestion: whether a loss is one.
 //!
 //! A queue that overflows is long: what arrives next to the lost packet has waited in it. So a loss is taken for
-//! chance if the round-trip time is the shortest ever seen, but for what its own variation explains; and if no more
-//! of the window is lost in a round trip than chance takes. A path that is asked for much more than it carries,
+//! chance if the round-trip time is the shortest ever seen, but for what its own variation explains, and late threads; and if
+//! no more of the window is lost in a round trip than chance takes. A path that is asked for much more than it carries,
 //! with a queue too short to be noticed, loses all that is too much.
 //!
 //! RFC 9002 and RFC 9438 know no such rule, so it is a [setting](crate::config::TransportConfig::random_loss). What it
 //! does to flows beside it is measured in `docs/congestion`.
+
+use std::time::Duration;
 
 use crate::recovery::Rtt;
 use crate::time::Time;
@@ -15,7 +17,11 @@ use crate::time::Time;
 /// timeout takes as many of them for the longest wait.)
 const VARIATIONS: u32 = 4;
 
-/// Whatever its variation, one that is longer by this part has.
+/// Whatever its variation, one that is longer by less has not: so much later a packet comes behind others of its own flow
+/// that left at once, and so late a thread wakes. (Where a queue that is full is shorter, what it loses is taken for chance.)
+const UNNOTICED: Duration = Duration::from_micros(500);
+
+/// And one that is longer by this part has.
 const QUEUE: u32 = 16;
 
 /// One that is longer by this part has waited in a long queue, which neither bursts nor late timers explain.
@@ -80,13 +86,11 @@ impl RandomLoss {
 
 /// Whether what arrived last has waited in a queue.
 fn is_queued(rtt: &Rtt) -> bool {
-    rtt.adjusted > rtt.min + (rtt.min / QUEUE).min(VARIATIONS * rtt.var)
+    rtt.adjusted > rtt.min + (VARIATIONS * rtt.var).max(UNNOTICED).min(rtt.min / QUEUE)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -113,6 +117,25 @@ mod tests {
         assert!(is_chance(&rtt(20, 21)));
         // More than a sixteenth of the round trip cannot be told from a queue.
         assert!(!is_chance(&rtt(20, 24)));
+    }
+
+    /// After many samples of `min`, and some that are longer by so much, always.
+    fn is_chance_beside(min: Duration, waits: Duration) -> bool {
+        let mut rtt = Rtt::new(min);
+        (0..50).for_each(|_| rtt.update(min, Duration::ZERO));
+        (0..50).for_each(|_| rtt.update(min + waits, Duration::ZERO));
+        is_chance(&rtt)
+    }
+
+    #[test]
+    fn what_a_late_thread_explains_is_no_queue() {
+        const US: Duration = Duration::from_micros(1);
+        assert!(is_chance_beside(20 * MS, 490 * US));
+        assert!(!is_chance_beside(20 * MS, 510 * US));
+        assert!(!is_chance_beside(100 * MS, 510 * US));
+        // Half a millisecond is long where round trips are short.
+        assert!(is_chance_beside(MS, 60 * US));
+        assert!(!is_chance_beside(MS, 70 * US));
     }
 
     #[test]

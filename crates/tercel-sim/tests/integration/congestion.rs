@@ -116,10 +116,10 @@ fn flows_of_cubic_share_fairly() {
 fn losses_by_chance_cost_little_if_they_may_be_told() {
     // How many times as much, and what part of all, at least.
     for (congestion, percent, rtt, times, part) in [
-        (Cubic, 1, 20, 2.5, 0.2),
-        (Cubic, 1, 100, 2.5, 0.05),
-        (Cubic, 5, 20, 3.5, 0.1),
-        (Cubic, 5, 100, 3.5, 0.03),
+        (Cubic, 1, 20, 8.0, 0.6),
+        (Cubic, 1, 100, 20.0, 0.4),
+        (Cubic, 5, 20, 8.0, 0.25),
+        (Cubic, 5, 100, 30.0, 0.25),
         (Bbr, 1, 20, 1.0, 0.8),
         (Bbr, 5, 20, 2.0, 0.85),
         (Bbr, 5, 100, 2.0, 0.8),
