@@ -286,11 +286,11 @@ impl Scenario {
             Self::Handshakes => Work { exchanges: some(2_400), at_once: 8, connections: Connections::Each, ..work },
             Self::Resumed => Work { resumed: true, ..Self::Handshakes.work(percent) },
             Self::Early => Work { early: true, up: 512, down: 512, ..Self::Resumed.work(percent) },
-            // Some five seconds for a sender that halves its window on every loss (Mathis et al. 1997: a rate of 1.2
+            // Some twenty seconds for a sender that halves its window on every loss (Mathis et al. 1997: a rate of 1.2
             // datagrams by round trip and root of the loss).
             Self::Loss(Network { loss, round_trip }, Control::Cubic) => {
                 let root = f64::from(loss.max(1)).sqrt();
-                Work { down: bytes((80.0 * MIB as f64 / (f64::from(round_trip.max(1)) * root)) as u64), ..work }
+                Work { down: bytes((320.0 * MIB as f64 / (f64::from(round_trip.max(1)) * root)) as u64), ..work }
             }
             // A second and a half of the link's rate.
             Self::Loss(_, Control::Bbr) => Work { down: bytes(16 * MIB), ..work },
