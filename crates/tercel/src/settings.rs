@@ -189,8 +189,8 @@ settings! {
     hystart: bool = 1, 0 => 1, "yes or no";
     /// Whether a sender goes on as if nothing had happened after losses that look like chance: an eighth of the
     /// window at the most, while the round-trip time shows no queue. That is for paths by radio. Queues of some
-    /// ten packets may be taken for such paths, which costs others, with BBR half of their share; no RFC has such a
-    /// rule.
+    /// ten packets, or of less than half a millisecond, may be taken for such paths, which costs others; no RFC has
+    /// such a rule.
     random_loss: bool = 0, 0 => 1, "yes or no";
     /// Whether packets are spread over the round trip.
     pacing: bool = 1, 0 => 1, "yes or no";

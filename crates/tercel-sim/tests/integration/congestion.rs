@@ -184,6 +184,29 @@ fn who_tells_losses_by_chance_leaves_others_their_share() {
     }
 }
 
+/// The part of the link that CUBIC has beside it, in queues of what the path holds, of an eighth of that, and of ten
+/// datagrams.
+#[test]
+#[cfg_attr(debug_assertions, ignore = "moves gigabytes: for release builds")]
+fn bbr_that_tells_losses_by_chance_leaves_cubic_its_share() {
+    // Of what CUBIC has beside BBR without it, at least.
+    for (buffer, part) in [(1.0, 0.9), (0.125, 0.9), (0.0, 0.6)] {
+        let path = Path::new(100, 20 * MS).with_buffer(buffer);
+        let (from, to) = (5 * SECOND, 30 * SECOND);
+        // When a probe of BBR's meets the end of CUBIC's growth is chance: three seeds.
+        let share = |bbr: Flow| -> f64 {
+            let arrived = |seed| {
+                let flows = vec![bbr, Flow::new(Cubic).starting(2 * SECOND)];
+                Trial { path, flows, lasts: to, grid: 20 * MS, seed }.run().arrived(1, from, to) as f64
+            };
+            (1..=3).map(arrived).sum::<f64>() / (3.0 * path.rate as f64 * (to - from).as_secs_f64())
+        };
+        let [usual, beside] = [Flow::new(Bbr), Flow::new(Bbr).telling_random_loss()].map(share);
+        println!("a buffer of {buffer} BDP: CUBIC has {beside:.3} of the link (beside BBR without it {usual:.3})");
+        assert!(beside >= part * usual, "{beside} instead of {usual}");
+    }
+}
+
 /// In a queue that would hold four times as much as the path: Startup's window is twice of it, and
 /// afterwards a probe adds a quarter.
 #[test]
